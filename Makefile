@@ -1,0 +1,79 @@
+# Medley's build, checks, tests and demo. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# rustup's folder, for shells that were not told of it.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+ARCH := $(shell uname -m)
+TRIPLE := $(ARCH)-unknown-linux-gnu
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SHIM := $(TARGET_DIR)/$(TRIPLE)/release/containerd-shim-wasm-v1
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# End-to-end tests that run at a time, each with a containerd of its own.
+TEST_THREADS ?= $(shell nproc)
+
+# One static file, whatever the node's libc. The triple is named so that these flags reach what is
+# linked into the shim, and not build scripts and procedural macros.
+STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu
+
+SCRIPTS := test/scripts/* images/pack images/*/build images/sidecar/serve \
+	images/sidecar/cgi-bin/* .ci/run
+
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test demo bench install clean
+
+help: ## list the targets
+	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: ## install what build, demo and tests need from Debian's packages
+	@test/scripts/setup
+
+build: setup ## build the shim, one static file
+	@echo "build: the static shim, $(SHIM)"
+	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim
+
+check: setup fmt-check clippy rustdoc deny scripts-check ## format, lints, documentation, dependencies, scripts
+	@echo "check: all passed"
+
+fmt-check:
+	@echo "check: format"
+	@cargo fmt --all --check
+
+clippy:
+	@echo "check: clippy, warnings are errors"
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+rustdoc:
+	@echo "check: documentation, warnings are errors"
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+deny:
+	@test/scripts/deny
+
+scripts-check:
+	@echo "check: shell scripts"
+	@for script in $(SCRIPTS); do bash -n "$$script"; done
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
+
+test: build ## unit tests without root, then end-to-end tests on a containerd of their own (root)
+	@TEST_THREADS=$(TEST_THREADS) MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/test
+
+demo: build ## one mixed pod on a private containerd, through the CRI API (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin demo
+
+bench: build ## time and memory beside runc, as a table (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
+
+install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
+	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
+	@echo "install: $(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
+
+clean: ## remove what was built
+	@echo "clean: $(TARGET_DIR)"
+	@cargo clean

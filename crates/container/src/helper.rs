@@ -1,0 +1,53 @@
+//! What a helper process does from its first instruction: take the request, do it, answer.
+//!
+//! A helper is single-threaded, so that libcontainer may clone it, and it lives for milliseconds.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use medley_dispatch::EngineKind;
+use medley_engine::Engine;
+
+use crate::protocol::{Reply, Request};
+use crate::{helper_compile, helper_create, helper_log};
+
+/// The first argument that makes our binary a helper.
+pub const VERB: &str = "helper";
+
+/// Gives the engine of a kind, if it is built in.
+pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
+
+/// Runs the helper. Its request comes over the socket that is its stdin.
+///
+/// Returns the process's exit status: 0 if an answer was given, whatever it says.
+#[must_use]
+pub fn run(engines: Engines) -> u8 {
+    let socket = match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => socket,
+        Err(error) => return complain(&error),
+    };
+    let (bytes, fds) = match medley_sys::message::receive(&socket) {
+        Ok(message) => message,
+        Err(error) => return complain(&error),
+    };
+    let (reply, fd) = match serde_json::from_slice(&bytes) {
+        Ok(Request::Create(order)) => (helper_create::run(order, fds, engines), None),
+        Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
+        Err(error) => return complain(&error),
+    };
+    match answer(&socket, &reply, fd.as_ref()) {
+        Ok(()) => 0,
+        Err(error) => complain(&error),
+    }
+}
+
+fn answer(socket: &OwnedFd, reply: &Reply, fd: Option<&OwnedFd>) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(reply)?;
+    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+    medley_sys::message::send(socket, &bytes, &fds)
+}
+
+/// Says on stderr, which the shim reads, why there is no answer.
+fn complain(error: &dyn std::error::Error) -> u8 {
+    helper_log::write(&format!("helper: {}", medley_task::error::sentence(error)));
+    1
+}

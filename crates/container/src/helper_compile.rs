@@ -1,0 +1,118 @@
+//! In the compiler: hostile bytes in, native code out.
+//!
+//! The process has no container around it, so it gives away what it does not need before it
+//! looks at the first byte: its privileges, and the right to use the machine without end.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use medley_engine::Entry;
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{Gid, Uid};
+
+use crate::helper::Engines;
+use crate::protocol::{CompileOrder, Reply};
+
+/// Longest processor time for one module, in seconds over all threads: a hundred times what a
+/// module of 10 MB takes.
+const CPU_SECONDS: u64 = 600;
+
+/// Largest module, in bytes.
+const MAX_MODULE: u64 = 512 << 20;
+
+/// Largest file that may come out, in bytes: native code is a few times the size of its module.
+const MAX_OUTPUT: u64 = 4 << 30;
+
+/// The user that owns nothing, `nobody` and `nogroup` on every distribution.
+const NOBODY: u32 = 65534;
+
+/// Why a module could not be compiled.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the compiler got no module")]
+    NoModule,
+    #[error("the engine {engine} is not built in")]
+    NoEngine { engine: medley_dispatch::EngineKind },
+    #[error("the compiler cannot give up its privileges")]
+    Confine(#[source] std::io::Error),
+    #[error("cannot read {}", path.display())]
+    Read { path: std::path::PathBuf, source: std::io::Error },
+    #[error("{} has {size} bytes; the most that is compiled is {MAX_MODULE}", path.display())]
+    TooLarge { path: std::path::PathBuf, size: u64 },
+    #[error(transparent)]
+    Unfit(#[from] medley_engine::Unfit),
+    #[error("cannot keep the native code of {}", path.display())]
+    Write { path: std::path::PathBuf, source: std::io::Error },
+}
+
+/// Compiles the module and answers with a sealed memfd.
+pub(crate) fn run(
+    order: &CompileOrder,
+    fds: Vec<OwnedFd>,
+    engines: Engines,
+) -> (Reply, Option<OwnedFd>) {
+    match compile(order, fds, engines) {
+        Ok((form, code)) => (Reply::Compiled { form }, Some(code)),
+        Err(error) => (Reply::Failed { reason: medley_task::error::sentence(&error) }, None),
+    }
+}
+
+fn compile(
+    order: &CompileOrder,
+    fds: Vec<OwnedFd>,
+    engines: Engines,
+) -> Result<(medley_engine::Form, OwnedFd), Error> {
+    let module = fds.into_iter().next().ok_or(Error::NoModule)?;
+    let engine =
+        engines(order.engine).ok_or(Error::NoEngine { engine: order.engine })?;
+    confine().map_err(Error::Confine)?;
+    let bytes = read(File::from(module), &order.entry)?;
+    let native = engine.compile(&bytes, &order.entry)?;
+    let code = seal(&native.code)
+        .map_err(|source| Error::Write { path: order.entry.path.clone(), source })?;
+    Ok((native.form, code))
+}
+
+fn confine() -> std::io::Result<()> {
+    let limit = |resource, most| {
+        rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    };
+    limit(Resource::Cpu, CPU_SECONDS)?;
+    limit(Resource::Fsize, MAX_OUTPUT)?;
+    limit(Resource::Core, 0)?;
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_thread_groups(&[])?;
+    let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read { path: entry.path.clone(), source };
+    let size = module.metadata().map_err(failed)?.len();
+    if size > MAX_MODULE {
+        return Err(Error::TooLarge { path: entry.path.clone(), size });
+    }
+    let mut bytes = Vec::new();
+    std::io::Seek::rewind(&mut module).map_err(failed)?;
+    module.take(MAX_MODULE).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// A file in memory that nobody can change any more.
+fn seal(code: &[u8]) -> std::io::Result<OwnedFd> {
+    let create = |flags| rustix::fs::memfd_create("medley-native", flags);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 don't know the flag, and let every memfd be mapped executable.
+    let fd = create(flags | MemfdFlags::EXEC).or_else(|_| create(flags))?;
+    let mut file = File::from(fd);
+    file.write_all(code)?;
+    rustix::fs::fcntl_add_seals(
+        file.as_fd(),
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(file.into())
+}

@@ -1,0 +1,66 @@
+//! A helper's log: a file that the shim reads when the helper is done.
+//!
+//! libcontainer tells details only in its log (which path, which errno) and keeps them out of its
+//! errors. The first line of level error is therefore the best answer to "why", and is kept; in
+//! debug mode everything is.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+static FILE: OnceLock<Mutex<std::fs::File>> = OnceLock::new();
+
+struct HelperLog;
+
+impl log::Log for HelperLog {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            write(&format!("{} {}", record.level(), record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Logs to what stderr is now: init gives stderr to the container later.
+pub(crate) fn start(debug: bool) -> std::io::Result<()> {
+    let file = std::io::stderr().as_fd().try_clone_to_owned()?;
+    if FILE.set(Mutex::new(file.into())).is_ok() && log::set_logger(&HelperLog).is_ok() {
+        log::set_max_level(if debug { log::LevelFilter::Debug } else { log::LevelFilter::Error });
+    }
+    Ok(())
+}
+
+/// Appends one line. A log that can't be written is no reason to fail.
+pub(crate) fn write(line: &str) {
+    let line = format!("{}\n", line.replace('\n', " "));
+    let result = match FILE.get() {
+        Some(file) => {
+            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
+        }
+        None => std::io::stderr().write_all(line.as_bytes()),
+    };
+    drop(result);
+}
+
+/// The line of a helper's log that says most about a failure.
+pub(crate) fn cause(log: &str) -> Option<&str> {
+    let errors = || log.lines().filter_map(|line| line.strip_prefix("ERROR "));
+    errors().next().or_else(|| log.lines().find(|line| !line.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cause;
+
+    #[test]
+    fn the_first_error_is_the_cause() {
+        assert_eq!(cause("DEBUG a\nERROR b\nERROR c\n"), Some("b"));
+        assert_eq!(cause("thread 'main' panicked\n"), Some("thread 'main' panicked"));
+        assert_eq!(cause(""), None);
+    }
+}

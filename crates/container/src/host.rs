@@ -1,0 +1,366 @@
+//! In the shim: making, starting and removing containers.
+//!
+//! Every function here may block for milliseconds, and none needs a runtime: the caller runs
+//! them on threads that may wait.
+
+mod create;
+mod process;
+mod record;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use medley_dispatch::{Options, Plan};
+use medley_io::{Keeper, Stdio};
+use medley_sys::own_binary::OwnBinary;
+use medley_sys::pidfd::{Ended, PidFd};
+use medley_task::RootfsMount;
+use medley_task::metrics::Metrics;
+
+use crate::cgroup::{self, Cgroup};
+use crate::rootfs::{self, Mounted};
+use crate::spec;
+
+pub use record::clean_up;
+
+/// libcontainer's folder below the bundle: its state, the changed spec, our own record. It goes
+/// away with the bundle, whoever removes that.
+const STATE: &str = "medley";
+
+/// A container to make.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// What to mount as its rootfs.
+    pub rootfs: Vec<RootfsMount>,
+    /// Its stdio.
+    pub stdio: Stdio,
+}
+
+/// Why a container could not be made, started or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its spec.
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+    /// Its rootfs.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// Its entrypoint.
+    #[error(transparent)]
+    Dispatch(#[from] medley_dispatch::Error),
+    /// Its stdio.
+    #[error(transparent)]
+    Stdio(#[from] medley_io::Error),
+    /// Its cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A helper could not be run.
+    #[error("cannot run a helper process")]
+    Spawn(#[source] io::Error),
+    /// The request is larger than a helper takes.
+    #[error("cannot talk to the helper process")]
+    Talk(#[source] io::Error),
+    /// A helper ended without an answer.
+    #[error("the helper process ended without an answer: {reason}")]
+    NoAnswer {
+        /// What it left in its log.
+        reason: String,
+    },
+    /// A helper said no.
+    #[error("{reason}")]
+    Refused {
+        /// Its sentence.
+        reason: String,
+    },
+    /// Init died before it could be watched.
+    #[error("init, process {pid}, was gone right after it was made")]
+    InitGone {
+        /// Its pid.
+        pid: i32,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The folder for the container's state could not be made.
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Init could not be reached.
+    #[error("cannot tell init, process {pid}, to start")]
+    Notify {
+        /// Its pid.
+        pid: i32,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Init could not run its program.
+    #[error("{reason}")]
+    NotStarted {
+        /// Its sentence.
+        reason: String,
+    },
+    /// A hook failed.
+    #[error("a {kind} hook failed")]
+    Hook {
+        /// Which kind.
+        kind: &'static str,
+        /// What libcontainer says.
+        source: libcontainer::hooks::HookError,
+    },
+    /// libcontainer's record of the container can't be read.
+    #[error("cannot read libcontainer's state of the container")]
+    State(#[source] libcontainer::error::LibcontainerError),
+}
+
+/// Makes containers, and knows which processes are its own to reap.
+#[derive(Debug)]
+pub struct Host {
+    binary: OwnBinary,
+    options: Options,
+    debug: bool,
+    children: Mutex<Children>,
+}
+
+/// Guards which children somebody waits for.
+#[derive(Debug, Default)]
+struct Children {
+    /// Inits and helpers.
+    tracked: HashSet<i32>,
+    /// How many creations are under way: any child may be one that is not tracked yet.
+    creating: usize,
+}
+
+impl Host {
+    /// A host that runs helpers of this very binary.
+    ///
+    /// # Errors
+    /// Those of opening our own executable.
+    pub fn new(options: Options, debug: bool) -> io::Result<Self> {
+        let binary = OwnBinary::read_only().or_else(|error| {
+            log::warn!(
+                "the shim's binary cannot be protected by a read-only mount ({error}); containers \
+                 that share a pid namespace with the node may reach it"
+            );
+            OwnBinary::unprotected()
+        })?;
+        Ok(Self { binary, options, debug, children: Mutex::default() })
+    }
+
+    /// Makes a container whose init waits to be started.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of the container is left then.
+    pub fn create(&self, order: Order) -> Result<Created, Error> {
+        let _creating = Creating::begin(self);
+        create::create(self, order)
+    }
+
+    /// Reaps every ended child that nobody waits for: what a container's processes left behind.
+    pub fn reap_orphans(&self) {
+        let children = self.children();
+        if children.creating > 0 {
+            // An init that ended at once looks like an orphan. The next end of a creation comes
+            // back here.
+            return;
+        }
+        if let Err(error) = medley_sys::child::reap_orphans(|pid| children.tracked.contains(&pid)) {
+            log::warn!("orphans could not be reaped: {error}");
+        }
+    }
+
+    fn track(&self, pid: i32) {
+        self.children().tracked.insert(pid);
+    }
+
+    fn children(&self) -> MutexGuard<'_, Children> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps [`Host::reap_orphans`] from taking an init that is not tracked yet.
+struct Creating<'a>(&'a Host);
+
+impl<'a> Creating<'a> {
+    fn begin(host: &'a Host) -> Self {
+        host.children().creating += 1;
+        Self(host)
+    }
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.0.children().creating -= 1;
+        self.0.reap_orphans();
+    }
+}
+
+/// A container that was made.
+#[derive(Debug)]
+pub struct Created {
+    id: String,
+    plan: Plan,
+    init: PidFd,
+    cgroup: Cgroup,
+    rootfs: Mounted,
+    /// Where libcontainer keeps this container's state.
+    state: PathBuf,
+    own_pid_namespace: bool,
+    poststart_hooks: bool,
+    poststop_hooks: bool,
+    /// Read once, at start: empty when the program runs, or why it does not.
+    status: Mutex<Option<File>>,
+    /// Guards the shim's handles on the container's stdio.
+    stdio: Mutex<Option<Keeper>>,
+}
+
+impl Created {
+    /// What runs it.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Its init.
+    #[must_use]
+    pub fn init(&self) -> &PidFd {
+        &self.init
+    }
+
+    /// Lets init go on, and waits until its program runs.
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`] with init's own reason; [`Error::Notify`] if it is dead.
+    pub fn start(&self) -> Result<(), Error> {
+        self.notify().map_err(|source| Error::Notify { pid: self.init.pid(), source })?;
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut reason = String::new();
+        if let Some(mut status) = status
+            && let Err(error) = status.read_to_string(&mut reason)
+        {
+            log::warn!("{}: whether its program runs is unknown: {error}", self.id);
+        }
+        if !reason.is_empty() {
+            return Err(Error::NotStarted { reason });
+        }
+        if self.poststart_hooks {
+            self.run_hooks("poststart", |config| config.poststart().clone())?;
+        }
+        Ok(())
+    }
+
+    /// libcontainer's own call for this changes the working directory of the whole process to
+    /// keep the socket's path short. A path through a descriptor is short too.
+    fn notify(&self) -> io::Result<()> {
+        let folder = File::open(&self.state)?;
+        let path = Path::new("/proc/self/fd")
+            .join(folder.as_fd().as_raw_fd().to_string())
+            .join(libcontainer::notify_socket::NOTIFY_FILE);
+        let mut socket = UnixStream::connect(path)?;
+        io::Write::write_all(&mut socket, b"start container")?;
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn run_hooks(
+        &self,
+        kind: &'static str,
+        pick: impl Fn(&libcontainer::oci_spec::runtime::Hooks) -> Option<Vec<libcontainer::oci_spec::runtime::Hook>>,
+    ) -> Result<(), Error> {
+        let container = libcontainer::container::Container::load(self.state.clone())
+            .map_err(Error::State)?;
+        let config = container.spec().map_err(Error::State)?;
+        let hooks = config.hooks.as_ref().and_then(pick);
+        libcontainer::hooks::run_hooks(
+            hooks.as_ref(),
+            Some(&container.state),
+            Some(&container.root),
+            None,
+            None,
+        )
+        .map_err(|source| Error::Hook { kind, source })
+    }
+
+    /// Whether [`Self::try_reap`] never waits.
+    #[must_use]
+    pub fn reaping_is_quick(&self) -> bool {
+        self.own_pid_namespace
+    }
+
+    /// Reaps init if it has ended, and takes with it what its end ends.
+    ///
+    /// # Errors
+    /// Those of `waitid`.
+    pub fn try_reap(&self, host: &Host) -> io::Result<Option<Ended>> {
+        let Some(ended) = self.init.try_reap()? else { return Ok(None) };
+        host.children().tracked.remove(&self.init.pid());
+        host.reap_orphans();
+        // In a shared pid namespace the kernel does not kill what init leaves behind.
+        if !self.own_pid_namespace
+            && let Err(error) = self.cgroup.empty()
+        {
+            log::warn!("{}: {}", self.id, medley_task::error::sentence(&error));
+        }
+        // The readers of its output see the end once nobody holds it open.
+        *self.stdio.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(Some(ended))
+    }
+
+    /// Sends a signal to every process of the container.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] if it can't be read.
+    pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        Ok(self.cgroup.signal_all(signal)?)
+    }
+
+    /// Every process of the container. Init is one of them as long as it lives.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] if it can't be read.
+    pub fn pids(&self) -> Result<Vec<u32>, Error> {
+        Ok(self.cgroup.pids()?)
+    }
+
+    /// What the container uses.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] if it can't be read.
+    pub fn metrics(&self) -> Result<Metrics, Error> {
+        Ok(self.cgroup.metrics()?)
+    }
+
+    /// Lets the program see the end of its input.
+    pub fn close_stdin(&self) {
+        let mut stdio = self.stdio.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stdio) = stdio.as_mut() {
+            stdio.close_stdin();
+        }
+    }
+
+    /// Removes everything that is left after init's end. May be called again.
+    ///
+    /// # Errors
+    /// [`Error`] with what could not be removed.
+    pub fn delete(&self) -> Result<(), Error> {
+        self.cgroup.remove()?;
+        if self.poststop_hooks
+            && let Err(error) = self.run_hooks("poststop", |hooks| hooks.poststop().clone())
+        {
+            // As of the OCI runtime spec: a poststop hook that fails is logged, no more.
+            log::warn!("{}: {}", self.id, medley_task::error::sentence(&error));
+        }
+        self.rootfs.unmount()?;
+        record::remove(&self.state)
+    }
+}

@@ -1,0 +1,151 @@
+//! In init: run the guest.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::rc::Rc;
+
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
+use medley_engine::{Ended, Entry, Guest, Preopen, Program};
+use oci_spec::runtime::Spec;
+use rustix::process::{DumpableBehavior, Signal};
+
+/// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
+const TRAPPED: u8 = 134;
+
+/// Exit status of a guest that could not be started; Start has said why.
+const NOT_STARTED: u8 = 126;
+
+/// The variable that libcontainer adds to an environment that lacks it.
+const HOME: &str = "HOME";
+
+/// Signals that end a Linux program which has no handler for them. A guest can't have one.
+const DEADLY: [Signal; 10] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::VTALARM,
+    Signal::PROF,
+    Signal::ABORT,
+];
+
+/// Longest name that the kernel keeps for a process, without its NUL.
+const NAME_MAX: usize = 15;
+
+/// Shared by the executor's clones, all in one process.
+#[derive(Clone)]
+pub(crate) struct WasmInit {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    program: Box<dyn Program>,
+    entry: Entry,
+    preopens: Vec<Preopen>,
+    argv_start: usize,
+    env: RefCell<HashMap<String, String>>,
+    /// Closed when the guest runs, which is how the shim learns of it.
+    status: RefCell<Option<File>>,
+}
+
+impl WasmInit {
+    pub(crate) fn new(
+        program: Box<dyn Program>,
+        entry: Entry,
+        preopens: Vec<Preopen>,
+        argv_start: usize,
+        status: File,
+    ) -> Self {
+        let shared = Shared {
+            program,
+            entry,
+            preopens,
+            argv_start,
+            env: RefCell::default(),
+            status: RefCell::new(Some(status)),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    fn guest(&self, spec: &Spec) -> Guest {
+        let process = spec.process().as_ref();
+        let args = process.and_then(|process| process.args().as_deref()).unwrap_or_default();
+        let vars = process.and_then(|process| process.env().as_deref()).unwrap_or_default();
+        let split = |entry: &String| {
+            let (name, value) = entry.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        let mut env: Vec<_> = vars.iter().filter_map(split).collect();
+        if !env.iter().any(|(name, _)| name == HOME)
+            && let Some(home) = self.shared.env.borrow().get(HOME)
+        {
+            env.push((HOME.to_owned(), home.clone()));
+        }
+        Guest {
+            args: args.iter().skip(self.shared.argv_start).cloned().collect(),
+            env,
+            cwd: process.map(|process| process.cwd().display().to_string()).unwrap_or_default(),
+            preopens: self.shared.preopens.clone(),
+        }
+    }
+
+    /// Makes a bare process of the helper's clone.
+    fn prepare(&self) -> std::io::Result<()> {
+        // Its memory holds the engine, and its executable is the shim's.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        for signal in DEADLY {
+            medley_sys::child::exit_on_signal(signal.as_raw())?;
+        }
+        let name = self.shared.entry.path.file_name().unwrap_or_default().as_encoded_bytes();
+        let name: Vec<u8> = name.iter().copied().filter(|byte| *byte != 0).take(NAME_MAX).collect();
+        rustix::thread::set_name(&std::ffi::CString::new(name)?)?;
+        Ok(())
+    }
+}
+
+impl Executor for WasmInit {
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        Ok(())
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        // The guest's environment is not this process's: RUST_BACKTRACE of a pod must change
+        // nothing in the engine.
+        *self.shared.env.borrow_mut() = envs;
+        Ok(())
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let ended = match self.prepare() {
+            Ok(()) => {
+                let mut started = || drop(self.shared.status.borrow_mut().take());
+                self.shared.program.run(&self.guest(spec), &mut started)
+            }
+            Err(error) => Ended::NotStarted(error.to_string()),
+        };
+        let status = match ended {
+            Ended::Exited(code) => code,
+            Ended::Trapped(text) => {
+                drop(writeln!(std::io::stderr(), "{text}"));
+                TRAPPED
+            }
+            Ended::NotStarted(text) => {
+                let path = self.shared.entry.path.display();
+                let text = format!("cannot start {path}: {text}");
+                if let Some(mut status) = self.shared.status.borrow_mut().take() {
+                    drop(status.write_all(text.as_bytes()));
+                }
+                drop(writeln!(std::io::stderr(), "{text}"));
+                NOT_STARTED
+            }
+        };
+        medley_sys::child::exit_now(status)
+    }
+}

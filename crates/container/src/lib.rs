@@ -1,0 +1,29 @@
+//! The libcontainer half: everything that makes, starts and removes a container.
+//!
+//! Three processes share this crate, and each module says in its name whose it is:
+//!
+//! | process | modules |
+//! |---|---|
+//! | `serve`, the shim | [`host`], [`cgroup`], [`rootfs`], [`spec`] |
+//! | helper: creates one container and exits | [`helper`], `helper_create` |
+//! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
+//! | init: the container | `init_linux`, `init_wasm` |
+//!
+//! The shim never forks: it runs its own binary again, single-threaded, and hands it a request
+//! and descriptors over an inherited socket (`protocol`). The helper clones itself into init
+//! with libcontainer, answers with init's pid, and exits; init becomes the shim's child, the
+//! shim being a subreaper.
+
+pub mod cgroup;
+mod cgroup_metrics;
+pub mod helper;
+mod helper_compile;
+mod helper_create;
+mod helper_log;
+pub mod host;
+mod init_linux;
+mod init_wasm;
+mod protocol;
+pub mod rootfs;
+mod seccomp;
+pub mod spec;

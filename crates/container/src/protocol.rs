@@ -1,0 +1,93 @@
+//! What the shim and its helpers say to each other: one request, one reply, as JSON, with
+//! descriptors beside it.
+
+use std::path::PathBuf;
+
+use medley_dispatch::EngineKind;
+use medley_engine::{Entry, Form, Preopen};
+use serde::{Deserialize, Serialize};
+
+/// What a helper is asked to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and the native
+    /// code if it is a Wasm one.
+    Create(CreateOrder),
+    /// Compile a module. Descriptors: the module.
+    Compile(CompileOrder),
+}
+
+/// Where the descriptors of [`Request::Create`] stand.
+pub(crate) const CREATE_FDS: usize = 4;
+
+/// A container to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CreateOrder {
+    /// The container's id.
+    pub(crate) id: String,
+    /// The folder that holds the `config.json` to use.
+    pub(crate) bundle: PathBuf,
+    /// The folder below which libcontainer keeps its state.
+    pub(crate) state: PathBuf,
+    /// Whether systemd manages the cgroup.
+    pub(crate) systemd: bool,
+    /// Whether everything is to be logged.
+    pub(crate) debug: bool,
+    /// The supplementary groups that a Wasm container's init has, as ids on the node. A Linux
+    /// one gets them from its spec.
+    pub(crate) groups: Vec<u32>,
+    /// What init does once it is started.
+    pub(crate) program: Program,
+}
+
+/// What init does.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Program {
+    /// Execs this path, or looks for `args[0]` if nobody has yet.
+    Linux {
+        /// Absolute, in the container.
+        path: Option<PathBuf>,
+    },
+    /// Runs a guest.
+    Wasm {
+        /// Which engine compiled it and runs it.
+        engine: EngineKind,
+        /// What to call.
+        entry: Entry,
+        /// What the native code is.
+        form: Form,
+        /// The folders that the guest may open.
+        preopens: Vec<Preopen>,
+        /// Where in `process.args` the guest's own begin.
+        argv_start: usize,
+    },
+}
+
+/// A module to compile.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CompileOrder {
+    /// By which engine.
+    pub(crate) engine: EngineKind,
+    /// What is to be called.
+    pub(crate) entry: Entry,
+}
+
+/// What a helper answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The container waits to be started.
+    Created {
+        /// Init's, in the shim's pid namespace.
+        pid: i32,
+    },
+    /// The module is compiled. Descriptors: the native code, in a sealed memfd.
+    Compiled {
+        /// What the module turned out to be.
+        form: Form,
+    },
+    /// It could not be done; nothing is left of it.
+    Failed {
+        /// Why, as a sentence.
+        reason: String,
+    },
+}

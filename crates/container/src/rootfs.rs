@@ -1,0 +1,167 @@
+//! The rootfs: mounting what containerd's snapshotter names, and unmounting it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use containerd_shim::mount::mount_rootfs;
+use medley_task::RootfsMount;
+use rustix::mount::UnmountFlags;
+
+/// Why the rootfs could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is nothing to mount, and nothing there.
+    #[error("the rootfs {} does not exist and no mount for it was given", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The mount point could not be made.
+    #[error("cannot make the mount point {}", path.display())]
+    MountPoint {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A mount failed.
+    #[error("cannot mount {kind} from {source_name:?} at {}", path.display())]
+    Mount {
+        /// The file system's name.
+        kind: String,
+        /// What was to be mounted.
+        source_name: String,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: containerd_shim::Error,
+    },
+    /// The thread that mounts ended early.
+    #[error("the thread that mounts the rootfs {} failed", path.display())]
+    Thread {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It could not be unmounted.
+    #[error("cannot unmount the rootfs {}", path.display())]
+    Unmount {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// A mounted rootfs, which knows how to go away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    path: PathBuf,
+    count: usize,
+}
+
+impl Mounted {
+    /// Whatever may be mounted at `path`, by somebody who is gone.
+    #[must_use]
+    pub fn by_someone(path: PathBuf) -> Self {
+        /// More mounts than any snapshotter stacks on one rootfs.
+        const PLENTY: usize = 16;
+        Self { path, count: PLENTY }
+    }
+
+    /// Mounts `mounts` at `path`, one above the other. Without mounts the folder must be there.
+    ///
+    /// # Errors
+    /// [`Error`]; what was mounted is unmounted again.
+    pub fn new(path: PathBuf, mounts: &[RootfsMount]) -> Result<Self, Error> {
+        if mounts.is_empty() {
+            return if path.is_dir() {
+                Ok(Self { path, count: 0 })
+            } else {
+                Err(Error::Missing { path })
+            };
+        }
+        std::fs::create_dir_all(&path)
+            .map_err(|source| Error::MountPoint { path: path.clone(), source })?;
+        let mut mounted = Self { path, count: 0 };
+        match mounted.mount_all(mounts) {
+            Ok(()) => Ok(mounted),
+            Err(error) => {
+                if let Err(left) = mounted.unmount() {
+                    log::warn!("{}", medley_task::error::sentence(&left));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn mount_all(&mut self, mounts: &[RootfsMount]) -> Result<(), Error> {
+        for mount in mounts {
+            let target = self.path.join(mount.target.trim_start_matches('/'));
+            // On a thread of its own: for an overlay of very many layers the call changes its
+            // thread's working directory to keep the options short.
+            let result = std::thread::scope(|scope| {
+                scope
+                    .spawn(|| {
+                        let (kind, source) = (mount.kind.as_str(), mount.source.as_str());
+                        mount_rootfs(Some(kind), Some(source), &mount.options, &target)
+                    })
+                    .join()
+            });
+            match result {
+                Ok(Ok(())) => self.count += 1,
+                Ok(Err(source)) => {
+                    return Err(Error::Mount {
+                        kind: mount.kind.clone(),
+                        source_name: mount.source.clone(),
+                        path: target,
+                        source,
+                    });
+                }
+                Err(_) => return Err(Error::Thread { path: target }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmounts what was mounted. May be called again.
+    ///
+    /// # Errors
+    /// [`Error::Unmount`].
+    pub fn unmount(&self) -> Result<(), Error> {
+        for _ in 0..self.count {
+            match rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+                Ok(()) => {}
+                // Not a mount point, or not there: unmounted already.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => break,
+                Err(errno) => {
+                    return Err(Error::Unmount { path: self.path.clone(), source: errno.into() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Mounted};
+
+    #[test]
+    fn a_rootfs_that_is_neither_mounted_nor_there_is_named() {
+        let error = Mounted::new("/nonexistent/rootfs".into(), &[]).unwrap_err();
+        assert!(matches!(error, Error::Missing { .. }));
+        assert!(error.to_string().contains("/nonexistent/rootfs"));
+    }
+
+    #[test]
+    fn a_folder_without_mounts_is_used_as_it_is() {
+        let mounted = Mounted::new(std::env::temp_dir(), &[]).unwrap();
+        mounted.unmount().unwrap();
+    }
+}

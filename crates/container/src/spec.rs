@@ -1,0 +1,322 @@
+//! The OCI spec: reading it, and what a Wasm container changes in it.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use medley_engine::Preopen;
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+
+use crate::seccomp;
+
+/// Why a spec can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none.
+    #[error("cannot read the container's spec {}", path.display())]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// It can't be understood.
+    #[error("the container's spec {} is not a valid OCI config.json", path.display())]
+    Parse {
+        /// Its path.
+        path: PathBuf,
+        /// Where and what.
+        source: serde_json::Error,
+    },
+    /// It has no `root`.
+    #[error("the container's spec {} has no root.path", path.display())]
+    NoRoot {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// It has no `linux`.
+    #[error("the container's spec {} has no linux section: it is for another platform", path.display())]
+    NoLinux {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The changed spec could not be written for the helper.
+    #[error("cannot write the changed spec {}", path.display())]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// The name of a bundle's spec.
+const CONFIG: &str = "config.json";
+
+/// Kinds of mounts that a Wasm guest has no use for, and that would lead it to the shim's own
+/// binary or to the host's settings.
+const NOT_FOR_WASM: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
+
+/// Where procfs is mounted.
+const PROC: &str = "/proc";
+
+/// Reads a bundle's spec.
+///
+/// # Errors
+/// [`Error`] if it is missing, malformed, or not one of a Linux container.
+pub fn load(bundle: &Path) -> Result<Spec, Error> {
+    let path = bundle.join(CONFIG);
+    let text = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let spec: Spec = serde_json::from_slice(&text)
+        .map_err(|source| Error::Parse { path: path.clone(), source })?;
+    if spec.root().is_none() {
+        return Err(Error::NoRoot { path });
+    }
+    if spec.linux().is_none() {
+        return Err(Error::NoLinux { path });
+    }
+    Ok(spec)
+}
+
+/// The annotations of a bundle's spec, and nothing else of it.
+///
+/// # Errors
+/// [`Error`] if the spec is missing or malformed.
+pub fn annotations(bundle: &Path) -> Result<HashMap<String, String>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: HashMap<String, String>,
+    }
+    let path = bundle.join(CONFIG);
+    let text = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let spec: Annotated =
+        serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })?;
+    Ok(spec.annotations)
+}
+
+/// The rootfs that a spec names, absolute.
+#[must_use]
+pub fn rootfs(bundle: &Path, spec: &Spec) -> PathBuf {
+    let root = spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default();
+    bundle.join(root)
+}
+
+/// The user that the container's process runs as.
+#[must_use]
+pub fn uid(spec: &Spec) -> u32 {
+    let uid = spec.process().as_ref().map(|process| process.user().uid()).unwrap_or_default();
+    host_id(spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref()), uid)
+}
+
+/// The supplementary groups that the container's process has, as ids on the node.
+#[must_use]
+pub fn groups(spec: &Spec) -> Vec<u32> {
+    let process = spec.process().as_ref();
+    let groups = process.and_then(|process| process.user().additional_gids().as_ref());
+    let mappings = spec.linux().as_ref().and_then(|linux| linux.gid_mappings().as_ref());
+    groups.into_iter().flatten().map(|group| host_id(mappings, *group)).collect()
+}
+
+/// The id on the node of an id in the container's user namespace.
+fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
+    let mapped = mappings.into_iter().flatten().find_map(|mapping| {
+        let offset = id.checked_sub(mapping.container_id())?;
+        (offset < mapping.size()).then(|| mapping.host_id().saturating_add(offset))
+    });
+    mapped.unwrap_or(id)
+}
+
+/// Whether systemd is to manage the cgroup: its paths have the form `slice:prefix:name`.
+#[must_use]
+pub fn wants_systemd(spec: &Spec) -> bool {
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    path.is_some_and(|path| path.to_string_lossy().split(':').count() == 3)
+}
+
+/// Whether the container has a pid namespace of its own, which dies with init.
+#[must_use]
+pub fn has_own_pid_namespace(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| {
+        namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
+    })
+}
+
+/// Whether something is to be run right after the start.
+#[must_use]
+pub fn has_poststart_hooks(spec: &Spec) -> bool {
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+    hooks.is_some_and(|hooks| !hooks.is_empty())
+}
+
+/// Whether something is to be run after the container was deleted.
+#[must_use]
+pub fn has_poststop_hooks(spec: &Spec) -> bool {
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_ref());
+    hooks.is_some_and(|hooks| !hooks.is_empty())
+}
+
+/// The spec of a Wasm container, made of the one that containerd wrote: the same namespaces,
+/// cgroup, capabilities and user, less what a guest must not have.
+#[must_use]
+pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
+    let rootfs = rootfs(bundle, &spec);
+    if let Some(root) = spec.root_mut() {
+        root.set_path(rootfs);
+    }
+    let proc_is_needed = needs_proc(&spec);
+    if let Some(mounts) = spec.mounts_mut() {
+        mounts.retain(|mount| match mount.typ().as_deref() {
+            Some("proc") => proc_is_needed,
+            Some(kind) => !NOT_FOR_WASM.contains(&kind),
+            None => true,
+        });
+    }
+    if let Some(process) = spec.process_mut() {
+        // Nothing is ever executed: the guest loses nothing, and a filter needs no capability.
+        process.set_no_new_privileges(Some(true));
+        // libcontainer needs procfs to set them; the helper has done it by then.
+        process.user_mut().set_additional_gids(None);
+    }
+    if let Some(linux) = spec.linux_mut() {
+        // All below /proc and /sys, which are not there, or covered as a whole.
+        linux.set_masked_paths(proc_is_needed.then(|| vec![PROC.to_owned()]));
+        linux.set_readonly_paths(None);
+        if linux.seccomp().is_none() {
+            linux.set_seccomp(seccomp::wasm_profile());
+        }
+    }
+    spec
+}
+
+/// Whether libcontainer writes to procfs while it sets the container up. It is covered then before
+/// the guest starts.
+fn needs_proc(spec: &Spec) -> bool {
+    let sysctl = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+    let profile = spec.process().as_ref().and_then(|process| process.apparmor_profile().as_ref());
+    sysctl.is_some_and(|sysctl| !sysctl.is_empty()) || profile.is_some()
+}
+
+/// The folders that a guest may open: the rootfs, and every mount of files below it.
+#[must_use]
+pub fn preopens(spec: &Spec) -> Vec<Preopen> {
+    let read_only = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
+    let mut preopens =
+        vec![Preopen { path: "/".to_owned(), read_only: read_only.unwrap_or(false) }];
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    preopens.extend(mounts.iter().filter(|mount| holds_files(mount)).map(|mount| Preopen {
+        path: mount.destination().display().to_string(),
+        read_only: has_option(mount, &["ro", "rro"]),
+    }));
+    preopens
+}
+
+fn holds_files(mount: &Mount) -> bool {
+    let below_dev = mount.destination().starts_with("/dev");
+    let bound = has_option(mount, &["bind", "rbind"]);
+    !below_dev && (bound || mount.typ().as_deref().is_some_and(|kind| kind == "tmpfs"))
+}
+
+fn has_option(mount: &Mount, wanted: &[&str]) -> bool {
+    let options = mount.options().as_deref().unwrap_or_default();
+    options.iter().any(|option| wanted.contains(&option.as_str()))
+}
+
+/// Writes a spec where the helper finds it.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn save(folder: &Path, spec: &Spec) -> Result<(), Error> {
+    let path = folder.join(CONFIG);
+    let write = || -> io::Result<()> {
+        let mut file = io::BufWriter::new(std::fs::File::create(&path)?);
+        serde_json::to_writer(&mut file, spec)?;
+        io::Write::flush(&mut file)
+    };
+    write().map_err(|source| Error::Write { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{for_wasm, has_own_pid_namespace, preopens, uid, wants_systemd};
+    use oci_spec::runtime::Spec;
+    use std::path::Path;
+
+    fn spec(json: &str) -> Spec {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const SPEC: &str = r#"{
+        "ociVersion": "1.1.0",
+        "root": {"path": "rootfs", "readonly": true},
+        "process": {"args": ["/app.wasm"], "cwd": "/", "user": {"uid": 5, "gid": 0}},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
+            {"destination": "/dev/shm", "type": "bind", "source": "/x", "options": ["rbind"]},
+            {"destination": "/data", "type": "bind", "source": "/y", "options": ["rbind", "ro"]},
+            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}
+        ],
+        "linux": {
+            "cgroupsPath": "system.slice:docker:abc",
+            "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+            "namespaces": [{"type": "pid"}, {"type": "network", "path": "/run/netns/a"}],
+            "maskedPaths": ["/proc/keys"]
+        }
+    }"#;
+
+    #[test]
+    fn a_wasm_container_has_no_procfs_no_sysfs_and_a_filter() {
+        let spec = for_wasm(Path::new("/bundle"), spec(SPEC));
+        let kinds: Vec<_> =
+            spec.mounts().iter().flatten().filter_map(|mount| mount.typ().clone()).collect();
+        assert_eq!(kinds, ["bind", "bind", "tmpfs"]);
+        assert_eq!(spec.root().as_ref().unwrap().path(), Path::new("/bundle/rootfs"));
+        assert_eq!(spec.process().as_ref().unwrap().no_new_privileges(), Some(true));
+        assert!(spec.linux().as_ref().unwrap().seccomp().is_some());
+        assert!(spec.linux().as_ref().unwrap().masked_paths().is_none());
+    }
+
+    #[test]
+    fn procfs_is_covered_where_sysctls_are_to_be_set() {
+        let json = SPEC.replace("\"maskedPaths\"", "\"sysctl\": {\"net.a\": \"1\"}, \"maskedPaths\"");
+        let spec = for_wasm(Path::new("/bundle"), spec(&json));
+        let masked = spec.linux().as_ref().unwrap().masked_paths().clone();
+        assert_eq!(masked, Some(vec!["/proc".to_owned()]));
+        assert!(spec.mounts().iter().flatten().any(|mount| mount.typ().as_deref() == Some("proc")));
+    }
+
+    #[test]
+    fn supplementary_groups_are_set_outside_of_the_container() {
+        let json = SPEC
+            .replace("\"gid\": 0", "\"gid\": 0, \"additionalGids\": [7]")
+            .replace("uidMappings", "gidMappings");
+        let spec = spec(&json);
+        assert_eq!(super::groups(&spec), [100_007]);
+        let changed = for_wasm(Path::new("/bundle"), spec);
+        assert!(changed.process().as_ref().unwrap().user().additional_gids().is_none());
+    }
+
+    #[test]
+    fn every_mount_of_files_is_a_preopen_and_keeps_its_ro() {
+        let preopens = preopens(&spec(SPEC));
+        let seen: Vec<_> =
+            preopens.iter().map(|preopen| (preopen.path.as_str(), preopen.read_only)).collect();
+        assert_eq!(seen, [("/", true), ("/data", true), ("/tmp", false)]);
+    }
+
+    #[test]
+    fn the_user_is_the_one_on_the_node() {
+        assert_eq!(uid(&spec(SPEC)), 100_005);
+    }
+
+    #[test]
+    fn systemd_is_told_from_the_cgroup_path_and_a_pid_namespace_from_its_path() {
+        assert!(wants_systemd(&spec(SPEC)));
+        assert!(has_own_pid_namespace(&spec(SPEC)));
+        let shared = SPEC.replace(r#"{"type": "pid"}"#, r#"{"type": "pid", "path": "/proc/1/ns/pid"}"#);
+        assert!(!has_own_pid_namespace(&spec(&shared)));
+    }
+}

@@ -1,0 +1,318 @@
+//! What makes a container impossible to run, each as one sentence for whoever is on call.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::plan::EngineKind;
+use crate::shown::{FileKind, FirstBytes, Shown};
+
+/// Why a container cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spec has no `process`.
+    #[error("config.json has no `process`, so it does not say what to run")]
+    NoProcess,
+
+    /// The root filesystem cannot be opened.
+    #[error("cannot open the rootfs {}", Shown::path(path))]
+    Rootfs {
+        /// Its path on the host.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// `process.args` is empty, or its first is.
+    #[error(
+        "no entrypoint: process.args is empty; give the image an ENTRYPOINT or the container a \
+         command"
+    )]
+    NoEntrypoint,
+
+    /// No file of that name.
+    #[error("{}", not_found(entrypoint, looked, search.as_deref(), beside.as_deref()))]
+    NotFound {
+        /// The entrypoint as given.
+        entrypoint: String,
+        /// The paths tried, in order.
+        looked: Vec<PathBuf>,
+        /// `PATH`, if it was searched.
+        search: Option<String>,
+        /// A Linux program of that bare name which lies outside `PATH`.
+        beside: Option<PathBuf>,
+    },
+
+    /// A symlink on the way leads nowhere.
+    #[error(
+        "entrypoint {} not found: the symlink {} points to {}, which does not exist inside the \
+         container",
+        Shown::path(path),
+        Shown::path(link),
+        Shown::path(target)
+    )]
+    DanglingLink {
+        /// The entrypoint's path.
+        path: PathBuf,
+        /// The symlink.
+        link: PathBuf,
+        /// What it holds.
+        target: PathBuf,
+    },
+
+    /// Symlinks lead in a circle.
+    #[error(
+        "entrypoint {} cannot be resolved: too many symlinks, the last of them {}",
+        Shown::path(path),
+        Shown::path(link)
+    )]
+    LinkLoop {
+        /// The entrypoint's path.
+        path: PathBuf,
+        /// The symlink at which it was given up.
+        link: PathBuf,
+    },
+
+    /// A file stands where a directory is needed.
+    #[error(
+        "entrypoint {} not found: {} is not a directory",
+        Shown::path(path),
+        Shown::path(at)
+    )]
+    NotADirectory {
+        /// The entrypoint's path.
+        path: PathBuf,
+        /// What is in the way.
+        at: PathBuf,
+    },
+
+    /// The entrypoint is a directory, FIFO, device or socket.
+    #[error(
+        "entrypoint {} is a {found}, not a file that can run",
+        Shown::path(path)
+    )]
+    NotAFile {
+        /// The entrypoint's path.
+        path: PathBuf,
+        /// What it is.
+        found: FileKind,
+    },
+
+    /// The entrypoint lies on a mount whose contents do not exist before the container does.
+    #[error(
+        "entrypoint {} lies on the {kind} mount at {}, which cannot be looked into before it is \
+         mounted; put it into the image or onto a bind mount",
+        Shown::path(path),
+        Shown::path(mount)
+    )]
+    Unseen {
+        /// The entrypoint's path.
+        path: PathBuf,
+        /// The mount's destination.
+        mount: PathBuf,
+        /// The mount's type.
+        kind: String,
+    },
+
+    /// No executable bit.
+    #[error(
+        "{} is {what} but not executable: its mode is {mode:04o}; chmod +x it in the image",
+        Shown::path(path)
+    )]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// "an ELF program" or "a script".
+        what: &'static str,
+    },
+
+    /// The file has no bytes.
+    #[error(
+        "entrypoint {} is empty: 0 bytes; rebuild the image",
+        Shown::path(path)
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Content that nothing runs.
+    #[error(
+        "{} is neither an ELF program nor a script nor Wasm: it begins with {first}; if it is Wasm \
+         text, name it .wat or set the annotation module.wasm.image/variant to compat",
+        Shown::path(path)
+    )]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// How it begins.
+        first: FirstBytes,
+    },
+
+    /// An annotation says Wasm, the file is for Linux.
+    #[error(
+        "{} is {found}, but the annotation {annotation} says that it is Wasm; to decide by \
+         content, {remedy}",
+        Shown::path(path)
+    )]
+    ForcedOnLinux {
+        /// The file.
+        path: PathBuf,
+        /// "an ELF program" or "a script".
+        found: &'static str,
+        /// `key=value`.
+        annotation: String,
+        /// Which annotation to set to what.
+        remedy: String,
+    },
+
+    /// An annotation says Wasm, the file is nothing known.
+    #[error(
+        "{} is not Wasm, as the annotation {annotation} says: it begins with {first}, where Wasm \
+         begins with 00 61 73 6d (\"\\0asm\") or, as text, with \"(module\"",
+        Shown::path(path)
+    )]
+    NotWasm {
+        /// The file.
+        path: PathBuf,
+        /// How it begins.
+        first: FirstBytes,
+        /// `key=value`.
+        annotation: String,
+    },
+
+    /// An ELF program for another machine.
+    #[error(
+        "{} is an ELF program for {program}, but this node is {node}; use an image for \
+         linux/{node}",
+        Shown::path(path)
+    )]
+    Architecture {
+        /// The file.
+        path: PathBuf,
+        /// The program's machine, named as in an image's platform.
+        program: String,
+        /// The node's.
+        node: String,
+    },
+
+    /// A script whose `#!` names a program that is not there.
+    #[error(
+        "the script {} needs the interpreter {}, which does not exist inside the container{}",
+        Shown::path(path),
+        Shown::path(interpreter),
+        crlf(interpreter)
+    )]
+    NoInterpreter {
+        /// The script.
+        path: PathBuf,
+        /// The program after `#!`.
+        interpreter: PathBuf,
+    },
+
+    /// A program whose dynamic loader is not there.
+    #[error(
+        "the program {} needs the loader {}, which does not exist inside the container; use a \
+         base image with the C library that it was built for, or link it statically",
+        Shown::path(path),
+        Shown::path(loader)
+    )]
+    NoLoader {
+        /// The program.
+        path: PathBuf,
+        /// Its `PT_INTERP`.
+        loader: PathBuf,
+    },
+
+    /// The engine needed is not in this binary.
+    #[error(
+        "{} needs the engine {engine} ({demanded_by}), which is not built in; this binary has {}",
+        Shown::path(path),
+        list(built_in)
+    )]
+    EngineNotBuiltIn {
+        /// The module.
+        path: PathBuf,
+        /// The engine.
+        engine: EngineKind,
+        /// The import, annotation or default that asks for it.
+        demanded_by: String,
+        /// The engines there are.
+        built_in: Vec<EngineKind>,
+    },
+
+    /// A component for an engine that runs modules only.
+    #[error(
+        "{} is a component, but the annotation {annotation} names {engine}, which runs core \
+         modules only; components need wasmtime",
+        Shown::path(path)
+    )]
+    ComponentEngine {
+        /// The component.
+        path: PathBuf,
+        /// The engine asked for.
+        engine: EngineKind,
+        /// `key=value`.
+        annotation: String,
+    },
+
+    /// The kernel refused to look a path up or to read a file.
+    #[error("cannot read the entrypoint {}", Shown::path(path))]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+fn not_found(
+    entrypoint: &str,
+    looked: &[PathBuf],
+    search: Option<&str>,
+    beside: Option<&Path>,
+) -> String {
+    /// More paths than this tell nobody anything.
+    const LISTED: usize = 12;
+
+    let mut text = format!(
+        "entrypoint {} not found inside the container",
+        Shown::text(entrypoint)
+    );
+    for (n, path) in looked.iter().take(LISTED).enumerate() {
+        text.push_str(if n == 0 { ": looked for " } else { ", " });
+        text.push_str(&Shown::path(path).to_string());
+    }
+    if looked.len() > LISTED {
+        text.push_str(", …");
+    }
+    if let Some(search) = search {
+        text.push_str(&format!("; PATH is {}", Shown::text(search)));
+    }
+    match beside {
+        Some(beside) => text.push_str(&format!(
+            "; the Linux program {} is not on PATH: give its full path",
+            Shown::path(beside)
+        )),
+        None => text.push_str("; check the image and the container's command"),
+    }
+    text
+}
+
+/// A script written on Windows asks for an interpreter whose name ends with a carriage return.
+fn crlf(interpreter: &Path) -> &'static str {
+    if interpreter.as_os_str().as_encoded_bytes().ends_with(b"\r") {
+        ": its lines end with CR LF; write it with LF"
+    } else {
+        "; install it in the image"
+    }
+}
+
+fn list(engines: &[EngineKind]) -> String {
+    if engines.is_empty() {
+        return "none".to_owned();
+    }
+    let names: Vec<_> = engines.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}

@@ -1,0 +1,135 @@
+//! The answer: what runs the container.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What runs the container. Carried as JSON to the process that becomes the container's init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Plan {
+    /// The kernel runs it.
+    Linux(LinuxPlan),
+    /// A Wasm engine runs it.
+    Wasm(WasmPlan),
+}
+
+/// A container that the kernel runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinuxPlan {
+    /// What decided, for the log.
+    pub why: String,
+    /// The program's absolute path within the container, symlinks not resolved; `None` where
+    /// nobody looked (a sandbox).
+    pub program: Option<PathBuf>,
+}
+
+/// A container that a Wasm engine runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WasmPlan {
+    /// The engine, one of those built in.
+    pub engine: EngineKind,
+    /// The module's absolute path within the container, symlinks not resolved.
+    pub module: PathBuf,
+    /// The export named after `#`; `None` is the default entry.
+    pub export: Option<String>,
+    /// How the module is written.
+    pub form: Form,
+    /// What decided, for the log.
+    pub why: String,
+    /// Index in the spec's `process.args` of the guest's first argument: 0, or 2 after
+    /// `/sbin/docker-init --`.
+    #[serde(default)]
+    pub argv_start: usize,
+}
+
+impl Plan {
+    /// The plan as one line of `key=value`, values quoted and escaped, for the log.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        match self {
+            Self::Linux(LinuxPlan {
+                why,
+                program: Some(program),
+            }) => {
+                format!("kind=linux program={program:?} why={why:?}")
+            }
+            Self::Linux(LinuxPlan { why, program: None }) => format!("kind=linux why={why:?}"),
+            Self::Wasm(plan) => {
+                let export = match (&plan.export, plan.form) {
+                    (Some(export), _) => format!("{export:?}"),
+                    (None, Form::Component) => "default".to_owned(),
+                    (None, Form::Module | Form::Text) => "\"_start\"".to_owned(),
+                };
+                format!(
+                    "kind=wasm engine={} module={:?} form={} export={export} why={:?}",
+                    plan.engine, plan.module, plan.form, plan.why
+                )
+            }
+        }
+    }
+}
+
+/// How a Wasm program is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// A core module, binary.
+    Module,
+    /// A component, binary.
+    Component,
+    /// Text, of a module or a component.
+    Text,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Module => "module",
+            Self::Component => "component",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// A Wasm engine, built in or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// <https://wasmtime.dev>: modules and components.
+    Wasmtime,
+    /// <https://wasmedge.org>: modules, with its own sockets and plugins.
+    Wasmedge,
+    /// <https://wasmer.io>: modules, with WASIX.
+    Wasmer,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wasmtime => "wasmtime",
+            Self::Wasmedge => "wasmedge",
+            Self::Wasmer => "wasmer",
+        })
+    }
+}
+
+/// A name that is no engine's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no engine is called {0:?}: wasmtime, wasmedge and wasmer are")]
+pub struct UnknownEngine(pub String);
+
+impl FromStr for EngineKind {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        match name {
+            "wasmtime" => Ok(Self::Wasmtime),
+            "wasmedge" => Ok(Self::Wasmedge),
+            "wasmer" => Ok(Self::Wasmer),
+            _ => Err(UnknownEngine(name.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! In the compiler process: from a module's bytes to native code.
+//!
+//! Everything that can be known of a module without running it is checked here, so that Create
+//! fails with the reason.
+
+use std::borrow::Cow;
+
+use medley_engine::{Entry, Form, Native, Unfit};
+use wasmtime::Module;
+use wasmtime::component::Component;
+
+use crate::{chain, command, config, module, unfit};
+
+pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
+    let malformed = |reason| Unfit::Malformed { path: entry.path.clone(), reason };
+    let bytes = wat::parse_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
+    let engine = config::engine().map_err(|error| unfit(entry, &error))?;
+    if wasmparser::Parser::is_component(&bytes) {
+        let component = Component::from_binary(&engine, &bytes)
+            .map_err(|error| malformed(reason(&bytes, &error)))?;
+        command::LinkedCommand::new(&engine, &component, entry)?;
+        let code = component.serialize().map_err(|error| unfit(entry, &error))?;
+        Ok(Native { code, form: Form::Component })
+    } else {
+        let compiled = Module::from_binary(&engine, &bytes)
+            .map_err(|error| malformed(reason(&bytes, &error)))?;
+        module::LinkedModule::new(&engine, &compiled, entry)?;
+        let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
+        Ok(Native { code, form: Form::Module })
+    }
+}
+
+/// What is wrong with a module: Wasmtime's word, and how much of the file there was.
+fn reason(bytes: &Cow<'_, [u8]>, error: &wasmtime::Error) -> String {
+    format!("{} (the file has {} bytes)", chain(error), bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compile;
+    use medley_engine::{Entry, Form, Unfit};
+
+    fn entry(export: Option<&str>) -> Entry {
+        Entry { path: "/app.wasm".into(), export: export.map(str::to_owned) }
+    }
+
+    fn fails(wat: &str, export: Option<&str>) -> String {
+        compile(wat.as_bytes(), &entry(export)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_module_with_start_compiles() {
+        let native = compile(br#"(module (func (export "_start")))"#, &entry(None)).unwrap();
+        assert_eq!(native.form, Form::Module);
+        assert!(!native.code.is_empty());
+    }
+
+    #[test]
+    fn a_truncated_module_says_where_it_ends() {
+        let whole = wat::parse_str(r#"(module (func (export "_start")))"#).unwrap();
+        let error = compile(&whole[..whole.len() - 3], &entry(None)).unwrap_err().to_string();
+        assert!(error.starts_with("/app.wasm is not valid Wasm: "), "{error}");
+        assert!(error.contains("offset"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_import_is_named_with_its_module() {
+        let wat = r#"(module (import "env" "secret" (func)) (func (export "_start")))"#;
+        assert_eq!(
+            fails(wat, None),
+            "/app.wasm imports env::secret, which wasmtime does not provide"
+        );
+    }
+
+    #[test]
+    fn a_module_without_start_lists_its_exports() {
+        let wat = r#"(module (func (export "add")) (memory (export "memory") 1))"#;
+        assert_eq!(
+            fails(wat, None),
+            "/app.wasm has no function \"_start\" to call; it exports add"
+        );
+    }
+
+    #[test]
+    fn a_named_export_is_found_or_refused() {
+        let wat = r#"(module (func (export "run")) (func (export "add") (param i32)))"#;
+        compile(wat.as_bytes(), &entry(Some("run"))).unwrap();
+        assert!(fails(wat, Some("walk")).contains("no function \"walk\""));
+        assert!(fails(wat, Some("add")).contains("takes parameters"));
+    }
+
+    #[test]
+    fn a_component_without_a_command_is_refused() {
+        let error = compile(b"(component)", &entry(None)).unwrap_err();
+        assert!(matches!(error, Unfit::NoExport { .. }), "{error}");
+        assert!(error.to_string().contains("wasi:cli/run"), "{error}");
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_malformed_and_no_more() {
+        for length in 0..64_u8 {
+            let bytes: Vec<u8> = b"\0asm\x01\0\0\0".iter().copied().chain(0..length).collect();
+            if let Err(error) = compile(&bytes, &entry(None)) {
+                assert!(error.to_string().starts_with("/app.wasm"), "{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The one configuration of the engine: compiler and init must agree on every part of it.
+
+use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails};
+
+/// An engine that compiles, and loads what an equal one compiled.
+pub(crate) fn engine() -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        // Line numbers in a trap's backtrace, where the module has DWARF.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // Init is one process for one guest: pages are taken as the guest touches them.
+        .memory_init_cow(true)
+        // Nobody unwinds through guest frames with the system's unwinder.
+        .native_unwind_info(false);
+    Engine::new(&config)
+}

@@ -1,0 +1,113 @@
+//! Core modules: WASI preview 1.
+
+use std::path::PathBuf;
+
+use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+
+use crate::{NAME, chain, unfit, world};
+
+const PREVIEW_1: &str = "wasi_snapshot_preview1";
+
+/// A command's entry.
+const START: &str = "_start";
+
+/// A reactor's constructor, called before any other of its exports.
+const INITIALIZE: &str = "_initialize";
+
+/// A module with its imports found.
+pub(crate) struct LinkedModule {
+    instance: InstancePre<WasiP1Ctx>,
+    path: PathBuf,
+    export: String,
+}
+
+impl LinkedModule {
+    pub(crate) fn new(engine: &Engine, module: &Module, entry: &Entry) -> Result<Self, Unfit> {
+        let linker = linker(engine).map_err(|error| unfit(entry, &error))?;
+        let export = entry.export.clone().unwrap_or_else(|| START.to_owned());
+        check_export(module, entry, &export)?;
+        let instance = linker.instantiate_pre(module).map_err(|error| {
+            match error.downcast_ref::<wasmtime::UnknownImportError>() {
+                Some(unknown) => Unfit::UnknownImport {
+                    path: entry.path.clone(),
+                    import: format!("{}::{}", unknown.module(), unknown.name()),
+                    engine: NAME,
+                },
+                None => unfit(entry, &error),
+            }
+        })?;
+        Ok(Self { instance, path: entry.path.clone(), export })
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<WasiP1Ctx>> {
+    let mut linker = Linker::new(engine);
+    p1::add_to_linker_async(&mut linker, |context| context)?;
+    // Wasmtime's own traps from 126 on. Every code up to 255 means something to a pod.
+    linker.allow_shadowing(true);
+    linker.func_wrap(PREVIEW_1, "proc_exit", |code: i32| -> wasmtime::Result<()> {
+        Err(I32Exit(code).into())
+    })?;
+    Ok(linker)
+}
+
+fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Unfit> {
+    match module.get_export(export) {
+        Some(ExternType::Func(function)) if function.params().len() == 0 => Ok(()),
+        Some(ExternType::Func(_)) => {
+            Err(Unfit::Parameters { path: entry.path.clone(), export: export.to_owned() })
+        }
+        _ => Err(Unfit::NoExport {
+            path: entry.path.clone(),
+            wanted: export.to_owned(),
+            exports: module
+                .exports()
+                .filter(|export| matches!(export.ty(), ExternType::Func(_)))
+                .map(|export| export.name().to_owned())
+                .collect(),
+        }),
+    }
+}
+
+impl Program for LinkedModule {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
+        let context = match world::builder(guest) {
+            Ok(mut builder) => builder.build_p1(),
+            Err(error) => return Ended::NotStarted(error.to_string()),
+        };
+        let runtime = match world::runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return Ended::NotStarted(error.to_string()),
+        };
+        let mut store = Store::new(self.instance.module().engine(), context);
+        runtime.block_on(async {
+            // A start section runs in here, which is why a trap counts as one.
+            let instance = match self.instance.instantiate_async(&mut store).await {
+                Ok(instance) => instance,
+                Err(error) if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() => {
+                    started();
+                    return world::ended(&self.path, Err(error));
+                }
+                Err(error) => return Ended::NotStarted(chain(&error)),
+            };
+            started();
+            let mut result = Ok(());
+            for name in [INITIALIZE, &self.export] {
+                let wanted = name == self.export || self.export != START;
+                let Some(function) = instance.get_func(&mut store, name).filter(|_| wanted) else {
+                    continue;
+                };
+                let mut values =
+                    vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
+                result = function.call_async(&mut store, &[], &mut values).await;
+                if result.is_err() {
+                    break;
+                }
+            }
+            world::ended(&self.path, result)
+        })
+    }
+}

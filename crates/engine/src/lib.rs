@@ -1,0 +1,193 @@
+//! What every Wasm engine is given and must answer.
+//!
+//! A guest's life crosses three processes, and an engine has one function for each:
+//!
+//! | process | function | input | output |
+//! |---|---|---|---|
+//! | compiler | [`Engine::compile`] | the module's bytes, which may be hostile | native code |
+//! | helper | [`Engine::load`] | native code that we compiled | a [`Program`], ready to run |
+//! | init | [`Program::run`] | the guest's world | how it ended |
+//!
+//! The helper clones itself into init, so that what it loaded is there when the guest starts.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What is to be run, and what is asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The module's path in the container, for messages.
+    pub path: PathBuf,
+    /// Which export to call; `None` is the module's own: `_start`, or `wasi:cli/run`.
+    pub export: Option<String>,
+}
+
+/// Native code, and how it is to be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// A core module, WASI preview 1.
+    Module,
+    /// A component, WASI 0.2.
+    Component,
+}
+
+/// What [`Engine::compile`] made.
+#[derive(Debug)]
+pub struct Native {
+    /// The engine's own format. Only ever handed to the same engine's [`Engine::load`].
+    pub code: Vec<u8>,
+    /// What the bytes turned out to be.
+    pub form: Form,
+}
+
+/// Why a module can't be run. Each is one sentence that names the module.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is not valid Wasm.
+    #[error("{} is not valid Wasm: {reason}", path.display())]
+    Malformed {
+        /// The module.
+        path: PathBuf,
+        /// What the engine says, with the offset where it knows one.
+        reason: String,
+    },
+    /// It imports something that the engine does not have.
+    #[error("{} imports {import}, which {engine} does not provide", path.display())]
+    UnknownImport {
+        /// The module.
+        path: PathBuf,
+        /// The import's module and name.
+        import: String,
+        /// Which engine.
+        engine: &'static str,
+    },
+    /// It does not export what is to be called.
+    #[error("{} has no function {wanted:?} to call; it exports {}", path.display(), list(exports))]
+    NoExport {
+        /// The module.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: String,
+        /// What there is.
+        exports: Vec<String>,
+    },
+    /// What is to be called takes parameters.
+    #[error("{} cannot be called at {export:?}: this function takes parameters", path.display())]
+    Parameters {
+        /// The module.
+        path: PathBuf,
+        /// The export.
+        export: String,
+    },
+    /// Something else that the engine objects to.
+    #[error("{} cannot be run by {engine}: {reason}", path.display())]
+    Engine {
+        /// The module.
+        path: PathBuf,
+        /// Which engine.
+        engine: &'static str,
+        /// What it says.
+        reason: String,
+    },
+}
+
+/// The world that a guest wakes up in. Every path is one of the container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guest {
+    /// As of the spec; the first one is the program's name.
+    pub args: Vec<String>,
+    /// Names and values, in the spec's order.
+    pub env: Vec<(String, String)>,
+    /// Absolute.
+    pub cwd: String,
+    /// Folders that it may open, under the same path as in the container.
+    pub preopens: Vec<Preopen>,
+}
+
+/// A folder that a guest may open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preopen {
+    /// Where, absolute.
+    pub path: String,
+    /// Whether it may only be read.
+    pub read_only: bool,
+}
+
+/// How a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It returned, or called `exit` with this code.
+    Exited(u8),
+    /// It trapped; the text is the message and the backtrace.
+    Trapped(String),
+    /// It never ran: its world could not be made, or it could not be instantiated.
+    NotStarted(String),
+}
+
+/// A Wasm engine.
+pub trait Engine {
+    /// The name that annotations and messages use.
+    fn name(&self) -> &'static str;
+
+    /// Checks that `bytes` can be run as `entry` says, and makes native code of them.
+    ///
+    /// # Errors
+    /// [`Unfit`] with what is wrong with the module.
+    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit>;
+
+    /// Maps native code and links it.
+    ///
+    /// The caller vouches that `code` holds what [`Self::compile`] of this very binary made:
+    /// it is executed as it is.
+    ///
+    /// # Errors
+    /// [`Unfit::Engine`] if the code does not fit this engine.
+    fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit>;
+}
+
+/// A guest, loaded and linked.
+pub trait Program {
+    /// Runs the guest to its end. Calls `started` once, right before its first instruction.
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended;
+}
+
+/// At most this many exports are listed in an error.
+const LISTED: usize = 8;
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names if names.len() > LISTED => {
+            format!("{} and {} more", names[..LISTED].join(", "), names.len() - LISTED)
+        }
+        names => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unfit;
+
+    #[test]
+    fn a_missing_export_names_what_there_is() {
+        let error = Unfit::NoExport {
+            path: "/app.wasm".into(),
+            wanted: "_start".into(),
+            exports: vec!["add".into(), "sub".into()],
+        };
+        assert_eq!(
+            error.to_string(),
+            "/app.wasm has no function \"_start\" to call; it exports add, sub"
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_exports_is_cut() {
+        let exports: Vec<String> = (0..20).map(|n| format!("f{n}")).collect();
+        let text = super::list(&exports);
+        assert!(text.ends_with("f7 and 12 more"), "{text}");
+    }
+}

@@ -1,0 +1,23 @@
+//! The engines of this binary.
+
+use medley_dispatch::{EngineKind, Options};
+use medley_engine::Engine;
+use medley_engine_wasmtime::Wasmtime;
+
+/// The engine of this kind, if it is built in.
+pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
+    match kind {
+        EngineKind::Wasmtime => Some(&Wasmtime),
+        EngineKind::Wasmedge | EngineKind::Wasmer => None,
+    }
+}
+
+/// What dispatch may choose from.
+pub(crate) fn options() -> Options {
+    let kinds = [EngineKind::Wasmtime, EngineKind::Wasmedge, EngineKind::Wasmer];
+    Options {
+        default_engine: EngineKind::Wasmtime,
+        built_in: kinds.into_iter().filter(|kind| built_in(*kind).is_some()).collect(),
+        ..Options::default()
+    }
+}

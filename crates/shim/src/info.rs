@@ -1,0 +1,69 @@
+//! `-info` and `-v`: what this binary is, told without touching anything.
+
+use std::io::Write;
+
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
+use serde_json::json;
+
+/// What containerd takes for the OCI runtime spec's `features` structure, as JSON.
+const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+
+/// Prints the `RuntimeInfo` message that containerd 2 asks for.
+pub(crate) fn print() -> anyhow::Result<()> {
+    let info = RuntimeInfo {
+        name: crate::RUNTIME.to_owned(),
+        version: MessageField::some(RuntimeVersion {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        }),
+        features: MessageField::some(Any {
+            type_url: FEATURES.to_owned(),
+            value: serde_json::to_vec(&features())?,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    write(&info.write_to_bytes()?)
+}
+
+/// Prints the version, for people.
+pub(crate) fn print_version() -> anyhow::Result<()> {
+    let text = format!(
+        "containerd-shim-wasm-v1 {}\n  runtime type: {}\n  engines:      {}\n",
+        env!("CARGO_PKG_VERSION"),
+        crate::RUNTIME,
+        crate::engines::options()
+            .built_in
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    write(text.as_bytes())
+}
+
+/// Only what works and is tested. Kubernetes schedules pods by it.
+fn features() -> serde_json::Value {
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": "1.2.0",
+        "hooks": [
+            "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
+            "poststop",
+        ],
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
+            "cgroup": { "v1": true, "v2": true, "systemd": true },
+            "seccomp": { "enabled": true },
+        },
+    })
+}
+
+fn write(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(bytes)?;
+    stdout.flush()?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! `containerd-shim-wasm-v1`: Wasm and Linux containers side by side in the same pod.
+//!
+//! One binary, several processes; the first argument or the action tells which:
+//!
+//! | call | process |
+//! |---|---|
+//! | `… start` | finds the pod's shim or spawns one, prints its address |
+//! | `… -socket …`, no action | the shim: serves the Task API |
+//! | `… delete` | cleans up after a shim that died |
+//! | `-info`, `-v` | tells what this is |
+//! | `helper` | creates one container, or compiles one module |
+
+mod bootstrap;
+mod delete;
+mod engines;
+mod group;
+mod info;
+mod logging;
+mod runtime;
+mod serve;
+mod start;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use containerd_shim::Flags;
+
+/// The runtime type that containerd knows this shim by.
+const RUNTIME: &str = "io.containerd.wasm.v1";
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if args.first().is_some_and(|verb| verb == medley_container::helper::VERB) {
+        return medley_container::helper::run(engines::built_in).into();
+    }
+    let result = containerd_shim::parse(&args).map_err(anyhow::Error::from).and_then(run);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // containerd shows what `start` and `delete` print.
+            eprintln!("containerd-shim-wasm-v1: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Flags) -> anyhow::Result<()> {
+    // Before anything else: containerd asks it for each container that it creates.
+    if flags.info {
+        return info::print();
+    }
+    if flags.version {
+        return info::print_version();
+    }
+    match flags.action.as_str() {
+        "start" => start::run(&flags),
+        "delete" => delete::run(&flags),
+        "" if !flags.socket.is_empty() => serve::run(&flags),
+        "" => anyhow::bail!(
+            "this is a shim that containerd runs; its actions are start and delete, and -v tells \
+             the version"
+        ),
+        action => anyhow::bail!("unknown action {action:?}: there are start and delete"),
+    }
+}

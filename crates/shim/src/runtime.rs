@@ -1,0 +1,142 @@
+//! Between the Task API and the containers of this node: what may block goes to a thread.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use medley_container::host::{Created, Host, Order};
+use medley_io::Stdio;
+use medley_sys::pidfd::Ended;
+use medley_task::error::Cause;
+use medley_task::metrics::Metrics;
+use medley_task::runtime::KillError;
+use medley_task::{Container, CreateRequest, Exit, Runtime};
+
+/// Exit status of a process whose real one could not be learnt.
+const UNKNOWN: u32 = 255;
+
+/// Pause before looking again at a process that can't be watched.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Makes containers on this node.
+pub(crate) struct LocalRuntime {
+    host: Arc<Host>,
+}
+
+impl LocalRuntime {
+    pub(crate) fn new(host: Arc<Host>) -> Self {
+        Self { host }
+    }
+}
+
+#[async_trait]
+impl Runtime for LocalRuntime {
+    async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause> {
+        let order = Order {
+            id: request.id,
+            bundle: request.bundle,
+            rootfs: request.rootfs,
+            stdio: Stdio {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            },
+        };
+        let host = Arc::clone(&self.host);
+        let created = blocking(move || host.create(order)).await?;
+        Ok(Arc::new(LocalContainer { created: Arc::new(created), host: Arc::clone(&self.host) }))
+    }
+}
+
+struct LocalContainer {
+    created: Arc<Created>,
+    host: Arc<Host>,
+}
+
+impl LocalContainer {
+    async fn ended(&self) -> io::Result<Ended> {
+        let pidfd = self.created.init().watch()?;
+        loop {
+            let mut ready = pidfd.readable().await?;
+            let (created, host) = (Arc::clone(&self.created), Arc::clone(&self.host));
+            let reap = move || created.try_reap(&host);
+            let ended = if self.created.reaping_is_quick() {
+                reap()?
+            } else {
+                tokio::task::spawn_blocking(reap).await.map_err(io::Error::other)??
+            };
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+#[async_trait]
+impl Container for LocalContainer {
+    fn pid(&self) -> u32 {
+        u32::try_from(self.created.init().pid()).unwrap_or_default()
+    }
+
+    async fn start(&self) -> Result<(), Cause> {
+        let created = Arc::clone(&self.created);
+        blocking(move || created.start()).await
+    }
+
+    async fn kill(&self, signal: u32, all: bool) -> Result<(), KillError> {
+        let failed = |source: Cause| KillError::Other { signal, source };
+        let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
+        if all {
+            return self.created.signal_all(number).map_err(|error| failed(error.into()));
+        }
+        self.created.init().signal(number).map_err(|error| {
+            if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) {
+                KillError::Finished
+            } else {
+                failed(error.into())
+            }
+        })
+    }
+
+    async fn exited(&self) -> Exit {
+        let status = match self.ended().await {
+            Ok(ended) => ended.status(),
+            Err(error) => {
+                log::error!("process {}: its end can't be watched: {error}", self.pid());
+                // Better a late and unknown status than a container that never ends.
+                while std::path::Path::new("/proc").join(self.pid().to_string()).exists() {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                UNKNOWN
+            }
+        };
+        Exit { status, at: SystemTime::now() }
+    }
+
+    async fn pids(&self) -> Result<Vec<u32>, Cause> {
+        Ok(self.created.pids()?)
+    }
+
+    async fn metrics(&self) -> Result<Metrics, Cause> {
+        Ok(self.created.metrics()?)
+    }
+
+    fn close_stdin(&self) {
+        self.created.close_stdin();
+    }
+
+    async fn delete(&self) -> Result<(), Cause> {
+        let created = Arc::clone(&self.created);
+        blocking(move || created.delete()).await
+    }
+}
+
+/// Runs `work` on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, medley_container::host::Error> + Send + 'static,
+) -> Result<T, Cause> {
+    Ok(tokio::task::spawn_blocking(work).await??)
+}

@@ -1,0 +1,110 @@
+//! The shim itself: serves the Task API for one pod until its last container is gone.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use containerd_shim::Flags;
+use containerd_shim_protos::ttrpc::r#async::Server;
+use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use medley_container::host::Host;
+use medley_task::events::Events;
+use medley_task::{Service, publish, wire};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::runtime::LocalRuntime;
+use crate::{engines, logging, start};
+
+/// How long the last events may take to reach containerd when the shim ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a thread that waited for a helper stays for the next one. Short: most pods are
+/// quiet once they run, and a thread holds memory.
+const IDLE_THREAD: Duration = Duration::from_millis(500);
+
+/// Stack of such a thread, in bytes. They parse specs and talk to helpers; nothing recurses.
+const THREAD_STACK: usize = 512 << 10;
+
+/// Serves until containerd says Shutdown. The socket is our stdin, bound by `start`.
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
+    // Without a log the shim works all the same.
+    if let Err(error) = logging::start(Path::new("log"), flags.debug) {
+        eprintln!("containerd-shim-wasm-v1: {error:#}");
+    }
+    std::panic::set_hook(Box::new(|panic| log::error!("the shim panicked: {panic}")));
+    let result = serve(flags);
+    if let Err(error) = &result {
+        log::error!("the shim ends: {error:#}");
+    }
+    std::fs::remove_file(start::socket_path(&flags.socket)).ok();
+    result
+}
+
+fn serve(flags: &Flags) -> anyhow::Result<()> {
+    let listener: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let ttrpc_address = std::env::var("TTRPC_ADDRESS").context("TTRPC_ADDRESS is not set")?;
+    // The bundle may be deleted before the pod's other containers are.
+    std::env::set_current_dir("/")?;
+    medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
+    let host = Host::new(engines::options(), flags.debug).context("cannot open our own binary")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(IDLE_THREAD)
+        .thread_stack_size(THREAD_STACK)
+        .build()?;
+    runtime.block_on(async {
+        let host = Arc::new(host);
+        let (events, queue) = Events::channel();
+        let publisher =
+            tokio::spawn(publish::run(queue, ttrpc_address, flags.namespace.clone()));
+        let service =
+            Service::new(Arc::new(LocalRuntime::new(Arc::clone(&host))), events.clone());
+        tokio::spawn(reap_orphans(host));
+        tokio::spawn(ignore_stops());
+
+        let listener = Listener::try_from(UnixListener::from(listener))
+            .context("cannot listen on the socket that start bound")?;
+        let mut server = Server::new()
+            .add_listener(listener)
+            .register_service(wire::services(&service));
+        server.start().await.context("cannot serve")?;
+        log::debug!("serving {}", flags.socket);
+        service.ended().await;
+
+        events.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, publisher).await.is_err() {
+            log::warn!("the last events did not reach containerd within {DRAIN_TIMEOUT:?}");
+        }
+        server.shutdown().await.context("cannot end the server")
+    })
+}
+
+/// Reaps what containers leave behind, as often as a child ends.
+async fn reap_orphans(host: Arc<Host>) {
+    match signal(SignalKind::child()) {
+        Ok(mut children) => {
+            while children.recv().await.is_some() {
+                host.reap_orphans();
+            }
+        }
+        Err(error) => log::warn!("orphans will not be reaped: {error}"),
+    }
+}
+
+/// A shim ends with its containers, not when somebody stops containerd.
+async fn ignore_stops() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => log::info!("SIGTERM is ignored: the shim ends with its containers"),
+            _ = interrupt.recv() => log::info!("SIGINT is ignored: the shim ends with its containers"),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `start`: the pod's shim answers, or a new one does.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use containerd_shim::{Flags, StartOpts};
+use medley_container::spec;
+
+use crate::{bootstrap, group};
+
+/// The file of a bundle in which containerd 1.x looks for the shim's address after a restart.
+pub(crate) const ADDRESS_FILE: &str = "address";
+
+/// Runs `start` and prints the address of the shim that serves this container.
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
+    let (opts, protocol) = bootstrap::read(flags)?;
+    let bundle = bundle(flags)?;
+    let annotations = match spec::annotations(&bundle) {
+        Ok(annotations) => annotations,
+        // A pod of the Sandbox API has no spec yet; for all others Create says what is missing.
+        Err(spec::Error::Read { .. }) => std::collections::HashMap::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let address = opts.socket_address(group::of(&opts.id, &annotations));
+    let socket = socket_path(&address);
+    if let Some(listener) = listen(&socket)? {
+        let spawned = spawn(&opts, &address, listener);
+        if spawned.is_err() {
+            std::fs::remove_file(&socket).ok();
+        }
+        spawned?;
+    }
+    write_address(&bundle, &address)?;
+    let mut stdout = std::io::stdout();
+    stdout.write_all(&bootstrap::answer(protocol, &address)?)?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// The bundle that `start` or `delete` was called for: containerd makes it the working folder.
+pub(crate) fn bundle(flags: &Flags) -> anyhow::Result<PathBuf> {
+    let cwd = std::env::current_dir().context("the bundle, our working folder, is gone")?;
+    Ok(cwd.join(&flags.bundle))
+}
+
+/// The path of a `unix://` address.
+pub(crate) fn socket_path(address: &str) -> PathBuf {
+    PathBuf::from(address.strip_prefix("unix://").unwrap_or(address))
+}
+
+/// Binds the socket. `None` if a living shim has it: that one serves the pod.
+fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
+    let context = || format!("cannot bind the shim's socket {}", socket.display());
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder).with_context(context)?;
+    }
+    let listener = match UnixListener::bind(socket) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(socket).is_ok() {
+                return Ok(None);
+            }
+            // Left by a shim that died.
+            std::fs::remove_file(socket).with_context(context)?;
+            UnixListener::bind(socket)
+        }
+        result => result,
+    };
+    let listener = listener.with_context(context)?;
+    // Root's alone.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))
+        .with_context(context)?;
+    Ok(Some(listener))
+}
+
+/// Runs the shim. It needs not be waited for: whoever connects before it accepts is queued.
+fn spawn(opts: &StartOpts, address: &str, listener: UnixListener) -> anyhow::Result<()> {
+    let binary = std::env::current_exe().context("cannot find our own binary")?;
+    let mut command = Command::new(&binary);
+    command
+        .arg0("containerd-shim-wasm-v1")
+        .args(["-namespace", &opts.namespace, "-id", &opts.id])
+        .args(["-address", &opts.address, "-socket", address])
+        .args(opts.debug.then_some("-debug"))
+        .env_clear()
+        .env("TTRPC_ADDRESS", &opts.ttrpc_address)
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        // containerd waits for the end of our output, so the shim must not hold it.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A signal to containerd's process group is not meant for the pods.
+        .process_group(0);
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    let mut shim =
+        command.spawn().with_context(|| format!("cannot run {}", binary.display()))?;
+    // The kernel is to kill a shim before containerd, and a container before its shim.
+    let placed =
+        containerd_shim::cgroup::set_cgroup_and_oom_score(shim.id(), &bootstrap::shim_cgroup(opts));
+    if let Err(error) = placed {
+        shim.kill().ok();
+        shim.wait().ok();
+        return Err(error).context("cannot place the shim");
+    }
+    Ok(())
+}
+
+/// Tells containerd, should it be restarted, where the shim is. Whole or not at all.
+fn write_address(bundle: &Path, address: &str) -> anyhow::Result<()> {
+    let (path, new) = (bundle.join(ADDRESS_FILE), bundle.join(".address"));
+    std::fs::write(&new, address)
+        .and_then(|()| std::fs::rename(&new, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

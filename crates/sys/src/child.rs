@@ -1,0 +1,79 @@
+//! Children that nobody waits for.
+
+use std::io;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+/// Makes the calling process the parent of every orphan below it.
+///
+/// # Errors
+/// Those of `prctl`.
+pub fn become_subreaper() -> io::Result<()> {
+    // Any pid but none switches it on; the kernel reads it as a flag.
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// Reaps ended children for which `is_tracked` is false, and stops at the first tracked one:
+/// its owner reaps it, and then sweeps again.
+///
+/// # Errors
+/// Those of `waitid`, but for having no child at all.
+pub fn reap_orphans(mut is_tracked: impl FnMut(i32) -> bool) -> io::Result<usize> {
+    let mut reaped = 0;
+    while let Some(pid) = first_ended_child(libc::WNOWAIT)? {
+        if is_tracked(pid) {
+            break;
+        }
+        let Some(pid) = Pid::from_raw(pid) else { break };
+        rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
+        reaped += 1;
+    }
+    Ok(reaped)
+}
+
+/// The pid of an ended child, if there is one.
+fn first_ended_child(options: libc::c_int) -> io::Result<Option<i32>> {
+    // SAFETY: an all-zero siginfo_t is a valid value for the kernel to overwrite.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is ours and outlives the call. rustix does not tell the child's pid.
+    let result = unsafe {
+        libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | options)
+    };
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) };
+    }
+    // SAFETY: waitid filled the SIGCHLD fields, or left the zeroes that we put there.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid != 0).then_some(pid))
+}
+
+/// Lets signal number `signal` end this process at once with status 128 + `signal`.
+///
+/// Needed by a Wasm guest's process: it is pid 1 of its namespace, where the kernel ignores
+/// every signal that has no handler, and a guest has no way to install one.
+///
+/// # Errors
+/// Those of `sigaction`.
+pub fn exit_on_signal(signal: i32) -> io::Result<()> {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit is async-signal-safe and touches nothing of the interrupted program.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    // SAFETY: an all-zero sigaction is a valid one (no flags, empty mask).
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = end as *const () as usize;
+    // On the alternate stack if there is one: the guest's own stack may be used up.
+    action.sa_flags = libc::SA_ONSTACK;
+    // SAFETY: `action` is initialised, its handler is async-signal-safe, and the old action is
+    // not asked for. rustix has no sigaction.
+    let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Ends the process at once: no destructor, no `atexit`, nothing flushed.
+pub fn exit_now(status: u8) -> ! {
+    // SAFETY: _exit has no precondition. `std::process::exit` runs `atexit` handlers of the
+    // helper that this process was cloned from, while an engine's threads may still run.
+    unsafe { libc::_exit(i32::from(status)) }
+}

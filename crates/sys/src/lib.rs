@@ -1,0 +1,13 @@
+//! The OS calls that need raw system calls or careful ordering: passing file descriptors,
+//! pidfds, the read-only clone of our own binary, the thread that mounts.
+//!
+//! One of the three places where `unsafe` is allowed; everything else in the project calls
+//! these functions.
+
+#![allow(unsafe_code, reason = "the project's home of raw system calls")]
+
+pub mod child;
+pub mod memory;
+pub mod message;
+pub mod own_binary;
+pub mod pidfd;

@@ -1,0 +1,84 @@
+//! The shim's own binary, kept out of a container's reach (CVE-2019-5736).
+//!
+//! A process that enters a container shows its executable as `/proc/<pid>/exe`, and a container
+//! that opens this link for writing could replace the shim on the node. Helpers are therefore
+//! started from a read-only clone of the binary's mount, which no path leads to: writing through
+//! the link fails with `EROFS`. Unlike a sealed copy in memory it costs nothing by size.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::mount::OpenTreeFlags;
+
+/// A read-only handle on our own executable.
+#[derive(Debug)]
+pub struct OwnBinary {
+    fd: OwnedFd,
+}
+
+/// `struct mount_attr` of `mount_setattr(2)`.
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+const MOUNT_ATTR_RDONLY: u64 = 0x1;
+
+impl OwnBinary {
+    /// Clones the mount of `/proc/self/exe`, read-only.
+    ///
+    /// # Errors
+    /// Those of `open_tree` and `mount_setattr` (Linux 5.12).
+    pub fn read_only() -> io::Result<Self> {
+        // The path, not the magic link: a helper's own executable already lies on a clone,
+        // which belongs to no mount namespace and can't be cloned again.
+        let path = std::fs::read_link("/proc/self/exe")?;
+        let fd = rustix::mount::open_tree(
+            rustix::fs::CWD,
+            &path,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )?;
+        let attr = MountAttr {
+            attr_set: MOUNT_ATTR_RDONLY,
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: 0,
+        };
+        // SAFETY: the path is a NUL-terminated empty string, allowed by AT_EMPTY_PATH, and the
+        // kernel reads exactly `size_of::<MountAttr>()` bytes of an initialised structure that
+        // outlives the call. rustix has no mount_setattr.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                fd.as_raw_fd(),
+                c"".as_ptr(),
+                libc::AT_EMPTY_PATH,
+                &raw const attr,
+                size_of::<MountAttr>(),
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { fd })
+    }
+
+    /// The binary as it lies on the node, where the kernel can't clone mounts.
+    ///
+    /// # Errors
+    /// Those of opening `/proc/self/exe`.
+    pub fn unprotected() -> io::Result<Self> {
+        Ok(Self { fd: File::open("/proc/self/exe")?.into() })
+    }
+
+    /// A path that runs this binary, valid in this process and its children until they exec.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_fd().as_raw_fd()))
+    }
+}

@@ -1,0 +1,312 @@
+use super::Service;
+use crate::error::{Cause, Error};
+use crate::events::{Event, Events};
+use crate::metrics::Metrics;
+use crate::runtime::{Container, CreateRequest, Exit, KillError, Runtime};
+use async_trait::async_trait;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, mpsc, watch};
+
+/// A runtime whose containers do as the test says, and which records what was asked of them.
+#[derive(Default)]
+struct Fake {
+    calls: Arc<Mutex<Vec<String>>>,
+    refuse: AtomicBool,
+    /// Held by a test to keep Create or Start under way.
+    gate: Option<Arc<Notify>>,
+    last: Mutex<Option<Arc<FakeContainer>>>,
+}
+
+struct FakeContainer {
+    calls: Arc<Mutex<Vec<String>>>,
+    exit: watch::Sender<Option<u32>>,
+    gate: Option<Arc<Notify>>,
+    broken: AtomicBool,
+    stuck: AtomicBool,
+}
+
+#[async_trait]
+impl Runtime for Fake {
+    async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause> {
+        self.calls.lock().unwrap().push(format!("create {}", request.id));
+        if request.id == "slow" {
+            self.gate.as_ref().unwrap().notified().await;
+        }
+        if self.refuse.load(Ordering::Relaxed) {
+            return Err("entrypoint not found".into());
+        }
+        let container = Arc::new(FakeContainer {
+            calls: Arc::clone(&self.calls),
+            exit: watch::Sender::new(None),
+            gate: self.gate.clone(),
+            broken: AtomicBool::new(request.id == "broken"),
+            stuck: AtomicBool::new(request.id == "stuck"),
+        });
+        *self.last.lock().unwrap() = Some(Arc::clone(&container));
+        Ok(container)
+    }
+}
+
+#[async_trait]
+impl Container for FakeContainer {
+    fn pid(&self) -> u32 {
+        42
+    }
+
+    async fn start(&self) -> Result<(), Cause> {
+        if self.broken.load(Ordering::Relaxed) {
+            self.exit.send_replace(Some(255));
+            return Err("cannot execute".into());
+        }
+        // The worst case for the order of events: init ends before Start is through.
+        if let Some(gate) = &self.gate {
+            self.exit.send_replace(Some(7));
+            gate.notified().await;
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, signal: u32, all: bool) -> Result<(), KillError> {
+        self.calls.lock().unwrap().push(format!("kill {signal} {all}"));
+        self.exit.send_replace(Some(128 + signal));
+        Ok(())
+    }
+
+    async fn exited(&self) -> Exit {
+        let mut exit = self.exit.subscribe();
+        let status = exit.wait_for(Option::is_some).await.unwrap().unwrap();
+        Exit { status, at: SystemTime::UNIX_EPOCH }
+    }
+
+    async fn pids(&self) -> Result<Vec<u32>, Cause> {
+        Ok(vec![42])
+    }
+
+    async fn metrics(&self) -> Result<Metrics, Cause> {
+        Err("no cgroup".into())
+    }
+
+    fn close_stdin(&self) {
+        self.calls.lock().unwrap().push("close stdin".into());
+    }
+
+    async fn delete(&self) -> Result<(), Cause> {
+        self.calls.lock().unwrap().push("delete".into());
+        if self.stuck.swap(false, Ordering::Relaxed) {
+            return Err("device or resource busy".into());
+        }
+        Ok(())
+    }
+}
+
+struct Test {
+    fake: Arc<Fake>,
+    service: Service,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Test {
+    fn new() -> Self {
+        Self::with(Fake::default())
+    }
+
+    fn with(fake: Fake) -> Self {
+        let fake = Arc::new(fake);
+        let (events, receiver) = Events::channel();
+        let service = Service::new(Arc::clone(&fake) as Arc<dyn Runtime>, events);
+        Self { fake, service, events: receiver }
+    }
+
+    async fn create(&self, id: &str) -> Result<u32, Error> {
+        self.service.create(CreateRequest { id: id.into(), ..Default::default() }).await
+    }
+
+    fn exit(&self, status: u32) {
+        self.fake.last.lock().unwrap().as_ref().unwrap().exit.send_replace(Some(status));
+    }
+
+    /// The names of the next `count` events.
+    async fn next(&mut self, count: usize) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for _ in 0..count {
+            let event = tokio::time::timeout(Duration::from_secs(10), self.events.recv()).await;
+            names.push(match event.expect("an event is missing").unwrap() {
+                Event::Create { .. } => "create",
+                Event::Start { .. } => "start",
+                Event::Exit { .. } => "exit",
+                Event::Delete { .. } => "delete",
+            });
+        }
+        names
+    }
+}
+
+#[tokio::test]
+async fn a_life_is_told_as_create_start_exit_delete() {
+    let mut test = Test::new();
+    assert_eq!(test.create("a").await.unwrap(), 42);
+    assert_eq!(test.service.start("a").await.unwrap(), 42);
+    test.exit(3);
+    assert_eq!(test.service.wait("a").await.unwrap().status, 3);
+    let (pid, exit) = test.service.delete("a").await.unwrap();
+    assert_eq!((pid, exit.status), (42, 3));
+    assert_eq!(test.next(4).await, ["create", "start", "exit", "delete"]);
+    assert!(matches!(test.service.state("a"), Err(Error::NoSuchTask { .. })));
+}
+
+#[tokio::test]
+async fn an_exit_before_start_is_through_is_told_after_the_start() {
+    let gate = Arc::new(Notify::new());
+    let mut test = Test::with(Fake { gate: Some(Arc::clone(&gate)), ..Fake::default() });
+    test.create("a").await.unwrap();
+    let service = test.service.clone();
+    let start = tokio::spawn(async move { service.start("a").await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(test.next(1).await, ["create"]);
+    assert!(test.events.try_recv().is_err(), "the exit overtook the start");
+    gate.notify_one();
+    start.await.unwrap().unwrap();
+    assert_eq!(test.next(2).await, ["start", "exit"]);
+}
+
+#[tokio::test]
+async fn a_create_that_fails_tells_nothing_and_frees_the_id() {
+    let mut test = Test::new();
+    test.fake.refuse.store(true, Ordering::Relaxed);
+    let error = test.create("a").await.unwrap_err();
+    assert_eq!(error.sentence(), "cannot create task \"a\": entrypoint not found");
+    assert!(test.events.try_recv().is_err());
+    test.fake.refuse.store(false, Ordering::Relaxed);
+    test.create("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_fails_tells_an_exit_and_no_start() {
+    let mut test = Test::new();
+    test.create("broken").await.unwrap();
+    let error = test.service.start("broken").await.unwrap_err();
+    assert_eq!(error.sentence(), "cannot start task \"broken\": cannot execute");
+    assert_eq!(test.next(2).await, ["create", "exit"]);
+    test.service.delete("broken").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_id_is_in_use_from_the_first_create_on() {
+    let gate = Arc::new(Notify::new());
+    let test = Test::with(Fake { gate: Some(Arc::clone(&gate)), ..Fake::default() });
+    let service = test.service.clone();
+    let slow = tokio::spawn(async move {
+        service.create(CreateRequest { id: "slow".into(), ..Default::default() }).await
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(matches!(test.create("slow").await, Err(Error::Exists { .. })));
+    assert!(matches!(test.service.state("slow"), Err(Error::NoSuchTask { .. })));
+    gate.notify_one();
+    slow.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_create_does_not_delay_another_task() {
+    let gate = Arc::new(Notify::new());
+    let test = Test::with(Fake { gate: Some(gate), ..Fake::default() });
+    let service = test.service.clone();
+    tokio::spawn(async move {
+        service.create(CreateRequest { id: "slow".into(), ..Default::default() }).await
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    test.create("quick").await.unwrap();
+    assert_eq!(test.service.pids("quick").await.unwrap(), [42]);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_a_whole_task() {
+    let gate = Arc::new(Notify::new());
+    let mut test = Test::with(Fake { gate: Some(Arc::clone(&gate)), ..Fake::default() });
+    let create = test.create("slow");
+    assert!(tokio::time::timeout(Duration::from_millis(20), create).await.is_err());
+    gate.notify_one();
+    assert_eq!(test.next(1).await, ["create"]);
+    test.service.state("slow").unwrap();
+}
+
+#[tokio::test]
+async fn a_running_task_cannot_be_deleted() {
+    let test = Test::new();
+    test.create("a").await.unwrap();
+    test.service.start("a").await.unwrap();
+    let error = test.service.delete("a").await.unwrap_err();
+    assert_eq!(error.sentence(), "cannot delete task \"a\": it is running");
+}
+
+#[tokio::test]
+async fn a_task_that_was_never_started_is_killed_and_deleted() {
+    let mut test = Test::new();
+    test.create("a").await.unwrap();
+    let (_, exit) = test.service.delete("a").await.unwrap();
+    assert_eq!(exit.status, 137);
+    assert_eq!(test.next(3).await, ["create", "exit", "delete"]);
+}
+
+#[tokio::test]
+async fn a_delete_that_failed_can_be_tried_again() {
+    let test = Test::new();
+    test.create("stuck").await.unwrap();
+    test.service.start("stuck").await.unwrap();
+    test.exit(0);
+    test.service.wait("stuck").await.unwrap();
+    let error = test.service.delete("stuck").await.unwrap_err();
+    assert!(error.sentence().ends_with("device or resource busy"), "{error}");
+    test.service.delete("stuck").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_process_cannot_be_signalled_but_its_container_can() {
+    let test = Test::new();
+    test.create("a").await.unwrap();
+    test.service.start("a").await.unwrap();
+    test.exit(0);
+    test.service.wait("a").await.unwrap();
+    assert!(matches!(test.service.kill("a", 15, false).await, Err(Error::Finished { .. })));
+    test.service.kill("a", 9, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_starts_once() {
+    let test = Test::new();
+    test.create("a").await.unwrap();
+    test.service.start("a").await.unwrap();
+    let error = test.service.start("a").await.unwrap_err();
+    assert_eq!(error.sentence(), "cannot start task \"a\": it is running");
+}
+
+#[tokio::test]
+async fn everyone_who_waits_hears_of_the_exit() {
+    let test = Test::new();
+    test.create("a").await.unwrap();
+    test.service.start("a").await.unwrap();
+    let waits: Vec<_> = (0..8)
+        .map(|_| {
+            let service = test.service.clone();
+            tokio::spawn(async move { service.wait("a").await })
+        })
+        .collect();
+    test.exit(9);
+    for wait in waits {
+        assert_eq!(wait.await.unwrap().unwrap().status, 9);
+    }
+    assert_eq!(test.service.wait("a").await.unwrap().status, 9);
+}
+
+#[tokio::test]
+async fn shutdown_is_ignored_while_a_task_is_left() {
+    let test = Test::new();
+    test.create("a").await.unwrap();
+    test.service.shutdown();
+    let ended = tokio::time::timeout(Duration::from_millis(20), test.service.ended()).await;
+    assert!(ended.is_err());
+    test.service.delete("a").await.unwrap();
+    test.service.shutdown();
+    tokio::time::timeout(Duration::from_secs(10), test.service.ended()).await.unwrap();
+}

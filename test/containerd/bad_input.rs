@@ -1,0 +1,261 @@
+//! What cannot run is refused with a sentence that says why, and leaves nothing behind.
+
+use medley_test::*;
+
+/// Has Medley refuse a container of the image, and returns the sentence.
+async fn refusal(image: ImageBuilder, change: impl FnOnce(Spec) -> Spec) -> Result<String> {
+    let image = image.build()?;
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let events = client.events().await?;
+    let spec = change(client.spec(&image, "it"));
+    let status = client.refused("it", &image, spec).await?;
+    let topics = events.topics("it");
+    assert!(!topics.contains(&"start".to_owned()), "{topics:?}");
+    containerd.expect_clean()?;
+    containerd.close().await?;
+    Ok(status.message().to_owned())
+}
+
+#[track_caller]
+fn assert_says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no `{word}` in: {text}");
+    }
+}
+
+fn scratch() -> ImageBuilder {
+    ImageBuilder::scratch("bad")
+}
+
+#[tokio::test]
+async fn no_entrypoint() -> Result<()> {
+    let image = scratch().file("/something", "else", 0o644);
+    let text = refusal(image, |spec| spec.args(Vec::<String>::new())).await?;
+    assert_says(&text, &["args"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_entrypoint() -> Result<()> {
+    let image = scratch().file("/something", "else", 0o644);
+    refusal(image, |spec| spec.args([""])).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entrypoint_that_is_not_there_is_named() -> Result<()> {
+    let image = scratch().file("/something", "else", 0o644);
+    let text = refusal(image, |spec| spec.args(["/no/such/program"])).await?;
+    assert_says(&text, &["/no/such/program"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entrypoint_that_is_not_in_path_is_named_together_with_path() -> Result<()> {
+    let image = scratch().dir("/opt", 0o755).env("PATH=/opt:/opt/bin");
+    let text = refusal(image, |spec| spec.args(["program"])).await?;
+    assert_says(&text, &["program", "PATH", "/opt:/opt/bin"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_as_entrypoint_is_named() -> Result<()> {
+    let text = refusal(scratch().dir("/folder", 0o755), |spec| {
+        spec.args(["/folder"])
+    })
+    .await?;
+    assert_says(&text, &["/folder"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_bytes_are_shown_of_what_is_neither_elf_nor_script_nor_wasm() -> Result<()> {
+    let image = scratch().file("/data.bin", b"\xca\xfe\xba\xbeJava?", 0o755);
+    let text = refusal(image, |spec| spec.args(["/data.bin"])).await?;
+    assert_says(&text.to_lowercase(), &["/data.bin", "elf", "ca"]);
+    assert!(
+        text.to_lowercase()
+            .replace([' ', ':', '\\', 'x'], "")
+            .contains("cafebabe"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_file_is_refused() -> Result<()> {
+    let text = refusal(scratch().file("/empty", "", 0o755), |spec| {
+        spec.args(["/empty"])
+    })
+    .await?;
+    assert_says(&text, &["/empty"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_elf_that_is_not_executable_is_refused() -> Result<()> {
+    let busybox = std::fs::read("/bin/busybox")?;
+    let image = scratch().file("/program", busybox, 0o644);
+    let text = refusal(image, |spec| spec.args(["/program"])).await?;
+    assert_says(&text, &["/program"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_elf_cut_short_is_refused() -> Result<()> {
+    let image = scratch().file("/program", b"\x7fELF\x02\x01\x01", 0o755);
+    let text = refusal(image, |spec| spec.args(["/program"])).await?;
+    assert_says(&text, &["/program"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_module_cut_short_is_refused() -> Result<()> {
+    let module = guests::module("hello")?;
+    let image = scratch().file("/half.wasm", &module[..module.len() / 2], 0o644);
+    let text = refusal(image, |spec| spec.args(["/half.wasm"])).await?;
+    assert_says(&text, &["/half.wasm"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_module_cut_short_after_its_header_is_refused() -> Result<()> {
+    let image = scratch().file("/head.wasm", b"\0asm\x01", 0o644);
+    let text = refusal(image, |spec| spec.args(["/head.wasm"])).await?;
+    assert_says(&text, &["/head.wasm"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_import_that_no_host_has_is_named() -> Result<()> {
+    let image = scratch().file("/moon.wasm", guests::module("unknown-import")?, 0o644);
+    let text = refusal(image, |spec| spec.args(["/moon.wasm"])).await?;
+    assert_says(&text, &["moon", "base"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_module_without_the_asked_for_export_is_refused() -> Result<()> {
+    let image = scratch().file("/exports.wasm", guests::module("exports")?, 0o644);
+    let text = refusal(image, |spec| spec.args(["/exports.wasm#nothing"])).await?;
+    assert_says(&text, &["nothing"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn text_that_is_not_wat_is_refused() -> Result<()> {
+    let image = scratch().file("/bad.wat", "(module (func $f", 0o644);
+    let text = refusal(image, |spec| spec.args(["/bad.wat"])).await?;
+    assert_says(&text, &["/bad.wat"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn compat_on_an_elf_says_compat_smart() -> Result<()> {
+    let image = images::linux_builder("linux")?;
+    let text = refusal(image, |spec| {
+        spec.args(["/bin/true"])
+            .annotation("module.wasm.image/variant", "compat")
+    });
+    assert_says(&text.await?, &["compat-smart", "ELF", "/bin/true"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_built_in_is_named() -> Result<()> {
+    let image = scratch().file("/hello.wasm", guests::module("hello")?, 0o644);
+    let text = refusal(image, |spec| {
+        spec.args(["/hello.wasm"])
+            .annotation("run.oci.handler", "wasmedge")
+    });
+    assert_says(&text.await?.to_lowercase(), &["wasmedge"]);
+    Ok(())
+}
+
+/// A file of the host, with a module in it, that no container may reach.
+fn secret(containerd: &Containerd) -> Result<String> {
+    let path = containerd.dir().join("secret.wasm");
+    std::fs::write(&path, guests::module("hello")?)?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Points `/link` of a scratch image at a file of the host in a certain way.
+async fn link_out(to: impl FnOnce(&str) -> String) -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let host = secret(&containerd)?;
+    let image = scratch()
+        .symlink("/link.wasm", &to(&host))
+        .entrypoint(["/link.wasm"])
+        .build()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let status = client
+        .refused("it", &image, client.spec(&image, "it"))
+        .await?;
+    assert_says(status.message(), &["/link.wasm"]);
+    containerd.expect_clean()?;
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_symlink_with_an_absolute_path_of_the_host_is_not_followed_there() -> Result<()> {
+    link_out(str::to_owned).await
+}
+
+#[tokio::test]
+async fn a_symlink_that_climbs_out_of_the_rootfs_does_not_get_there() -> Result<()> {
+    link_out(|host| format!("{}{host}", "../".repeat(30).trim_end_matches('/'))).await
+}
+
+#[tokio::test]
+async fn a_symlink_into_proc_of_the_host_is_not_followed_there() -> Result<()> {
+    link_out(|host| format!("/proc/1/root{host}")).await
+}
+
+#[tokio::test]
+async fn a_symlink_to_itself_is_refused() -> Result<()> {
+    let image = scratch().symlink("/loop.wasm", "/loop.wasm");
+    let text = refusal(image, |spec| spec.args(["/loop.wasm"])).await?;
+    assert_says(&text, &["/loop.wasm"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_symlink_that_stays_inside_the_rootfs_is_followed() -> Result<()> {
+    let image = scratch()
+        .dir("/app", 0o755)
+        .file("/app/hello.wasm", guests::module("hello")?, 0o644)
+        .symlink("/absolute", "/app/hello.wasm")
+        .symlink("/climbing", "../../../app/hello.wasm")
+        .build()?;
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    for link in ["absolute", "climbing"] {
+        let spec = client.spec(&image, link).args([format!("/{link}")]);
+        assert_eq!(
+            client.run(link, &image, spec).await?.stdout,
+            "hello\n",
+            "{link}"
+        );
+    }
+    containerd.close().await
+}
+
+each_runtime! {
+    async fn a_program_that_is_not_there_leaves_nothing_behind(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        for number in 0..3 {
+            let id = format!("it-{number}");
+            let spec = client.spec(&image, &id).args(["/no/such/program"]);
+            client.refused(&id, &image, spec).await?;
+        }
+        containerd.expect_clean()?;
+        containerd.close().await
+    }
+}

@@ -1,0 +1,131 @@
+//! SIGTERM and SIGKILL.
+
+use medley_test::stdio::Stdin;
+use medley_test::*;
+use std::time::Duration;
+
+const SIGTERM: u32 = 15;
+const SIGKILL: u32 = 9;
+
+/// Starts the image, lets it come up, sends it a signal, and returns its exit status.
+async fn signalled(
+    containerd: &Containerd,
+    image: &Image,
+    args: &[&str],
+    signal: u32,
+) -> Result<u32> {
+    let client = containerd.client().await?;
+    let spec = client.spec(image, "it").args(args.iter().copied());
+    let container = client.create("it", image, spec).await?;
+    let mut task = container.start(Stdin::None).await?;
+    // Long enough for a program to have set its handlers.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    task.kill(signal, false).await?;
+    let code = task.wait().await?;
+    task.output().await?;
+    assert_eq!(task.delete().await?, code);
+    container.delete().await?;
+    Ok(code)
+}
+
+async fn linux(runtime: Runtime, script: &str, signal: u32) -> Result<u32> {
+    let containerd = Containerd::start(runtime).await?;
+    let image = images::linux()?;
+    containerd.import(&[&image]).await?;
+    let code = signalled(&containerd, &image, &["/bin/sh", "-c", script], signal).await?;
+    containerd.close().await?;
+    Ok(code)
+}
+
+async fn wasm(name: &str, module: Vec<u8>, signal: u32) -> Result<u32> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::wasm(name, &module)?;
+    containerd.import(&[&image]).await?;
+    let args = image.args[0].clone();
+    let code = signalled(&containerd, &image, &[&args], signal).await?;
+    containerd.close().await?;
+    Ok(code)
+}
+
+each_runtime! {
+    async fn a_linux_init_that_handles_sigterm_exits_as_it_likes(runtime: Runtime) -> Result<()> {
+        let script = "trap 'exit 7' TERM; while true; do sleep 0.05; done";
+        assert_eq!(linux(runtime, script, SIGTERM).await?, 7);
+        Ok(())
+    }
+
+    async fn a_linux_init_that_ignores_sigterm_goes_on_until_sigkill(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", "trap '' TERM; sleep 3600"]);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        task.kill(SIGTERM, false).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(task.status().await?.as_str_name(), "RUNNING");
+        assert_eq!(task.destroy().await?, 137);
+        container.delete().await?;
+        containerd.close().await
+    }
+
+    async fn sigkill_of_a_linux_container_exits_with_137(runtime: Runtime) -> Result<()> {
+        assert_eq!(linux(runtime, "sleep 3600", SIGKILL).await?, 137);
+        Ok(())
+    }
+
+    async fn sigterm_reaches_a_linux_container_that_shares_the_hosts_pid_namespace(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
+            if let Some(all) = json["linux"]["namespaces"].as_array_mut() {
+                all.retain(|namespace| namespace["type"] != "pid");
+            }
+        });
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        task.kill(SIGTERM, false).await?;
+        assert_eq!(task.wait().await?, 143);
+        task.delete().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+}
+
+#[tokio::test]
+async fn sigterm_of_a_sleeping_module_exits_with_143() -> Result<()> {
+    assert_eq!(wasm("sleep", guests::module("sleep")?, SIGTERM).await?, 143);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigterm_of_a_sleeping_component_exits_with_143() -> Result<()> {
+    assert_eq!(
+        wasm("sleep", guests::component("sleep")?, SIGTERM).await?,
+        143
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigterm_of_a_module_in_a_busy_loop_exits_with_143() -> Result<()> {
+    assert_eq!(wasm("spin", guests::module("spin")?, SIGTERM).await?, 143);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigkill_of_a_sleeping_module_exits_with_137() -> Result<()> {
+    assert_eq!(wasm("sleep", guests::module("sleep")?, SIGKILL).await?, 137);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigkill_of_a_module_in_a_busy_loop_exits_with_137() -> Result<()> {
+    assert_eq!(wasm("spin", guests::module("spin")?, SIGKILL).await?, 137);
+    Ok(())
+}

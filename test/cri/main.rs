@@ -1,0 +1,6 @@
+//! Pods on Medley, driven by the calls that a kubelet makes.
+
+mod dispatch;
+mod parallel;
+mod pods;
+mod refusals;

@@ -1,0 +1,96 @@
+//! The process: its configuration and its environment.
+
+use super::Options;
+use crate::runtime::Runtime;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Runs containerd in its folder, with the shim under test first in its PATH.
+pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))?;
+    let beside = options.binary.parent().unwrap_or(Path::new("/usr/bin"));
+    let rest = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+    let path = format!("{}:{}:{rest}", dir.join("bin").display(), beside.display());
+    let child = Command::new(&options.binary)
+        .arg("--config")
+        .arg(dir.join("config.toml"))
+        .env("PATH", path)
+        .env_remove("NOTIFY_SOCKET")
+        // Its own group: a Ctrl-C on the terminal is for us, who then take it down in order.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot run {}", options.binary.display()))?;
+    if !may_lower_oom_score() {
+        // Whoever may not lower the score gives containers none below its own.
+        std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "1000")?;
+    }
+    Ok(child)
+}
+
+/// Whether this process has CAP_SYS_RESOURCE, bit 24 of its effective set.
+fn may_lower_oom_score() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|set| set & (1 << 24) != 0)
+}
+
+/// Version 2 of the configuration, which 1.6 and 1.7 read and 2.x migrates.
+pub(super) fn config(dir: &Path, socket: &Path, options: &Options) -> String {
+    let dir = dir.display();
+    let socket = socket.display();
+    let level = if options.debug { "debug" } else { "info" };
+    let restrict = !may_lower_oom_score();
+    let cni_bin = ["/usr/lib/cni", "/opt/cni/bin"]
+        .into_iter()
+        .find(|path| Path::new(path).join("ptp").exists())
+        .unwrap_or("/opt/cni/bin");
+    let annotations = r#"["module.wasm.image/*", "run.oci.*"]"#;
+    let wasm = Runtime::Medley.name();
+    let runc = Runtime::Runc.name();
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs", "io.containerd.internal.v1.tracing", "io.containerd.nri.v1.nri"]
+[grpc]
+  address = "{socket}"
+[ttrpc]
+  address = "{socket}.ttrpc"
+[debug]
+  level = "{level}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{dir}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "medley.test/pause:latest"
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  restrict_oom_score_adj = {restrict}
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{cni_bin}"
+    conf_dir = "{dir}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "{runc}"
+      pod_annotations = {annotations}
+      container_annotations = {annotations}
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wasm]
+      runtime_type = "{wasm}"
+      pod_annotations = {annotations}
+      container_annotations = {annotations}
+{extra}
+"#,
+        extra = options.extra_config
+    )
+}

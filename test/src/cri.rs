@@ -1,0 +1,315 @@
+//! A client of the CRI that does what a kubelet does with a pod.
+
+use crate::containerd::{CRI_NAMESPACE, Containerd, PATIENCE};
+use crate::house::House;
+use anyhow::{Context, Result, ensure};
+use containerd_client::tonic::{Request, Response, Status, transport::Channel};
+use k8s_cri::v1;
+use k8s_cri::v1::image_service_client::ImageServiceClient;
+use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+mod container;
+
+/// A client of one containerd's CRI plugin.
+#[derive(Debug, Clone)]
+pub struct Cri {
+    runtime: RuntimeServiceClient<Channel>,
+    images: ImageServiceClient<Channel>,
+    handler: String,
+    cgroup_parent: String,
+    logs: PathBuf,
+    house: Arc<House>,
+}
+
+/// What a pod is made with.
+#[derive(Debug, Clone, Default)]
+pub struct PodOptions {
+    /// The pod's annotations.
+    pub annotations: HashMap<String, String>,
+    /// The runtime handler, instead of the one of the containerd's runtime.
+    pub handler: Option<String>,
+}
+
+/// A running pod.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    cri: Cri,
+    /// The sandbox's id.
+    pub id: String,
+    /// The pod's name.
+    pub name: String,
+    /// The pod's address.
+    pub ip: String,
+    config: v1::PodSandboxConfig,
+}
+
+/// What a container of a pod is made with.
+#[derive(Debug, Clone)]
+pub struct PodContainer {
+    config: v1::ContainerConfig,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone)]
+pub struct CriContainer {
+    cri: Cri,
+    /// Its id.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+    log: PathBuf,
+}
+
+/// A line of a container's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The line, without its end.
+    pub text: String,
+}
+
+impl Cri {
+    pub(crate) async fn connect(containerd: &Containerd) -> Result<Self> {
+        let channel = containerd_client::connect(containerd.socket()).await?;
+        Ok(Self {
+            runtime: RuntimeServiceClient::new(channel.clone()),
+            images: ImageServiceClient::new(channel),
+            handler: containerd.runtime().handler().to_owned(),
+            cgroup_parent: format!("/{}", containerd.name()),
+            logs: containerd.dir().join("logs"),
+            house: containerd.house().clone(),
+        })
+    }
+
+    /// The version of containerd, as the CRI tells it.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn version(&self) -> Result<String> {
+        let mut client = self.runtime.clone();
+        Ok(
+            timed(client.version(request(v1::VersionRequest::default())))
+                .await?
+                .runtime_version,
+        )
+    }
+
+    pub(crate) async fn wait_for_image(&self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let image = Some(v1::ImageSpec {
+                image: name.to_owned(),
+                ..Default::default()
+            });
+            let ask = v1::ImageStatusRequest {
+                image,
+                ..Default::default()
+            };
+            let answer = timed(self.images.clone().image_status(request(ask))).await;
+            match answer {
+                Ok(answer) if answer.image.is_some() => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                _ => ensure!(
+                    Instant::now() < deadline,
+                    "the CRI plugin does not see {name}"
+                ),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs a pod's sandbox.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn run_pod(&self, name: &str, options: PodOptions) -> Result<Pod> {
+        let logs = self.logs.join(name);
+        std::fs::create_dir_all(&logs)?;
+        let config = v1::PodSandboxConfig {
+            metadata: Some(v1::PodSandboxMetadata {
+                name: name.to_owned(),
+                uid: crate::house::unique(),
+                namespace: "default".to_owned(),
+                attempt: 0,
+            }),
+            hostname: name.to_owned(),
+            log_directory: logs.to_string_lossy().into_owned(),
+            annotations: options.annotations,
+            linux: Some(v1::LinuxPodSandboxConfig {
+                cgroup_parent: self.cgroup_parent.clone(),
+                security_context: Some(v1::LinuxSandboxSecurityContext {
+                    namespace_options: Some(namespaces()),
+                    seccomp: Some(v1::SecurityProfile::default()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let run = v1::RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: options.handler.unwrap_or_else(|| self.handler.clone()),
+        };
+        let mut client = self.runtime.clone();
+        let id = timed(client.run_pod_sandbox(request(run)))
+            .await?
+            .pod_sandbox_id;
+        self.house.expect_gone(CRI_NAMESPACE, &id);
+        let ask = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: id.clone(),
+            verbose: true,
+        };
+        let answer = timed(client.pod_sandbox_status(request(ask))).await?;
+        let ip = answer
+            .status
+            .and_then(|status| status.network)
+            .map(|network| network.ip);
+        if let Some(path) = answer.info.get("info").and_then(|info| netns_of(info)) {
+            self.house.expect_netns_gone(&path);
+        }
+        let ip = ip.unwrap_or_default();
+        Ok(Pod {
+            cri: self.clone(),
+            id,
+            name: name.to_owned(),
+            ip,
+            config,
+        })
+    }
+
+    /// A container that is known by its id alone; its log is not.
+    pub fn container(&self, id: &str) -> CriContainer {
+        CriContainer {
+            cri: self.clone(),
+            id: id.to_owned(),
+            name: id.to_owned(),
+            log: PathBuf::new(),
+        }
+    }
+
+    /// Stops and removes every pod.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer to the first that cannot be removed.
+    pub async fn remove_all(&self) -> Result<()> {
+        let mut client = self.runtime.clone();
+        let list = v1::ListPodSandboxRequest::default();
+        for pod in timed(client.list_pod_sandbox(request(list))).await?.items {
+            self.house.expect_gone(CRI_NAMESPACE, &pod.id);
+            self.remove_pod(&pod.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_pod(&self, id: &str) -> Result<()> {
+        let mut client = self.runtime.clone();
+        let stop = v1::StopPodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        timed(client.stop_pod_sandbox(request(stop))).await?;
+        let remove = v1::RemovePodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        timed(client.remove_pod_sandbox(request(remove))).await?;
+        Ok(())
+    }
+}
+
+impl Pod {
+    /// Creates a container of the pod; it does not run yet.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn create(&self, container: PodContainer) -> Result<CriContainer> {
+        let config = container.config;
+        let name = config.metadata.clone().unwrap_or_default().name;
+        let log = Path::new(&self.config.log_directory).join(&config.log_path);
+        let create = v1::CreateContainerRequest {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let mut client = self.cri.runtime.clone();
+        let id = timed(client.create_container(request(create)))
+            .await?
+            .container_id;
+        self.cri.house.expect_gone(CRI_NAMESPACE, &id);
+        Ok(CriContainer {
+            cri: self.cri.clone(),
+            id,
+            name,
+            log,
+        })
+    }
+
+    /// Creates and starts a container of the pod.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn run(&self, container: PodContainer) -> Result<CriContainer> {
+        let container = self.create(container).await?;
+        container.start().await?;
+        Ok(container)
+    }
+
+    /// Whether the sandbox is ready.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn is_ready(&self) -> Result<bool> {
+        let ask = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: self.id.clone(),
+            verbose: false,
+        };
+        let answer = timed(self.cri.runtime.clone().pod_sandbox_status(request(ask))).await?;
+        let status = answer.status.context("no status in the answer")?;
+        Ok(status.state() == v1::PodSandboxState::SandboxReady)
+    }
+
+    /// Stops and removes the pod with all its containers.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn remove(self) -> Result<()> {
+        self.cri.remove_pod(&self.id).await
+    }
+}
+
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
+}
+
+async fn timed<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, call).await;
+    Ok(answer
+        .context("the CRI plugin does not answer")??
+        .into_inner())
+}
+
+/// What a kubelet asks for: network and IPC of the pod, a pid namespace for each container.
+fn namespaces() -> v1::NamespaceOption {
+    let mut options = v1::NamespaceOption::default();
+    options.set_network(v1::NamespaceMode::Pod);
+    options.set_ipc(v1::NamespaceMode::Pod);
+    options.set_pid(v1::NamespaceMode::Container);
+    options
+}
+
+fn netns_of(info: &str) -> Option<PathBuf> {
+    let info: serde_json::Value = serde_json::from_str(info).ok()?;
+    let namespaces = info["runtimeSpec"]["linux"]["namespaces"]
+        .as_array()?
+        .clone();
+    let network = namespaces
+        .into_iter()
+        .find(|namespace| namespace["type"] == "network")?;
+    network["path"].as_str().map(PathBuf::from)
+}

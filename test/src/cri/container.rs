@@ -1,0 +1,235 @@
+//! A container of a pod: what it is made with, and the calls on it.
+
+use super::{CriContainer, LogLine, PodContainer, namespaces, request, timed};
+use crate::containerd::PATIENCE;
+use crate::images::Image;
+use anyhow::{Context, Result, bail, ensure};
+use k8s_cri::v1;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+impl PodContainer {
+    /// A container called `name`, of the image with the image's own entrypoint.
+    pub fn new(name: &str, image: &Image) -> Self {
+        Self {
+            config: v1::ContainerConfig {
+                metadata: Some(v1::ContainerMetadata {
+                    name: name.to_owned(),
+                    attempt: 0,
+                }),
+                image: Some(v1::ImageSpec {
+                    image: image.name.clone(),
+                    ..Default::default()
+                }),
+                log_path: format!("{name}.log"),
+                linux: Some(v1::LinuxContainerConfig {
+                    security_context: Some(v1::LinuxContainerSecurityContext {
+                        namespace_options: Some(namespaces()),
+                        seccomp: Some(v1::SecurityProfile::default()),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        }
+    }
+
+    /// Replaces the image's entrypoint.
+    #[must_use]
+    pub fn command<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
+        self.config.command = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the arguments that follow the entrypoint.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.config.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds a variable to the environment.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: &str) -> Self {
+        self.config.envs.push(v1::KeyValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        self
+    }
+
+    /// Adds an annotation.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.config
+            .annotations
+            .insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Mounts a file or folder of the host, as a volume.
+    #[must_use]
+    pub fn volume(mut self, host: &Path, path: &str, readonly: bool) -> Self {
+        self.config.mounts.push(v1::Mount {
+            container_path: path.to_owned(),
+            host_path: host.to_string_lossy().into_owned(),
+            readonly,
+            ..Default::default()
+        });
+        self
+    }
+}
+
+impl CriContainer {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn start(&self) -> Result<()> {
+        let start = v1::StartContainerRequest {
+            container_id: self.id.clone(),
+        };
+        timed(self.cri.runtime.clone().start_container(request(start)))
+            .await
+            .map(drop)
+    }
+
+    /// Its status.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn status(&self) -> Result<v1::ContainerStatus> {
+        let ask = v1::ContainerStatusRequest {
+            container_id: self.id.clone(),
+            verbose: false,
+        };
+        let answer = timed(self.cri.runtime.clone().container_status(request(ask))).await?;
+        answer.status.context("no status in the answer")
+    }
+
+    /// Init's pid.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer, or it does not run.
+    pub async fn pid(&self) -> Result<u32> {
+        let ask = v1::ContainerStatusRequest {
+            container_id: self.id.clone(),
+            verbose: true,
+        };
+        let answer = timed(self.cri.runtime.clone().container_status(request(ask))).await?;
+        let info: serde_json::Value =
+            serde_json::from_str(answer.info.get("info").context("no info in the answer")?)?;
+        Ok(u32::try_from(
+            info["pid"].as_u64().context("no pid in the info")?,
+        )?)
+    }
+
+    /// Waits until it has exited, and returns its status.
+    ///
+    /// # Errors
+    /// It does not exit in [`PATIENCE`].
+    pub async fn wait(&self) -> Result<v1::ContainerStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status().await?;
+            if status.state() == v1::ContainerState::ContainerExited {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("container `{}` does not exit: {status:?}", self.name);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops it: SIGTERM, and SIGKILL after `grace` seconds.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn stop(&self, grace: i64) -> Result<()> {
+        let stop = v1::StopContainerRequest {
+            container_id: self.id.clone(),
+            timeout: grace,
+        };
+        timed(self.cri.runtime.clone().stop_container(request(stop)))
+            .await
+            .map(drop)
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn remove(&self) -> Result<()> {
+        let remove = v1::RemoveContainerRequest {
+            container_id: self.id.clone(),
+        };
+        timed(self.cri.runtime.clone().remove_container(request(remove)))
+            .await
+            .map(drop)
+    }
+
+    /// What it uses, as `kubectl top` asks.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn stats(&self) -> Result<v1::ContainerStats> {
+        let ask = v1::ContainerStatsRequest {
+            container_id: self.id.clone(),
+        };
+        let answer = timed(self.cri.runtime.clone().container_stats(request(ask))).await?;
+        answer.stats.context("no stats in the answer")
+    }
+
+    /// The lines of its log so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> Result<Vec<LogLine>> {
+        let text = std::fs::read_to_string(&self.log)
+            .with_context(|| format!("cannot read {}", self.log.display()))?;
+        // Each line is `<time> <stream> <tag> <text>`.
+        let lines = text.lines().map(|line| {
+            let mut fields = line.splitn(4, ' ').skip(1).map(str::to_owned);
+            let stream = fields.next().unwrap_or_default();
+            LogLine {
+                stream,
+                text: fields.nth(1).unwrap_or_default(),
+            }
+        });
+        Ok(lines.collect())
+    }
+
+    /// What it has written to stdout, as one string.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn stdout(&self) -> Result<String> {
+        let lines = self
+            .log()?
+            .into_iter()
+            .filter(|line| line.stream == "stdout");
+        Ok(lines.map(|line| line.text + "\n").collect())
+    }
+
+    /// Waits until a line of its log contains `text`.
+    ///
+    /// # Errors
+    /// None does in [`PATIENCE`]; says what is there.
+    pub async fn wait_for_log(&self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log().unwrap_or_default();
+            if log.iter().any(|line| line.text.contains(text)) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "no `{text}` in the log of {}: {log:?}",
+                self.name
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Other versions of containerd, from Debian's own archive.
+
+use crate::runtime::cache_dir;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Debian's archive keys, as the package debian-archive-keyring of 13 and of 12 has them.
+const KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+];
+
+/// The containerd of a Debian suite, such as `trixie` or `testing`: fetched with apt
+/// from the mirror that this machine is set up for, unpacked, and kept.
+///
+/// # Errors
+/// The machine has no Debian mirror, or it does not answer.
+pub fn containerd(suite: &str) -> Result<PathBuf> {
+    let dir = cache_dir()?.join("containerd").join(suite);
+    let binary = dir.join("usr/bin/containerd");
+    if !binary.exists() {
+        let parent = dir.parent().context("the cache folder has no parent")?;
+        std::fs::create_dir_all(parent)?;
+        let draft = parent.join(format!(".{}", crate::house::unique()));
+        std::fs::create_dir_all(draft.join("root"))?;
+        let fetched = fetch(suite, &draft)
+            .with_context(|| format!("cannot fetch containerd of Debian {suite}"));
+        let kept = fetched.map(|()| std::fs::rename(draft.join("root"), &dir));
+        std::fs::remove_dir_all(&draft)?;
+        // Whoever comes second finds it done.
+        kept?.or_else(|error| if binary.exists() { Ok(()) } else { Err(error) })?;
+    }
+    Ok(binary)
+}
+
+/// apt with its state, cache and sources in `dir`, so that the machine's own stay as they are.
+fn fetch(suite: &str, dir: &Path) -> Result<()> {
+    for folder in ["state/lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(dir.join(folder))?;
+    }
+    std::fs::write(dir.join("sources.list"), source_line(suite)?)?;
+    let options = [
+        format!(
+            "Dir::Etc::sourcelist={}",
+            dir.join("sources.list").display()
+        ),
+        "Dir::Etc::sourceparts=-".to_owned(),
+        format!("Dir::State={}", dir.join("state").display()),
+        format!("Dir::Cache={}", dir.join("cache").display()),
+        // The folder may be one that apt's own user cannot enter.
+        "APT::Sandbox::User=root".to_owned(),
+        "Acquire::Languages=none".to_owned(),
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+        "Acquire::Retries=3".to_owned(),
+    ];
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        for option in &options {
+            command.args(["-o", option]);
+        }
+        command.args(["-q", "-y"]).args(words).current_dir(dir);
+        run(&mut command)
+    };
+    apt(&["update"])?;
+    apt(&["download", "containerd"])?;
+    let package = std::fs::read_dir(dir)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
+        .context("apt has left no package")?;
+    run(Command::new("dpkg")
+        .arg("-x")
+        .arg(package)
+        .arg(dir.join("root")))?;
+    Ok(())
+}
+
+/// A sources.list line for `suite` on the mirror that this machine uses for its own.
+fn source_line(suite: &str) -> Result<String> {
+    let format = "$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)";
+    let listed = run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        format,
+        "Created-By: Packages",
+    ]))?;
+    // The main suite, not `-updates` or `-security`, which live elsewhere.
+    let line = listed
+        .lines()
+        .find(|line| line.starts_with("Debian|main|") && !line_codename(line).contains('-'))
+        .context("this machine's apt knows no Debian archive: run `apt-get update`")?;
+    let uri = line
+        .split('|')
+        .nth(3)
+        .context("apt tells no address of the archive")?;
+    let keyring = KEYRINGS.iter().find(|path| Path::new(path).exists());
+    let signed = keyring
+        .map(|path| format!("[signed-by={path}] "))
+        .unwrap_or_default();
+    Ok(format!("deb {signed}{uri} {suite} main\n"))
+}
+
+fn line_codename(line: &str) -> &str {
+    line.split('|').nth(2).unwrap_or_default()
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let done = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{command:?} failed: {stderr}");
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}

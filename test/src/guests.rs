@@ -1,0 +1,127 @@
+//! Wasm guests, compiled from `test/guests` when they are first asked for.
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use wasi_preview1_component_adapter_provider as adapter;
+
+const CLANG: &[&str] = &[
+    "--target=wasm32-wasi",
+    "--sysroot=/usr",
+    "-O1",
+    "-Wall",
+    "-Werror",
+];
+
+/// The core module of `guests/<name>.c` or `guests/<name>.wat`.
+///
+/// # Errors
+/// There is no such source, or it does not compile (Debian: `clang lld wasi-libc
+/// libclang-rt-14-dev-wasm32`, or the same of a later clang).
+pub fn module(name: &str) -> Result<Vec<u8>> {
+    let source = source_dir().join(name);
+    let c = source.with_extension("c");
+    let wat = source.with_extension("wat");
+    if c.is_file() {
+        compile(&c)
+    } else if wat.is_file() {
+        wat::parse_file(&wat).with_context(|| format!("cannot assemble {}", wat.display()))
+    } else {
+        bail!(
+            "no source for guest `{name}`: neither {} nor {}",
+            c.display(),
+            wat.display()
+        )
+    }
+}
+
+/// The same guest as a WASI 0.2 command component.
+///
+/// # Errors
+/// As for [`module`], or the module does not fit the `wasi:cli/command` world.
+pub fn component(name: &str) -> Result<Vec<u8>> {
+    componentise(&module(name)?).with_context(|| format!("cannot make a component of `{name}`"))
+}
+
+/// Wraps a WASI preview 1 command module into a WASI 0.2 component.
+///
+/// # Errors
+/// The module imports something else than WASI preview 1.
+pub fn componentise(module: &[u8]) -> Result<Vec<u8>> {
+    wit_component::ComponentEncoder::default()
+        .module(module)?
+        .adapter(
+            adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+            adapter::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        )?
+        .validate(true)
+        .encode()
+}
+
+/// The folder of the guests' sources.
+pub fn source_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("guests")
+}
+
+/// Compiles one C file to a WASI preview 1 command module, or takes it from the
+/// cache, whose key is the source, the flags and the compiler.
+///
+/// # Errors
+/// clang is missing or does not like the source.
+pub fn compile(source: &Path) -> Result<Vec<u8>> {
+    let clang = std::env::var("MEDLEY_CLANG").unwrap_or_else(|_| "clang".into());
+    let text = std::fs::read(source)
+        .with_context(|| format!("cannot read the guest {}", source.display()))?;
+    let compiler = std::fs::canonicalize("/usr/bin/clang").unwrap_or_default();
+    let mut key = Sha256::new();
+    key.update(&text);
+    key.update(format!("{CLANG:?} {clang} {}", compiler.display()));
+    let dir = crate::runtime::cache_dir()?.join("guests");
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join(format!("{:x}.wasm", key.finalize()));
+    if !path.exists() {
+        // Unique, so that two tests that compile the same guest do not meet.
+        let draft = dir.join(format!(".{}", crate::house::unique()));
+        let done = Command::new(&clang)
+            .args(CLANG)
+            .arg(source)
+            .arg("-o")
+            .arg(&draft)
+            .output()
+            .with_context(|| format!("cannot run {clang}: install clang, lld, wasi-libc"))?;
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        ensure!(
+            done.status.success(),
+            "{clang} cannot compile {}:\n{stderr}",
+            source.display()
+        );
+        std::fs::rename(&draft, &path)?;
+    }
+    Ok(std::fs::read(&path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guest_compiles() -> Result<()> {
+        for entry in std::fs::read_dir(source_dir())? {
+            let path = entry?.path();
+            let name = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .context("no name")?;
+            assert!(module(name)?.starts_with(b"\0asm"), "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_component_is_made_of_a_module() -> Result<()> {
+        assert!(component("hello")?.starts_with(b"\0asm\x0d\0\x01\0"));
+        assert!(component("spin")?.starts_with(b"\0asm\x0d\0\x01\0"));
+        Ok(())
+    }
+}

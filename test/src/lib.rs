@@ -1,0 +1,29 @@
+//! What Medley's end-to-end tests and its demo are made of: private containerds,
+//! images built on the spot, Wasm guests compiled from source, clients of
+//! containerd's task API and of the CRI, and a check that nothing is left behind.
+//!
+//! Everything here drives the real programs. A machine without root, containerd
+//! or a Wasm compiler makes a test fail with a sentence that says what is missing.
+
+pub mod client;
+pub mod containerd;
+pub mod cri;
+pub mod debian;
+pub mod events;
+pub mod guests;
+pub mod house;
+pub mod images;
+pub mod net;
+pub mod runtime;
+pub mod shim;
+pub mod spec;
+mod stale;
+pub mod stdio;
+
+pub use anyhow::{Context, Result, anyhow, bail, ensure};
+pub use client::{Client, Container, Finished, Task};
+pub use containerd::{Containerd, Options};
+pub use cri::{Cri, PodContainer, PodOptions};
+pub use images::{Image, ImageBuilder};
+pub use runtime::Runtime;
+pub use spec::Spec;

@@ -1,0 +1,44 @@
+//! What test runs that were killed could not take away themselves.
+
+use crate::house::House;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// Takes down the instances whose test process is gone, once in the life of this one.
+pub(crate) fn sweep() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let entries = std::fs::read_dir(std::env::temp_dir())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for dir in entries.map(|entry| entry.path()) {
+            if let Some(name) = stale_name(&dir) {
+                sweep_one(&name, &dir);
+            }
+        }
+    });
+}
+
+/// The instance's name, if `dir` is one of an instance whose process is gone.
+fn stale_name(dir: &Path) -> Option<String> {
+    let name = dir.file_name()?.to_str()?.strip_prefix("medley-")?;
+    let (pid, count) = name.strip_prefix('m')?.split_once('x')?;
+    let (pid, _) = (pid.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
+    (!Path::new(&format!("/proc/{pid}")).exists()).then(|| name.to_owned())
+}
+
+fn sweep_one(name: &str, dir: &Path) {
+    // The addresses went with the containers.
+    let house = House::new(name, dir, &dir.join("c.sock"), "none".to_owned());
+    let folders = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    for namespace in folders(dir.join("state/io.containerd.runtime.v2.task")) {
+        for id in folders(namespace.path()) {
+            let text = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+            house.expect_gone(&text(&namespace), &text(&id));
+        }
+    }
+    // What cannot be taken away will be met again.
+    house.sweep().ok();
+    std::fs::remove_dir_all(dir).ok();
+}
