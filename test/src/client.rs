@@ -172,8 +172,12 @@ impl Client {
             let mut task = container.task(stdin).await?;
             if let Err(error) = task.start().await {
                 // As `ctr` does: a task that did not start is deleted all the same.
-                task.delete().await.ok();
-                return Err(error);
+                return Err(match task.delete().await {
+                    Ok(_) => error,
+                    Err(late) => anyhow::anyhow!(
+                        "a task that did not start ({error}) cannot be deleted: {late}"
+                    ),
+                });
             }
             task.written().await?;
             let code = task.wait().await?;

@@ -115,7 +115,10 @@ impl Cgroup {
             return Self { unified, folders };
         }
         if unified {
-            folders.push(Folder { controllers: String::new(), path: Path::new(MOUNT).join(relative) });
+            folders.push(Folder {
+                controllers: String::new(),
+                path: Path::new(MOUNT).join(relative),
+            });
         } else {
             for entry in fs::read_dir(MOUNT).into_iter().flatten().flatten() {
                 let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
@@ -143,7 +146,10 @@ impl Cgroup {
                     ("0", false) => Path::new(MOUNT).join("unified"),
                     _ => Path::new(MOUNT).join(controllers.trim_start_matches("name=")),
                 };
-                Some(Folder { controllers: controllers.to_owned(), path: mount.join(relative) })
+                Some(Folder {
+                    controllers: controllers.to_owned(),
+                    path: mount.join(relative),
+                })
             })
             .collect();
         folders.sort_by(|a, b| a.path.cmp(&b.path));
@@ -160,7 +166,10 @@ impl Cgroup {
             let mut pids = Vec::new();
             collect_pids(&folder.path, &mut pids)?;
             if !pids.is_empty() {
-                return Err(Error::Taken { path: folder.path.clone(), count: pids.len() });
+                return Err(Error::Taken {
+                    path: folder.path.clone(),
+                    count: pids.len(),
+                });
             }
         }
         Ok(())
@@ -171,7 +180,9 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Read`], but for a cgroup that is gone: that one has none.
     pub fn pids(&self) -> Result<Vec<u32>, Error> {
-        let Some(folder) = self.folder("pids") else { return Ok(Vec::new()) };
+        let Some(folder) = self.folder("pids") else {
+            return Ok(Vec::new());
+        };
         let mut pids = Vec::new();
         collect_pids(&folder.path, &mut pids)?;
         pids.sort_unstable();
@@ -188,7 +199,9 @@ impl Cgroup {
             return Ok(());
         }
         for pid in self.pids()? {
-            let Ok(pid) = i32::try_from(pid) else { continue };
+            let Ok(pid) = i32::try_from(pid) else {
+                continue;
+            };
             // Gone since it was listed, if it can't be signalled.
             if let Err(error) = PidFd::open(pid).and_then(|process| process.signal(signal)) {
                 log::debug!("signal {signal} to process {pid} of the cgroup not sent: {error}");
@@ -220,7 +233,10 @@ impl Cgroup {
             self.signal_all(Signal::KILL.as_raw())?;
             if Instant::now() > deadline {
                 return Err(Error::Occupied {
-                    path: self.folder("pids").map(|folder| folder.path.clone()).unwrap_or_default(),
+                    path: self
+                        .folder("pids")
+                        .map(|folder| folder.path.clone())
+                        .unwrap_or_default(),
                     count: pids.len(),
                     timeout: LEAVE_TIMEOUT,
                 });
@@ -235,7 +251,9 @@ impl Cgroup {
     /// [`Error::Occupied`] or [`Error::Remove`].
     pub fn remove(&self) -> Result<(), Error> {
         self.empty()?;
-        self.folders.iter().try_for_each(|folder| remove_tree(&folder.path))
+        self.folders
+            .iter()
+            .try_for_each(|folder| remove_tree(&folder.path))
     }
 
     /// What it uses now.
@@ -254,18 +272,63 @@ impl Cgroup {
     /// Which interface its figures have.
     #[must_use]
     pub fn version(&self) -> CgroupVersion {
-        if self.unified { CgroupVersion::V2 } else { CgroupVersion::V1 }
+        if self.unified {
+            CgroupVersion::V2
+        } else {
+            CgroupVersion::V1
+        }
+    }
+
+    /// One of its folders, all of them being its own; the root of what is mounted if it has none.
+    fn any_folder_or_root(&self) -> PathBuf {
+        let root = if self.unified {
+            PathBuf::from(MOUNT)
+        } else {
+            Path::new(MOUNT).join("unified")
+        };
+        self.folders
+            .first()
+            .map_or(root, |folder| folder.path.clone())
     }
 
     /// The folder of this controller, or else any: every process is in all of them.
     fn folder(&self, controller: &str) -> Option<&Folder> {
-        let exact = self.folders.iter().find(|folder| has_controller(folder, controller));
+        let exact = self
+            .folders
+            .iter()
+            .find(|folder| has_controller(folder, controller));
         exact.or(self.folders.first())
     }
 
     fn folder_with(&self, controller: &str) -> Option<&Path> {
-        let folder = self.folders.iter().find(|folder| has_controller(folder, controller));
+        let folder = self
+            .folders
+            .iter()
+            .find(|folder| has_controller(folder, controller));
         folder.map(|folder| folder.path.as_path())
+    }
+}
+
+/// Has the kernel get ready for a process to be moved into a cgroup, which the caller expects to
+/// happen soon.
+///
+/// The first move after a while waits for an RCU grace period, some 10 ms, because the lock that
+/// it takes favours forks; moves right after it do not wait. So a thread moves this process to
+/// where it is, which changes nothing, while the container is still being prepared.
+pub fn prepare_for_move() {
+    let moved = std::thread::Builder::new().spawn(|| {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let folder = Cgroup::parse(&own, "", is_unified()).any_folder_or_root();
+        let result = fs::write(folder.join("cgroup.procs"), std::process::id().to_string());
+        if let Err(error) = result {
+            log::debug!(
+                "the move into a cgroup is not prepared: {}: {error}",
+                folder.display()
+            );
+        }
+    });
+    if let Err(error) = moved {
+        log::debug!("no thread to prepare the move into a cgroup: {error}");
     }
 }
 
@@ -276,8 +339,8 @@ fn has_controller(folder: &Folder, controller: &str) -> bool {
 /// Whether the unified hierarchy is all there is: pure cgroup v2.
 fn is_unified() -> bool {
     /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
-    const CGROUP2: i64 = 0x6367_7270;
-    rustix::fs::statfs(MOUNT).is_ok_and(|stat| i64::from(stat.f_type) == CGROUP2)
+    const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
+    rustix::fs::statfs(MOUNT).is_ok_and(|stat| stat.f_type == CGROUP2)
 }
 
 fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
@@ -287,7 +350,9 @@ fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
         Err(error) if is_gone(&error) => return Ok(()),
         Err(source) => return Err(Error::Read { path, source }),
     }
-    subfolders(folder).iter().try_for_each(|below| collect_pids(below, pids))
+    subfolders(folder)
+        .iter()
+        .try_for_each(|below| collect_pids(below, pids))
 }
 
 /// A cgroup that was removed reads as ENOENT, or as ENODEV through an open file.
@@ -316,7 +381,10 @@ fn remove_tree(folder: &Path) -> Result<(), Error> {
                 let below = subfolders(folder);
                 below.iter().try_for_each(|below| remove_tree(below))?;
                 if Instant::now() > deadline {
-                    return Err(Error::Remove { path: folder.to_owned(), source });
+                    return Err(Error::Remove {
+                        path: folder.to_owned(),
+                        source,
+                    });
                 }
                 if below.is_empty() {
                     std::thread::sleep(LOOK_AGAIN);
@@ -336,10 +404,17 @@ mod tests {
     fn only_what_the_container_does_not_share_with_the_shim_is_its_own() {
         let theirs = "5:memory:/k8s.io/abc\n4:cpu,cpuacct:/k8s.io/abc\n1:name=systemd:/\n0::/\n";
         let cgroup = Cgroup::parse(theirs, OURS, false);
-        let paths: Vec<_> = cgroup.folders.iter().map(|f| f.path.to_str().unwrap()).collect();
+        let paths: Vec<_> = cgroup
+            .folders
+            .iter()
+            .map(|f| f.path.to_str().unwrap())
+            .collect();
         assert_eq!(
             paths,
-            ["/sys/fs/cgroup/cpu,cpuacct/k8s.io/abc", "/sys/fs/cgroup/memory/k8s.io/abc"]
+            [
+                "/sys/fs/cgroup/cpu,cpuacct/k8s.io/abc",
+                "/sys/fs/cgroup/memory/k8s.io/abc"
+            ]
         );
         assert!(cgroup.folder_with("cpuacct").is_some());
         assert!(cgroup.folder_with("pids").is_none());
@@ -349,7 +424,10 @@ mod tests {
     fn the_unified_hierarchy_is_one_folder() {
         let cgroup = Cgroup::parse("0::/kubepods/pod1/abc\n", "0::/system.slice/c\n", true);
         assert_eq!(cgroup.folders.len(), 1);
-        assert_eq!(cgroup.folders[0].path.to_str(), Some("/sys/fs/cgroup/kubepods/pod1/abc"));
+        assert_eq!(
+            cgroup.folders[0].path.to_str(),
+            Some("/sys/fs/cgroup/kubepods/pod1/abc")
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ pub(crate) fn unified(folder: &Path) -> Result<Metrics, Error> {
 pub(crate) fn by_controller<'a>(
     folder: &dyn Fn(&str) -> Option<&'a Path>,
 ) -> Result<Metrics, Error> {
-    let cpu = folder("cpu").map(|cpu| lines(cpu, "cpu.stat")).transpose()?.unwrap_or_default();
+    let cpu = folder("cpu")
+        .map(|cpu| lines(cpu, "cpu.stat"))
+        .transpose()?
+        .unwrap_or_default();
     let of = |key: &str| cpu.get(key).copied().unwrap_or_default();
     let mut metrics = Metrics {
         version: CgroupVersion::V1,
@@ -85,7 +88,13 @@ pub(crate) fn by_controller<'a>(
 
 fn v1_memory(folder: &Path) -> Result<Memory, Error> {
     let limit = |file: &str| {
-        number(folder, file).map(|limit| if limit >= V1_UNLIMITED { u64::MAX } else { limit })
+        number(folder, file).map(|limit| {
+            if limit >= V1_UNLIMITED {
+                u64::MAX
+            } else {
+                limit
+            }
+        })
     };
     let oom = lines(folder, "memory.oom_control")?;
     Ok(Memory {
@@ -124,7 +133,11 @@ fn text(folder: &Path, file: &str) -> Result<String, Error> {
 fn number(folder: &Path, file: &str) -> Result<u64, Error> {
     let text = text(folder, file)?;
     let text = text.trim();
-    Ok(if text == "max" { u64::MAX } else { text.parse().unwrap_or_default() })
+    Ok(if text == "max" {
+        u64::MAX
+    } else {
+        text.parse().unwrap_or_default()
+    })
 }
 
 /// A file with a name and a number in each line.
@@ -150,7 +163,10 @@ mod tests {
             std::env::temp_dir().join(format!("medley-cgroup-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         for (file, text) in [
-            ("cpu.stat", "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 3\n"),
+            (
+                "cpu.stat",
+                "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 3\n",
+            ),
             ("memory.current", "4096\n"),
             ("memory.max", "max\n"),
             ("memory.events", "low 0\nmax 2\noom 1\noom_kill 1\n"),
@@ -163,8 +179,14 @@ mod tests {
         let metrics = unified(&folder).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(metrics.cpu.usage_ns, 1_500_000);
-        assert_eq!((metrics.memory.usage, metrics.memory.limit), (4096, u64::MAX));
-        assert_eq!((metrics.memory.oom_kills, metrics.memory.limit_hits), (1, 2));
+        assert_eq!(
+            (metrics.memory.usage, metrics.memory.limit),
+            (4096, u64::MAX)
+        );
+        assert_eq!(
+            (metrics.memory.oom_kills, metrics.memory.limit_hits),
+            (1, 2)
+        );
         assert_eq!(metrics.memory.stat["inactive_file"], 96);
         assert_eq!((metrics.pids.current, metrics.pids.limit), (2, 0));
     }

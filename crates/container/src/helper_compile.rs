@@ -38,13 +38,19 @@ enum Error {
     #[error("the compiler cannot give up its privileges")]
     Confine(#[source] std::io::Error),
     #[error("cannot read {}", path.display())]
-    Read { path: std::path::PathBuf, source: std::io::Error },
+    Read {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
     #[error("{} has {size} bytes; the most that is compiled is {MAX_MODULE}", path.display())]
     TooLarge { path: std::path::PathBuf, size: u64 },
     #[error(transparent)]
     Unfit(#[from] medley_engine::Unfit),
     #[error("cannot keep the native code of {}", path.display())]
-    Write { path: std::path::PathBuf, source: std::io::Error },
+    Write {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
 }
 
 /// Compiles the module and answers with a sealed memfd.
@@ -55,7 +61,12 @@ pub(crate) fn run(
 ) -> (Reply, Option<OwnedFd>) {
     match compile(order, fds, engines) {
         Ok((form, code)) => (Reply::Compiled { form }, Some(code)),
-        Err(error) => (Reply::Failed { reason: medley_task::error::sentence(&error) }, None),
+        Err(error) => (
+            Reply::Failed {
+                reason: medley_task::error::sentence(&error),
+            },
+            None,
+        ),
     }
 }
 
@@ -65,19 +76,28 @@ fn compile(
     engines: Engines,
 ) -> Result<(medley_engine::Form, OwnedFd), Error> {
     let module = fds.into_iter().next().ok_or(Error::NoModule)?;
-    let engine =
-        engines(order.engine).ok_or(Error::NoEngine { engine: order.engine })?;
+    let engine = engines(order.engine).ok_or(Error::NoEngine {
+        engine: order.engine,
+    })?;
     confine().map_err(Error::Confine)?;
     let bytes = read(File::from(module), &order.entry)?;
     let native = engine.compile(&bytes, &order.entry)?;
-    let code = seal(&native.code)
-        .map_err(|source| Error::Write { path: order.entry.path.clone(), source })?;
+    let code = seal(&native.code).map_err(|source| Error::Write {
+        path: order.entry.path.clone(),
+        source,
+    })?;
     Ok((native.form, code))
 }
 
 fn confine() -> std::io::Result<()> {
     let limit = |resource, most| {
-        rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(most),
+                maximum: Some(most),
+            },
+        )
     };
     limit(Resource::Cpu, CPU_SECONDS)?;
     limit(Resource::Fsize, MAX_OUTPUT)?;
@@ -91,14 +111,23 @@ fn confine() -> std::io::Result<()> {
 }
 
 fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::Read { path: entry.path.clone(), source };
+    let failed = |source| Error::Read {
+        path: entry.path.clone(),
+        source,
+    };
     let size = module.metadata().map_err(failed)?.len();
     if size > MAX_MODULE {
-        return Err(Error::TooLarge { path: entry.path.clone(), size });
+        return Err(Error::TooLarge {
+            path: entry.path.clone(),
+            size,
+        });
     }
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut module).map_err(failed)?;
-    module.take(MAX_MODULE).read_to_end(&mut bytes).map_err(failed)?;
+    module
+        .take(MAX_MODULE)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     Ok(bytes)
 }
 

@@ -25,7 +25,10 @@ enum Error {
     #[error(transparent)]
     Unfit(#[from] medley_engine::Unfit),
     #[error("cannot make the folder {} for libcontainer's state", path.display())]
-    State { path: std::path::PathBuf, source: std::io::Error },
+    State {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
     #[error("cannot set the supplementary groups")]
@@ -37,11 +40,15 @@ enum Error {
 /// Makes the container.
 pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Reply {
     if let Err(error) = helper_log::start(order.debug) {
-        return Reply::Failed { reason: format!("the helper cannot log: {error}") };
+        return Reply::Failed {
+            reason: format!("the helper cannot log: {error}"),
+        };
     }
     match create(order, fds, engines) {
         Ok(pid) => Reply::Created { pid },
-        Err(error) => Reply::Failed { reason: medley_task::error::sentence(&error) },
+        Err(error) => Reply::Failed {
+            reason: medley_task::error::sentence(&error),
+        },
     }
 }
 
@@ -56,8 +63,10 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<i32
     // Init inherits them; those of whoever started containerd are not the container's.
     let groups: Vec<Gid> = order.groups.iter().copied().map(Gid::from_raw).collect();
     rustix::thread::set_thread_groups(&groups).map_err(|errno| Error::Groups(errno.into()))?;
-    std::fs::create_dir_all(&order.state)
-        .map_err(|source| Error::State { path: order.state.clone(), source })?;
+    std::fs::create_dir_all(&order.state).map_err(|source| Error::State {
+        path: order.state.clone(),
+        source,
+    })?;
     let builder = ContainerBuilder::new(order.id, SyscallType::default())
         .with_root_path(order.state)?
         .with_stdin(stdin)
@@ -66,7 +75,13 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<i32
     let status = File::from(status);
     let builder = match order.program {
         Program::Linux { path } => builder.with_executor(LinuxInit::new(path, status)),
-        Program::Wasm { engine, entry, form, preopens, argv_start } => {
+        Program::Wasm {
+            engine,
+            entry,
+            form,
+            preopens,
+            argv_start,
+        } => {
             let code = File::from(fds.next().ok_or(Error::NoCode)?);
             let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
             // Before the clone: init wakes up with everything mapped and linked.

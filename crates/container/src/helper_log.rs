@@ -30,7 +30,11 @@ impl log::Log for HelperLog {
 pub(crate) fn start(debug: bool) -> std::io::Result<()> {
     let file = std::io::stderr().as_fd().try_clone_to_owned()?;
     if FILE.set(Mutex::new(file.into())).is_ok() && log::set_logger(&HelperLog).is_ok() {
-        log::set_max_level(if debug { log::LevelFilter::Debug } else { log::LevelFilter::Error });
+        log::set_max_level(if debug {
+            log::LevelFilter::Debug
+        } else {
+            log::LevelFilter::Error
+        });
     }
     Ok(())
 }
@@ -39,9 +43,10 @@ pub(crate) fn start(debug: bool) -> std::io::Result<()> {
 pub(crate) fn write(line: &str) {
     let line = format!("{}\n", line.replace('\n', " "));
     let result = match FILE.get() {
-        Some(file) => {
-            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
-        }
+        Some(file) => file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(line.as_bytes()),
         None => std::io::stderr().write_all(line.as_bytes()),
     };
     drop(result);
@@ -50,7 +55,9 @@ pub(crate) fn write(line: &str) {
 /// The line of a helper's log that says most about a failure.
 pub(crate) fn cause(log: &str) -> Option<&str> {
     let errors = || log.lines().filter_map(|line| line.strip_prefix("ERROR "));
-    errors().next().or_else(|| log.lines().find(|line| !line.is_empty()))
+    errors()
+        .next()
+        .or_else(|| log.lines().find(|line| !line.is_empty()))
 }
 
 #[cfg(test)]
@@ -60,7 +67,10 @@ mod tests {
     #[test]
     fn the_first_error_is_the_cause() {
         assert_eq!(cause("DEBUG a\nERROR b\nERROR c\n"), Some("b"));
-        assert_eq!(cause("thread 'main' panicked\n"), Some("thread 'main' panicked"));
+        assert_eq!(
+            cause("thread 'main' panicked\n"),
+            Some("thread 'main' panicked")
+        );
         assert_eq!(cause(""), None);
     }
 }

@@ -81,6 +81,14 @@ pub enum Error {
         /// Its sentence.
         reason: String,
     },
+    /// The working directory is no good.
+    #[error("cannot enter the working directory {} inside the container: {reason}", cwd.display())]
+    Cwd {
+        /// As of the spec.
+        cwd: PathBuf,
+        /// libcontainer's word.
+        reason: String,
+    },
     /// Init died before it could be watched.
     #[error("init, process {pid}, was gone right after it was made")]
     InitGone {
@@ -117,11 +125,11 @@ pub enum Error {
         /// Which kind.
         kind: &'static str,
         /// What libcontainer says.
-        source: libcontainer::hooks::HookError,
+        source: Box<libcontainer::hooks::HookError>,
     },
     /// libcontainer's record of the container can't be read.
     #[error("cannot read libcontainer's state of the container")]
-    State(#[source] libcontainer::error::LibcontainerError),
+    State(#[source] Box<libcontainer::error::LibcontainerError>),
 }
 
 /// Makes containers, and knows which processes are its own to reap.
@@ -155,7 +163,12 @@ impl Host {
             );
             OwnBinary::unprotected()
         })?;
-        Ok(Self { binary, options, debug, children: Mutex::default() })
+        Ok(Self {
+            binary,
+            options,
+            debug,
+            children: Mutex::default(),
+        })
     }
 
     /// Makes a container whose init waits to be started.
@@ -163,6 +176,7 @@ impl Host {
     /// # Errors
     /// [`Error`]; nothing of the container is left then.
     pub fn create(&self, order: Order) -> Result<Created, Error> {
+        cgroup::prepare_for_move();
         let _creating = Creating::begin(self);
         create::create(self, order)
     }
@@ -243,8 +257,15 @@ impl Created {
     /// # Errors
     /// [`Error::NotStarted`] with init's own reason; [`Error::Notify`] if it is dead.
     pub fn start(&self) -> Result<(), Error> {
-        self.notify().map_err(|source| Error::Notify { pid: self.init.pid(), source })?;
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.notify().map_err(|source| Error::Notify {
+            pid: self.init.pid(),
+            source,
+        })?;
+        let status = self
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let mut reason = String::new();
         if let Some(mut status) = status
             && let Err(error) = status.read_to_string(&mut reason)
@@ -275,11 +296,15 @@ impl Created {
     fn run_hooks(
         &self,
         kind: &'static str,
-        pick: impl Fn(&libcontainer::oci_spec::runtime::Hooks) -> Option<Vec<libcontainer::oci_spec::runtime::Hook>>,
+        pick: impl Fn(
+            &libcontainer::oci_spec::runtime::Hooks,
+        ) -> Option<Vec<libcontainer::oci_spec::runtime::Hook>>,
     ) -> Result<(), Error> {
         let container = libcontainer::container::Container::load(self.state.clone())
-            .map_err(Error::State)?;
-        let config = container.spec().map_err(Error::State)?;
+            .map_err(|error| Error::State(Box::new(error)))?;
+        let config = container
+            .spec()
+            .map_err(|error| Error::State(Box::new(error)))?;
         let hooks = config.hooks.as_ref().and_then(pick);
         libcontainer::hooks::run_hooks(
             hooks.as_ref(),
@@ -288,7 +313,10 @@ impl Created {
             None,
             None,
         )
-        .map_err(|source| Error::Hook { kind, source })
+        .map_err(|source| Error::Hook {
+            kind,
+            source: Box::new(source),
+        })
     }
 
     /// Whether [`Self::try_reap`] never waits.
@@ -302,7 +330,9 @@ impl Created {
     /// # Errors
     /// Those of `waitid`.
     pub fn try_reap(&self, host: &Host) -> io::Result<Option<Ended>> {
-        let Some(ended) = self.init.try_reap()? else { return Ok(None) };
+        let Some(ended) = self.init.try_reap()? else {
+            return Ok(None);
+        };
         host.children().tracked.remove(&self.init.pid());
         host.reap_orphans();
         // In a shared pid namespace the kernel does not kill what init leaves behind.

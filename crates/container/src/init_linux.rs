@@ -37,8 +37,14 @@ impl LinuxInit {
     /// `status` is where an error goes; it is closed on exec, which is how the shim learns that
     /// the program runs.
     pub(crate) fn new(path: Option<PathBuf>, status: File) -> Self {
-        let shared = Shared { env: RefCell::default(), status: RefCell::new(status) };
-        Self { path, shared: Rc::new(shared) }
+        let shared = Shared {
+            env: RefCell::default(),
+            status: RefCell::new(status),
+        };
+        Self {
+            path,
+            shared: Rc::new(shared),
+        }
     }
 }
 
@@ -54,9 +60,13 @@ impl Executor for LinuxInit {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
-        let (name, args) =
-            args.and_then(|args| args.split_first()).ok_or(ExecutorError::InvalidArg)?;
+        let args = spec
+            .process()
+            .as_ref()
+            .and_then(|process| process.args().as_ref());
+        let (name, args) = args
+            .and_then(|args| args.split_first())
+            .ok_or(ExecutorError::InvalidArg)?;
         let path = self.path.clone().unwrap_or_else(|| PathBuf::from(name));
         let error = Command::new(&path)
             .arg0(name)

@@ -71,13 +71,19 @@ impl WasmInit {
             env: RefCell::default(),
             status: RefCell::new(Some(status)),
         };
-        Self { shared: Rc::new(shared) }
+        Self {
+            shared: Rc::new(shared),
+        }
     }
 
     fn guest(&self, spec: &Spec) -> Guest {
         let process = spec.process().as_ref();
-        let args = process.and_then(|process| process.args().as_deref()).unwrap_or_default();
-        let vars = process.and_then(|process| process.env().as_deref()).unwrap_or_default();
+        let args = process
+            .and_then(|process| process.args().as_deref())
+            .unwrap_or_default();
+        let vars = process
+            .and_then(|process| process.env().as_deref())
+            .unwrap_or_default();
         let split = |entry: &String| {
             let (name, value) = entry.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
@@ -88,11 +94,14 @@ impl WasmInit {
         {
             env.push((HOME.to_owned(), home.clone()));
         }
+        let cwd = process
+            .map(|process| process.cwd().display().to_string())
+            .unwrap_or_default();
         Guest {
             args: args.iter().skip(self.shared.argv_start).cloned().collect(),
             env,
-            cwd: process.map(|process| process.cwd().display().to_string()).unwrap_or_default(),
-            preopens: self.shared.preopens.clone(),
+            preopens: with_working_directory(self.shared.preopens.clone(), &cwd),
+            cwd,
         }
     }
 
@@ -103,11 +112,54 @@ impl WasmInit {
         for signal in DEADLY {
             medley_sys::child::exit_on_signal(signal.as_raw())?;
         }
-        let name = self.shared.entry.path.file_name().unwrap_or_default().as_encoded_bytes();
-        let name: Vec<u8> = name.iter().copied().filter(|byte| *byte != 0).take(NAME_MAX).collect();
+        // What libcontainer needed, a spec and mounts by the thousand, is not the guest's to keep.
+        medley_sys::memory::trim_heap();
+        let name = self
+            .shared
+            .entry
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .as_encoded_bytes();
+        let name: Vec<u8> = name
+            .iter()
+            .copied()
+            .filter(|byte| *byte != 0)
+            .take(NAME_MAX)
+            .collect();
         rustix::thread::set_name(&std::ffi::CString::new(name)?)?;
         Ok(())
     }
+}
+
+/// Makes relative paths start in `cwd`.
+///
+/// WASI preview 1 has no working directory: its C library takes `a/b` and `/a/b` for the same and
+/// looks for the preopen with the longest matching name, `.` and `/` both counting as empty. So
+/// `.` comes last, and every folder of the root gets a preopen of its own, without which `/etc`
+/// would be looked for in the working directory too.
+fn with_working_directory(mut preopens: Vec<Preopen>, cwd: &str) -> Vec<Preopen> {
+    if cwd.is_empty() || cwd == "/" {
+        return preopens;
+    }
+    let read_only = preopens.first().is_some_and(|root| root.read_only);
+    let mut folders: Vec<String> = std::fs::read_dir("/")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.path().display().to_string())
+        .filter(|path| !preopens.iter().any(|preopen| preopen.path == *path))
+        .collect();
+    folders.sort();
+    preopens.extend(folders.into_iter().map(|path| Preopen::at(path, read_only)));
+    // Of the mount that it lies on, if that is read-only the kernel says so.
+    preopens.push(Preopen {
+        path: cwd.to_owned(),
+        name: ".".to_owned(),
+        read_only: false,
+    });
+    preopens
 }
 
 impl Executor for WasmInit {

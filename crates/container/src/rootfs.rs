@@ -34,7 +34,7 @@ pub enum Error {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: containerd_shim::Error,
+        source: Box<containerd_shim::Error>,
     },
     /// The thread that mounts ended early.
     #[error("the thread that mounts the rootfs {} failed", path.display())]
@@ -65,7 +65,10 @@ impl Mounted {
     pub fn by_someone(path: PathBuf) -> Self {
         /// More mounts than any snapshotter stacks on one rootfs.
         const PLENTY: usize = 16;
-        Self { path, count: PLENTY }
+        Self {
+            path,
+            count: PLENTY,
+        }
     }
 
     /// Mounts `mounts` at `path`, one above the other. Without mounts the folder must be there.
@@ -80,8 +83,10 @@ impl Mounted {
                 Err(Error::Missing { path })
             };
         }
-        std::fs::create_dir_all(&path)
-            .map_err(|source| Error::MountPoint { path: path.clone(), source })?;
+        std::fs::create_dir_all(&path).map_err(|source| Error::MountPoint {
+            path: path.clone(),
+            source,
+        })?;
         let mut mounted = Self { path, count: 0 };
         match mounted.mount_all(mounts) {
             Ok(()) => Ok(mounted),
@@ -114,7 +119,7 @@ impl Mounted {
                         kind: mount.kind.clone(),
                         source_name: mount.source.clone(),
                         path: target,
-                        source,
+                        source: Box::new(source),
                     });
                 }
                 Err(_) => return Err(Error::Thread { path: target }),
@@ -129,12 +134,16 @@ impl Mounted {
     /// [`Error::Unmount`].
     pub fn unmount(&self) -> Result<(), Error> {
         for _ in 0..self.count {
-            match rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            match rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+            {
                 Ok(()) => {}
                 // Not a mount point, or not there: unmounted already.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => break,
                 Err(errno) => {
-                    return Err(Error::Unmount { path: self.path.clone(), source: errno.into() });
+                    return Err(Error::Unmount {
+                        path: self.path.clone(),
+                        source: errno.into(),
+                    });
                 }
             }
         }

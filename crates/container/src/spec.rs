@@ -66,9 +66,14 @@ const PROC: &str = "/proc";
 /// [`Error`] if it is missing, malformed, or not one of a Linux container.
 pub fn load(bundle: &Path) -> Result<Spec, Error> {
     let path = bundle.join(CONFIG);
-    let text = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-    let spec: Spec = serde_json::from_slice(&text)
-        .map_err(|source| Error::Parse { path: path.clone(), source })?;
+    let text = std::fs::read(&path).map_err(|source| Error::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let spec: Spec = serde_json::from_slice(&text).map_err(|source| Error::Parse {
+        path: path.clone(),
+        source,
+    })?;
     if spec.root().is_none() {
         return Err(Error::NoRoot { path });
     }
@@ -89,7 +94,10 @@ pub fn annotations(bundle: &Path) -> Result<HashMap<String, String>, Error> {
         annotations: HashMap<String, String>,
     }
     let path = bundle.join(CONFIG);
-    let text = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let text = std::fs::read(&path).map_err(|source| Error::Read {
+        path: path.clone(),
+        source,
+    })?;
     let spec: Annotated =
         serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })?;
     Ok(spec.annotations)
@@ -98,15 +106,28 @@ pub fn annotations(bundle: &Path) -> Result<HashMap<String, String>, Error> {
 /// The rootfs that a spec names, absolute.
 #[must_use]
 pub fn rootfs(bundle: &Path, spec: &Spec) -> PathBuf {
-    let root = spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default();
+    let root = spec
+        .root()
+        .as_ref()
+        .map(|root| root.path().clone())
+        .unwrap_or_default();
     bundle.join(root)
 }
 
 /// The user that the container's process runs as.
 #[must_use]
 pub fn uid(spec: &Spec) -> u32 {
-    let uid = spec.process().as_ref().map(|process| process.user().uid()).unwrap_or_default();
-    host_id(spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref()), uid)
+    let uid = spec
+        .process()
+        .as_ref()
+        .map(|process| process.user().uid())
+        .unwrap_or_default();
+    host_id(
+        spec.linux()
+            .as_ref()
+            .and_then(|linux| linux.uid_mappings().as_ref()),
+        uid,
+    )
 }
 
 /// The supplementary groups that the container's process has, as ids on the node.
@@ -114,8 +135,15 @@ pub fn uid(spec: &Spec) -> u32 {
 pub fn groups(spec: &Spec) -> Vec<u32> {
     let process = spec.process().as_ref();
     let groups = process.and_then(|process| process.user().additional_gids().as_ref());
-    let mappings = spec.linux().as_ref().and_then(|linux| linux.gid_mappings().as_ref());
-    groups.into_iter().flatten().map(|group| host_id(mappings, *group)).collect()
+    let mappings = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.gid_mappings().as_ref());
+    groups
+        .into_iter()
+        .flatten()
+        .map(|group| host_id(mappings, *group))
+        .collect()
 }
 
 /// The id on the node of an id in the container's user namespace.
@@ -130,30 +158,43 @@ fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
 /// Whether systemd is to manage the cgroup: its paths have the form `slice:prefix:name`.
 #[must_use]
 pub fn wants_systemd(spec: &Spec) -> bool {
-    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let path = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.cgroups_path().as_ref());
     path.is_some_and(|path| path.to_string_lossy().split(':').count() == 3)
 }
 
 /// Whether the container has a pid namespace of its own, which dies with init.
 #[must_use]
 pub fn has_own_pid_namespace(spec: &Spec) -> bool {
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    namespaces.into_iter().flatten().any(|namespace| {
-        namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
-    })
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref());
+    namespaces
+        .into_iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none())
 }
 
 /// Whether something is to be run right after the start.
 #[must_use]
 pub fn has_poststart_hooks(spec: &Spec) -> bool {
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststart().as_ref());
     hooks.is_some_and(|hooks| !hooks.is_empty())
 }
 
 /// Whether something is to be run after the container was deleted.
 #[must_use]
 pub fn has_poststop_hooks(spec: &Spec) -> bool {
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_ref());
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststop().as_ref());
     hooks.is_some_and(|hooks| !hooks.is_empty())
 }
 
@@ -193,22 +234,37 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
 /// Whether libcontainer writes to procfs while it sets the container up. It is covered then before
 /// the guest starts.
 fn needs_proc(spec: &Spec) -> bool {
-    let sysctl = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
-    let profile = spec.process().as_ref().and_then(|process| process.apparmor_profile().as_ref());
+    let sysctl = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.sysctl().as_ref());
+    let profile = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.apparmor_profile().as_ref());
     sysctl.is_some_and(|sysctl| !sysctl.is_empty()) || profile.is_some()
 }
 
 /// The folders that a guest may open: the rootfs, and every mount of files below it.
 #[must_use]
 pub fn preopens(spec: &Spec) -> Vec<Preopen> {
-    let read_only = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
-    let mut preopens =
-        vec![Preopen { path: "/".to_owned(), read_only: read_only.unwrap_or(false) }];
+    let read_only = spec
+        .root()
+        .as_ref()
+        .and_then(oci_spec::runtime::Root::readonly);
+    let mut preopens = vec![Preopen::at("/".to_owned(), read_only.unwrap_or(false))];
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    preopens.extend(mounts.iter().filter(|mount| holds_files(mount)).map(|mount| Preopen {
-        path: mount.destination().display().to_string(),
-        read_only: has_option(mount, &["ro", "rro"]),
-    }));
+    preopens.extend(
+        mounts
+            .iter()
+            .filter(|mount| holds_files(mount))
+            .map(|mount| {
+                Preopen::at(
+                    mount.destination().display().to_string(),
+                    has_option(mount, &["ro", "rro"]),
+                )
+            }),
+    );
     preopens
 }
 
@@ -220,7 +276,9 @@ fn holds_files(mount: &Mount) -> bool {
 
 fn has_option(mount: &Mount, wanted: &[&str]) -> bool {
     let options = mount.options().as_deref().unwrap_or_default();
-    options.iter().any(|option| wanted.contains(&option.as_str()))
+    options
+        .iter()
+        .any(|option| wanted.contains(&option.as_str()))
 }
 
 /// Writes a spec where the helper finds it.
@@ -234,7 +292,10 @@ pub fn save(folder: &Path, spec: &Spec) -> Result<(), Error> {
         serde_json::to_writer(&mut file, spec)?;
         io::Write::flush(&mut file)
     };
-    write().map_err(|source| Error::Write { path: path.clone(), source })
+    write().map_err(|source| Error::Write {
+        path: path.clone(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -270,22 +331,40 @@ mod tests {
     #[test]
     fn a_wasm_container_has_no_procfs_no_sysfs_and_a_filter() {
         let spec = for_wasm(Path::new("/bundle"), spec(SPEC));
-        let kinds: Vec<_> =
-            spec.mounts().iter().flatten().filter_map(|mount| mount.typ().clone()).collect();
+        let kinds: Vec<_> = spec
+            .mounts()
+            .iter()
+            .flatten()
+            .filter_map(|mount| mount.typ().clone())
+            .collect();
         assert_eq!(kinds, ["bind", "bind", "tmpfs"]);
-        assert_eq!(spec.root().as_ref().unwrap().path(), Path::new("/bundle/rootfs"));
-        assert_eq!(spec.process().as_ref().unwrap().no_new_privileges(), Some(true));
+        assert_eq!(
+            spec.root().as_ref().unwrap().path(),
+            Path::new("/bundle/rootfs")
+        );
+        assert_eq!(
+            spec.process().as_ref().unwrap().no_new_privileges(),
+            Some(true)
+        );
         assert!(spec.linux().as_ref().unwrap().seccomp().is_some());
         assert!(spec.linux().as_ref().unwrap().masked_paths().is_none());
     }
 
     #[test]
     fn procfs_is_covered_where_sysctls_are_to_be_set() {
-        let json = SPEC.replace("\"maskedPaths\"", "\"sysctl\": {\"net.a\": \"1\"}, \"maskedPaths\"");
+        let json = SPEC.replace(
+            "\"maskedPaths\"",
+            "\"sysctl\": {\"net.a\": \"1\"}, \"maskedPaths\"",
+        );
         let spec = for_wasm(Path::new("/bundle"), spec(&json));
         let masked = spec.linux().as_ref().unwrap().masked_paths().clone();
         assert_eq!(masked, Some(vec!["/proc".to_owned()]));
-        assert!(spec.mounts().iter().flatten().any(|mount| mount.typ().as_deref() == Some("proc")));
+        assert!(
+            spec.mounts()
+                .iter()
+                .flatten()
+                .any(|mount| mount.typ().as_deref() == Some("proc"))
+        );
     }
 
     #[test]
@@ -296,14 +375,24 @@ mod tests {
         let spec = spec(&json);
         assert_eq!(super::groups(&spec), [100_007]);
         let changed = for_wasm(Path::new("/bundle"), spec);
-        assert!(changed.process().as_ref().unwrap().user().additional_gids().is_none());
+        assert!(
+            changed
+                .process()
+                .as_ref()
+                .unwrap()
+                .user()
+                .additional_gids()
+                .is_none()
+        );
     }
 
     #[test]
     fn every_mount_of_files_is_a_preopen_and_keeps_its_ro() {
         let preopens = preopens(&spec(SPEC));
-        let seen: Vec<_> =
-            preopens.iter().map(|preopen| (preopen.path.as_str(), preopen.read_only)).collect();
+        let seen: Vec<_> = preopens
+            .iter()
+            .map(|preopen| (preopen.path.as_str(), preopen.read_only))
+            .collect();
         assert_eq!(seen, [("/", true), ("/data", true), ("/tmp", false)]);
     }
 
@@ -316,7 +405,10 @@ mod tests {
     fn systemd_is_told_from_the_cgroup_path_and_a_pid_namespace_from_its_path() {
         assert!(wants_systemd(&spec(SPEC)));
         assert!(has_own_pid_namespace(&spec(SPEC)));
-        let shared = SPEC.replace(r#"{"type": "pid"}"#, r#"{"type": "pid", "path": "/proc/1/ns/pid"}"#);
+        let shared = SPEC.replace(
+            r#"{"type": "pid"}"#,
+            r#"{"type": "pid", "path": "/proc/1/ns/pid"}"#,
+        );
         assert!(!has_own_pid_namespace(&spec(&shared)));
     }
 }

@@ -23,7 +23,10 @@ pub(crate) struct Host {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.context, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.context,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -46,10 +49,15 @@ impl LinkedCommand {
     ) -> Result<Self, Unfit> {
         let linker = linker(engine).map_err(|error| unfit(entry, &error))?;
         if let Some(import) = unknown_import(engine, &linker, component) {
-            return Err(Unfit::UnknownImport { path: entry.path.clone(), import, engine: NAME });
+            return Err(Unfit::UnknownImport {
+                path: entry.path.clone(),
+                import,
+                engine: NAME,
+            });
         }
-        let instance =
-            linker.instantiate_pre(component).map_err(|error| unfit(entry, &error))?;
+        let instance = linker
+            .instantiate_pre(component)
+            .map_err(|error| unfit(entry, &error))?;
         let callable = match &entry.export {
             None => Callable::Command(command(engine, component, instance, entry)?),
             Some(name) => {
@@ -57,7 +65,10 @@ impl LinkedCommand {
                 Callable::Export(instance, index)
             }
         };
-        Ok(Self { entry: callable, path: entry.path.clone() })
+        Ok(Self {
+            entry: callable,
+            path: entry.path.clone(),
+        })
     }
 }
 
@@ -69,11 +80,7 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 
 /// The first import that nothing provides. Wasmtime's own message names the import too, in a
 /// sentence about its linker.
-fn unknown_import(
-    engine: &Engine,
-    linker: &Linker<Host>,
-    component: &Component,
-) -> Option<String> {
+fn unknown_import(engine: &Engine, linker: &Linker<Host>, component: &Component) -> Option<String> {
     linker.instantiate_pre(component).err()?;
     let ty = component.component_type();
     ty.imports(engine)
@@ -82,8 +89,14 @@ fn unknown_import(
 }
 
 /// The packages of WASI 0.2 that the linker has; what else a component imports is unknown.
-const PROVIDED: &[&str] =
-    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const PROVIDED: &[&str] = &[
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 fn command(
     engine: &Engine,
@@ -93,7 +106,11 @@ fn command(
 ) -> Result<CommandPre<Host>, Unfit> {
     let exports = exports(engine, component);
     if !exports.iter().any(|name| name.starts_with(RUN)) {
-        return Err(Unfit::NoExport { path: entry.path.clone(), wanted: RUN.to_owned(), exports });
+        return Err(Unfit::NoExport {
+            path: entry.path.clone(),
+            wanted: RUN.to_owned(),
+            exports,
+        });
     }
     CommandPre::new(instance).map_err(|error| unfit(entry, &error))
 }
@@ -109,7 +126,10 @@ fn export(
             if function.params().len() == 0 {
                 Ok(index)
             } else {
-                Err(Unfit::Parameters { path: entry.path.clone(), export: name.to_owned() })
+                Err(Unfit::Parameters {
+                    path: entry.path.clone(),
+                    export: name.to_owned(),
+                })
             }
         }
         _ => Err(Unfit::NoExport {
@@ -121,7 +141,11 @@ fn export(
 }
 
 fn exports(engine: &Engine, component: &Component) -> Vec<String> {
-    component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect()
+    component
+        .component_type()
+        .exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 impl Program for LinkedCommand {
@@ -134,7 +158,10 @@ impl Program for LinkedCommand {
             Ok(runtime) => runtime,
             Err(error) => return Ended::NotStarted(error.to_string()),
         };
-        let host = Host { context, table: ResourceTable::new() };
+        let host = Host {
+            context,
+            table: ResourceTable::new(),
+        };
         let result = runtime.block_on(async {
             match &self.entry {
                 Callable::Command(command) => {
@@ -169,7 +196,9 @@ async fn call(
     instance: &wasmtime::component::Instance,
     index: &ComponentExportIndex,
 ) -> wasmtime::Result<()> {
-    let Some(function) = instance.get_func(&mut *store, index) else { return Ok(()) };
+    let Some(function) = instance.get_func(&mut *store, index) else {
+        return Ok(());
+    };
     let mut results = vec![Val::Bool(false); function.ty(&*store).results().len()];
     function.call_async(&mut *store, &[], &mut results).await?;
     match results.first() {

@@ -3,8 +3,6 @@
 //! Everything that can be known of a module without running it is checked here, so that Create
 //! fails with the reason.
 
-use std::borrow::Cow;
-
 use medley_engine::{Entry, Form, Native, Unfit};
 use wasmtime::Module;
 use wasmtime::component::Component;
@@ -12,26 +10,37 @@ use wasmtime::component::Component;
 use crate::{chain, command, config, module, unfit};
 
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
-    let malformed = |reason| Unfit::Malformed { path: entry.path.clone(), reason };
+    let malformed = |reason| Unfit::Malformed {
+        path: entry.path.clone(),
+        reason,
+    };
     let bytes = wat::parse_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
     let engine = config::engine().map_err(|error| unfit(entry, &error))?;
     if wasmparser::Parser::is_component(&bytes) {
         let component = Component::from_binary(&engine, &bytes)
             .map_err(|error| malformed(reason(&bytes, &error)))?;
         command::LinkedCommand::new(&engine, &component, entry)?;
-        let code = component.serialize().map_err(|error| unfit(entry, &error))?;
-        Ok(Native { code, form: Form::Component })
+        let code = component
+            .serialize()
+            .map_err(|error| unfit(entry, &error))?;
+        Ok(Native {
+            code,
+            form: Form::Component,
+        })
     } else {
         let compiled = Module::from_binary(&engine, &bytes)
             .map_err(|error| malformed(reason(&bytes, &error)))?;
         module::LinkedModule::new(&engine, &compiled, entry)?;
         let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
-        Ok(Native { code, form: Form::Module })
+        Ok(Native {
+            code,
+            form: Form::Module,
+        })
     }
 }
 
 /// What is wrong with a module: Wasmtime's word, and how much of the file there was.
-fn reason(bytes: &Cow<'_, [u8]>, error: &wasmtime::Error) -> String {
+fn reason(bytes: &[u8], error: &wasmtime::Error) -> String {
     format!("{} (the file has {} bytes)", chain(error), bytes.len())
 }
 
@@ -41,11 +50,16 @@ mod tests {
     use medley_engine::{Entry, Form, Unfit};
 
     fn entry(export: Option<&str>) -> Entry {
-        Entry { path: "/app.wasm".into(), export: export.map(str::to_owned) }
+        Entry {
+            path: "/app.wasm".into(),
+            export: export.map(str::to_owned),
+        }
     }
 
     fn fails(wat: &str, export: Option<&str>) -> String {
-        compile(wat.as_bytes(), &entry(export)).unwrap_err().to_string()
+        compile(wat.as_bytes(), &entry(export))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -58,8 +72,13 @@ mod tests {
     #[test]
     fn a_truncated_module_says_where_it_ends() {
         let whole = wat::parse_str(r#"(module (func (export "_start")))"#).unwrap();
-        let error = compile(&whole[..whole.len() - 3], &entry(None)).unwrap_err().to_string();
-        assert!(error.starts_with("/app.wasm is not valid Wasm: "), "{error}");
+        let error = compile(&whole[..whole.len() - 3], &entry(None))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("/app.wasm is not valid Wasm: "),
+            "{error}"
+        );
         assert!(error.contains("offset"), "{error}");
     }
 
@@ -99,7 +118,11 @@ mod tests {
     #[test]
     fn arbitrary_bytes_are_malformed_and_no_more() {
         for length in 0..64_u8 {
-            let bytes: Vec<u8> = b"\0asm\x01\0\0\0".iter().copied().chain(0..length).collect();
+            let bytes: Vec<u8> = b"\0asm\x01\0\0\0"
+                .iter()
+                .copied()
+                .chain(0..length)
+                .collect();
             if let Err(error) = compile(&bytes, &entry(None)) {
                 assert!(error.to_string().starts_with("/app.wasm"), "{error}");
             }

@@ -38,7 +38,9 @@ impl Engine for Wasmtime {
                 // in a sealed memfd that nobody can change while it is mapped.
                 let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, code) };
                 let module = module.map_err(unfit)?;
-                Ok(Box::new(module::LinkedModule::new(&engine, &module, entry)?))
+                Ok(Box::new(module::LinkedModule::new(
+                    &engine, &module, entry,
+                )?))
             }
             Form::Component => {
                 // Components can be mapped by path only. The helper still has the host's /proc.
@@ -47,7 +49,9 @@ impl Engine for Wasmtime {
                 let component =
                     unsafe { wasmtime::component::Component::deserialize_file(&engine, path) };
                 let component = component.map_err(unfit)?;
-                Ok(Box::new(command::LinkedCommand::new(&engine, &component, entry)?))
+                Ok(Box::new(command::LinkedCommand::new(
+                    &engine, &component, entry,
+                )?))
             }
         }
     }
@@ -55,7 +59,11 @@ impl Engine for Wasmtime {
 
 /// What Wasmtime says, for an error that no other variant covers.
 fn unfit(entry: &Entry, error: &wasmtime::Error) -> Unfit {
-    Unfit::Engine { path: entry.path.clone(), engine: NAME, reason: chain(error) }
+    Unfit::Engine {
+        path: entry.path.clone(),
+        engine: NAME,
+        reason: chain(error),
+    }
 }
 
 /// An error and its causes in one line.

@@ -39,7 +39,11 @@ impl LinkedModule {
                 None => unfit(entry, &error),
             }
         })?;
-        Ok(Self { instance, path: entry.path.clone(), export })
+        Ok(Self {
+            instance,
+            path: entry.path.clone(),
+            export,
+        })
     }
 }
 
@@ -48,18 +52,21 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<WasiP1Ctx>> {
     p1::add_to_linker_async(&mut linker, |context| context)?;
     // Wasmtime's own traps from 126 on. Every code up to 255 means something to a pod.
     linker.allow_shadowing(true);
-    linker.func_wrap(PREVIEW_1, "proc_exit", |code: i32| -> wasmtime::Result<()> {
-        Err(I32Exit(code).into())
-    })?;
+    linker.func_wrap(
+        PREVIEW_1,
+        "proc_exit",
+        |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) },
+    )?;
     Ok(linker)
 }
 
 fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Unfit> {
     match module.get_export(export) {
         Some(ExternType::Func(function)) if function.params().len() == 0 => Ok(()),
-        Some(ExternType::Func(_)) => {
-            Err(Unfit::Parameters { path: entry.path.clone(), export: export.to_owned() })
-        }
+        Some(ExternType::Func(_)) => Err(Unfit::Parameters {
+            path: entry.path.clone(),
+            export: export.to_owned(),
+        }),
         _ => Err(Unfit::NoExport {
             path: entry.path.clone(),
             wanted: export.to_owned(),
@@ -100,8 +107,7 @@ impl Program for LinkedModule {
                 let Some(function) = instance.get_func(&mut store, name).filter(|_| wanted) else {
                     continue;
                 };
-                let mut values =
-                    vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
+                let mut values = vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
                 result = function.call_async(&mut store, &[], &mut values).await;
                 if result.is_err() {
                     break;

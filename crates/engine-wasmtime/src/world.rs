@@ -34,10 +34,16 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
         if !Path::new(&preopen.path).is_dir() {
             continue;
         }
-        let permissions =
-            if preopen.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        let permissions = if preopen.read_only {
+            FsPerms::ReadOnly
+        } else {
+            FsPerms::ReadWrite
+        };
         // Not readable for the container's user: as if it were not there.
-        if builder.preopened_dir(&preopen.path, &preopen.path, permissions).is_err() {
+        if builder
+            .preopened_dir(&preopen.path, &preopen.name, permissions)
+            .is_err()
+        {
             continue;
         }
     }
@@ -52,12 +58,16 @@ fn stdio(stream: impl AsFd) -> std::io::Result<File> {
 
 /// A runtime for one guest: no threads but those that block.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// How a guest ended, told from what its call gave.
 pub(crate) fn ended(path: &Path, result: Result<(), wasmtime::Error>) -> Ended {
-    let Err(error) = result else { return Ended::Exited(0) };
+    let Err(error) = result else {
+        return Ended::Exited(0);
+    };
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         // As of POSIX exit: the low eight bits.
         return Ended::Exited(exit.0.to_le_bytes()[0]);

@@ -103,17 +103,31 @@ pub struct Guest {
     pub env: Vec<(String, String)>,
     /// Absolute.
     pub cwd: String,
-    /// Folders that it may open, under the same path as in the container.
+    /// Folders that it may open. Of two with the same name for a path, the later one counts.
     pub preopens: Vec<Preopen>,
 }
 
 /// A folder that a guest may open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preopen {
-    /// Where, absolute.
+    /// Where it is in the container, absolute.
     pub path: String,
+    /// What the guest calls it: the same path, or `.` for the working directory.
+    pub name: String,
     /// Whether it may only be read.
     pub read_only: bool,
+}
+
+impl Preopen {
+    /// A folder that the guest knows by its path.
+    #[must_use]
+    pub fn at(path: String, read_only: bool) -> Self {
+        Self {
+            name: path.clone(),
+            path,
+            read_only,
+        }
+    }
 }
 
 /// How a guest ended.
@@ -161,7 +175,11 @@ fn list(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
         names if names.len() > LISTED => {
-            format!("{} and {} more", names[..LISTED].join(", "), names.len() - LISTED)
+            format!(
+                "{} and {} more",
+                names[..LISTED].join(", "),
+                names.len() - LISTED
+            )
         }
         names => names.join(", "),
     }

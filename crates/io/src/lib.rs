@@ -101,10 +101,20 @@ impl Stdio {
         let (stdin, stdin_writer) = input(&self.stdin, uid)?;
         let (stdout, stdout_reader) = output("stdout", &self.stdout, uid)?;
         let (stderr, stderr_reader) = output("stderr", &self.stderr, uid)?;
-        let outputs = [stdout_reader, stderr_reader].into_iter().flatten().collect();
+        let outputs = [stdout_reader, stderr_reader]
+            .into_iter()
+            .flatten()
+            .collect();
         Ok((
-            ContainerEnds { stdin, stdout, stderr },
-            Keeper { stdin: stdin_writer, _outputs: outputs },
+            ContainerEnds {
+                stdin,
+                stdout,
+                stderr,
+            },
+            Keeper {
+                stdin: stdin_writer,
+                _outputs: outputs,
+            },
         ))
     }
 }
@@ -123,11 +133,7 @@ fn input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     Ok((read, Some(write)))
 }
 
-fn output(
-    stream: &'static str,
-    path: &str,
-    uid: u32,
-) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+fn output(stream: &'static str, path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     let Some(path) = fifo_path(stream, path)? else {
         return Ok((null(stream, OFlags::WRONLY)?, None));
     };
@@ -146,18 +152,32 @@ fn fifo_path(stream: &'static str, path: &str) -> Result<Option<PathBuf>, Error>
     }
     let path = path.strip_prefix("fifo://").unwrap_or(path);
     if path.contains("://") {
-        return Err(Error::Scheme { stream, uri: path.to_owned() });
+        return Err(Error::Scheme {
+            stream,
+            uri: path.to_owned(),
+        });
     }
     Ok(Some(PathBuf::from(path)))
 }
 
 fn open_fifo(stream: &'static str, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
-    let failed = |source: io::Error| Error::Open { stream, path: path.to_owned(), source };
-    let fd = rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        .map_err(|errno| failed(errno.into()))?;
+    let failed = |source: io::Error| Error::Open {
+        stream,
+        path: path.to_owned(),
+        source,
+    };
+    let fd = rustix::fs::open(
+        path,
+        flags | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+    .map_err(|errno| failed(errno.into()))?;
     let file = File::from(fd);
     if !file.metadata().map_err(failed)?.file_type().is_fifo() {
-        return Err(Error::NotAFifo { stream, path: path.to_owned() });
+        return Err(Error::NotAFifo {
+            stream,
+            path: path.to_owned(),
+        });
     }
     // Opened without waiting, used with: the container expects blocking stdio.
     rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
@@ -241,7 +261,10 @@ mod tests {
         drop(stdout);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "no SIGPIPE", "the shim's handle must not hold back the end");
+        assert_eq!(
+            text, "no SIGPIPE",
+            "the shim's handle must not hold back the end"
+        );
         drop(keeper);
     }
 
@@ -250,7 +273,12 @@ mod tests {
         let fifos = Fifos::new("input");
         let (ends, mut keeper) = fifos.stdio().open(0).unwrap();
         for line in ["one", "two"] {
-            File::options().write(true).open(fifos.path("in")).unwrap().write_all(line.as_bytes()).unwrap();
+            File::options()
+                .write(true)
+                .open(fifos.path("in"))
+                .unwrap()
+                .write_all(line.as_bytes())
+                .unwrap();
         }
         keeper.close_stdin();
         let mut text = String::new();
@@ -260,9 +288,21 @@ mod tests {
 
     #[test]
     fn what_is_no_fifo_is_refused_by_name() {
-        let stdio = Stdio { stdout: "/dev/null".into(), ..Stdio::default() };
-        assert!(matches!(stdio.open(0), Err(Error::NotAFifo { stream: "stdout", .. })));
-        let stdio = Stdio { stderr: "binary:///usr/bin/log".into(), ..Stdio::default() };
+        let stdio = Stdio {
+            stdout: "/dev/null".into(),
+            ..Stdio::default()
+        };
+        assert!(matches!(
+            stdio.open(0),
+            Err(Error::NotAFifo {
+                stream: "stdout",
+                ..
+            })
+        ));
+        let stdio = Stdio {
+            stderr: "binary:///usr/bin/log".into(),
+            ..Stdio::default()
+        };
         let error = stdio.open(0).unwrap_err().to_string();
         assert!(error.contains("binary:///usr/bin/log"), "{error}");
     }

@@ -75,7 +75,9 @@ fn parse(input: &[u8], flags: &Flags, ttrpc_address: &str) -> (StartOpts, Protoc
         };
         return (opts, Protocol::Bootstrap);
     }
-    let options = Any::parse_from_bytes(input).ok().filter(|any| !any.type_url.is_empty());
+    let options = Any::parse_from_bytes(input)
+        .ok()
+        .filter(|any| !any.type_url.is_empty());
     let opts = StartOpts {
         id: flags.id.clone(),
         publish_binary: flags.publish_binary.clone(),
@@ -125,7 +127,11 @@ mod tests {
     use containerd_shim_protos::shim::oci::Options as RuncOptions;
 
     fn flags() -> Flags {
-        Flags { id: "web".into(), namespace: "k8s.io".into(), ..Flags::default() }
+        Flags {
+            id: "web".into(),
+            namespace: "k8s.io".into(),
+            ..Flags::default()
+        }
     }
 
     #[test]
@@ -143,7 +149,10 @@ mod tests {
 
     #[test]
     fn runtime_options_are_not_taken_for_bootstrap_params() {
-        let options = RuncOptions { shim_cgroup: "/shims".into(), ..Default::default() };
+        let options = RuncOptions {
+            shim_cgroup: "/shims".into(),
+            ..Default::default()
+        };
         let any = Any {
             type_url: "containerd.runc.v1.Options".into(),
             value: options.write_to_bytes().unwrap(),
@@ -157,10 +166,16 @@ mod tests {
 
     #[test]
     fn options_of_another_type_and_no_options_are_accepted() {
-        let any = Any { type_url: "runtimeoptions.v1.Options".into(), ..Default::default() };
+        let any = Any {
+            type_url: "runtimeoptions.v1.Options".into(),
+            ..Default::default()
+        };
         for input in [any.write_to_bytes().unwrap(), Vec::new()] {
             let (opts, protocol) = parse(&input, &flags(), "/env");
-            assert_eq!((protocol, shim_cgroup(&opts).as_str()), (Protocol::Legacy, ""));
+            assert_eq!(
+                (protocol, shim_cgroup(&opts).as_str()),
+                (Protocol::Legacy, "")
+            );
         }
     }
 

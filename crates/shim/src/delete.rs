@@ -37,7 +37,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     }
     anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
     let response = DeleteResponse {
-        pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
+        pid: pid
+            .and_then(|pid| u32::try_from(pid).ok())
+            .unwrap_or_default(),
         exit_status: KILLED,
         exited_at: MessageField::some(SystemTime::now().into()),
         ..Default::default()
@@ -63,13 +65,19 @@ fn shim_is_alive(bundle: &Path) -> bool {
 /// The bundles of the other containers that the dead shim of `id` served.
 fn rest_of_group(bundle: &Path, id: &str) -> Vec<PathBuf> {
     let is_leader = spec::annotations(bundle).is_ok_and(|own| group::of(id, &own) == id);
-    let Some(siblings) = bundle.parent().filter(|_| is_leader) else { return Vec::new() };
+    let Some(siblings) = bundle.parent().filter(|_| is_leader) else {
+        return Vec::new();
+    };
     let entries = std::fs::read_dir(siblings).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
         .filter(|path| path != bundle)
         .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             spec::annotations(path).is_ok_and(|theirs| group::of(&name, &theirs) == id)
         })
         .collect()

@@ -14,10 +14,30 @@ pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
 
 /// What dispatch may choose from.
 pub(crate) fn options() -> Options {
-    let kinds = [EngineKind::Wasmtime, EngineKind::Wasmedge, EngineKind::Wasmer];
+    let kinds = [
+        EngineKind::Wasmtime,
+        EngineKind::Wasmedge,
+        EngineKind::Wasmer,
+    ];
     Options {
         default_engine: EngineKind::Wasmtime,
-        built_in: kinds.into_iter().filter(|kind| built_in(*kind).is_some()).collect(),
-        ..Options::default()
+        built_in: kinds
+            .into_iter()
+            .filter(|kind| built_in(*kind).is_some())
+            .collect(),
+        foreign_elf: has_emulators(),
     }
+}
+
+/// Whether the node runs programs of other machines through `binfmt_misc`: qemu-user, Rosetta.
+fn has_emulators() -> bool {
+    /// The files that are always there.
+    const OWN: [&str; 2] = ["register", "status"];
+    let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc")
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .into_iter()
+        .any(|entry| !OWN.iter().any(|own| entry.file_name() == *own))
 }

@@ -3,12 +3,18 @@
 use std::collections::HashMap;
 
 /// In the order in which they count, as in containerd's runc shim.
-const ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+const ANNOTATIONS: [&str; 2] = [
+    "io.containerd.runc.v2.group",
+    "io.kubernetes.cri.sandbox-id",
+];
 
 /// The group of container `id`: its pod, or itself.
 pub(crate) fn of<'a>(id: &'a str, annotations: &'a HashMap<String, String>) -> &'a str {
     let named = |key: &&str| annotations.get(*key).filter(|group| !group.is_empty());
-    ANNOTATIONS.iter().find_map(named).map_or(id, String::as_str)
+    ANNOTATIONS
+        .iter()
+        .find_map(named)
+        .map_or(id, String::as_str)
 }
 
 #[cfg(test)]

@@ -15,6 +15,10 @@ pub(crate) fn start(path: &Path, debug: bool) -> anyhow::Result<()> {
     let fifo = rustix::fs::open(path, flags, Mode::empty())
         .with_context(|| format!("cannot open the log {}", path.display()))?;
     log::set_boxed_logger(Box::new(FifoLogger::with_file(File::from(fifo))))?;
-    log::set_max_level(if debug { log::LevelFilter::Debug } else { log::LevelFilter::Info });
+    log::set_max_level(if debug {
+        log::LevelFilter::Debug
+    } else {
+        log::LevelFilter::Info
+    });
     Ok(())
 }

@@ -30,10 +30,15 @@ const RUNTIME: &str = "io.containerd.wasm.v1";
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if args.first().is_some_and(|verb| verb == medley_container::helper::VERB) {
+    if args
+        .first()
+        .is_some_and(|verb| verb == medley_container::helper::VERB)
+    {
         return medley_container::helper::run(engines::built_in).into();
     }
-    let result = containerd_shim::parse(&args).map_err(anyhow::Error::from).and_then(run);
+    let result = containerd_shim::parse(&args)
+        .map_err(anyhow::Error::from)
+        .and_then(run);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

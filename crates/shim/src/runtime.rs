@@ -46,7 +46,10 @@ impl Runtime for LocalRuntime {
         };
         let host = Arc::clone(&self.host);
         let created = blocking(move || host.create(order)).await?;
-        Ok(Arc::new(LocalContainer { created: Arc::new(created), host: Arc::clone(&self.host) }))
+        Ok(Arc::new(LocalContainer {
+            created: Arc::new(created),
+            host: Arc::clone(&self.host),
+        }))
     }
 }
 
@@ -65,7 +68,9 @@ impl LocalContainer {
             let ended = if self.created.reaping_is_quick() {
                 reap()?
             } else {
-                tokio::task::spawn_blocking(reap).await.map_err(io::Error::other)??
+                tokio::task::spawn_blocking(reap)
+                    .await
+                    .map_err(io::Error::other)??
             };
             if let Some(ended) = ended {
                 return Ok(ended);
@@ -90,7 +95,10 @@ impl Container for LocalContainer {
         let failed = |source: Cause| KillError::Other { signal, source };
         let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
         if all {
-            return self.created.signal_all(number).map_err(|error| failed(error.into()));
+            return self
+                .created
+                .signal_all(number)
+                .map_err(|error| failed(error.into()));
         }
         self.created.init().signal(number).map_err(|error| {
             if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) {
@@ -107,13 +115,19 @@ impl Container for LocalContainer {
             Err(error) => {
                 log::error!("process {}: its end can't be watched: {error}", self.pid());
                 // Better a late and unknown status than a container that never ends.
-                while std::path::Path::new("/proc").join(self.pid().to_string()).exists() {
+                while std::path::Path::new("/proc")
+                    .join(self.pid().to_string())
+                    .exists()
+                {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 UNKNOWN
             }
         };
-        Exit { status, at: SystemTime::now() }
+        Exit {
+            status,
+            at: SystemTime::now(),
+        }
     }
 
     async fn pids(&self) -> Result<Vec<u32>, Cause> {

@@ -21,6 +21,9 @@ use crate::{engines, logging, start};
 /// How long the last events may take to reach containerd when the shim ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often a shim without tasks looks whether anybody still wants it.
+const IDLE_CHECK: Duration = Duration::from_secs(5);
+
 /// How long a thread that waited for a helper stays for the next one. Short: most pods are
 /// quiet once they run, and a thread holds memory.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
@@ -44,8 +47,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 }
 
 fn serve(flags: &Flags) -> anyhow::Result<()> {
+    // The first Create is on its way.
+    medley_container::cgroup::prepare_for_move();
     let listener: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let ttrpc_address = std::env::var("TTRPC_ADDRESS").context("TTRPC_ADDRESS is not set")?;
+    let bundle = std::env::current_dir().context("the bundle, our working folder, is gone")?;
     // The bundle may be deleted before the pod's other containers are.
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
@@ -58,10 +64,11 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     runtime.block_on(async {
         let host = Arc::new(host);
         let (events, queue) = Events::channel();
-        let publisher =
-            tokio::spawn(publish::run(queue, ttrpc_address, flags.namespace.clone()));
-        let service =
-            Service::new(Arc::new(LocalRuntime::new(Arc::clone(&host))), events.clone());
+        let publisher = tokio::spawn(publish::run(queue, ttrpc_address, flags.namespace.clone()));
+        let service = Service::new(
+            Arc::new(LocalRuntime::new(Arc::clone(&host))),
+            events.clone(),
+        );
         tokio::spawn(reap_orphans(host));
         tokio::spawn(ignore_stops());
 
@@ -72,14 +79,33 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             .register_service(wire::services(&service));
         server.start().await.context("cannot serve")?;
         log::debug!("serving {}", flags.socket);
-        service.ended().await;
+        tokio::select! {
+            () = service.ended() => {}
+            () = abandoned(&service, &bundle) => {
+                log::warn!("the bundle was deleted before a task was made; the shim ends");
+            }
+        }
 
         events.close();
-        if tokio::time::timeout(DRAIN_TIMEOUT, publisher).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, publisher)
+            .await
+            .is_err()
+        {
             log::warn!("the last events did not reach containerd within {DRAIN_TIMEOUT:?}");
         }
         server.shutdown().await.context("cannot end the server")
     })
+}
+
+/// Waits until there is neither a task nor the bundle that the shim was started for: containerd
+/// has given up on the start and will not call again.
+async fn abandoned(service: &Service, bundle: &Path) {
+    loop {
+        tokio::time::sleep(IDLE_CHECK).await;
+        if service.is_idle() && !bundle.exists() {
+            return;
+        }
+    }
 }
 
 /// Reaps what containers leave behind, as often as a child ends.
@@ -96,9 +122,10 @@ async fn reap_orphans(host: Arc<Host>) {
 
 /// A shim ends with its containers, not when somebody stops containerd.
 async fn ignore_stops() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return;
     };
     loop {

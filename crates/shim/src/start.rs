@@ -98,8 +98,9 @@ fn spawn(opts: &StartOpts, address: &str, listener: UnixListener) -> anyhow::Res
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
-    let mut shim =
-        command.spawn().with_context(|| format!("cannot run {}", binary.display()))?;
+    let mut shim = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", binary.display()))?;
     // The kernel is to kill a shim before containerd, and a container before its shim.
     let placed =
         containerd_shim::cgroup::set_cgroup_and_oom_score(shim.id(), &bootstrap::shim_cgroup(opts));

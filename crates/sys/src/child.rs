@@ -10,7 +10,9 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 /// Those of `prctl`.
 pub fn become_subreaper() -> io::Result<()> {
     // Any pid but none switches it on; the kernel reads it as a flag.
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+    Ok(rustix::process::set_child_subreaper(Some(
+        rustix::process::getpid(),
+    ))?)
 }
 
 /// Reaps ended children for which `is_tracked` is false, and stops at the first tracked one:
@@ -25,7 +27,10 @@ pub fn reap_orphans(mut is_tracked: impl FnMut(i32) -> bool) -> io::Result<usize
             break;
         }
         let Some(pid) = Pid::from_raw(pid) else { break };
-        rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
+        rustix::process::waitid(
+            WaitId::Pid(pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        )?;
         reaped += 1;
     }
     Ok(reaped)
@@ -37,11 +42,20 @@ fn first_ended_child(options: libc::c_int) -> io::Result<Option<i32>> {
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: `info` is ours and outlives the call. rustix does not tell the child's pid.
     let result = unsafe {
-        libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | options)
+        libc::waitid(
+            libc::P_ALL,
+            0,
+            &raw mut info,
+            libc::WEXITED | libc::WNOHANG | options,
+        )
     };
     if result != 0 {
         let error = io::Error::last_os_error();
-        return if error.raw_os_error() == Some(libc::ECHILD) { Ok(None) } else { Err(error) };
+        return if error.raw_os_error() == Some(libc::ECHILD) {
+            Ok(None)
+        } else {
+            Err(error)
+        };
     }
     // SAFETY: waitid filled the SIGCHLD fields, or left the zeroes that we put there.
     let pid = unsafe { info.si_pid() };
@@ -68,7 +82,11 @@ pub fn exit_on_signal(signal: i32) -> io::Result<()> {
     // SAFETY: `action` is initialised, its handler is async-signal-safe, and the old action is
     // not asked for. rustix has no sigaction.
     let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Ends the process at once: no destructor, no `atexit`, nothing flushed.

@@ -73,7 +73,9 @@ impl OwnBinary {
     /// # Errors
     /// Those of opening `/proc/self/exe`.
     pub fn unprotected() -> io::Result<Self> {
-        Ok(Self { fd: File::open("/proc/self/exe")?.into() })
+        Ok(Self {
+            fd: File::open("/proc/self/exe")?.into(),
+        })
     }
 
     /// A path that runs this binary, valid in this process and its children until they exec.

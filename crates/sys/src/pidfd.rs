@@ -70,7 +70,11 @@ impl PidFd {
                 0,
             )
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Reaps the process if it has ended; it must be a child of the calling process.
@@ -85,11 +89,13 @@ impl PidFd {
         match status {
             // With NOHANG and a non-blocking pidfd, a process that lives on reads as EAGAIN.
             Ok(None) | Err(rustix::io::Errno::AGAIN) => Ok(None),
-            Ok(Some(status)) => Ok(Some(match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Ended::Exited((code & 0xff).try_into().unwrap_or(u8::MAX)),
-                (None, Some(signal)) => Ended::Signaled(signal.try_into().unwrap_or(u8::MAX)),
-                (None, None) => Ended::Exited(u8::MAX),
-            })),
+            Ok(Some(status)) => Ok(Some(
+                match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Ended::Exited((code & 0xff).try_into().unwrap_or(u8::MAX)),
+                    (None, Some(signal)) => Ended::Signaled(signal.try_into().unwrap_or(u8::MAX)),
+                    (None, None) => Ended::Exited(u8::MAX),
+                },
+            )),
             Err(error) => Err(error.into()),
         }
     }
@@ -140,12 +146,18 @@ mod tests {
         assert_eq!(ended, Ended::Signaled(15));
         assert_eq!(ended.status(), 143);
         assert!(process.try_reap().is_err());
-        assert_eq!(process.signal(15).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert_eq!(
+            process.signal(15).unwrap_err().raw_os_error(),
+            Some(libc::ESRCH)
+        );
     }
 
     #[test]
     fn a_number_that_is_no_signal_is_refused() {
         let process = PidFd::open(std::process::id().try_into().unwrap()).unwrap();
-        assert_eq!(process.signal(999).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(
+            process.signal(999).unwrap_err().raw_os_error(),
+            Some(libc::EINVAL)
+        );
     }
 }

@@ -55,13 +55,20 @@ impl Events {
     #[must_use]
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender: Arc::new(Mutex::new(Some(sender))) }, receiver)
+        (
+            Self {
+                sender: Arc::new(Mutex::new(Some(sender))),
+            },
+            receiver,
+        )
     }
 
     /// Queues an event. Never waits.
     pub fn send(&self, event: Event) {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = sender.as_ref().is_some_and(|sender| sender.send(event).is_ok());
+        let sent = sender
+            .as_ref()
+            .is_some_and(|sender| sender.send(event).is_ok());
         drop(sender);
         if !sent {
             log::warn!("an event came after the shim had begun to shut down");

@@ -24,7 +24,10 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// Forwards what `events` gives to containerd's ttrpc socket at `address`, one after the other,
 /// until the queue is closed and empty.
 pub async fn run(mut events: mpsc::UnboundedReceiver<Event>, address: String, namespace: String) {
-    let mut publisher = Publisher { address, client: None };
+    let mut publisher = Publisher {
+        address,
+        client: None,
+    };
     while let Some(event) = events.recv().await {
         let envelope = match envelope(&namespace, &event) {
             Ok(envelope) => envelope,
@@ -34,10 +37,15 @@ pub async fn run(mut events: mpsc::UnboundedReceiver<Event>, address: String, na
             }
         };
         let topic = envelope.topic.clone();
-        let request =
-            ForwardRequest { envelope: MessageField::some(envelope), ..Default::default() };
+        let request = ForwardRequest {
+            envelope: MessageField::some(envelope),
+            ..Default::default()
+        };
         if let Err(error) = publisher.deliver(&request).await {
-            log::warn!("event {topic} was not delivered to {}: {error}", publisher.address);
+            log::warn!(
+                "event {topic} was not delivered to {}: {error}",
+                publisher.address
+            );
         }
     }
 }
@@ -73,7 +81,12 @@ impl Publisher {
             };
             self.client = Some(EventsClient::new(Client::connect(&address).await?));
         }
-        let Some(client) = &self.client else { return Err(ttrpc::Error::LocalClosed) };
-        client.forward(context::with_duration(DELIVERY_TIMEOUT), request).await.map(|_| ())
+        let Some(client) = &self.client else {
+            return Err(ttrpc::Error::LocalClosed);
+        };
+        client
+            .forward(context::with_duration(DELIVERY_TIMEOUT), request)
+            .await
+            .map(|_| ())
     }
 }

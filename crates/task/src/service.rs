@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::error::Error;
 use crate::events::{Event, Events};
@@ -34,8 +34,8 @@ struct Shared {
 
 /// An id in use.
 enum Slot {
-    /// Create is under way.
-    Reserved,
+    /// Create is under way; the channel closes when it is through, whatever came of it.
+    Reserved(watch::Receiver<()>),
     Task(Arc<Task>),
 }
 
@@ -76,29 +76,54 @@ impl Service {
     /// [`Error::Exists`] if the id is in use, [`Error::Runtime`] if it can't be made.
     pub async fn create(&self, request: CreateRequest) -> Result<u32, Error> {
         let id = request.id.clone();
-        {
-            let mut tasks = self.tasks();
-            if tasks.contains_key(&id) {
-                return Err(Error::Exists { id });
-            }
-            tasks.insert(id.clone(), Slot::Reserved);
-        }
+        let reservation = self.reserve(&id)?;
         let service = self.clone();
-        to_the_end(&id, async move { service.create_reserved(request).await }).await
+        to_the_end(&id, async move {
+            service.create_reserved(request, reservation).await
+        })
+        .await
     }
 
-    async fn create_reserved(&self, request: CreateRequest) -> Result<u32, Error> {
+    fn reserve(&self, id: &str) -> Result<Reservation, Error> {
+        let mut tasks = self.tasks();
+        if tasks.contains_key(id) {
+            return Err(Error::Exists { id: id.to_owned() });
+        }
+        let (done, waits) = watch::channel(());
+        tasks.insert(id.to_owned(), Slot::Reserved(waits));
+        Ok(Reservation {
+            service: self.clone(),
+            id: id.to_owned(),
+            kept: false,
+            _done: done,
+        })
+    }
+
+    async fn create_reserved(
+        &self,
+        request: CreateRequest,
+        mut reservation: Reservation,
+    ) -> Result<u32, Error> {
         let id = request.id.clone();
-        // If the runtime panics, the id must not stay in use for ever.
-        let mut reservation = Reservation { service: self, id: &id, kept: false };
-        let container = self.shared.runtime.create(request.clone()).await.map_err(|source| {
-            Error::Runtime { id: id.clone(), verb: "create", source }
-        })?;
+        let container = self
+            .shared
+            .runtime
+            .create(request.clone())
+            .await
+            .map_err(|source| Error::Runtime {
+                id: id.clone(),
+                verb: "create",
+                source,
+            })?;
         let pid = container.pid();
         let task = Arc::new(Task::new(request.clone(), container));
-        self.tasks().insert(id.clone(), Slot::Task(Arc::clone(&task)));
+        self.tasks()
+            .insert(id.clone(), Slot::Task(Arc::clone(&task)));
         reservation.kept = true;
-        self.shared.events.send(Event::Create { request: Box::new(request), pid });
+        self.shared.events.send(Event::Create {
+            request: Box::new(request),
+            pid,
+        });
         tokio::spawn(report_exit(task, self.shared.events.clone()));
         Ok(pid)
     }
@@ -118,13 +143,21 @@ impl Service {
             let started = task.container.start().await;
             let pid = task.container.pid();
             if started.is_ok() {
-                events.send(Event::Start { id: task.id().to_owned(), pid });
+                events.send(Event::Start {
+                    id: task.id().to_owned(),
+                    pid,
+                });
             }
             // Whether or not it succeeded: an exit may be reported from here on.
             task.advance("start", |status| {
                 matches!(status, Status::Starting).then_some(Status::Running)
             })?;
-            started.map(|()| pid).map_err(|source| Error::Runtime {
+            let Err(source) = started else { return Ok(pid) };
+            // Whoever hears of it deletes the task at once. A hook that failed leaves a program
+            // running that nobody wants.
+            kill(&task).await?;
+            task.when(Status::exit).await;
+            Err(Error::Runtime {
                 id: task.id().to_owned(),
                 verb: "start",
                 source,
@@ -164,20 +197,28 @@ impl Service {
         if task.status().exit().is_some() && !all {
             return Err(Error::Finished { id: id.to_owned() });
         }
-        task.container.kill(signal, all).await.map_err(|error| match error {
-            KillError::Finished => Error::Finished { id: id.to_owned() },
-            error @ KillError::Other { .. } => {
-                Error::Runtime { id: id.to_owned(), verb: "kill", source: error.into() }
-            }
-        })
+        task.container
+            .kill(signal, all)
+            .await
+            .map_err(|error| match error {
+                KillError::Finished => Error::Finished { id: id.to_owned() },
+                error @ KillError::Other { .. } => Error::Runtime {
+                    id: id.to_owned(),
+                    verb: "kill",
+                    source: error.into(),
+                },
+            })
     }
 
-    /// Removes a task that has ended, or was never started.
+    /// Removes a task that has ended, or was never started. Waits for a Create or Start that is
+    /// under way: containerd calls Delete when it has given up on one of these.
     ///
     /// # Errors
     /// [`Error::IllegalState`] if it runs.
     pub async fn delete(&self, id: &str) -> Result<(u32, Exit), Error> {
-        let task = self.task(id)?;
+        let task = self.made(id).await?;
+        task.when(|status| (status != Status::Starting).then_some(()))
+            .await;
         let service = self.clone();
         to_the_end(id, async move { service.delete_task(&task).await }).await
     }
@@ -185,16 +226,7 @@ impl Service {
     async fn delete_task(&self, task: &Task) -> Result<(u32, Exit), Error> {
         if task.status() == Status::Created {
             // Never started: nothing of the user's runs, so there is nothing to lose.
-            match task.container.kill(SIGKILL, true).await {
-                Ok(()) | Err(KillError::Finished) => {}
-                Err(error) => {
-                    return Err(Error::Runtime {
-                        id: task.id().to_owned(),
-                        verb: "delete",
-                        source: error.into(),
-                    });
-                }
-            }
+            kill(task).await?;
             task.when(Status::exit).await;
         }
         let deleting = task.advance("delete", |status| match status {
@@ -202,15 +234,25 @@ impl Service {
             _ => None,
         })?;
         let (Status::Stopped(exit) | Status::Deleting(exit)) = deleting else {
-            return Err(Error::Internal { id: task.id().to_owned() });
+            return Err(Error::Internal {
+                id: task.id().to_owned(),
+            });
         };
         if let Err(source) = task.container.delete().await {
             task.advance("delete", |_| Some(Status::Stopped(exit)))?;
-            return Err(Error::Runtime { id: task.id().to_owned(), verb: "delete", source });
+            return Err(Error::Runtime {
+                id: task.id().to_owned(),
+                verb: "delete",
+                source,
+            });
         }
         self.tasks().remove(task.id());
         let pid = task.container.pid();
-        self.shared.events.send(Event::Delete { id: task.id().to_owned(), pid, exit });
+        self.shared.events.send(Event::Delete {
+            id: task.id().to_owned(),
+            pid,
+            exit,
+        });
         Ok((pid, exit))
     }
 
@@ -220,11 +262,14 @@ impl Service {
     /// [`Error::NoSuchTask`], or [`Error::Runtime`] if the cgroup can't be read.
     pub async fn pids(&self, id: &str) -> Result<Vec<u32>, Error> {
         let task = self.task(id)?;
-        task.container.pids().await.map_err(|source| Error::Runtime {
-            id: id.to_owned(),
-            verb: "list the processes of",
-            source,
-        })
+        task.container
+            .pids()
+            .await
+            .map_err(|source| Error::Runtime {
+                id: id.to_owned(),
+                verb: "list the processes of",
+                source,
+            })
     }
 
     /// The task's use of resources.
@@ -233,11 +278,14 @@ impl Service {
     /// [`Error::NoSuchTask`], or [`Error::Runtime`] if the cgroup can't be read.
     pub async fn metrics(&self, id: &str) -> Result<Metrics, Error> {
         let task = self.task(id)?;
-        task.container.metrics().await.map_err(|source| Error::Runtime {
-            id: id.to_owned(),
-            verb: "measure",
-            source,
-        })
+        task.container
+            .metrics()
+            .await
+            .map_err(|source| Error::Runtime {
+                id: id.to_owned(),
+                verb: "measure",
+                source,
+            })
     }
 
     /// Lets the task's process see the end of its input.
@@ -261,30 +309,69 @@ impl Service {
         self.shared.shutdown.notified().await;
     }
 
+    /// Whether there is no task, and none is being made.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.tasks().is_empty()
+    }
+
+    /// The task, once it is made.
+    async fn made(&self, id: &str) -> Result<Arc<Task>, Error> {
+        loop {
+            let mut waits = match self.tasks().get(id) {
+                Some(Slot::Reserved(waits)) => waits.clone(),
+                Some(Slot::Task(task)) => return Ok(Arc::clone(task)),
+                None => return Err(Error::NoSuchTask { id: id.to_owned() }),
+            };
+            // Nothing is ever sent: this is the channel's end.
+            while waits.changed().await.is_ok() {}
+        }
+    }
+
     fn task(&self, id: &str) -> Result<Arc<Task>, Error> {
         match self.tasks().get(id) {
             Some(Slot::Task(task)) => Ok(Arc::clone(task)),
-            Some(Slot::Reserved) | None => Err(Error::NoSuchTask { id: id.to_owned() }),
+            Some(Slot::Reserved(_)) | None => Err(Error::NoSuchTask { id: id.to_owned() }),
         }
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
         // Whoever panicked held the lock for a look-up: the map is whole.
-        self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Gives a reserved id back unless the task was made.
-struct Reservation<'a> {
-    service: &'a Service,
-    id: &'a str,
-    kept: bool,
+/// Kills everything of a task, whatever it is doing.
+async fn kill(task: &Task) -> Result<(), Error> {
+    match task.container.kill(SIGKILL, true).await {
+        Ok(()) | Err(KillError::Finished) => Ok(()),
+        Err(error) => {
+            let id = task.id().to_owned();
+            Err(Error::Runtime {
+                id,
+                verb: "kill",
+                source: error.into(),
+            })
+        }
+    }
 }
 
-impl Drop for Reservation<'_> {
+/// Gives a reserved id back unless the task was made, also if the runtime panics.
+struct Reservation {
+    service: Service,
+    id: String,
+    kept: bool,
+    /// Dropped last, which wakes whoever waits for the end of Create.
+    _done: watch::Sender<()>,
+}
+
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.kept {
-            self.service.tasks().remove(self.id);
+            self.service.tasks().remove(&self.id);
         }
     }
 }
@@ -306,8 +393,13 @@ async fn to_the_end<T: Send + 'static>(
 /// Waits for init's end and tells it, never before the start event is out.
 async fn report_exit(task: Arc<Task>, events: Events) {
     let exit = task.container.exited().await;
-    task.when(|status| (status != Status::Starting).then_some(())).await;
-    events.send(Event::Exit { id: task.id().to_owned(), pid: task.container.pid(), exit });
+    task.when(|status| (status != Status::Starting).then_some(()))
+        .await;
+    events.send(Event::Exit {
+        id: task.id().to_owned(),
+        pid: task.container.pid(),
+        exit,
+    });
     let stopped = task.advance("stop", |status| match status {
         // Starting, if Start came after init had died: it fails, and finds the task stopped.
         Status::Created | Status::Running | Status::Starting => Some(Status::Stopped(exit)),

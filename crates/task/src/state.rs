@@ -54,7 +54,11 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn new(request: CreateRequest, container: Arc<dyn Container>) -> Self {
-        Self { request, container, status: watch::Sender::new(Status::Created) }
+        Self {
+            request,
+            container,
+            status: watch::Sender::new(Status::Created),
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -82,7 +86,11 @@ impl Task {
             }
             result.is_ok()
         });
-        result.map_err(|status| Error::IllegalState { id: self.id().to_owned(), verb, status })
+        result.map_err(|status| Error::IllegalState {
+            id: self.id().to_owned(),
+            verb,
+            status,
+        })
     }
 
     /// Waits until `wanted` gives something.

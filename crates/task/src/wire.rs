@@ -36,8 +36,14 @@ const TASK_V3: &str = "containerd.task.v3.Task";
 pub fn services(service: &Service) -> HashMap<String, WireService> {
     let mut services = HashMap::new();
     for name in [TASK_V2, TASK_V3] {
-        let edge = Arc::new(Edge { service: service.clone() });
-        services.extend(create_task(edge).into_values().map(|methods| (name.to_owned(), methods)));
+        let edge = Arc::new(Edge {
+            service: service.clone(),
+        });
+        services.extend(
+            create_task(edge)
+                .into_values()
+                .map(|methods| (name.to_owned(), methods)),
+        );
     }
     services
 }
@@ -73,7 +79,10 @@ fn init_only(id: &str, exec_id: &str) -> Result<(), Error> {
     if exec_id.is_empty() {
         Ok(())
     } else {
-        Err(Error::NoSuchExec { id: id.to_owned(), exec_id: exec_id.to_owned() })
+        Err(Error::NoSuchExec {
+            id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+        })
     }
 }
 
@@ -89,7 +98,10 @@ impl Task for Edge {
         request: api::CreateTaskRequest,
     ) -> ttrpc::Result<api::CreateTaskResponse> {
         let pid = self.service.create(create_request(request)?).await?;
-        Ok(api::CreateTaskResponse { pid, ..Default::default() })
+        Ok(api::CreateTaskResponse {
+            pid,
+            ..Default::default()
+        })
     }
 
     async fn start(
@@ -99,7 +111,10 @@ impl Task for Edge {
     ) -> ttrpc::Result<api::StartResponse> {
         init_only(&request.id, &request.exec_id)?;
         let pid = self.service.start(&request.id).await?;
-        Ok(api::StartResponse { pid, ..Default::default() })
+        Ok(api::StartResponse {
+            pid,
+            ..Default::default()
+        })
     }
 
     async fn state(
@@ -141,7 +156,9 @@ impl Task for Edge {
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {
         init_only(&request.id, &request.exec_id)?;
-        self.service.kill(&request.id, request.signal, request.all).await?;
+        self.service
+            .kill(&request.id, request.signal, request.all)
+            .await?;
         Ok(Empty::new())
     }
 
@@ -166,7 +183,10 @@ impl Task for Edge {
         request: api::PidsRequest,
     ) -> ttrpc::Result<api::PidsResponse> {
         let pids = self.service.pids(&request.id).await?;
-        let process = |pid| api::ProcessInfo { pid, ..Default::default() };
+        let process = |pid| api::ProcessInfo {
+            pid,
+            ..Default::default()
+        };
         Ok(api::PidsResponse {
             processes: pids.into_iter().map(process).collect(),
             ..Default::default()
@@ -179,13 +199,15 @@ impl Task for Edge {
         request: api::StatsRequest,
     ) -> ttrpc::Result<api::StatsResponse> {
         let metrics = self.service.metrics(&request.id).await?;
-        let stats = metrics::any(&metrics)
-            .map_err(|error| Error::Runtime {
-                id: request.id,
-                verb: "encode the metrics of",
-                source: error.into(),
-            })?;
-        Ok(api::StatsResponse { stats: Some(stats).into(), ..Default::default() })
+        let stats = metrics::any(&metrics).map_err(|error| Error::Runtime {
+            id: request.id,
+            verb: "encode the metrics of",
+            source: error.into(),
+        })?;
+        Ok(api::StatsResponse {
+            stats: Some(stats).into(),
+            ..Default::default()
+        })
     }
 
     async fn connect(
@@ -195,12 +217,20 @@ impl Task for Edge {
     ) -> ttrpc::Result<api::ConnectResponse> {
         Ok(api::ConnectResponse {
             shim_pid: std::process::id(),
-            task_pid: self.service.state(&request.id).map(|task| task.pid).unwrap_or_default(),
+            task_pid: self
+                .service
+                .state(&request.id)
+                .map(|task| task.pid)
+                .unwrap_or_default(),
             ..Default::default()
         })
     }
 
-    async fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> ttrpc::Result<Empty> {
+    async fn close_io(
+        &self,
+        _: &TtrpcContext,
+        request: api::CloseIORequest,
+    ) -> ttrpc::Result<Empty> {
         init_only(&request.id, &request.exec_id)?;
         if request.stdin {
             self.service.close_stdin(&request.id)?;
@@ -259,7 +289,10 @@ fn create_request(request: api::CreateTaskRequest) -> Result<CreateRequest, Erro
         return Err(invalid(Malformed::NoId));
     }
     if !request.bundle.starts_with('/') {
-        return Err(invalid(Malformed::Bundle { id: request.id, bundle: request.bundle }));
+        return Err(invalid(Malformed::Bundle {
+            id: request.id,
+            bundle: request.bundle,
+        }));
     }
     if !request.checkpoint.is_empty() {
         return Err(invalid(Malformed::Checkpoint { id: request.id }));
@@ -281,7 +314,10 @@ fn create_request(request: api::CreateTaskRequest) -> Result<CreateRequest, Erro
         stdout: request.stdout,
         stderr: request.stderr,
         terminal: request.terminal,
-        options: request.options.into_option().map(|any| (any.type_url, any.value)),
+        options: request
+            .options
+            .into_option()
+            .map(|any| (any.type_url, any.value)),
     })
 }
 
@@ -310,7 +346,11 @@ fn pack(
     name: &str,
     message: &impl Message,
 ) -> Result<Any, containerd_shim_protos::protobuf::Error> {
-    Ok(Any { type_url: name.to_owned(), value: message.write_to_bytes()?, ..Default::default() })
+    Ok(Any {
+        type_url: name.to_owned(),
+        value: message.write_to_bytes()?,
+        ..Default::default()
+    })
 }
 
 /// `Some` for a message that is present.

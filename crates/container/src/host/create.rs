@@ -47,12 +47,17 @@ fn create_in(
     };
     log::info!("plan id={:?} {}", order.id, plan.one_line());
 
-    let cgroups_path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+    let cgroups_path = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.cgroups_path().clone());
     let cgroups_path = cgroups_path.unwrap_or_default();
     Cgroup::at(&cgroups_path).check_vacant()?;
     // From here on, and not before, what is in the cgroup is the container's: see `clean_up`.
-    std::fs::create_dir_all(folder)
-        .map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
+        path: folder.to_owned(),
+        source,
+    })?;
     let native = match (&plan, module) {
         (Plan::Wasm(wasm), Some(module)) => Some(compile(host, wasm, &module)?),
         _ => None,
@@ -61,6 +66,11 @@ fn create_in(
         Plan::Wasm(_) => spec::groups(&spec),
         Plan::Linux(_) => Vec::new(),
     };
+    let cwd = spec
+        .process()
+        .as_ref()
+        .map(|process| process.cwd().clone())
+        .unwrap_or_default();
     let systemd = spec::wants_systemd(&spec);
     let own_pid_namespace = spec::has_own_pid_namespace(&spec);
     let poststart_hooks = spec::has_poststart_hooks(&spec);
@@ -78,21 +88,29 @@ fn create_in(
         groups,
         program,
     });
-    let mut fds =
-        vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd(), status_writer.as_fd()];
+    let mut fds = vec![
+        ends.stdin.as_fd(),
+        ends.stdout.as_fd(),
+        ends.stderr.as_fd(),
+        status_writer.as_fd(),
+    ];
     fds.extend(native.as_ref().map(|native| native.code.as_fd()));
     let answer = process::ask(host, &request, &fds);
     // Init holds the only writing end now: its exec, or its end, is the pipe's.
     drop(status_writer);
     let pid = match answer {
         Ok((Reply::Created { pid }, _)) => pid,
-        Ok(_) => return Err(Error::NoAnswer { reason: "it answered something else".into() }),
+        Ok(_) => {
+            return Err(Error::NoAnswer {
+                reason: "it answered something else".into(),
+            });
+        }
         Err(error) => {
             // libcontainer has cleaned up behind itself, unless it died in the middle.
             if let Err(left) = Cgroup::at(&cgroups_path).remove() {
                 log::warn!("{}", medley_task::error::sentence(&left));
             }
-            return Err(error);
+            return Err(name_cwd(error, cwd));
         }
     };
     host.track(pid);
@@ -114,6 +132,16 @@ fn create_in(
     })
 }
 
+/// libcontainer does not say which directory it could not enter.
+fn name_cwd(error: Error, cwd: PathBuf) -> Error {
+    match error {
+        Error::Refused { reason } if reason.contains("failed to chdir") => {
+            Error::Cwd { cwd, reason }
+        }
+        error => error,
+    }
+}
+
 /// A module's native code.
 struct Native {
     code: OwnedFd,
@@ -121,16 +149,24 @@ struct Native {
 }
 
 fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Native, Error> {
-    let request = Request::Compile(CompileOrder { engine: plan.engine, entry: entry(plan) });
+    let request = Request::Compile(CompileOrder {
+        engine: plan.engine,
+        entry: entry(plan),
+    });
     let (reply, fds) = process::ask(host, &request, &[module.as_fd()])?;
     match (reply, fds.into_iter().next()) {
         (Reply::Compiled { form }, Some(code)) => Ok(Native { code, form }),
-        _ => Err(Error::NoAnswer { reason: "the compiler gave no native code".into() }),
+        _ => Err(Error::NoAnswer {
+            reason: "the compiler gave no native code".into(),
+        }),
     }
 }
 
 fn entry(plan: &WasmPlan) -> Entry {
-    Entry { path: plan.module.clone(), export: plan.export.clone() }
+    Entry {
+        path: plan.module.clone(),
+        export: plan.export.clone(),
+    }
 }
 
 /// What init does, and the folder of the spec that libcontainer is to follow.
@@ -154,9 +190,12 @@ fn program(
             };
             Ok((folder.to_owned(), program))
         }
-        (Plan::Linux(plan), _) => {
-            Ok((bundle.to_owned(), Program::Linux { path: plan.program.clone() }))
-        }
+        (Plan::Linux(plan), _) => Ok((
+            bundle.to_owned(),
+            Program::Linux {
+                path: plan.program.clone(),
+            },
+        )),
         (Plan::Wasm(plan), None) => Err(Error::NoAnswer {
             reason: format!("there is no native code of {}", plan.module.display()),
         }),

@@ -59,15 +59,18 @@ pub(super) fn ask(
     }
     match answer {
         Ok((bytes, fds)) => {
-            let reply = serde_json::from_slice(&bytes).map_err(|error| Error::Talk(error.into()))?;
+            let reply =
+                serde_json::from_slice(&bytes).map_err(|error| Error::Talk(error.into()))?;
             match reply {
-                Reply::Failed { reason } => Err(Error::Refused { reason: explain(&reason, &log) }),
+                Reply::Failed { reason } => Err(Error::Refused {
+                    reason: explain(&reason, &log),
+                }),
                 reply => Ok((reply, fds)),
             }
         }
-        Err(_) if !log.is_empty() => {
-            Err(Error::NoAnswer { reason: helper_log::cause(&log).unwrap_or_default().to_owned() })
-        }
+        Err(_) if !log.is_empty() => Err(Error::NoAnswer {
+            reason: helper_log::cause(&log).unwrap_or_default().to_owned(),
+        }),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             let reason = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(Error::NoAnswer { reason })

@@ -30,7 +30,10 @@ struct FakeContainer {
 #[async_trait]
 impl Runtime for Fake {
     async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause> {
-        self.calls.lock().unwrap().push(format!("create {}", request.id));
+        self.calls
+            .lock()
+            .unwrap()
+            .push(format!("create {}", request.id));
         if request.id == "slow" {
             self.gate.as_ref().unwrap().notified().await;
         }
@@ -69,7 +72,10 @@ impl Container for FakeContainer {
     }
 
     async fn kill(&self, signal: u32, all: bool) -> Result<(), KillError> {
-        self.calls.lock().unwrap().push(format!("kill {signal} {all}"));
+        self.calls
+            .lock()
+            .unwrap()
+            .push(format!("kill {signal} {all}"));
         self.exit.send_replace(Some(128 + signal));
         Ok(())
     }
@@ -77,7 +83,10 @@ impl Container for FakeContainer {
     async fn exited(&self) -> Exit {
         let mut exit = self.exit.subscribe();
         let status = exit.wait_for(Option::is_some).await.unwrap().unwrap();
-        Exit { status, at: SystemTime::UNIX_EPOCH }
+        Exit {
+            status,
+            at: SystemTime::UNIX_EPOCH,
+        }
     }
 
     async fn pids(&self) -> Result<Vec<u32>, Cause> {
@@ -116,15 +125,31 @@ impl Test {
         let fake = Arc::new(fake);
         let (events, receiver) = Events::channel();
         let service = Service::new(Arc::clone(&fake) as Arc<dyn Runtime>, events);
-        Self { fake, service, events: receiver }
+        Self {
+            fake,
+            service,
+            events: receiver,
+        }
     }
 
     async fn create(&self, id: &str) -> Result<u32, Error> {
-        self.service.create(CreateRequest { id: id.into(), ..Default::default() }).await
+        self.service
+            .create(CreateRequest {
+                id: id.into(),
+                ..Default::default()
+            })
+            .await
     }
 
     fn exit(&self, status: u32) {
-        self.fake.last.lock().unwrap().as_ref().unwrap().exit.send_replace(Some(status));
+        self.fake
+            .last
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .exit
+            .send_replace(Some(status));
     }
 
     /// The names of the next `count` events.
@@ -153,19 +178,28 @@ async fn a_life_is_told_as_create_start_exit_delete() {
     let (pid, exit) = test.service.delete("a").await.unwrap();
     assert_eq!((pid, exit.status), (42, 3));
     assert_eq!(test.next(4).await, ["create", "start", "exit", "delete"]);
-    assert!(matches!(test.service.state("a"), Err(Error::NoSuchTask { .. })));
+    assert!(matches!(
+        test.service.state("a"),
+        Err(Error::NoSuchTask { .. })
+    ));
 }
 
 #[tokio::test]
 async fn an_exit_before_start_is_through_is_told_after_the_start() {
     let gate = Arc::new(Notify::new());
-    let mut test = Test::with(Fake { gate: Some(Arc::clone(&gate)), ..Fake::default() });
+    let mut test = Test::with(Fake {
+        gate: Some(Arc::clone(&gate)),
+        ..Fake::default()
+    });
     test.create("a").await.unwrap();
     let service = test.service.clone();
     let start = tokio::spawn(async move { service.start("a").await });
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(test.next(1).await, ["create"]);
-    assert!(test.events.try_recv().is_err(), "the exit overtook the start");
+    assert!(
+        test.events.try_recv().is_err(),
+        "the exit overtook the start"
+    );
     gate.notify_one();
     start.await.unwrap().unwrap();
     assert_eq!(test.next(2).await, ["start", "exit"]);
@@ -176,7 +210,10 @@ async fn a_create_that_fails_tells_nothing_and_frees_the_id() {
     let mut test = Test::new();
     test.fake.refuse.store(true, Ordering::Relaxed);
     let error = test.create("a").await.unwrap_err();
-    assert_eq!(error.sentence(), "cannot create task \"a\": entrypoint not found");
+    assert_eq!(
+        error.sentence(),
+        "cannot create task \"a\": entrypoint not found"
+    );
     assert!(test.events.try_recv().is_err());
     test.fake.refuse.store(false, Ordering::Relaxed);
     test.create("a").await.unwrap();
@@ -187,7 +224,10 @@ async fn a_start_that_fails_tells_an_exit_and_no_start() {
     let mut test = Test::new();
     test.create("broken").await.unwrap();
     let error = test.service.start("broken").await.unwrap_err();
-    assert_eq!(error.sentence(), "cannot start task \"broken\": cannot execute");
+    assert_eq!(
+        error.sentence(),
+        "cannot start task \"broken\": cannot execute"
+    );
     assert_eq!(test.next(2).await, ["create", "exit"]);
     test.service.delete("broken").await.unwrap();
 }
@@ -195,14 +235,28 @@ async fn a_start_that_fails_tells_an_exit_and_no_start() {
 #[tokio::test]
 async fn an_id_is_in_use_from_the_first_create_on() {
     let gate = Arc::new(Notify::new());
-    let test = Test::with(Fake { gate: Some(Arc::clone(&gate)), ..Fake::default() });
+    let test = Test::with(Fake {
+        gate: Some(Arc::clone(&gate)),
+        ..Fake::default()
+    });
     let service = test.service.clone();
     let slow = tokio::spawn(async move {
-        service.create(CreateRequest { id: "slow".into(), ..Default::default() }).await
+        service
+            .create(CreateRequest {
+                id: "slow".into(),
+                ..Default::default()
+            })
+            .await
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert!(matches!(test.create("slow").await, Err(Error::Exists { .. })));
-    assert!(matches!(test.service.state("slow"), Err(Error::NoSuchTask { .. })));
+    assert!(matches!(
+        test.create("slow").await,
+        Err(Error::Exists { .. })
+    ));
+    assert!(matches!(
+        test.service.state("slow"),
+        Err(Error::NoSuchTask { .. })
+    ));
     gate.notify_one();
     slow.await.unwrap().unwrap();
 }
@@ -210,10 +264,18 @@ async fn an_id_is_in_use_from_the_first_create_on() {
 #[tokio::test]
 async fn a_slow_create_does_not_delay_another_task() {
     let gate = Arc::new(Notify::new());
-    let test = Test::with(Fake { gate: Some(gate), ..Fake::default() });
+    let test = Test::with(Fake {
+        gate: Some(gate),
+        ..Fake::default()
+    });
     let service = test.service.clone();
     tokio::spawn(async move {
-        service.create(CreateRequest { id: "slow".into(), ..Default::default() }).await
+        service
+            .create(CreateRequest {
+                id: "slow".into(),
+                ..Default::default()
+            })
+            .await
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     test.create("quick").await.unwrap();
@@ -223,9 +285,16 @@ async fn a_slow_create_does_not_delay_another_task() {
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_a_whole_task() {
     let gate = Arc::new(Notify::new());
-    let mut test = Test::with(Fake { gate: Some(Arc::clone(&gate)), ..Fake::default() });
+    let mut test = Test::with(Fake {
+        gate: Some(Arc::clone(&gate)),
+        ..Fake::default()
+    });
     let create = test.create("slow");
-    assert!(tokio::time::timeout(Duration::from_millis(20), create).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), create)
+            .await
+            .is_err()
+    );
     gate.notify_one();
     assert_eq!(test.next(1).await, ["create"]);
     test.service.state("slow").unwrap();
@@ -257,7 +326,10 @@ async fn a_delete_that_failed_can_be_tried_again() {
     test.exit(0);
     test.service.wait("stuck").await.unwrap();
     let error = test.service.delete("stuck").await.unwrap_err();
-    assert!(error.sentence().ends_with("device or resource busy"), "{error}");
+    assert!(
+        error.sentence().ends_with("device or resource busy"),
+        "{error}"
+    );
     test.service.delete("stuck").await.unwrap();
 }
 
@@ -268,7 +340,10 @@ async fn a_dead_process_cannot_be_signalled_but_its_container_can() {
     test.service.start("a").await.unwrap();
     test.exit(0);
     test.service.wait("a").await.unwrap();
-    assert!(matches!(test.service.kill("a", 15, false).await, Err(Error::Finished { .. })));
+    assert!(matches!(
+        test.service.kill("a", 15, false).await,
+        Err(Error::Finished { .. })
+    ));
     test.service.kill("a", 9, true).await.unwrap();
 }
 
@@ -308,5 +383,61 @@ async fn shutdown_is_ignored_while_a_task_is_left() {
     assert!(ended.is_err());
     test.service.delete("a").await.unwrap();
     test.service.shutdown();
-    tokio::time::timeout(Duration::from_secs(10), test.service.ended()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), test.service.ended())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_delete_waits_for_a_create_that_its_caller_gave_up() {
+    let gate = Arc::new(Notify::new());
+    let mut test = Test::with(Fake {
+        gate: Some(Arc::clone(&gate)),
+        ..Fake::default()
+    });
+    let create = test.create("slow");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), create)
+            .await
+            .is_err()
+    );
+    let service = test.service.clone();
+    let delete = tokio::spawn(async move { service.delete("slow").await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    gate.notify_one();
+    delete.await.unwrap().unwrap();
+    assert_eq!(test.next(3).await, ["create", "exit", "delete"]);
+    assert!(test.service.is_idle());
+}
+
+#[tokio::test]
+async fn a_delete_that_waited_for_a_create_that_failed_finds_nothing() {
+    let gate = Arc::new(Notify::new());
+    let test = Test::with(Fake {
+        gate: Some(Arc::clone(&gate)),
+        ..Fake::default()
+    });
+    test.fake.refuse.store(true, Ordering::Relaxed);
+    let create = test.create("slow");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), create)
+            .await
+            .is_err()
+    );
+    let service = test.service.clone();
+    let delete = tokio::spawn(async move { service.delete("slow").await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    gate.notify_one();
+    assert!(matches!(
+        delete.await.unwrap(),
+        Err(Error::NoSuchTask { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_task_whose_start_failed_can_be_deleted_at_once() {
+    let test = Test::new();
+    test.create("broken").await.unwrap();
+    test.service.start("broken").await.unwrap_err();
+    test.service.delete("broken").await.unwrap();
 }

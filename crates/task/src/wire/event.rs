@@ -47,11 +47,21 @@ fn body(event: &Event) -> Result<(&'static str, Any), Error> {
                 pid: *pid,
                 ..Default::default()
             };
-            (topics::TASK_CREATE_EVENT_TOPIC, pack("containerd.events.TaskCreate", &create)?)
+            (
+                topics::TASK_CREATE_EVENT_TOPIC,
+                pack("containerd.events.TaskCreate", &create)?,
+            )
         }
         Event::Start { id, pid } => {
-            let start = TaskStart { container_id: id.clone(), pid: *pid, ..Default::default() };
-            (topics::TASK_START_EVENT_TOPIC, pack("containerd.events.TaskStart", &start)?)
+            let start = TaskStart {
+                container_id: id.clone(),
+                pid: *pid,
+                ..Default::default()
+            };
+            (
+                topics::TASK_START_EVENT_TOPIC,
+                pack("containerd.events.TaskStart", &start)?,
+            )
         }
         Event::Exit { id, pid, exit } => {
             let exit = TaskExit {
@@ -62,7 +72,10 @@ fn body(event: &Event) -> Result<(&'static str, Any), Error> {
                 exited_at: present(timestamp(exit.at)),
                 ..Default::default()
             };
-            (topics::TASK_EXIT_EVENT_TOPIC, pack("containerd.events.TaskExit", &exit)?)
+            (
+                topics::TASK_EXIT_EVENT_TOPIC,
+                pack("containerd.events.TaskExit", &exit)?,
+            )
         }
         Event::Delete { id, pid, exit } => {
             let delete = TaskDelete {
@@ -72,7 +85,10 @@ fn body(event: &Event) -> Result<(&'static str, Any), Error> {
                 exited_at: present(timestamp(exit.at)),
                 ..Default::default()
             };
-            (topics::TASK_DELETE_EVENT_TOPIC, pack("containerd.events.TaskDelete", &delete)?)
+            (
+                topics::TASK_DELETE_EVENT_TOPIC,
+                pack("containerd.events.TaskDelete", &delete)?,
+            )
         }
     })
 }

@@ -30,9 +30,17 @@ impl Lines<'_> {
 }
 
 fn v1(metrics: &Metrics) -> v1::Metrics {
-    let Metrics { cpu, memory, pids, .. } = metrics;
+    let Metrics {
+        cpu, memory, pids, ..
+    } = metrics;
     let entry = |usage, max, limit, failcnt| {
-        present(v1::MemoryEntry { usage, max, limit, failcnt, ..Default::default() })
+        present(v1::MemoryEntry {
+            usage,
+            max,
+            limit,
+            failcnt,
+            ..Default::default()
+        })
     };
     v1::Metrics {
         cpu: present(v1::CPUStat {
@@ -52,7 +60,12 @@ fn v1(metrics: &Metrics) -> v1::Metrics {
             ..Default::default()
         }),
         memory: present(v1::MemoryStat {
-            usage: entry(memory.usage, memory.max_usage, memory.limit, memory.limit_hits),
+            usage: entry(
+                memory.usage,
+                memory.max_usage,
+                memory.limit,
+                memory.limit_hits,
+            ),
             swap: entry(memory.swap_usage, 0, memory.swap_limit, 0),
             kernel: entry(memory.kernel_usage, 0, 0, 0),
             ..v1_memory_stat(memory)
@@ -110,7 +123,9 @@ fn v1_memory_stat(memory: &Memory) -> v1::MemoryStat {
 }
 
 fn v2(metrics: &Metrics) -> v2::Metrics {
-    let Metrics { cpu, memory, pids, .. } = metrics;
+    let Metrics {
+        cpu, memory, pids, ..
+    } = metrics;
     let events = Lines(&memory.events);
     v2::Metrics {
         cpu: present(v2::CPUStat {
