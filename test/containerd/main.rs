@@ -1,6 +1,7 @@
 //! Medley under a containerd of its own, driven by the calls that `ctr` makes.
 
 mod bad_input;
+mod cache;
 mod calls;
 mod ctr;
 mod dispatch;

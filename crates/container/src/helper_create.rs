@@ -2,16 +2,19 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use medley_engine::{Engine, Entry, Form, Unfit};
+use medley_image::{Cache, Key};
 use rustix::thread::Gid;
 
 use crate::helper::Engines;
 use crate::helper_log;
 use crate::init_linux::LinuxInit;
 use crate::init_wasm::WasmInit;
-use crate::protocol::{CREATE_FDS, CreateOrder, Program, Reply};
+use crate::protocol::{CREATE_FDS, Code, CreateOrder, Program, Reply};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,15 @@ enum Error {
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
     #[error("cannot set the supplementary groups")]
     Groups(#[source] std::io::Error),
+    #[error("the engine does not work on this machine: {reason}")]
+    Fingerprint { reason: String },
+    #[error("cannot read {}", path.display())]
+    Module {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Cache(#[from] medley_image::cache::Error),
     #[error("init has no pid")]
     NoPid,
 }
@@ -45,20 +57,53 @@ pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Re
         };
     }
     match create(order, fds, engines) {
-        Ok(pid) => Reply::Created { pid },
+        Ok(reply) => reply,
         Err(error) => Reply::Failed {
             reason: medley_task::error::sentence(&error),
         },
     }
 }
 
-fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<i32, Error> {
+fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, Error> {
     let got = fds.len();
     let mut fds = fds.into_iter();
     let (Some(stdin), Some(stdout), Some(stderr), Some(status)) =
         (fds.next(), fds.next(), fds.next(), fds.next())
     else {
         return Err(Error::Descriptors { got });
+    };
+    let status = File::from(status);
+    let init = match order.program {
+        Program::Linux { path } => Init::Linux(LinuxInit::new(path, status)),
+        Program::Wasm {
+            engine,
+            entry,
+            code,
+            preopens,
+            argv_start,
+        } => {
+            let file = File::from(fds.next().ok_or(Error::NoCode)?);
+            let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
+            // Before the clone: init wakes up with everything mapped and linked.
+            let program = match code {
+                Code::Given { form } => engine.load(file, form, &entry)?,
+                Code::Cached { cache, form } => match cached(engine, &cache, &file, form, &entry) {
+                    Ok(Cached::Found(program)) => program,
+                    Ok(Cached::Missing(key)) => {
+                        return Ok(Reply::NotCached {
+                            key: key.as_str().to_owned(),
+                        });
+                    }
+                    Err(Error::Unfit(unfit)) => return Err(unfit.into()),
+                    Err(error) => {
+                        return Ok(Reply::NoCache {
+                            reason: medley_task::error::sentence(&error),
+                        });
+                    }
+                },
+            };
+            Init::Wasm(WasmInit::new(program, entry, preopens, argv_start, status))
+        }
     };
     // Init inherits them; those of whoever started containerd are not the container's.
     let groups: Vec<Gid> = order.groups.iter().copied().map(Gid::from_raw).collect();
@@ -72,22 +117,9 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<i32
         .with_stdin(stdin)
         .with_stdout(stdout)
         .with_stderr(stderr);
-    let status = File::from(status);
-    let builder = match order.program {
-        Program::Linux { path } => builder.with_executor(LinuxInit::new(path, status)),
-        Program::Wasm {
-            engine,
-            entry,
-            form,
-            preopens,
-            argv_start,
-        } => {
-            let code = File::from(fds.next().ok_or(Error::NoCode)?);
-            let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
-            // Before the clone: init wakes up with everything mapped and linked.
-            let program = engine.load(code, form, &entry)?;
-            builder.with_executor(WasmInit::new(program, entry, preopens, argv_start, status))
-        }
+    let builder = match init {
+        Init::Linux(init) => builder.with_executor(init),
+        Init::Wasm(init) => builder.with_executor(init),
     };
     let container = builder
         .validate_id()?
@@ -96,5 +128,50 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<i32
         .with_detach(true)
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?;
-    Ok(pid.as_raw())
+    Ok(Reply::Created { pid: pid.as_raw() })
+}
+
+/// What init is going to do.
+enum Init {
+    Linux(LinuxInit),
+    Wasm(WasmInit),
+}
+
+/// What the cache has for a module.
+enum Cached {
+    Found(Box<dyn medley_engine::Program>),
+    Missing(Key),
+}
+
+/// Looks for a module's native code. An entry that the engine does not take is forgotten.
+fn cached(
+    engine: &dyn Engine,
+    folder: &Path,
+    module: &File,
+    form: Form,
+    entry: &Entry,
+) -> Result<Cached, Error> {
+    let fingerprint = engine
+        .fingerprint()
+        .map_err(|reason| Error::Fingerprint { reason })?;
+    let key = Key::new(module, engine.name(), &fingerprint).map_err(|source| Error::Module {
+        path: entry.path.clone(),
+        source,
+    })?;
+    let cache = Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
+    let Some(code) = cache.find(&key)? else {
+        return Ok(Cached::Missing(key));
+    };
+    match engine.load(code, form, entry) {
+        Ok(program) => Ok(Cached::Found(program)),
+        Err(Unfit::Engine { reason, .. }) => {
+            log::warn!(
+                "the cached code of {} does not fit: {reason}",
+                entry.path.display()
+            );
+            cache.forget(&key);
+            Ok(Cached::Missing(key))
+        }
+        Err(unfit) => Err(unfit.into()),
+    }
 }

@@ -4,6 +4,7 @@
 //! them on threads that may wait.
 
 mod create;
+mod native;
 mod process;
 mod record;
 
@@ -137,6 +138,7 @@ pub enum Error {
 pub struct Host {
     binary: OwnBinary,
     options: Options,
+    cache: Option<PathBuf>,
     debug: bool,
     children: Mutex<Children>,
 }
@@ -151,11 +153,11 @@ struct Children {
 }
 
 impl Host {
-    /// A host that runs helpers of this very binary.
+    /// A host that runs helpers of this very binary, and keeps native code in the folder `cache`.
     ///
     /// # Errors
     /// Those of opening our own executable.
-    pub fn new(options: Options, debug: bool) -> io::Result<Self> {
+    pub fn new(options: Options, cache: Option<PathBuf>, debug: bool) -> io::Result<Self> {
         let binary = OwnBinary::read_only().or_else(|error| {
             log::warn!(
                 "the shim's binary cannot be protected by a read-only mount ({error}); containers \
@@ -166,6 +168,7 @@ impl Host {
         Ok(Self {
             binary,
             options,
+            cache,
             debug,
             children: Mutex::default(),
         })

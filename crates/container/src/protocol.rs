@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// What a helper is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and the native
-    /// code if it is a Wasm one.
+    /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and for a Wasm one
+    /// its native code, or the module itself if the code is to be looked for in the cache.
     Create(CreateOrder),
     /// Compile a module. Descriptors: the module.
     Compile(CompileOrder),
@@ -54,12 +54,29 @@ pub(crate) enum Program {
         engine: EngineKind,
         /// What to call.
         entry: Entry,
-        /// What the native code is.
-        form: Form,
+        /// Where its native code is.
+        code: Code,
         /// The folders that the guest may open.
         preopens: Vec<Preopen>,
         /// Where in `process.args` the guest's own begin.
         argv_start: usize,
+    },
+}
+
+/// Where a guest's native code is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Code {
+    /// In the cache of this folder, perhaps.
+    Cached {
+        /// The cache's folder.
+        cache: PathBuf,
+        /// What the module is.
+        form: Form,
+    },
+    /// In the descriptor.
+    Given {
+        /// What the module is.
+        form: Form,
     },
 }
 
@@ -84,6 +101,16 @@ pub(crate) enum Reply {
     Compiled {
         /// What the module turned out to be.
         form: Form,
+    },
+    /// The native code is not in the cache. Nothing was done.
+    NotCached {
+        /// The key to keep it by.
+        key: String,
+    },
+    /// The cache can't be used. Nothing was done.
+    NoCache {
+        /// Why, as a sentence.
+        reason: String,
     },
     /// It could not be done; nothing is left of it.
     Failed {

@@ -1,5 +1,7 @@
 //! The one configuration of the engine: compiler and init must agree on every part of it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails};
 
 /// An engine that compiles, and loads what an equal one compiled.
@@ -14,4 +16,16 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
         // Nobody unwinds through guest frames with the system's unwinder.
         .native_unwind_info(false);
     Engine::new(&config)
+}
+
+/// Wasmtime's own account of what makes code of one engine loadable by another: its version, its
+/// settings, the processor's features. Loading checks all of it again.
+pub(crate) fn fingerprint() -> wasmtime::Result<String> {
+    let mut hasher = DefaultHasher::new();
+    engine()?.precompile_compatibility_hash().hash(&mut hasher);
+    Ok(format!(
+        "{}-{:016x}",
+        env!("CARGO_PKG_VERSION"),
+        hasher.finish()
+    ))
 }

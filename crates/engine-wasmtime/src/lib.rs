@@ -25,6 +25,10 @@ impl Engine for Wasmtime {
         NAME
     }
 
+    fn fingerprint(&self) -> Result<String, String> {
+        config::fingerprint().map_err(|error| chain(&error))
+    }
+
     fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
         compile::compile(bytes, entry)
     }

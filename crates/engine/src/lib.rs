@@ -146,6 +146,13 @@ pub trait Engine {
     /// The name that annotations and messages use.
     fn name(&self) -> &'static str;
 
+    /// All that native code depends on besides its module: the engine's version and
+    /// configuration, and what it uses of the processor.
+    ///
+    /// # Errors
+    /// What keeps the engine from working on this machine.
+    fn fingerprint(&self) -> Result<String, String>;
+
     /// Checks that `bytes` can be run as `entry` says, and makes native code of them.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     // The bundle may be deleted before the pod's other containers are.
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
-    let host = Host::new(engines::options(), flags.debug).context("cannot open our own binary")?;
+    let host = Host::new(engines::options(), cache(), flags.debug)
+        .context("cannot open our own binary")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(IDLE_THREAD)
@@ -95,6 +96,16 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         }
         server.shutdown().await.context("cannot end the server")
     })
+}
+
+/// Where native code is kept: the folder that containerd's environment names, or none at all if it
+/// says `off`. A pod's environment never gets here.
+fn cache() -> Option<PathBuf> {
+    match std::env::var_os(start::CACHE) {
+        None => Some(PathBuf::from("/var/lib/containerd-shim-wasm/cache")),
+        Some(folder) if folder == "off" => None,
+        Some(folder) => Some(PathBuf::from(folder)),
+    }
 }
 
 /// Waits until there is neither a task nor the bundle that the shim was started for: containerd

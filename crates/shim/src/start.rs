@@ -17,6 +17,9 @@ use crate::{bootstrap, group};
 /// The file of a bundle in which containerd 1.x looks for the shim's address after a restart.
 pub(crate) const ADDRESS_FILE: &str = "address";
 
+/// What containerd's environment calls the cache's folder.
+pub(crate) const CACHE: &str = "CONTAINERD_SHIM_WASM_CACHE";
+
 /// Runs `start` and prints the address of the shim that serves this container.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let (opts, protocol) = bootstrap::read(flags)?;
@@ -95,8 +98,10 @@ fn spawn(opts: &StartOpts, address: &str, listener: UnixListener) -> anyhow::Res
         .stderr(Stdio::null())
         // A signal to containerd's process group is not meant for the pods.
         .process_group(0);
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
+    for name in ["PATH", CACHE] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
     }
     let mut shim = command
         .spawn()

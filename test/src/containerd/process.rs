@@ -21,6 +21,8 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
         .arg("--config")
         .arg(dir.join("config.toml"))
         .env("PATH", path)
+        // Not the node's: what a test compiles goes away with it.
+        .env("CONTAINERD_SHIM_WASM_CACHE", dir.join("cache"))
         .env_remove("NOTIFY_SOCKET")
         // Its own group: a Ctrl-C on the terminal is for us, who then take it down in order.
         .process_group(0)

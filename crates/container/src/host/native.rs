@@ -1,0 +1,155 @@
+//! A guest's native code: from the cache, or from a compiler.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use medley_dispatch::WasmPlan;
+use medley_engine::{Entry, Form};
+use medley_image::cache::{Cache, DEFAULT_LIMIT, Key};
+
+use super::{Error, Host, process};
+use crate::protocol::{Code, CompileOrder, Reply, Request};
+
+/// What a helper is given for the guest's native code.
+pub(super) enum Source {
+    /// The module: the helper looks for its code in the cache. On the way that most starts take
+    /// no other process is needed.
+    Module(File, Form),
+    /// The code itself.
+    Code(OwnedFd, Form),
+}
+
+impl Source {
+    /// Where a plan's native code is to come from first.
+    pub(super) fn first(host: &Host, plan: &WasmPlan, module: &File) -> Result<Self, Error> {
+        let module = module.try_clone().map_err(Error::Spawn)?;
+        match (&host.cache, form(plan)) {
+            (Some(_), Some(form)) => Ok(Self::Module(module, form)),
+            // Text may turn out to be either form; nobody runs it who is in a hurry.
+            _ => compile(host, plan, &module),
+        }
+    }
+
+    /// The native code of a module that was not in the cache. However many starts come here at
+    /// once, one compiles.
+    pub(super) fn compiled(
+        host: &Host,
+        plan: &WasmPlan,
+        module: &File,
+        key: Option<&str>,
+    ) -> Result<Self, Error> {
+        let (Some(folder), Some(key), Some(form)) = (&host.cache, key, form(plan)) else {
+            return compile(host, plan, module);
+        };
+        match Place::open(folder, key) {
+            Ok(place) => place.fill(host, plan, module, form),
+            Err(error) => {
+                warn(&error);
+                compile(host, plan, module)
+            }
+        }
+    }
+
+    /// The descriptor that goes to the helper.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Module(file, _) => file.as_fd(),
+            Self::Code(fd, _) => fd.as_fd(),
+        }
+    }
+
+    /// How the helper is to take it.
+    pub(super) fn code(&self, cache: Option<&Path>) -> Code {
+        match (self, cache) {
+            (Self::Module(_, form), Some(cache)) => Code::Cached {
+                cache: cache.to_owned(),
+                form: *form,
+            },
+            (Self::Module(_, form) | Self::Code(_, form), _) => Code::Given { form: *form },
+        }
+    }
+}
+
+/// A place in the cache, ours alone while we fill it.
+struct Place {
+    cache: Cache,
+    key: Key,
+    _lock: medley_image::cache::Lock,
+}
+
+impl Place {
+    fn open(folder: &Path, key: &str) -> Result<Self, medley_image::cache::Error> {
+        let cache = Cache::open(folder, DEFAULT_LIMIT)?;
+        let key = Key::parse(key)?;
+        let lock = cache.lock(&key)?;
+        Ok(Self {
+            cache,
+            key,
+            _lock: lock,
+        })
+    }
+
+    /// A cache that fails costs time: the code is used without it.
+    fn fill(
+        self,
+        host: &Host,
+        plan: &WasmPlan,
+        module: &File,
+        form: Form,
+    ) -> Result<Source, Error> {
+        match self.cache.find(&self.key) {
+            // Somebody else has compiled it while we waited.
+            Ok(Some(code)) => return Ok(Source::Code(code.into(), form)),
+            Ok(None) => {}
+            Err(error) => warn(&error),
+        }
+        let source = compile(host, plan, module)?;
+        let Source::Code(code, form) = source else {
+            return Ok(source);
+        };
+        let code = File::from(code);
+        match self.cache.store(&self.key, &code) {
+            Ok(entry) => Ok(Source::Code(entry.into(), form)),
+            Err(error) => {
+                warn(&error);
+                Ok(Source::Code(code.into(), form))
+            }
+        }
+    }
+}
+
+fn warn(error: &medley_image::cache::Error) {
+    log::warn!("not cached: {}", medley_task::error::sentence(error));
+}
+
+/// What a plan knows of its module before anybody has looked into it.
+fn form(plan: &WasmPlan) -> Option<Form> {
+    match plan.form {
+        medley_dispatch::Form::Module => Some(Form::Module),
+        medley_dispatch::Form::Component => Some(Form::Component),
+        medley_dispatch::Form::Text => None,
+    }
+}
+
+/// What is to be called of a plan's module.
+pub(super) fn entry(plan: &WasmPlan) -> Entry {
+    Entry {
+        path: plan.module.clone(),
+        export: plan.export.clone(),
+    }
+}
+
+fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Source, Error> {
+    let request = Request::Compile(CompileOrder {
+        engine: plan.engine,
+        entry: entry(plan),
+    });
+    let (reply, fds) = process::ask(host, &request, &[module.as_fd()])?;
+    match (reply, fds.into_iter().next()) {
+        (Reply::Compiled { form }, Some(code)) => Ok(Source::Code(code, form)),
+        _ => Err(Error::NoAnswer {
+            reason: "the compiler gave no native code".into(),
+        }),
+    }
+}
