@@ -231,8 +231,8 @@ pub struct Created {
     init: PidFd,
     cgroup: Cgroup,
     rootfs: Mounted,
-    /// Where libcontainer keeps this container's state.
-    state: PathBuf,
+    /// Our folder in the bundle.
+    folder: PathBuf,
     own_pid_namespace: bool,
     poststart_hooks: bool,
     poststop_hooks: bool,
@@ -253,6 +253,11 @@ impl Created {
     #[must_use]
     pub fn init(&self) -> &PidFd {
         &self.init
+    }
+
+    /// Where libcontainer keeps this container's state.
+    fn state(&self) -> PathBuf {
+        self.folder.join(&self.id)
     }
 
     /// Lets init go on, and waits until its program runs.
@@ -287,7 +292,7 @@ impl Created {
     /// libcontainer's own call for this changes the working directory of the whole process to
     /// keep the socket's path short. A path through a descriptor is short too.
     fn notify(&self) -> io::Result<()> {
-        let folder = File::open(&self.state)?;
+        let folder = File::open(self.state())?;
         let path = Path::new("/proc/self/fd")
             .join(folder.as_fd().as_raw_fd().to_string())
             .join(libcontainer::notify_socket::NOTIFY_FILE);
@@ -303,7 +308,7 @@ impl Created {
             &libcontainer::oci_spec::runtime::Hooks,
         ) -> Option<Vec<libcontainer::oci_spec::runtime::Hook>>,
     ) -> Result<(), Error> {
-        let container = libcontainer::container::Container::load(self.state.clone())
+        let container = libcontainer::container::Container::load(self.state())
             .map_err(|error| Error::State(Box::new(error)))?;
         let config = container
             .spec()
@@ -394,6 +399,6 @@ impl Created {
             log::warn!("{}: {}", self.id, medley_task::error::sentence(&error));
         }
         self.rootfs.unmount()?;
-        record::remove(&self.state)
+        record::remove(&self.folder)
     }
 }

@@ -76,7 +76,7 @@ fn create_in(
         }
     };
     Ok(Created {
-        state: folder.join(&order.id),
+        folder: folder.to_owned(),
         id: order.id,
         plan: decision.plan,
         init,
