@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use medley_sys::pidfd::PidFd;
@@ -104,12 +104,26 @@ impl Cgroup {
         Ok(Self::parse(&theirs, &ours, is_unified()))
     }
 
-    /// Where a cgroup with the spec's `cgroupsPath` is, if it is there: for a container whose
-    /// init can't be asked any more.
+    /// Where libcontainer puts container `id` with this `cgroupsPath`, as far as it is there: for a
+    /// container whose init can't be asked, not yet or not any more.
     #[must_use]
-    pub fn at(path: &Path) -> Self {
-        let relative = path.strip_prefix("/").unwrap_or(path);
+    pub fn at(path: Option<&Path>, id: &str) -> Self {
         let unified = is_unified();
+        // libcontainer's own default.
+        let default = PathBuf::from(format!(":youki:{id}"));
+        let path = path.unwrap_or(&default);
+        let scope = if unified { systemd_scope(path) } else { None };
+        let path = scope.as_deref().unwrap_or(path);
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        if relative
+            .components()
+            .any(|part| !matches!(part, Component::Normal(_)))
+        {
+            return Self {
+                unified,
+                folders: Vec::new(),
+            };
+        }
         let mut folders = Vec::new();
         if relative.as_os_str().is_empty() {
             return Self { unified, folders };
@@ -336,6 +350,24 @@ fn has_controller(folder: &Folder, controller: &str) -> bool {
     folder.controllers.split(',').any(|name| name == controller)
 }
 
+/// Where systemd puts what `slice:prefix:name` names: `a-b.slice` lies in `a.slice`.
+fn systemd_scope(path: &Path) -> Option<PathBuf> {
+    let text = path.to_str()?;
+    let mut parts = text.split(':');
+    let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || slice.is_empty() {
+        return None;
+    }
+    let stem = slice.strip_suffix(".slice")?;
+    let mut folder = PathBuf::new();
+    for (end, _) in stem.match_indices('-') {
+        folder.push(format!("{}.slice", &stem[..end]));
+    }
+    folder.push(slice);
+    folder.push(format!("{prefix}-{name}.scope"));
+    Some(folder)
+}
+
 /// Whether the unified hierarchy is all there is: pure cgroup v2.
 fn is_unified() -> bool {
     /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
@@ -359,6 +391,8 @@ fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+        // A threaded cgroup of the container's making, whose processes its parent lists.
+        || error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {
@@ -433,6 +467,26 @@ mod tests {
     #[test]
     fn the_root_cgroup_is_never_a_containers_own() {
         assert!(Cgroup::parse("0::/\n", "0::/a\n", true).folders.is_empty());
-        assert!(Cgroup::at(std::path::Path::new("/")).folders.is_empty());
+        assert!(
+            Cgroup::at(Some(std::path::Path::new("/")), "a")
+                .folders
+                .is_empty()
+        );
+        assert!(
+            Cgroup::at(Some(std::path::Path::new("/a/../..")), "a")
+                .folders
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_systemd_scope_lies_in_its_slices() {
+        let scope = super::systemd_scope(std::path::Path::new("kubepods-burstable.slice:cri:abc"));
+        let path = "kubepods.slice/kubepods-burstable.slice/cri-abc.scope";
+        assert_eq!(scope.as_deref(), Some(std::path::Path::new(path)));
+        assert_eq!(
+            super::systemd_scope(std::path::Path::new("/k8s.io/abc")),
+            None
+        );
     }
 }

@@ -21,6 +21,10 @@ pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
 /// Returns the process's exit status: 0 if an answer was given, whatever it says.
 #[must_use]
 pub fn run(engines: Engines) -> u8 {
+    // Nobody would hear of what is made after the shim's end.
+    if let Err(error) = medley_sys::child::die_with_parent() {
+        return complain(&error);
+    }
     let socket = match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(socket) => socket,
         Err(error) => return complain(&error),

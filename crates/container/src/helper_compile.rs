@@ -25,6 +25,9 @@ const MAX_MODULE: u64 = 512 << 20;
 /// Largest file that may come out, in bytes: native code is a few times the size of its module.
 const MAX_OUTPUT: u64 = 4 << 30;
 
+/// Most memory, in bytes of address space: a module of [`MAX_MODULE`] takes a good part of it.
+const MAX_MEMORY: u64 = 16 << 30;
+
 /// The user that owns nothing, `nobody` and `nogroup` on every distribution.
 const NOBODY: u32 = 65534;
 
@@ -90,6 +93,9 @@ fn compile(
 }
 
 fn confine() -> std::io::Result<()> {
+    // Of all processes on the node this is the one to kill for want of memory.
+    std::fs::write("/proc/self/oom_score_adj", "1000")?;
+    medley_sys::child::leave_namespaces()?;
     let limit = |resource, most| {
         rustix::process::setrlimit(
             resource,
@@ -101,13 +107,15 @@ fn confine() -> std::io::Result<()> {
     };
     limit(Resource::Cpu, CPU_SECONDS)?;
     limit(Resource::Fsize, MAX_OUTPUT)?;
+    limit(Resource::As, MAX_MEMORY)?;
     limit(Resource::Core, 0)?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::thread::set_thread_groups(&[])?;
     let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
+    // A change of user clears it.
+    medley_sys::child::die_with_parent()
 }
 
 fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {

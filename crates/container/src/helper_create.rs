@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -38,11 +38,6 @@ enum Error {
     Groups(#[source] std::io::Error),
     #[error("the engine does not work on this machine: {reason}")]
     Fingerprint { reason: String },
-    #[error("cannot read {}", path.display())]
-    Module {
-        path: PathBuf,
-        source: std::io::Error,
-    },
     #[error(transparent)]
     Cache(#[from] medley_image::cache::Error),
     #[error("init has no pid")]
@@ -65,6 +60,8 @@ pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Re
 }
 
 fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, Error> {
+    // Before the root changes: libcontainer looks the user's home up, and a guest hosts.
+    medley_sys::names::look_up_without_plugins();
     let got = fds.len();
     let mut fds = fds.into_iter();
     let (Some(stdin), Some(stdout), Some(stderr), Some(status)) =
@@ -89,10 +86,8 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
                 Code::Given { form } => engine.load(file, form, &entry)?,
                 Code::Cached { cache, form } => match cached(engine, &cache, &file, form, &entry) {
                     Ok(Cached::Found(program)) => program,
-                    Ok(Cached::Missing(key)) => {
-                        return Ok(Reply::NotCached {
-                            key: key.as_str().to_owned(),
-                        });
+                    Ok(Cached::Missing { fingerprint }) => {
+                        return Ok(Reply::NotCached { fingerprint });
                     }
                     Err(Error::Unfit(unfit)) => return Err(unfit.into()),
                     Err(error) => {
@@ -140,7 +135,7 @@ enum Init {
 /// What the cache has for a module.
 enum Cached {
     Found(Box<dyn medley_engine::Program>),
-    Missing(Key),
+    Missing { fingerprint: String },
 }
 
 /// Looks for a module's native code. An entry that the engine does not take is forgotten.
@@ -154,13 +149,10 @@ fn cached(
     let fingerprint = engine
         .fingerprint()
         .map_err(|reason| Error::Fingerprint { reason })?;
-    let key = Key::new(module, engine.name(), &fingerprint).map_err(|source| Error::Module {
-        path: entry.path.clone(),
-        source,
-    })?;
+    let key = Key::new(module, engine.name(), &fingerprint)?;
     let cache = Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
     let Some(code) = cache.find(&key)? else {
-        return Ok(Cached::Missing(key));
+        return Ok(Cached::Missing { fingerprint });
     };
     match engine.load(code, form, entry) {
         Ok(program) => Ok(Cached::Found(program)),
@@ -170,7 +162,7 @@ fn cached(
                 entry.path.display()
             );
             cache.forget(&key);
-            Ok(Cached::Missing(key))
+            Ok(Cached::Missing { fingerprint })
         }
         Err(unfit) => Err(unfit.into()),
     }

@@ -24,6 +24,7 @@ use medley_task::RootfsMount;
 use medley_task::metrics::Metrics;
 
 use crate::cgroup::{self, Cgroup};
+use crate::protocol::STARTED;
 use crate::rootfs::{self, Mounted};
 use crate::spec;
 
@@ -148,8 +149,8 @@ pub struct Host {
 struct Children {
     /// Inits and helpers.
     tracked: HashSet<i32>,
-    /// How many creations are under way: any child may be one that is not tracked yet.
-    creating: usize,
+    /// How many calls are under way that make children: any child may be one of theirs.
+    busy: usize,
 }
 
 impl Host {
@@ -180,16 +181,16 @@ impl Host {
     /// [`Error`]; nothing of the container is left then.
     pub fn create(&self, order: Order) -> Result<Created, Error> {
         cgroup::prepare_for_move();
-        let _creating = Creating::begin(self);
+        let _busy = Busy::begin(self);
         create::create(self, order)
     }
 
     /// Reaps every ended child that nobody waits for: what a container's processes left behind.
     pub fn reap_orphans(&self) {
         let children = self.children();
-        if children.creating > 0 {
-            // An init that ended at once looks like an orphan. The next end of a creation comes
-            // back here.
+        if children.busy > 0 {
+            // An init that ended at once looks like an orphan, and so does a hook. The end of the
+            // last such call comes back here.
             return;
         }
         if let Err(error) = medley_sys::child::reap_orphans(|pid| children.tracked.contains(&pid)) {
@@ -206,19 +207,19 @@ impl Host {
     }
 }
 
-/// Keeps [`Host::reap_orphans`] from taking an init that is not tracked yet.
-struct Creating<'a>(&'a Host);
+/// Keeps [`Host::reap_orphans`] from taking a child that is not tracked.
+struct Busy<'a>(&'a Host);
 
-impl<'a> Creating<'a> {
+impl<'a> Busy<'a> {
     fn begin(host: &'a Host) -> Self {
-        host.children().creating += 1;
+        host.children().busy += 1;
         Self(host)
     }
 }
 
-impl Drop for Creating<'_> {
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.children().creating -= 1;
+        self.0.children().busy -= 1;
         self.0.reap_orphans();
     }
 }
@@ -264,7 +265,7 @@ impl Created {
     ///
     /// # Errors
     /// [`Error::NotStarted`] with init's own reason; [`Error::Notify`] if it is dead.
-    pub fn start(&self) -> Result<(), Error> {
+    pub fn start(&self, host: &Host) -> Result<(), Error> {
         self.notify().map_err(|source| Error::Notify {
             pid: self.init.pid(),
             source,
@@ -274,17 +275,29 @@ impl Created {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let mut reason = String::new();
-        if let Some(mut status) = status
-            && let Err(error) = status.read_to_string(&mut reason)
-        {
-            log::warn!("{}: whether its program runs is unknown: {error}", self.id);
+        let mut said = Vec::new();
+        if let Some(mut status) = status {
+            status
+                .read_to_end(&mut said)
+                .map_err(|source| Error::Notify {
+                    pid: self.init.pid(),
+                    source,
+                })?;
         }
-        if !reason.is_empty() {
+        if said != STARTED {
+            let said = said.strip_prefix(STARTED).unwrap_or(&said);
+            let reason = match String::from_utf8_lossy(said).into_owned() {
+                reason if reason.is_empty() => {
+                    "init ended before its program ran: it was killed, or a startContainer hook \
+                     failed"
+                        .to_owned()
+                }
+                reason => reason,
+            };
             return Err(Error::NotStarted { reason });
         }
         if self.poststart_hooks {
-            self.run_hooks("poststart", |config| config.poststart().clone())?;
+            self.run_hooks(host, "poststart", |config| config.poststart().clone())?;
         }
         Ok(())
     }
@@ -303,13 +316,21 @@ impl Created {
 
     fn run_hooks(
         &self,
+        host: &Host,
         kind: &'static str,
         pick: impl Fn(
             &libcontainer::oci_spec::runtime::Hooks,
         ) -> Option<Vec<libcontainer::oci_spec::runtime::Hook>>,
     ) -> Result<(), Error> {
-        let container = libcontainer::container::Container::load(self.state())
+        // libcontainer waits for its hooks itself: nobody else may reap them.
+        let _busy = Busy::begin(host);
+        let mut container = libcontainer::container::Container::load(self.state())
             .map_err(|error| Error::State(Box::new(error)))?;
+        if kind == "poststart" {
+            container.set_status(libcontainer::container::ContainerStatus::Running);
+        } else {
+            container.set_status(libcontainer::container::ContainerStatus::Stopped);
+        }
         let config = container
             .spec()
             .map_err(|error| Error::State(Box::new(error)))?;
@@ -349,9 +370,16 @@ impl Created {
         {
             log::warn!("{}: {}", self.id, medley_task::error::sentence(&error));
         }
-        // The readers of its output see the end once nobody holds it open.
-        *self.stdio.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // What is left in the pipes of its output stays there until delete, even if nobody reads
+        // just now: our reading ends keep it, and keep no reader from seeing the end.
+        self.close_stdin();
         Ok(Some(ended))
+    }
+
+    /// Gives init up, whose end can't be watched: whoever finds it dead may reap it.
+    pub fn abandon(&self, host: &Host) {
+        host.children().tracked.remove(&self.init.pid());
+        host.reap_orphans();
     }
 
     /// Sends a signal to every process of the container.
@@ -359,6 +387,10 @@ impl Created {
     /// # Errors
     /// [`Error::Cgroup`] if it can't be read.
     pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        // Init too, should it be in no cgroup of its own. It may be dead already.
+        if let Err(error) = self.init.signal(signal) {
+            log::debug!("{}: signal {signal} to init not sent: {error}", self.id);
+        }
         Ok(self.cgroup.signal_all(signal)?)
     }
 
@@ -390,10 +422,10 @@ impl Created {
     ///
     /// # Errors
     /// [`Error`] with what could not be removed.
-    pub fn delete(&self) -> Result<(), Error> {
+    pub fn delete(&self, host: &Host) -> Result<(), Error> {
         self.cgroup.remove()?;
         if self.poststop_hooks
-            && let Err(error) = self.run_hooks("poststop", |hooks| hooks.poststop().clone())
+            && let Err(error) = self.run_hooks(host, "poststop", |hooks| hooks.poststop().clone())
         {
             // As of the OCI runtime spec: a poststop hook that fails is logged, no more.
             log::warn!("{}: {}", self.id, medley_task::error::sentence(&error));

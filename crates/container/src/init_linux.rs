@@ -14,6 +14,8 @@ use libcontainer::workload::{
 };
 use oci_spec::runtime::Spec;
 
+use crate::protocol::STARTED;
+
 /// Exit status of an init whose program can't be found, as shells have it.
 const NOT_FOUND: u8 = 127;
 
@@ -68,6 +70,13 @@ impl Executor for LinuxInit {
             .and_then(|args| args.split_first())
             .ok_or(ExecutorError::InvalidArg)?;
         let path = self.path.clone().unwrap_or_else(|| PathBuf::from(name));
+        // The sign that init has come this far; what follows it is an error.
+        if let Err(lost) = self.shared.status.borrow_mut().write_all(STARTED) {
+            log::error!(
+                "the shim does not hear that {} runs: {lost}",
+                path.display()
+            );
+        }
         let error = Command::new(&path)
             .arg0(name)
             .args(args)

@@ -13,6 +13,8 @@ use medley_engine::{Ended, Entry, Guest, Preopen, Program};
 use oci_spec::runtime::Spec;
 use rustix::process::{DumpableBehavior, Signal};
 
+use crate::protocol::STARTED;
+
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
 const TRAPPED: u8 = 134;
 
@@ -142,7 +144,6 @@ fn with_working_directory(mut preopens: Vec<Preopen>, cwd: &str) -> Vec<Preopen>
     if cwd.is_empty() || cwd == "/" {
         return preopens;
     }
-    let read_only = preopens.first().is_some_and(|root| root.read_only);
     let mut folders: Vec<String> = std::fs::read_dir("/")
         .into_iter()
         .flatten()
@@ -152,8 +153,7 @@ fn with_working_directory(mut preopens: Vec<Preopen>, cwd: &str) -> Vec<Preopen>
         .filter(|path| !preopens.iter().any(|preopen| preopen.path == *path))
         .collect();
     folders.sort();
-    preopens.extend(folders.into_iter().map(|path| Preopen::at(path, read_only)));
-    // Of the mount that it lies on, if that is read-only the kernel says so.
+    preopens.extend(folders.into_iter().map(|path| Preopen::at(path, false)));
     preopens.push(Preopen {
         path: cwd.to_owned(),
         name: ".".to_owned(),
@@ -177,7 +177,11 @@ impl Executor for WasmInit {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let ended = match self.prepare() {
             Ok(()) => {
-                let mut started = || drop(self.shared.status.borrow_mut().take());
+                let mut started = || {
+                    if let Some(mut status) = self.shared.status.borrow_mut().take() {
+                        drop(status.write_all(STARTED));
+                    }
+                };
                 self.shared.program.run(&self.guest(spec), &mut started)
             }
             Err(error) => Ended::NotStarted(error.to_string()),

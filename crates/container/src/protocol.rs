@@ -17,6 +17,10 @@ pub(crate) enum Request {
     Compile(CompileOrder),
 }
 
+/// What init writes to the status pipe right before its program runs. A pipe that ends without it
+/// is one of an init that never came so far.
+pub(crate) const STARTED: &[u8] = b"+";
+
 /// Where the descriptors of [`Request::Create`] stand.
 pub(crate) const CREATE_FDS: usize = 4;
 
@@ -104,8 +108,8 @@ pub(crate) enum Reply {
     },
     /// The native code is not in the cache. Nothing was done.
     NotCached {
-        /// The key to keep it by.
-        key: String,
+        /// The engine's fingerprint, part of the key to keep it by.
+        fingerprint: String,
     },
     /// The cache can't be used. Nothing was done.
     NoCache {

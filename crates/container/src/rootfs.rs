@@ -11,7 +11,7 @@ use rustix::mount::UnmountFlags;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is nothing to mount, and nothing there.
-    #[error("the rootfs {} does not exist and no mount for it was given", path.display())]
+    #[error("the rootfs, or a layer of it, is missing: {} does not exist", path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
@@ -102,6 +102,9 @@ impl Mounted {
     fn mount_all(&mut self, mounts: &[RootfsMount]) -> Result<(), Error> {
         for mount in mounts {
             let target = self.path.join(mount.target.trim_start_matches('/'));
+            check_layers(mount)?;
+            // A mount that fails half-way, before it is read-only, is to be unmounted too.
+            self.count += 1;
             // On a thread of its own: for an overlay of very many layers the call changes its
             // thread's working directory to keep the options short.
             let result = std::thread::scope(|scope| {
@@ -113,7 +116,7 @@ impl Mounted {
                     .join()
             });
             match result {
-                Ok(Ok(())) => self.count += 1,
+                Ok(Ok(())) => {}
                 Ok(Err(source)) => {
                     return Err(Error::Mount {
                         kind: mount.kind.clone(),
@@ -154,6 +157,24 @@ impl Mounted {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Makes sure that an overlay's first layer is there: without it the call below ends the whole
+/// process, for options too long for one page.
+fn check_layers(mount: &RootfsMount) -> Result<(), Error> {
+    let layers = mount
+        .options
+        .iter()
+        .find_map(|option| option.strip_prefix("lowerdir="));
+    match layers
+        .and_then(|layers| layers.split(':').next())
+        .map(Path::new)
+    {
+        Some(layer) if layer.is_absolute() && !layer.is_dir() => Err(Error::Missing {
+            path: layer.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

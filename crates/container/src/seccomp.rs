@@ -4,7 +4,8 @@
 //! steps of init need. Everything else fails with EPERM.
 
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompBuilder, LinuxSyscallBuilder,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscallBuilder,
 };
 
 const ALLOWED: &[&str] = &[
@@ -18,8 +19,6 @@ const ALLOWED: &[&str] = &[
     "memfd_create",
     "ftruncate",
     // Threads and their synchronisation.
-    "clone",
-    "clone3",
     "exit",
     "exit_group",
     "futex",
@@ -157,7 +156,6 @@ const ALLOWED: &[&str] = &[
     "sendto",
     "setsockopt",
     "shutdown",
-    "socket",
     "socketpair",
     // Who and where we are.
     "arch_prctl",
@@ -188,6 +186,32 @@ const ALLOWED: &[&str] = &[
 /// Errno of a call that is not allowed: `EPERM`.
 const EPERM: u32 = 1;
 
+/// Errno of a call that this kernel does not have: `ENOSYS`.
+const ENOSYS: u32 = 38;
+
+/// Every `CLONE_NEW…` flag but `CLONE_NEWTIME`, whose bit clone uses for the signal.
+const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
+
+/// `AF_UNIX`, `AF_INET`, `AF_INET6`, and `AF_NETLINK`, by which look-ups learn the addresses that
+/// the pod has.
+const FAMILIES: [u64; 4] = [1, 2, 10, 16];
+
+fn argument(
+    index: usize,
+    value: u64,
+    value_two: Option<u64>,
+    op: LinuxSeccompOperator,
+) -> Option<LinuxSeccompArg> {
+    let mut argument = LinuxSeccompArgBuilder::default()
+        .index(index)
+        .value(value)
+        .op(op);
+    if let Some(value) = value_two {
+        argument = argument.value_two(value);
+    }
+    argument.build().ok()
+}
+
 /// The profile, or `None` if this binary's architecture has no name in the OCI spec.
 pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
     let architecture = match std::env::consts::ARCH {
@@ -202,11 +226,50 @@ pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
         .action(LinuxSeccompAction::ScmpActAllow)
         .build()
         .ok()?;
+    let mut rules = vec![allowed];
+    // Threads, but no namespaces.
+    rules.push(
+        LinuxSyscallBuilder::default()
+            .names(vec!["clone".to_owned()])
+            .action(LinuxSeccompAction::ScmpActAllow)
+            .args(vec![argument(
+                0,
+                NAMESPACE_FLAGS,
+                Some(0),
+                LinuxSeccompOperator::ScmpCmpMaskedEq,
+            )?])
+            .build()
+            .ok()?,
+    );
+    // Its flags lie in memory, where a filter can't look: the C library falls back to clone.
+    rules.push(
+        LinuxSyscallBuilder::default()
+            .names(vec!["clone3".to_owned()])
+            .action(LinuxSeccompAction::ScmpActErrno)
+            .errno_ret(ENOSYS)
+            .build()
+            .ok()?,
+    );
+    for family in FAMILIES {
+        rules.push(
+            LinuxSyscallBuilder::default()
+                .names(vec!["socket".to_owned()])
+                .action(LinuxSeccompAction::ScmpActAllow)
+                .args(vec![argument(
+                    0,
+                    family,
+                    None,
+                    LinuxSeccompOperator::ScmpCmpEq,
+                )?])
+                .build()
+                .ok()?,
+        );
+    }
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .default_errno_ret(EPERM)
         .architectures(vec![architecture])
-        .syscalls(vec![allowed])
+        .syscalls(rules)
         .build()
         .ok()
 }
@@ -218,7 +281,9 @@ mod tests {
     #[test]
     fn there_is_a_profile_for_this_architecture() {
         let profile = wasm_profile().unwrap();
-        assert_eq!(profile.syscalls().as_ref().unwrap().len(), 1);
+        let calls = profile.syscalls().as_ref().unwrap();
+        let limited = calls.iter().filter(|call| call.args().is_some()).count();
+        assert_eq!((calls.len(), limited), (7, 5));
     }
 
     #[test]

@@ -207,6 +207,11 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
         root.set_path(rootfs);
     }
     let proc_is_needed = needs_proc(&spec);
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.start_container().as_ref());
+    let runs_inside = hooks.is_some_and(|hooks| !hooks.is_empty());
     if let Some(mounts) = spec.mounts_mut() {
         mounts.retain(|mount| match mount.typ().as_deref() {
             Some("proc") => proc_is_needed,
@@ -221,14 +226,31 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
         process.user_mut().set_additional_gids(None);
     }
     if let Some(linux) = spec.linux_mut() {
-        // All below /proc and /sys, which are not there, or covered as a whole.
-        linux.set_masked_paths(proc_is_needed.then(|| vec![PROC.to_owned()]));
-        linux.set_readonly_paths(None);
-        if linux.seccomp().is_none() {
+        // Those below /proc and /sys are not there, or covered as a whole.
+        let mut masked = elsewhere(linux.masked_paths());
+        masked.extend(proc_is_needed.then(|| PROC.to_owned()));
+        let read_only = elsewhere(linux.readonly_paths());
+        linux.set_masked_paths(Some(masked).filter(|paths| !paths.is_empty()));
+        linux.set_readonly_paths(Some(read_only).filter(|paths| !paths.is_empty()));
+        // A startContainer hook runs in the container, after the filter: ours would stop it.
+        if linux.seccomp().is_none() && !runs_inside {
             linux.set_seccomp(seccomp::wasm_profile());
         }
     }
     spec
+}
+
+/// The paths that lie neither on procfs nor on sysfs.
+fn elsewhere(paths: &Option<Vec<String>>) -> Vec<String> {
+    let paths = paths.iter().flatten();
+    paths
+        .filter(|path| {
+            !["/proc", "/sys"]
+                .iter()
+                .any(|at| Path::new(path).starts_with(at))
+        })
+        .cloned()
+        .collect()
 }
 
 /// Whether libcontainer writes to procfs while it sets the container up. It is covered then before
@@ -248,11 +270,8 @@ fn needs_proc(spec: &Spec) -> bool {
 /// The folders that a guest may open: the rootfs, and every mount of files below it.
 #[must_use]
 pub fn preopens(spec: &Spec) -> Vec<Preopen> {
-    let read_only = spec
-        .root()
-        .as_ref()
-        .and_then(oci_spec::runtime::Root::readonly);
-    let mut preopens = vec![Preopen::at("/".to_owned(), read_only.unwrap_or(false))];
+    // The kernel says what of the rootfs is read-only, and file mounts on it may not be.
+    let mut preopens = vec![Preopen::at("/".to_owned(), false)];
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     preopens.extend(
         mounts
@@ -393,7 +412,7 @@ mod tests {
             .iter()
             .map(|preopen| (preopen.path.as_str(), preopen.read_only))
             .collect();
-        assert_eq!(seen, [("/", true), ("/data", true), ("/tmp", false)]);
+        assert_eq!(seen, [("/", false), ("/data", true), ("/tmp", false)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Decides, once per container, what runs it: the kernel (an ELF program or a script) or a Wasm
 //! engine, and then which engine, module and export.
 //!
-//! [`plan`] is a function of the OCI spec ([`Request`]), of what lies in the root filesystem and
+//! [`plan()`] is a function of the OCI spec ([`Request`]), of what lies in the root filesystem and
 //! in the bind mounts over it ([`Rootfs`]) and of what this node offers ([`Options`]). It runs in
 //! the shim at Create; its answer, a [`Plan`], is logged in one line and carried to the
 //! container's init, which decides nothing again.

@@ -167,7 +167,10 @@ impl Program for LinkedCommand {
                 Callable::Command(command) => {
                     let mut store = Store::new(command.engine(), host);
                     let command = command.instantiate_async(&mut store).await;
-                    let command = command.map_err(NotStarted)?;
+                    let command = match command {
+                        Ok(command) => command,
+                        Err(error) => return instantiation_failed(error, started),
+                    };
                     started();
                     let result = command.wasi_cli_run().call_run(&mut store).await;
                     Ok(result.and_then(|code| code.map_err(|()| I32Exit(1).into())))
@@ -175,7 +178,10 @@ impl Program for LinkedCommand {
                 Callable::Export(instance, index) => {
                     let mut store = Store::new(instance.component().engine(), host);
                     let instance = instance.instantiate_async(&mut store).await;
-                    let instance = instance.map_err(NotStarted)?;
+                    let instance = match instance {
+                        Ok(instance) => instance,
+                        Err(error) => return instantiation_failed(error, started),
+                    };
                     started();
                     Ok(call(&mut store, &instance, index).await)
                 }
@@ -190,6 +196,19 @@ impl Program for LinkedCommand {
 
 /// An instance that could not be made.
 struct NotStarted(wasmtime::Error);
+
+/// A guest whose start functions trapped or exited has run; any other has not.
+fn instantiation_failed(
+    error: wasmtime::Error,
+    started: &mut dyn FnMut(),
+) -> Result<wasmtime::Result<()>, NotStarted> {
+    if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() {
+        started();
+        Ok(Err(error))
+    } else {
+        Err(NotStarted(error))
+    }
+}
 
 async fn call(
     store: &mut Store<Host>,

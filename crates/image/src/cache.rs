@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FlockOperation;
 
@@ -29,6 +29,12 @@ pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
 /// Locks for compiles: enough that two modules seldom wait for each other.
 const LOCKS: usize = 64;
+
+/// How long to wait for somebody else's compile before doing it too.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Pause between two tries.
+const LOCK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A file that was begun this long ago belongs to a process that died.
 const STALE: Duration = Duration::from_secs(3600);
@@ -45,22 +51,10 @@ impl Key {
     /// configuration and processor.
     ///
     /// # Errors
-    /// If the module can't be read.
-    pub fn new(module: &File, engine: &str, fingerprint: &str) -> io::Result<Self> {
-        let module = digest::of_file(module)?;
+    /// [`Error::Module`] if the module can't be read.
+    pub fn new(module: &File, engine: &str, fingerprint: &str) -> Result<Self, Error> {
+        let module = digest::of_file(module).map_err(Error::Module)?;
         Ok(Self(digest::of_parts(&[engine, fingerprint, &module])))
-    }
-
-    /// The key of this name.
-    ///
-    /// # Errors
-    /// [`Error::NotAKey`] if it could not be one, and might be a path.
-    pub fn parse(name: &str) -> Result<Self, Error> {
-        if is_digest(name) {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(Error::NotAKey)
-        }
     }
 
     /// Its name.
@@ -78,9 +72,9 @@ impl Key {
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not a name that [`Key::as_str`] gives.
-    #[error("a cache key has 64 hexadecimal digits")]
-    NotAKey,
+    /// The module could not be read.
+    #[error("cannot read the module")]
+    Module(#[source] io::Error),
     /// Somebody else could write into it.
     #[error(
         "the cache {} belongs to user {owner} with mode {mode:04o}; it must be root's alone, 0700",
@@ -207,11 +201,12 @@ impl Cache {
         remove(&self.keys().join(key.as_str()));
     }
 
-    /// Waits until nobody else compiles for `key`.
+    /// Waits until nobody else compiles for `key`, but not for ever: `None` after
+    /// [`LOCK_TIMEOUT`]. Other keys share the lock, and theirs may be slow to compile.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn lock(&self, key: &Key) -> Result<Lock, Error> {
+    pub fn lock(&self, key: &Key) -> Result<Option<Lock>, Error> {
         let path = self.locks().join(format!("{:02x}", key.lock()));
         let file = File::options()
             .create(true)
@@ -220,9 +215,17 @@ impl Cache {
             .mode(0o600)
             .open(&path)
             .map_err(failed("open", &path))?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|errno| failed("lock", &path)(errno.into()))?;
-        Ok(Lock { _file: file })
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Lock { _file: file })),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_AGAIN);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(errno) => return Err(failed("lock", &path)(errno.into())),
+            }
+        }
     }
 
     /// Keeps `code` as the entry of `key`, and gives it back as a file that nobody writes to.
@@ -260,6 +263,7 @@ impl Cache {
             })
             .collect();
         entries.sort();
+        let mut removed = false;
         let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
         for (used, held, path) in entries {
             let hidden = path
@@ -268,7 +272,21 @@ impl Cache {
             let stale = hidden && used.elapsed().is_ok_and(|age| age > STALE);
             if stale || (!hidden && total.saturating_add(size) > self.limit) {
                 remove(&path);
+                removed = true;
                 total = total.saturating_sub(held);
+            }
+        }
+        if removed {
+            self.drop_dangling();
+        }
+    }
+
+    /// Removes links to what is not there any more.
+    fn drop_dangling(&self) {
+        for entry in fs::read_dir(self.keys()).into_iter().flatten().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            if !self.code().join(target).is_file() {
+                remove(&entry.path());
             }
         }
     }

@@ -76,8 +76,9 @@ pub struct ContainerEnds {
 pub struct Keeper {
     /// The writing end of stdin: as long as it is open, the container sees no end of input.
     stdin: Option<OwnedFd>,
-    /// Reading ends: as long as they are open, the container gets no SIGPIPE. Not being writers,
-    /// they don't keep the real reader from seeing the end.
+    /// Reading ends: as long as they are open, the container gets no SIGPIPE, and what nobody has
+    /// read yet is not lost. Not being writers, they don't keep the real reader from seeing the
+    /// end.
     _outputs: Vec<OwnedFd>,
 }
 

@@ -30,8 +30,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         match host::clean_up(each) {
             Ok(found) if *each == bundle => pid = found,
             Ok(_) => {}
-            // Nothing was ever made of a bundle without a spec.
-            Err(host::Error::Spec(spec::Error::Read { .. })) => {}
+            // Nothing was ever made of a bundle without a spec that can be read.
+            Err(host::Error::Spec(_)) => {}
             Err(error) => failed.push(medley_task::error::sentence(&error)),
         }
     }

@@ -31,13 +31,13 @@ pub(crate) fn options() -> Options {
 
 /// Whether the node runs programs of other machines through `binfmt_misc`: qemu-user, Rosetta.
 fn has_emulators() -> bool {
-    /// The files that are always there.
-    const OWN: [&str; 2] = ["register", "status"];
+    /// How the file of a handler for ELF programs says what it is for.
+    const ELF: &str = "magic 7f454c46";
     let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc")
         .into_iter()
         .flatten()
         .flatten();
     entries
-        .into_iter()
-        .any(|entry| !OWN.iter().any(|own| entry.file_name() == *own))
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .any(|handler| handler.contains(ELF))
 }

@@ -88,7 +88,8 @@ impl Container for LocalContainer {
 
     async fn start(&self) -> Result<(), Cause> {
         let created = Arc::clone(&self.created);
-        blocking(move || created.start()).await
+        let host = Arc::clone(&self.host);
+        blocking(move || created.start(&host)).await
     }
 
     async fn kill(&self, signal: u32, all: bool) -> Result<(), KillError> {
@@ -114,14 +115,17 @@ impl Container for LocalContainer {
             Ok(ended) => ended.status(),
             Err(error) => {
                 log::error!("process {}: its end can't be watched: {error}", self.pid());
-                // Better a late and unknown status than a container that never ends.
-                while std::path::Path::new("/proc")
-                    .join(self.pid().to_string())
-                    .exists()
-                {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                // Better a late status, or an unknown one, than a container that never ends.
+                loop {
+                    match self.created.try_reap(&self.host) {
+                        Ok(Some(ended)) => break ended.status(),
+                        Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
+                        Err(_) => {
+                            self.created.abandon(&self.host);
+                            break UNKNOWN;
+                        }
+                    }
                 }
-                UNKNOWN
             }
         };
         Exit {
@@ -144,7 +148,8 @@ impl Container for LocalContainer {
 
     async fn delete(&self) -> Result<(), Cause> {
         let created = Arc::clone(&self.created);
-        blocking(move || created.delete()).await
+        let host = Arc::clone(&self.host);
+        blocking(move || created.delete(&host)).await
     }
 }
 

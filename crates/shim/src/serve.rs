@@ -42,7 +42,6 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     if let Err(error) = &result {
         log::error!("the shim ends: {error:#}");
     }
-    std::fs::remove_file(start::socket_path(&flags.socket)).ok();
     result
 }
 
@@ -87,6 +86,8 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             }
         }
 
+        // First of all: whoever calls start from here on needs another shim.
+        std::fs::remove_file(start::socket_path(&flags.socket)).ok();
         events.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, publisher)
             .await

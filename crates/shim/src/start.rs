@@ -1,5 +1,6 @@
 //! `start`: the pod's shim answers, or a new one does.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -68,6 +69,9 @@ fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
             .create(folder)
             .with_context(context)?;
     }
+    // Two starts of one pod must not take each other's new socket for a stale one.
+    let folder = File::open(socket.parent().unwrap_or(Path::new("/"))).with_context(context)?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).with_context(context)?;
     let listener = match UnixListener::bind(socket) {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             if UnixStream::connect(socket).is_ok() {

@@ -62,6 +62,34 @@ fn first_ended_child(options: libc::c_int) -> io::Result<Option<i32>> {
     Ok((pid != 0).then_some(pid))
 }
 
+/// Has the kernel kill this process when the thread that spawned it ends.
+///
+/// # Errors
+/// Those of `prctl`; `ESRCH` if the parent has died already, which makes `init` our parent.
+pub fn die_with_parent() -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    match rustix::process::getppid() {
+        Some(parent) if parent != Pid::INIT => Ok(()),
+        _ => Err(rustix::io::Errno::SRCH.into()),
+    }
+}
+
+/// Leaves the network, the mounts and the IPC objects of the node.
+///
+/// # Errors
+/// Those of `unshare`.
+pub fn leave_namespaces() -> io::Result<()> {
+    // SAFETY: none of the flags is CLONE_FILES, so that no descriptor of another thread changes
+    // its meaning; the caller is single-threaded besides.
+    let result =
+        unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Lets signal number `signal` end this process at once with status 128 + `signal`.
 ///
 /// Needed by a Wasm guest's process: it is pid 1 of its namespace, where the kernel ignores

@@ -1,5 +1,5 @@
 //! The OS calls that need raw system calls or careful ordering: passing file descriptors,
-//! pidfds, the read-only clone of our own binary, the thread that mounts.
+//! pidfds, the read-only clone of our own binary, name look-ups.
 //!
 //! One of the three places where `unsafe` is allowed; everything else in the project calls
 //! these functions.
@@ -9,5 +9,6 @@
 pub mod child;
 pub mod memory;
 pub mod message;
+pub mod names;
 pub mod own_binary;
 pub mod pidfd;

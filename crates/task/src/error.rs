@@ -44,6 +44,12 @@ pub enum Error {
         /// The state that it is in.
         status: Status,
     },
+    /// The shim ends.
+    #[error("task {id:?} came too late: the shim has no task left and ends; try again")]
+    Ending {
+        /// The id asked for.
+        id: String,
+    },
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(#[source] Cause),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -29,6 +30,8 @@ struct Shared {
     events: Events,
     /// Guards which ids are in use; held for look-ups only, never while a container is made.
     tasks: Mutex<HashMap<String, Slot>>,
+    /// Set under the lock of `tasks`, once there will be no more.
+    ending: AtomicBool,
     shutdown: Notify,
 }
 
@@ -65,6 +68,7 @@ impl Service {
                 runtime,
                 events,
                 tasks: Mutex::default(),
+                ending: AtomicBool::new(false),
                 shutdown: Notify::new(),
             }),
         }
@@ -86,6 +90,9 @@ impl Service {
 
     fn reserve(&self, id: &str) -> Result<Reservation, Error> {
         let mut tasks = self.tasks();
+        if self.shared.ending.load(Ordering::Relaxed) {
+            return Err(Error::Ending { id: id.to_owned() });
+        }
         if tasks.contains_key(id) {
             return Err(Error::Exists { id: id.to_owned() });
         }
@@ -299,7 +306,9 @@ impl Service {
 
     /// Ends the shim if it has no task left; is ignored otherwise.
     pub fn shutdown(&self) {
-        if self.tasks().is_empty() {
+        let tasks = self.tasks();
+        if tasks.is_empty() {
+            self.shared.ending.store(true, Ordering::Relaxed);
             self.shared.shutdown.notify_one();
         }
     }
@@ -395,6 +404,7 @@ async fn report_exit(task: Arc<Task>, events: Events) {
     let exit = task.container.exited().await;
     task.when(|status| (status != Status::Starting).then_some(()))
         .await;
+    // Nobody sees the one without the other: the runtime has one thread, and nothing waits here.
     events.send(Event::Exit {
         id: task.id().to_owned(),
         pid: task.container.pid(),

@@ -59,6 +59,7 @@ pub fn code(error: &Error) -> Code {
         Error::IllegalState { .. } => Code::FAILED_PRECONDITION,
         Error::Invalid(_) => Code::INVALID_ARGUMENT,
         Error::Unimplemented { .. } => Code::UNIMPLEMENTED,
+        Error::Ending { .. } => Code::UNAVAILABLE,
         Error::Runtime { .. } => Code::UNKNOWN,
         Error::Internal { .. } => Code::INTERNAL,
     }

@@ -49,10 +49,9 @@ fn create_in(
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
     let linux = spec.linux().as_ref();
-    let cgroups_path = linux
-        .and_then(|linux| linux.cgroups_path().clone())
-        .unwrap_or_default();
-    Cgroup::at(&cgroups_path).check_vacant()?;
+    let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
+    let cgroup_at = || Cgroup::at(cgroups_path.as_deref(), &order.id);
+    cgroup_at().check_vacant()?;
     // From here on, and not before, what is in the cgroup is the container's: see `clean_up`.
     std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
         path: folder.to_owned(),
@@ -69,7 +68,7 @@ fn create_in(
         Ok(made) => made,
         Err(error) => {
             // libcontainer has cleaned up behind itself, unless it died in the middle.
-            if let Err(left) = Cgroup::at(&cgroups_path).remove() {
+            if let Err(left) = cgroup_at().remove() {
                 log::warn!("{}", medley_task::error::sentence(&left));
             }
             return Err(error);
@@ -147,8 +146,8 @@ fn make(
                 ask(folder, groups.clone(), program, Some(source))
             };
             match ask(&Source::first(host, plan, module)?)? {
-                Reply::NotCached { key } => {
-                    ask(&Source::compiled(host, plan, module, Some(&key))?)?
+                Reply::NotCached { fingerprint } => {
+                    ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)?
                 }
                 Reply::NoCache { reason } => {
                     log::warn!("not cached: {reason}");

@@ -1,12 +1,14 @@
 //! A guest's native code: from the cache, or from a compiler.
 
 use std::fs::File;
+use std::io::Seek;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use medley_dispatch::WasmPlan;
 use medley_engine::{Entry, Form};
 use medley_image::cache::{Cache, DEFAULT_LIMIT, Key};
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::{Error, Host, process};
 use crate::protocol::{Code, CompileOrder, Reply, Request};
@@ -33,20 +35,26 @@ impl Source {
 
     /// The native code of a module that was not in the cache. However many starts come here at
     /// once, one compiles.
+    ///
+    /// The module may lie on a volume that somebody writes to. What is compiled and what names
+    /// the result are therefore one sealed copy: bytes that were swapped in between would be
+    /// kept, and run for other pods, as what they are not.
     pub(super) fn compiled(
         host: &Host,
         plan: &WasmPlan,
         module: &File,
-        key: Option<&str>,
+        fingerprint: Option<&str>,
     ) -> Result<Self, Error> {
-        let (Some(folder), Some(key), Some(form)) = (&host.cache, key, form(plan)) else {
+        let (Some(folder), Some(fingerprint), Some(form)) = (&host.cache, fingerprint, form(plan))
+        else {
             return compile(host, plan, module);
         };
-        match Place::open(folder, key) {
-            Ok(place) => place.fill(host, plan, module, form),
+        let module = sealed_copy(module).map_err(Error::Spawn)?;
+        match Place::open(folder, plan, &module, fingerprint) {
+            Ok(place) => place.fill(host, plan, &module, form),
             Err(error) => {
                 warn(&error);
-                compile(host, plan, module)
+                compile(host, plan, &module)
             }
         }
     }
@@ -75,13 +83,18 @@ impl Source {
 struct Place {
     cache: Cache,
     key: Key,
-    _lock: medley_image::cache::Lock,
+    _lock: Option<medley_image::cache::Lock>,
 }
 
 impl Place {
-    fn open(folder: &Path, key: &str) -> Result<Self, medley_image::cache::Error> {
+    fn open(
+        folder: &Path,
+        plan: &WasmPlan,
+        module: &File,
+        fingerprint: &str,
+    ) -> Result<Self, medley_image::cache::Error> {
         let cache = Cache::open(folder, DEFAULT_LIMIT)?;
-        let key = Key::parse(key)?;
+        let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
         let lock = cache.lock(&key)?;
         Ok(Self {
             cache,
@@ -119,6 +132,19 @@ impl Place {
     }
 }
 
+/// The module as it is now, in memory, where nobody can change it.
+fn sealed_copy(module: &File) -> std::io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = File::from(rustix::fs::memfd_create("medley-module", flags)?);
+    let mut module = module.try_clone()?;
+    module.rewind()?;
+    std::io::copy(&mut module, &mut copy)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    copy.rewind()?;
+    Ok(copy)
+}
+
 fn warn(error: &medley_image::cache::Error) {
     log::warn!("not cached: {}", medley_task::error::sentence(error));
 }
@@ -151,5 +177,25 @@ fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Source, Error>
         _ => Err(Error::NoAnswer {
             reason: "the compiler gave no native code".into(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sealed_copy;
+    use std::fs::File;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_module_that_changes_after_it_was_copied_is_compiled_as_it_was() {
+        let path = std::env::temp_dir().join(format!("medley-module-{}", std::process::id()));
+        std::fs::write(&path, b"\0asm of one").unwrap();
+        let mut copy = sealed_copy(&File::open(&path).unwrap()).unwrap();
+        std::fs::write(&path, b"\0asm of two").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut bytes = Vec::new();
+        copy.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"\0asm of one");
+        assert!(copy.write_all(b"x").is_err(), "the copy is not sealed");
     }
 }

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use medley_sys::pidfd::PidFd;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::MemfdFlags;
 
 use super::{Error, Host};
@@ -45,8 +47,12 @@ pub(super) fn ask(
     if let Ok(pid) = i32::try_from(child.id()) {
         host.track(pid);
     }
-    let answer = medley_sys::message::send(&ours, &message, fds)
-        .and_then(|()| medley_sys::message::receive(&ours));
+    let answer =
+        medley_sys::message::send(&ours, &message, fds).and_then(|()| answer_or_end(&ours, &child));
+    if answer.is_err() {
+        // Whatever it is doing, nobody waits for it any more.
+        child.kill().ok();
+    }
     // Reaped before anything else: init becomes our child with the helper's end.
     drop(ours);
     let status = child.wait();
@@ -77,6 +83,27 @@ pub(super) fn ask(
         }
         Err(error) => Err(Error::Talk(error)),
     }
+}
+
+/// Waits for the helper's answer, or for its end. The socket alone does not tell the end: init, the
+/// helper's clone, holds it too.
+fn answer_or_end(socket: &OwnedFd, helper: &Child) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let pid = i32::try_from(helper.id()).map_err(io::Error::other)?;
+    let helper = PidFd::open(pid)?;
+    let mut ready = [
+        PollFd::new(socket, PollFlags::IN),
+        PollFd::new(&helper, PollFlags::IN),
+    ];
+    while let Err(errno) = rustix::event::poll(&mut ready, None) {
+        if errno != rustix::io::Errno::INTR {
+            return Err(errno.into());
+        }
+    }
+    // An answer that it gave before it ended counts.
+    if ready[0].revents().contains(PollFlags::IN) {
+        return medley_sys::message::receive(socket);
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// A helper's reason, with the detail that only its log has.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use medley_sys::pidfd::PidFd;
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, STATE};
@@ -17,6 +19,8 @@ const FILE: &str = "container.json";
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     pid: i32,
+    /// Init's start, in ticks since boot: no other process with its pid has the same.
+    started: Option<u64>,
     cgroup: Cgroup,
     rootfs: PathBuf,
 }
@@ -25,6 +29,7 @@ struct Record {
 pub(super) fn write(folder: &Path, pid: i32, cgroup: &Cgroup, rootfs: &Path) -> Result<(), Error> {
     let record = Record {
         pid,
+        started: start_of(pid),
         cgroup: cgroup.clone(),
         rootfs: rootfs.to_owned(),
     };
@@ -59,17 +64,24 @@ pub fn clean_up(bundle: &Path) -> Result<Option<i32>, Error> {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let (pid, cgroup, rootfs) = match record {
-        Some(record) => (Some(record.pid), record.cgroup, record.rootfs),
+        Some(record) => {
+            kill_init(record.pid, record.started);
+            (Some(record.pid), record.cgroup, record.rootfs)
+        }
         None => {
             // The shim died within Create: the spec says where things would be. Without our
             // folder, whoever is in that cgroup is somebody else's.
             let spec = spec::load(bundle)?;
-            let path = spec
-                .linux()
-                .as_ref()
-                .and_then(|linux| linux.cgroups_path().clone());
-            let path = path.filter(|_| folder.is_dir()).unwrap_or_default();
-            let cgroup = Cgroup::at(&path);
+            let linux = spec.linux().as_ref();
+            let path = linux.and_then(|linux| linux.cgroups_path().clone());
+            let id = bundle.file_name().unwrap_or_default().to_string_lossy();
+            let nobody = Some(Path::new("/"));
+            let path = if folder.is_dir() {
+                path.as_deref()
+            } else {
+                nobody
+            };
+            let cgroup = Cgroup::at(path, &id);
             (None, cgroup, spec::rootfs(bundle, &spec))
         }
     };
@@ -80,4 +92,23 @@ pub fn clean_up(bundle: &Path) -> Result<Option<i32>, Error> {
     rootfs?;
     folder?;
     Ok(pid)
+}
+
+/// Kills init, should it be in no cgroup of its own.
+fn kill_init(pid: i32, started: Option<u64>) {
+    if started.is_some() && start_of(pid) == started {
+        let killed = PidFd::open(pid).and_then(|init| init.signal(Signal::KILL.as_raw()));
+        if let Err(error) = killed {
+            log::debug!("init, process {pid}, is not killed: {error}");
+        }
+    }
+}
+
+/// When a process started, in ticks since boot.
+fn start_of(pid: i32) -> Option<u64> {
+    /// Its place in `/proc/<pid>/stat`, counted from what follows the name in parentheses.
+    const STARTTIME: usize = 19;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(STARTTIME)?.parse().ok()
 }

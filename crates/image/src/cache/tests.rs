@@ -1,4 +1,4 @@
-use super::{Cache, DEFAULT_LIMIT, Error, Key};
+use super::{Cache, DEFAULT_LIMIT, Key};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -104,7 +104,6 @@ fn a_link_that_leads_elsewhere_is_not_followed() {
     let link = node.folder.join("cache/keys").join(key.as_str());
     std::os::unix::fs::symlink("../../forged", link).unwrap();
     assert_eq!(node.find(&key), None);
-    assert!(matches!(Key::parse("../../forged"), Err(Error::NotAKey)));
 }
 
 #[test]
@@ -145,7 +144,7 @@ fn one_compiles_while_the_others_wait() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let _lock = node.cache.lock(&key).unwrap();
+                let _lock = node.cache.lock(&key).unwrap().unwrap();
                 assert_eq!(running.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                 std::thread::sleep(std::time::Duration::from_millis(2));
                 running.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);

@@ -50,6 +50,7 @@ fn every_error_has_its_code() {
             Code::UNKNOWN,
         ),
         (Error::Internal { id: id() }, Code::INTERNAL),
+        (Error::Ending { id: id() }, Code::UNAVAILABLE),
     ];
     for (error, expected) in cases {
         assert_eq!(code(&error), expected, "{error}");
