@@ -17,8 +17,8 @@ DESTDIR ?=
 # End-to-end tests that run at a time, each with a containerd of its own.
 TEST_THREADS ?= $(shell nproc)
 
-# One static file, whatever the node's libc, at a fixed address: relocating it would make half a
-# megabyte of each process private. The triple is named so that these flags reach what is
+# One static file, whatever the node's libc, at a fixed address: relocation would give each process a
+# private copy of its tables. The triple is named so that these flags reach what is
 # linked into the shim, and not build scripts and procedural macros.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
 	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu

@@ -1,13 +1,21 @@
 //! Medley under a containerd of its own, driven by the calls that `ctr` makes.
 
 mod bad_input;
+mod binary;
 mod cache;
 mod calls;
+mod cancel;
+mod cgroups;
+mod crash;
 mod ctr;
 mod dispatch;
 mod events;
 mod exits;
 mod harness;
+mod hooks;
+mod pid_namespaces;
+mod restart;
+mod security;
 mod shim;
 mod signals;
 mod stdio;

@@ -1,6 +1,8 @@
 //! Pods on Medley, driven by the calls that a kubelet makes.
 
+mod crash;
 mod dispatch;
 mod parallel;
 mod pods;
 mod refusals;
+mod restart;

@@ -293,8 +293,20 @@ impl Containerd {
     /// # Errors
     /// As for [`Containerd::start`].
     pub async fn restart(&mut self) -> Result<()> {
+        self.restart_after(async || Ok(())).await
+    }
+
+    /// As [`Containerd::restart`], and does something while no containerd is there.
+    ///
+    /// # Errors
+    /// As for [`Containerd::start`], or what `meanwhile` fails with.
+    pub async fn restart_after(
+        &mut self,
+        meanwhile: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
+        meanwhile().await?;
         self.child = process::spawn(&self.dir, &self.options)?;
         self.wait_ready().await
     }

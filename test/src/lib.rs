@@ -14,6 +14,7 @@ pub mod guests;
 pub mod house;
 pub mod images;
 pub mod net;
+pub mod proc;
 pub mod runtime;
 pub mod shim;
 pub mod spec;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio as ProcessStdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use ttrpc::asynchronous::{Client, Server, TtrpcContext};
 
 /// The name of the task service before containerd 2.0.
@@ -114,6 +115,11 @@ impl Bench {
         })
     }
 
+    /// The address of its server for events, as a shim is told.
+    pub fn ttrpc_address(&self) -> String {
+        format!("{}.ttrpc", self.dir.join("c.sock").display())
+    }
+
     /// The containerd namespace that the shims are told.
     pub fn namespace(&self) -> &str {
         &self.name
@@ -148,6 +154,20 @@ impl Bench {
         bundle: &Path,
         verb: &str,
     ) -> Result<std::process::Output> {
+        self.command_with(id, bundle, verb, Vec::new()).await
+    }
+
+    /// As [`Bench::command`], with `input` on its standard input.
+    ///
+    /// # Errors
+    /// As for [`Bench::command`].
+    pub async fn command_with(
+        &self,
+        id: &str,
+        bundle: &Path,
+        verb: &str,
+        input: Vec<u8>,
+    ) -> Result<std::process::Output> {
         self.house.expect_gone(&self.name, id);
         let socket = self.dir.join("c.sock");
         let mut command = tokio::process::Command::new(self.binary()?);
@@ -166,13 +186,23 @@ impl Bench {
             .arg(bundle)
             .arg(verb)
             .current_dir(bundle)
-            .env("TTRPC_ADDRESS", format!("{}.ttrpc", socket.display()))
+            .env("TTRPC_ADDRESS", self.ttrpc_address())
             .env("GRPC_ADDRESS", &socket)
             .env("NAMESPACE", &self.name)
             .env("MAX_SHIM_VERSION", "2")
-            .stdin(ProcessStdio::null())
+            .stdin(ProcessStdio::piped())
+            .stdout(ProcessStdio::piped())
+            .stderr(ProcessStdio::piped())
             .kill_on_drop(true);
-        let done = tokio::time::timeout(PATIENCE, command.output()).await;
+        let run = async {
+            let mut child = command.spawn()?;
+            if let Some(mut stdin) = child.stdin.take() {
+                // Whoever does not read has ended, or has said what is wrong.
+                stdin.write_all(&input).await.ok();
+            }
+            child.wait_with_output().await
+        };
+        let done = tokio::time::timeout(PATIENCE, run).await;
         done.with_context(|| format!("the shim's `{verb}` does not end"))?
             .context("cannot run the shim")
     }

@@ -45,7 +45,10 @@ pub(crate) fn unified(folder: &Path) -> Result<Metrics, Error> {
             stat: lines(folder, "memory.stat")?,
             events,
         },
-        pids: pids(folder)?,
+        pids: Pids {
+            current: number(folder, "pids.current")?,
+            limit: number(folder, "pids.max")?,
+        },
     })
 }
 
@@ -67,7 +70,7 @@ pub(crate) fn by_controller<'a>(
             ..Cpu::default()
         },
         memory: Memory::default(),
-        pids: folder("pids").map(pids).transpose()?.unwrap_or_default(),
+        pids: folder("pids").map(v1_pids).transpose()?.unwrap_or_default(),
     };
     if let Some(accounting) = folder("cpuacct") {
         let ticks = lines(accounting, "cpuacct.stat")?;
@@ -111,7 +114,8 @@ fn v1_memory(folder: &Path) -> Result<Memory, Error> {
     })
 }
 
-fn pids(folder: &Path) -> Result<Pids, Error> {
+/// As containerd's message for v1 has it: 0 is no limit.
+fn v1_pids(folder: &Path) -> Result<Pids, Error> {
     let limit = number(folder, "pids.max")?;
     Ok(Pids {
         current: number(folder, "pids.current")?,
@@ -188,6 +192,6 @@ mod tests {
             (1, 2)
         );
         assert_eq!(metrics.memory.stat["inactive_file"], 96);
-        assert_eq!((metrics.pids.current, metrics.pids.limit), (2, 0));
+        assert_eq!((metrics.pids.current, metrics.pids.limit), (2, u64::MAX));
     }
 }

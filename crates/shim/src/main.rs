@@ -29,7 +29,6 @@ use containerd_shim::Flags;
 const RUNTIME: &str = "io.containerd.wasm.v1";
 
 fn main() -> ExitCode {
-    medley_sys::memory::keep_heap_small();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if args
         .first()

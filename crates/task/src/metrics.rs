@@ -73,6 +73,6 @@ pub struct Memory {
 pub struct Pids {
     /// How many there are.
     pub current: u64,
-    /// How many there may be; 0 is no limit, as containerd has it.
+    /// How many there may be; no limit is 0 on v1 and `u64::MAX` on v2, as containerd has it.
     pub limit: u64,
 }

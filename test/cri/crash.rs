@@ -1,0 +1,62 @@
+//! The shim of a pod is killed with SIGKILL.
+
+use medley_test::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Duration;
+
+async fn killed_under(runtime: Runtime, linux: &Image, other: &Image) -> Result<()> {
+    let containerd = Containerd::start(runtime).await?;
+    containerd.import_cri(&[linux, other]).await?;
+    let pod = containerd
+        .cri()
+        .await?
+        .run_pod("crash", PodOptions::default())
+        .await?;
+    let main = pod.run(PodContainer::new("main", other)).await?;
+    let side = pod.run(PodContainer::new("side", linux)).await?;
+    main.wait_for_log("up").await?;
+    side.wait_for_log("up").await?;
+    let pids = [main.pid().await?, side.pid().await?];
+    let shims = containerd.shims();
+    assert_eq!(shims.len(), 1, "{shims:?}");
+    kill(Pid::from_raw(shims[0].pid), Signal::SIGKILL)?;
+    // The kubelet would see both as exited, and the pod as not ready.
+    for container in [&main, &side] {
+        let status = container.wait().await?;
+        assert_ne!(status.exit_code, 0, "{}: {status:?}", container.name);
+    }
+    for left in (0..100).rev() {
+        if !pod.is_ready().await? {
+            break;
+        }
+        assert!(left > 0, "the pod is still ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for pid in pids {
+        proc::until("its processes are gone", || !proc::is_alive(pid)).await?;
+    }
+    main.remove().await?;
+    side.remove().await?;
+    pod.remove().await?;
+    containerd.expect_clean()?;
+    containerd.close().await
+}
+
+fn linux() -> Result<Image> {
+    images::linux_builder("linux")?
+        .entrypoint(["/bin/sh", "-c", "echo up; sleep 3600 & sleep 3600"])
+        .build()
+}
+
+each_runtime! {
+    async fn a_linux_pod_whose_shim_is_killed_leaves_nothing_behind(runtime: Runtime) -> Result<()> {
+        killed_under(runtime, &linux()?, &linux()?).await
+    }
+}
+
+#[tokio::test]
+async fn a_mixed_pod_whose_shim_is_killed_leaves_nothing_behind() -> Result<()> {
+    let wasm = images::wasm("sleep", &guests::module("sleep")?)?;
+    killed_under(Runtime::Medley, &linux()?, &wasm).await
+}

@@ -1,0 +1,47 @@
+//! What /proc tells of a process, and a way to wait for it to change.
+
+use anyhow::{Context, Result, ensure};
+use std::time::{Duration, Instant};
+
+/// How long [`until`] waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until something is so.
+///
+/// # Errors
+/// It is not within 10 seconds; `what` says what it would have been.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        ensure!(Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// A field of `/proc/<pid>/status`, without the space around it.
+///
+/// # Errors
+/// There is no such process or no such field.
+pub fn field(pid: u32, name: &str) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(key, _)| *key == name);
+    let (_, value) = found.with_context(|| format!("no {name} of process {pid}"))?;
+    Ok(value.trim().to_owned())
+}
+
+/// Whether a process lives: it is there, and not only because nobody has reaped it.
+pub fn is_alive(pid: u32) -> bool {
+    field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// The dead children that a process has not reaped.
+pub fn zombies_of(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| field(*pid, "PPid").ok() == Some(parent.to_string()))
+        .filter(|pid| !is_alive(*pid))
+        .collect()
+}
