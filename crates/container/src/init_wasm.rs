@@ -12,6 +12,7 @@ use libcontainer::workload::{
 use medley_engine::{Ended, Entry, Guest, Preopen, Program};
 use oci_spec::runtime::Spec;
 use rustix::process::{DumpableBehavior, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::protocol::STARTED;
 
@@ -108,7 +109,8 @@ impl WasmInit {
     }
 
     /// Makes a bare process of the helper's clone.
-    fn prepare(&self) -> std::io::Result<()> {
+    fn prepare(&self, spec: &Spec) -> std::io::Result<()> {
+        drop_capabilities(spec)?;
         // Its memory holds the engine, and its executable is the shim's.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         for signal in DEADLY {
@@ -132,6 +134,37 @@ impl WasmInit {
         rustix::thread::set_name(&std::ffi::CString::new(name)?)?;
         Ok(())
     }
+}
+
+/// Leaves a process that is not root's the capabilities that an exec would leave it: the ambient
+/// ones. A guest is never executed, so nobody else does this, and a user's guest would keep what
+/// the spec grants to programs that root owns, such as reading every file.
+fn drop_capabilities(spec: &Spec) -> std::io::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let process = spec.process().as_ref();
+    let granted = process.and_then(|process| process.capabilities().as_ref());
+    let ambient = granted.and_then(|granted| granted.ambient().as_ref());
+    let kept = match ambient {
+        Some(ambient) if !ambient.is_empty() => {
+            // Those that are really in force: an ambient one is permitted and inheritable.
+            CapabilitySet::all()
+                .iter()
+                .filter(|one| rustix::thread::capability_is_in_ambient_set(*one).unwrap_or(false))
+                .collect()
+        }
+        _ => CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: kept,
+        },
+    )?;
+    Ok(())
 }
 
 /// Makes relative paths start in `cwd`.
@@ -175,7 +208,7 @@ impl Executor for WasmInit {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let ended = match self.prepare() {
+        let ended = match self.prepare(spec) {
             Ok(()) => {
                 let mut started = || {
                     if let Some(mut status) = self.shared.status.borrow_mut().take() {

@@ -10,8 +10,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+
+/// How long a reader may take to open its end. Clients open it before they call Create; well below
+/// the 5 s that containerd gives a Delete, which waits for a Create that was given up.
+const READER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pause between two looks for a reader.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Where a container's stdio goes, as containerd names it. An empty path is `/dev/null`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,12 +146,33 @@ fn output(stream: &'static str, path: &str, uid: u32) -> Result<(OwnedFd, Option
     let Some(path) = fifo_path(stream, path)? else {
         return Ok((null(stream, OFlags::WRONLY)?, None));
     };
-    let both = open_fifo(stream, &path, OFlags::RDWR)?;
-    let write = open_fifo(stream, &path, OFlags::WRONLY)?;
+    let write = open_for_reader(stream, &path)?;
     let read = open_fifo(stream, &path, OFlags::RDONLY)?;
-    drop(both);
     own(stream, &path, &write, uid)?;
     Ok((write, Some(read)))
+}
+
+/// Opens the writing end once somebody has the reading one open, or is about to.
+///
+/// A client may still be opening it. Should the container have come and gone by then, the client
+/// would wait for a writer for ever.
+fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> {
+    let deadline = Instant::now() + READER_TIMEOUT;
+    loop {
+        match open_fifo(stream, path, OFlags::WRONLY) {
+            Err(Error::Open { source, .. })
+                if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) =>
+            {
+                if Instant::now() > deadline {
+                    // Nobody reads: containerd is down, perhaps, and will.
+                    let _both = open_fifo(stream, path, OFlags::RDWR)?;
+                    return open_fifo(stream, path, OFlags::WRONLY);
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The FIFO's path, `None` for an empty one, an error for a URI.
@@ -212,7 +241,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::path::PathBuf;
 
-    struct Fifos(PathBuf);
+    struct Fifos(PathBuf, Option<File>);
 
     impl Fifos {
         fn new(name: &str) -> Self {
@@ -228,7 +257,8 @@ mod tests {
                 )
                 .unwrap();
             }
-            Self(dir)
+            let reader = super::open_fifo("stdout", &dir.join("out"), super::OFlags::RDONLY);
+            Self(dir, Some(reader.unwrap().into()))
         }
 
         fn stdio(&self) -> Stdio {
@@ -252,10 +282,9 @@ mod tests {
 
     #[test]
     fn output_survives_a_reader_that_goes_away_and_comes_back() {
-        let fifos = Fifos::new("output");
+        let mut fifos = Fifos::new("output");
         let (ends, keeper) = fifos.stdio().open(0).unwrap();
-        let reader = File::open(fifos.path("out")).unwrap();
-        drop(reader);
+        fifos.1 = None;
         let mut stdout = File::from(ends.stdout);
         stdout.write_all(b"no SIGPIPE").unwrap();
         let mut reader = File::open(fifos.path("out")).unwrap();
@@ -267,6 +296,22 @@ mod tests {
             "the shim's handle must not hold back the end"
         );
         drop(keeper);
+    }
+
+    #[test]
+    fn a_reader_that_is_still_opening_is_waited_for() {
+        let mut fifos = Fifos::new("late");
+        fifos.1 = None;
+        let path = fifos.path("out");
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let mut text = String::new();
+            File::open(path).unwrap().read_to_string(&mut text).unwrap();
+            text
+        });
+        let (ends, _keeper) = fifos.stdio().open(0).unwrap();
+        File::from(ends.stdout).write_all(b"short").unwrap();
+        assert_eq!(reader.join().unwrap(), "short");
     }
 
     #[test]

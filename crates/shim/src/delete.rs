@@ -1,9 +1,9 @@
 //! `delete`: cleans up after a shim that died, or that never made the container.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use containerd_shim::{DeleteResponse, Flags};
@@ -49,17 +49,31 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     stdout.flush().context("cannot answer containerd")
 }
 
+/// How long a shim that was killed may take to let go of its socket. containerd calls `delete` when
+/// its connection ends, and the kernel closes a dead process's files one after the other.
+const LET_GO: Duration = Duration::from_millis(500);
+
 /// Whether the shim of this bundle still serves; if not, its socket is removed.
 fn shim_is_alive(bundle: &Path) -> bool {
     let Ok(address) = std::fs::read_to_string(bundle.join(start::ADDRESS_FILE)) else {
         return false;
     };
     let socket = start::socket_path(address.trim());
-    if UnixStream::connect(&socket).is_ok() {
+    if UnixStream::connect(&socket).is_ok_and(|connection| stays_open(&connection)) {
         return true;
     }
     std::fs::remove_file(&socket).ok();
     false
+}
+
+/// Whether nobody hangs up. The server says nothing before it is asked, so that anything to read
+/// is the end.
+fn stays_open(connection: &UnixStream) -> bool {
+    let hung_up = connection.set_read_timeout(Some(LET_GO)).and_then(|()| {
+        let mut connection = connection;
+        connection.read(&mut [0])
+    });
+    matches!(hung_up, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// The bundles of the other containers that the dead shim of `id` served.

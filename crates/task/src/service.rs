@@ -223,11 +223,15 @@ impl Service {
     /// # Errors
     /// [`Error::IllegalState`] if it runs.
     pub async fn delete(&self, id: &str) -> Result<(u32, Exit), Error> {
-        let task = self.made(id).await?;
-        task.when(|status| (status != Status::Starting).then_some(()))
-            .await;
-        let service = self.clone();
-        to_the_end(id, async move { service.delete_task(&task).await }).await
+        let (service, name) = (self.clone(), id.to_owned());
+        // Begun, it goes on without its caller: nobody may ask again.
+        to_the_end(id, async move {
+            let task = service.made(&name).await?;
+            task.when(|status| (status != Status::Starting).then_some(()))
+                .await;
+            service.delete_task(&task).await
+        })
+        .await
     }
 
     async fn delete_task(&self, task: &Task) -> Result<(u32, Exit), Error> {

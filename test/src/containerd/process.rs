@@ -96,3 +96,21 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
         extra = options.extra_config
     )
 }
+
+/// The end of a log, less what every containerd says.
+pub(super) fn telling_tail(log: &str) -> String {
+    let dull = [
+        "loading plugin",
+        "Start ",
+        "serving...",
+        "Connect containerd",
+        "Get image",
+    ];
+    let telling = |line: &&str| {
+        !dull
+            .iter()
+            .any(|word| line.contains(&format!("msg=\"{word}")))
+    };
+    let lines: Vec<_> = log.lines().filter(telling).collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

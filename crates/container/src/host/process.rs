@@ -108,10 +108,19 @@ fn answer_or_end(socket: &OwnedFd, helper: &Child) -> io::Result<(Vec<u8>, Vec<O
 
 /// A helper's reason, with the detail that only its log has.
 fn explain(reason: &str, log: &str) -> String {
-    match helper_log::cause(log) {
+    /// Hooks as libcontainer writes them, and as the OCI runtime spec and its users do.
+    const HOOKS: [(&str, &str); 3] = [
+        ("create runtime hook", "createRuntime hook"),
+        ("create container hook", "createContainer hook"),
+        ("start container hook", "startContainer hook"),
+    ];
+    let reason = match helper_log::cause(log) {
         Some(cause) if !reason.contains(cause) => format!("{reason} ({cause})"),
         _ => reason.to_owned(),
-    }
+    };
+    HOOKS.iter().fold(reason, |reason, (theirs, ours)| {
+        reason.replace(theirs, ours)
+    })
 }
 
 fn read_log(log: &mut File) -> io::Result<String> {
