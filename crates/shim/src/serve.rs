@@ -24,9 +24,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a shim without tasks looks whether anybody still wants it.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
-/// How often a shim with tasks looks whether it still has some. Rarely: it wakes up for it.
-const BUSY_CHECK: Duration = Duration::from_secs(30);
-
 /// How long a thread that waited for a helper stays for the next one. Short: most pods are
 /// quiet once they run, and a thread holds memory.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
@@ -116,11 +113,13 @@ fn cache() -> Option<PathBuf> {
 /// has given up on the start and will not call again.
 async fn abandoned(service: &Service, bundle: &Path) {
     loop {
-        let idle = service.is_idle();
-        if idle && !bundle.exists() {
+        if !service.is_idle() {
+            service.emptied().await;
+        } else if bundle.exists() {
+            tokio::time::sleep(IDLE_CHECK).await;
+        } else {
             return;
         }
-        tokio::time::sleep(if idle { IDLE_CHECK } else { BUSY_CHECK }).await;
     }
 }
 

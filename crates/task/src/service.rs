@@ -33,6 +33,8 @@ struct Shared {
     /// Set under the lock of `tasks`, once there will be no more.
     ending: AtomicBool,
     shutdown: Notify,
+    /// Told when the last task is gone, or the only Create has failed.
+    emptied: Notify,
 }
 
 /// An id in use.
@@ -70,6 +72,7 @@ impl Service {
                 tasks: Mutex::default(),
                 ending: AtomicBool::new(false),
                 shutdown: Notify::new(),
+                emptied: Notify::new(),
             }),
         }
     }
@@ -257,7 +260,7 @@ impl Service {
                 source,
             });
         }
-        self.tasks().remove(task.id());
+        self.remove(task.id());
         let pid = task.container.pid();
         self.shared.events.send(Event::Delete {
             id: task.id().to_owned(),
@@ -322,6 +325,19 @@ impl Service {
         self.shared.shutdown.notified().await;
     }
 
+    /// Waits until the last task went.
+    pub async fn emptied(&self) {
+        self.shared.emptied.notified().await;
+    }
+
+    fn remove(&self, id: &str) {
+        let mut tasks = self.tasks();
+        tasks.remove(id);
+        if tasks.is_empty() {
+            self.shared.emptied.notify_one();
+        }
+    }
+
     /// Whether there is no task, and none is being made.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -384,7 +400,7 @@ struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.kept {
-            self.service.tasks().remove(&self.id);
+            self.service.remove(&self.id);
         }
     }
 }
