@@ -26,11 +26,11 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
 SCRIPTS := test/scripts/* images/pack images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test demo bench install clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench install clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
@@ -64,6 +64,9 @@ scripts-check:
 
 test: build ## unit tests without root, then end-to-end tests on a containerd of their own (root)
 	@TEST_THREADS=$(TEST_THREADS) MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/test
+
+test-vm: build ## the end-to-end tests in a Debian 13 virtual machine: cgroup v2, systemd, AppArmor (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" test/vm/run
 
 demo: build ## one mixed pod on a private containerd, through the CRI API (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin demo

@@ -34,7 +34,7 @@ impl Image {
         let spec = json!({
             "ociVersion": "1.1.0",
             "process": {
-                "cwd": "/work",
+                "cwd": "/srv",
                 "env": ["PATH=/usr/bin:/bin"],
                 "user": {"uid": 1000, "gid": 1000},
             },

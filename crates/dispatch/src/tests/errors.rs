@@ -66,14 +66,14 @@ fn not_found() {
     );
     assert_eq!(
         Image::new().args(&["none"]).error(),
-        r#"entrypoint "none" not found inside the container: looked for "/usr/bin/none", "/bin/none", "/work/none", "/none"; PATH is "/usr/bin:/bin"; check the image and the container's command"#
+        r#"entrypoint "none" not found inside the container: looked for "/usr/bin/none", "/bin/none", "/srv/none", "/none"; PATH is "/usr/bin:/bin"; check the image and the container's command"#
     );
     assert_eq!(
         Image::new()
             .file("/app", SCRIPT, 0o755)
             .args(&["app"])
             .error(),
-        r#"entrypoint "app" not found inside the container: looked for "/usr/bin/app", "/bin/app", "/work/app", "/app"; PATH is "/usr/bin:/bin"; the Linux program "/app" is not on PATH: give its full path"#
+        r#"entrypoint "app" not found inside the container: looked for "/usr/bin/app", "/bin/app", "/srv/app", "/app"; PATH is "/usr/bin:/bin"; the Linux program "/app" is not on PATH: give its full path"#
     );
     assert_eq!(
         Image::new().args(&["/bin/tool/x"]).error(),

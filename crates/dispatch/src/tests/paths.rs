@@ -22,13 +22,13 @@ fn an_absolute_path_is_taken_as_it_is_and_needs_no_executable_bit() {
 #[test]
 fn a_path_with_a_slash_is_relative_to_the_working_directory() {
     let image = Image::new()
-        .file("/work/bin/a.wasm", MODULE, 0o644)
+        .file("/srv/bin/a.wasm", MODULE, 0o644)
         .args(&["bin/a.wasm"]);
-    assert_eq!(module(&image), "/work/bin/a.wasm");
+    assert_eq!(module(&image), "/srv/bin/a.wasm");
     let image = Image::new()
-        .file("/work/a", &elf(None), 0o755)
+        .file("/srv/a", &elf(None), 0o755)
         .args(&["./a"]);
-    assert_eq!(image.program().to_str(), Some("/work/a"));
+    assert_eq!(image.program().to_str(), Some("/srv/a"));
 }
 
 #[test]
@@ -61,12 +61,12 @@ fn a_bare_name_is_looked_up_in_path() {
         "the last PATH wins"
     );
     let image = Image::new()
-        .file("/work/app", &elf(None), 0o755)
+        .file("/srv/app", &elf(None), 0o755)
         .args(&["app"])
         .env(&["PATH=/a:"]);
     assert_eq!(
         image.program().to_str(),
-        Some("/work/app"),
+        Some("/srv/app"),
         "an empty entry is the cwd"
     );
 }
@@ -77,8 +77,8 @@ fn a_bare_module_is_also_found_in_the_working_directory_and_in_the_root() {
         .file("/app.wasm", MODULE, 0o644)
         .args(&["app.wasm"]);
     assert_eq!(module(&image), "/app.wasm");
-    let image = image.file("/work/app.wasm", MODULE, 0o644);
-    assert_eq!(module(&image), "/work/app.wasm");
+    let image = image.file("/srv/app.wasm", MODULE, 0o644);
+    assert_eq!(module(&image), "/srv/app.wasm");
     let image = image.file("/bin/app.wasm", MODULE, 0o644);
     assert_eq!(module(&image), "/bin/app.wasm");
 }
