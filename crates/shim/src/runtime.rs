@@ -10,8 +10,8 @@ use medley_io::Stdio;
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
 use medley_task::metrics::Metrics;
-use medley_task::runtime::KillError;
-use medley_task::{Container, CreateRequest, Exit, Runtime};
+use medley_task::runtime::{CallError, KillError};
+use medley_task::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
 
 /// Exit status of a process whose real one could not be learnt.
 const UNKNOWN: u32 = 255;
@@ -81,7 +81,7 @@ impl LocalContainer {
 }
 
 #[async_trait]
-impl Container for LocalContainer {
+impl Process for LocalContainer {
     fn pid(&self) -> u32 {
         u32::try_from(self.created.init().pid()).unwrap_or_default()
     }
@@ -92,15 +92,9 @@ impl Container for LocalContainer {
         blocking(move || created.start(&host)).await
     }
 
-    async fn kill(&self, signal: u32, all: bool) -> Result<(), KillError> {
+    async fn kill(&self, signal: u32) -> Result<(), KillError> {
         let failed = |source: Cause| KillError::Other { signal, source };
         let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
-        if all {
-            return self
-                .created
-                .signal_all(number)
-                .map_err(|error| failed(error.into()));
-        }
         self.created.init().signal(number).map_err(|error| {
             if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) {
                 KillError::Finished
@@ -134,12 +128,8 @@ impl Container for LocalContainer {
         }
     }
 
-    async fn pids(&self) -> Result<Vec<u32>, Cause> {
-        Ok(self.created.pids()?)
-    }
-
-    async fn metrics(&self) -> Result<Metrics, Cause> {
-        Ok(self.created.metrics()?)
+    async fn resize(&self, _: Size) -> Result<(), CallError> {
+        Err(CallError::Precondition("it has no terminal".into()))
     }
 
     fn close_stdin(&self) {
@@ -150,6 +140,49 @@ impl Container for LocalContainer {
         let created = Arc::clone(&self.created);
         let host = Arc::clone(&self.host);
         blocking(move || created.delete(&host)).await
+    }
+}
+
+#[async_trait]
+impl Container for LocalContainer {
+    async fn kill_all(&self, signal: u32) -> Result<(), KillError> {
+        let failed = |source: Cause| KillError::Other { signal, source };
+        let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
+        self.created
+            .signal_all(number)
+            .map_err(|error| failed(error.into()))
+    }
+
+    async fn exec(&self, _: ExecRequest) -> Result<Arc<dyn Process>, CallError> {
+        Err(CallError::Failed("exec is being built".into()))
+    }
+
+    async fn pause(&self) -> Result<(), Cause> {
+        Err("pause is being built".into())
+    }
+
+    async fn resume(&self) -> Result<(), Cause> {
+        Err("resume is being built".into())
+    }
+
+    async fn update(&self, _: Vec<u8>) -> Result<(), CallError> {
+        Err(CallError::Failed("update is being built".into()))
+    }
+
+    async fn pids(&self) -> Result<Vec<u32>, Cause> {
+        Ok(self.created.pids()?)
+    }
+
+    async fn metrics(&self) -> Result<Metrics, Cause> {
+        Ok(self.created.metrics()?)
+    }
+
+    async fn memory_event(&self) {
+        std::future::pending().await
+    }
+
+    async fn oom_killed(&self) -> bool {
+        false
     }
 }
 

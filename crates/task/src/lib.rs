@@ -16,5 +16,7 @@ mod state;
 pub mod wire;
 
 pub use error::Error;
-pub use runtime::{Container, CreateRequest, Exit, RootfsMount, Runtime};
+pub use runtime::{
+    Container, CreateRequest, ExecRequest, Exit, Process, RootfsMount, Runtime, Size,
+};
 pub use service::Service;

@@ -207,17 +207,19 @@ impl Service {
         if task.status().exit().is_some() && !all {
             return Err(Error::Finished { id: id.to_owned() });
         }
-        task.container
-            .kill(signal, all)
-            .await
-            .map_err(|error| match error {
-                KillError::Finished => Error::Finished { id: id.to_owned() },
-                error @ KillError::Other { .. } => Error::Runtime {
-                    id: id.to_owned(),
-                    verb: "kill",
-                    source: error.into(),
-                },
-            })
+        let killed = if all {
+            task.container.kill_all(signal).await
+        } else {
+            task.container.kill(signal).await
+        };
+        killed.map_err(|error| match error {
+            KillError::Finished => Error::Finished { id: id.to_owned() },
+            error @ KillError::Other { .. } => Error::Runtime {
+                id: id.to_owned(),
+                verb: "kill",
+                source: error.into(),
+            },
+        })
     }
 
     /// Removes a task that has ended, or was never started. Waits for a Create or Start that is
@@ -375,7 +377,7 @@ impl Service {
 
 /// Kills everything of a task, whatever it is doing.
 async fn kill(task: &Task) -> Result<(), Error> {
-    match task.container.kill(SIGKILL, true).await {
+    match task.container.kill_all(SIGKILL).await {
         Ok(()) | Err(KillError::Finished) => Ok(()),
         Err(error) => {
             let id = task.id().to_owned();
