@@ -3,6 +3,7 @@
 //! Every function here may block for milliseconds, and none needs a runtime: the caller runs
 //! them on threads that may wait.
 
+mod control;
 mod create;
 mod native;
 mod process;
@@ -23,7 +24,7 @@ use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::RootfsMount;
 use medley_task::metrics::Metrics;
 
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, OomWatch};
 use crate::protocol::STARTED;
 use crate::rootfs::{self, Mounted};
 use crate::spec;
@@ -231,6 +232,8 @@ pub struct Created {
     plan: Plan,
     init: PidFd,
     cgroup: Cgroup,
+    /// Absent if it can't be watched.
+    oom: Option<OomWatch>,
     rootfs: Mounted,
     /// Our folder in the bundle.
     folder: PathBuf,

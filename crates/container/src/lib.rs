@@ -15,7 +15,6 @@
 //! shim being a subreaper.
 
 pub mod cgroup;
-mod cgroup_metrics;
 pub mod helper;
 mod helper_compile;
 mod helper_create;

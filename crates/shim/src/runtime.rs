@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use medley_container::cgroup::OomWatch;
 use medley_container::host::{Created, Host, Order};
 use medley_io::Stdio;
 use medley_sys::pidfd::Ended;
@@ -18,6 +19,11 @@ const UNKNOWN: u32 = 255;
 
 /// Pause before looking again at a process that can't be watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Pause before looking again for a kill that the kernel has announced.
+const KILL_LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+const SIGKILL: i32 = 9;
 
 /// Makes containers on this node.
 pub(crate) struct LocalRuntime {
@@ -101,7 +107,11 @@ impl Process for LocalContainer {
             } else {
                 failed(error.into())
             }
-        })
+        })?;
+        if number == SIGKILL {
+            self.created.let_die();
+        }
+        Ok(())
     }
 
     async fn exited(&self) -> Exit {
@@ -158,11 +168,13 @@ impl Container for LocalContainer {
     }
 
     async fn pause(&self) -> Result<(), Cause> {
-        Err("pause is being built".into())
+        let created = Arc::clone(&self.created);
+        blocking(move || created.pause()).await
     }
 
     async fn resume(&self) -> Result<(), Cause> {
-        Err("resume is being built".into())
+        let created = Arc::clone(&self.created);
+        blocking(move || created.resume()).await
     }
 
     async fn update(&self, _: Vec<u8>) -> Result<(), CallError> {
@@ -178,11 +190,43 @@ impl Container for LocalContainer {
     }
 
     async fn memory_event(&self) {
-        std::future::pending().await
+        let Some(watch) = self.created.oom_watch() else {
+            return std::future::pending().await;
+        };
+        if let Err(error) = oom_kill(watch).await {
+            log::warn!("kills for want of memory can't be watched: {error}");
+            std::future::pending().await
+        }
     }
 
     async fn oom_killed(&self) -> bool {
-        false
+        self.created.oom_watch().is_some_and(OomWatch::has_killed)
+    }
+}
+
+/// Waits until `watch` has a kill to report.
+async fn oom_kill(watch: &OomWatch) -> io::Result<()> {
+    /// How long after the kernel has told that it will kill it is expected to have done so. What
+    /// it does later is seen at the next event, or when the process ends.
+    const KILL_EXPECTED: u32 = 50;
+    let fd = medley_sys::watch::readable(watch.fd())?;
+    loop {
+        let mut ready = fd.readable().await?;
+        ready.clear_ready();
+        watch.drain();
+        let looks = if watch.tells_ahead() {
+            KILL_EXPECTED
+        } else {
+            1
+        };
+        for _ in 0..looks {
+            if watch.would_report() {
+                return Ok(());
+            }
+            if watch.tells_ahead() {
+                tokio::time::sleep(KILL_LOOK_AGAIN).await;
+            }
+        }
     }
 }
 

@@ -12,3 +12,4 @@ pub mod message;
 pub mod names;
 pub mod own_binary;
 pub mod pidfd;
+pub mod watch;

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A process, held by its pidfd.
@@ -105,11 +104,7 @@ impl PidFd {
     /// # Errors
     /// If there is no descriptor left, or no tokio runtime with IO.
     pub fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        let fd = self.fd.try_clone()?;
-        // SAFETY: the wrapper owns the descriptor, which names the same process for as long as
-        // it is registered; an OwnedFd gives no way to swap it. tokio has no safe call for a
-        // descriptor that is none of its own kinds.
-        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
+        crate::watch::readable(self.fd.as_fd())
     }
 }
 

@@ -12,7 +12,7 @@ use oci_spec::runtime::Spec;
 
 use super::native::{self, Source};
 use super::{Created, Error, Host, Order, STATE, process, record};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, OomWatch};
 use crate::protocol::{CreateOrder, Program, Reply, Request};
 use crate::rootfs::Mounted;
 use crate::spec;
@@ -74,12 +74,17 @@ fn create_in(
             return Err(error);
         }
     };
+    let oom = OomWatch::new(&cgroup).unwrap_or_else(|error| {
+        log::warn!("{}: {}", order.id, medley_task::error::sentence(&error));
+        None
+    });
     Ok(Created {
         folder: folder.to_owned(),
         id: order.id,
         plan: decision.plan,
         init,
         cgroup,
+        oom,
         rootfs,
         own_pid_namespace,
         poststart_hooks,

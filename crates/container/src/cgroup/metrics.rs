@@ -7,7 +7,7 @@ use std::path::Path;
 
 use medley_task::metrics::{CgroupVersion, Cpu, Memory, Metrics, Pids};
 
-use crate::cgroup::Error;
+use super::Error;
 
 const NS_PER_US: u64 = 1_000;
 
@@ -18,7 +18,7 @@ const V1_UNLIMITED: u64 = 1 << 62;
 const NS_PER_TICK: u64 = 10_000_000;
 
 /// The figures of a cgroup on the unified hierarchy.
-pub(crate) fn unified(folder: &Path) -> Result<Metrics, Error> {
+pub(super) fn unified(folder: &Path) -> Result<Metrics, Error> {
     let cpu = lines(folder, "cpu.stat")?;
     let of = |key: &str| cpu.get(key).copied().unwrap_or_default();
     let events = lines(folder, "memory.events")?;
@@ -53,7 +53,7 @@ pub(crate) fn unified(folder: &Path) -> Result<Metrics, Error> {
 }
 
 /// The figures of a cgroup with one folder for each controller.
-pub(crate) fn by_controller<'a>(
+pub(super) fn by_controller<'a>(
     folder: &dyn Fn(&str) -> Option<&'a Path>,
 ) -> Result<Metrics, Error> {
     let cpu = folder("cpu")

@@ -1,0 +1,33 @@
+//! What the Task API asks of a container as a whole while it runs.
+
+use super::{Created, Error};
+use crate::cgroup::OomWatch;
+
+impl Created {
+    /// Stops every process where it stands.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] if it can't be frozen; it is thawed then.
+    pub fn pause(&self) -> Result<(), Error> {
+        Ok(self.cgroup.freeze()?)
+    }
+
+    /// Lets every process go on.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] if it can't be thawed.
+    pub fn resume(&self) -> Result<(), Error> {
+        Ok(self.cgroup.thaw()?)
+    }
+
+    /// Has a process that was sent SIGKILL receive it, should the container be frozen.
+    pub fn let_die(&self) {
+        self.cgroup.let_die();
+    }
+
+    /// What tells of processes killed for want of memory, if that can be known.
+    #[must_use]
+    pub fn oom_watch(&self) -> Option<&OomWatch> {
+        self.oom.as_ref()
+    }
+}
