@@ -25,6 +25,7 @@ use medley_task::RootfsMount;
 use medley_task::metrics::Metrics;
 
 use crate::cgroup::{self, Cgroup, OomWatch};
+use crate::devices;
 use crate::protocol::STARTED;
 use crate::rootfs::{self, Mounted};
 use crate::spec;
@@ -66,6 +67,9 @@ pub enum Error {
     /// Its cgroup.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// Its device rules.
+    #[error(transparent)]
+    Devices(#[from] devices::Error),
     /// A helper could not be run.
     #[error("cannot run a helper process")]
     Spawn(#[source] io::Error),

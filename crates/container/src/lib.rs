@@ -4,7 +4,7 @@
 //!
 //! | process | modules |
 //! |---|---|
-//! | `serve`, the shim | [`host`], [`cgroup`], [`rootfs`], [`spec`] |
+//! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`rootfs`], [`spec`] |
 //! | helper: creates one container and exits | [`helper`], `helper_create` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
 //! | init: the container | `init_linux`, `init_wasm` |
@@ -15,6 +15,7 @@
 //! shim being a subreaper.
 
 pub mod cgroup;
+pub mod devices;
 pub mod helper;
 mod helper_compile;
 mod helper_create;

@@ -18,6 +18,12 @@ impl Cgroup {
         Ok(Self::parse(&theirs, &ours, is_unified()))
     }
 
+    /// Its folder on the unified hierarchy, if that is what this node has.
+    pub(crate) fn unified_folder(&self) -> Option<&Path> {
+        let folder = self.folders.first().filter(|_| self.unified)?;
+        Some(&folder.path)
+    }
+
     /// Where libcontainer puts container `id` with this `cgroupsPath`, as far as it is there: for a
     /// container whose init can't be asked, not yet or not any more.
     #[must_use]

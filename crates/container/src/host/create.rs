@@ -7,12 +7,14 @@ use std::sync::Mutex;
 
 use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::ContainerEnds;
+use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
 use oci_spec::runtime::Spec;
 
 use super::native::{self, Source};
 use super::{Created, Error, Host, Order, STATE, process, record};
 use crate::cgroup::{Cgroup, OomWatch};
+use crate::devices;
 use crate::protocol::{CreateOrder, Program, Reply, Request};
 use crate::rootfs::Mounted;
 use crate::spec;
@@ -62,8 +64,9 @@ fn create_in(
     let poststart_hooks = spec::has_poststart_hooks(&spec);
     let poststop_hooks = spec::has_poststop_hooks(&spec);
 
+    let devices = devices::rules(&spec);
     let made = make(host, &order, spec, &decision, &ends, folder)
-        .and_then(|(pid, status)| Ok((watch(host, pid, folder, &rootfs)?, status)));
+        .and_then(|(pid, status)| Ok((watch(host, pid, folder, &rootfs, &devices)?, status)));
     let ((init, cgroup), status) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -180,13 +183,22 @@ fn make(
 }
 
 /// Takes init, which has become our child, into our care; if that fails it is killed.
-fn watch(host: &Host, pid: i32, folder: &Path, rootfs: &Mounted) -> Result<(PidFd, Cgroup), Error> {
+fn watch(
+    host: &Host,
+    pid: i32,
+    folder: &Path,
+    rootfs: &Mounted,
+    devices: &[Rule],
+) -> Result<(PidFd, Cgroup), Error> {
     let init = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
     host.track(pid);
     let recorded = Cgroup::of_process(pid)
         .map_err(Error::from)
         .and_then(|cgroup| {
             record::write(folder, pid, &cgroup, rootfs.path())?;
+            if let Some(folder) = cgroup.unified_folder() {
+                devices::restrict(folder, devices)?;
+            }
             Ok(cgroup)
         });
     match recorded {
