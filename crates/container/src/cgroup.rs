@@ -10,6 +10,7 @@ mod members;
 mod metrics;
 mod oom;
 mod place;
+mod update;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use oom::OomWatch;
 pub use place::prepare_for_move;
+pub use update::UpdateError;
 
 /// Where cgroups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";

@@ -177,8 +177,20 @@ impl Container for LocalContainer {
         blocking(move || created.resume()).await
     }
 
-    async fn update(&self, _: Vec<u8>) -> Result<(), CallError> {
-        Err(CallError::Failed("update is being built".into()))
+    async fn update(&self, resources: Vec<u8>) -> Result<(), CallError> {
+        let created = Arc::clone(&self.created);
+        tokio::task::spawn_blocking(move || created.update(&resources))
+            .await
+            .map_err(|error| CallError::Failed(error.into()))?
+            .map_err(|error| {
+                if error.is_senseless() {
+                    CallError::Invalid(error.into())
+                } else if error.is_untimely() {
+                    CallError::Precondition(error.into())
+                } else {
+                    CallError::Failed(error.into())
+                }
+            })
     }
 
     async fn pids(&self) -> Result<Vec<u32>, Cause> {

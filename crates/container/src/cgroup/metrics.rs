@@ -134,7 +134,7 @@ fn text(folder: &Path, file: &str) -> Result<String, Error> {
 }
 
 /// A file with one number, or `max`.
-fn number(folder: &Path, file: &str) -> Result<u64, Error> {
+pub(super) fn number(folder: &Path, file: &str) -> Result<u64, Error> {
     let text = text(folder, file)?;
     let text = text.trim();
     Ok(if text == "max" {
@@ -145,7 +145,7 @@ fn number(folder: &Path, file: &str) -> Result<u64, Error> {
 }
 
 /// A file with a name and a number in each line.
-fn lines(folder: &Path, file: &str) -> Result<HashMap<String, u64>, Error> {
+pub(super) fn lines(folder: &Path, file: &str) -> Result<HashMap<String, u64>, Error> {
     let text = text(folder, file)?;
     Ok(text
         .lines()

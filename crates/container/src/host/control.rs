@@ -1,7 +1,7 @@
 //! What the Task API asks of a container as a whole while it runs.
 
 use super::{Created, Error};
-use crate::cgroup::OomWatch;
+use crate::cgroup::{OomWatch, UpdateError};
 
 impl Created {
     /// Stops every process where it stands.
@@ -18,6 +18,14 @@ impl Created {
     /// [`Error::Cgroup`] if it can't be thawed.
     pub fn resume(&self) -> Result<(), Error> {
         Ok(self.cgroup.thaw()?)
+    }
+
+    /// Sets limits. `resources` is the OCI runtime spec's `linux.resources`, as JSON.
+    ///
+    /// # Errors
+    /// [`UpdateError`]; no limit is changed then.
+    pub fn update(&self, resources: &[u8]) -> Result<(), UpdateError> {
+        self.cgroup.update(resources)
     }
 
     /// Has a process that was sent SIGKILL receive it, should the container be frozen.

@@ -1,0 +1,160 @@
+//! An update as the files of cgroup v1, one folder for each controller.
+
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+
+use super::{UpdateError, Write, check_usage, line, named, number, text};
+
+type Folders<'a> = dyn Fn(&str) -> Option<&'a Path> + 'a;
+
+/// What is to be written, in this order.
+pub(super) fn plan<'a>(
+    folder: &Folders<'a>,
+    resources: &LinuxResources,
+) -> Result<Vec<Write>, UpdateError> {
+    let mut writes = Vec::new();
+    if let Some(memory) = resources.memory() {
+        self::memory(folder("memory"), memory, &mut writes)?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        self::cpu(folder, cpu, &mut writes)?;
+    }
+    if let Some(pids) = resources.pids()
+        && let Some(limit) = named(Some(pids.limit()))
+    {
+        let value = if limit < 0 {
+            "max".to_owned()
+        } else {
+            limit.to_string()
+        };
+        writes.push(Write::new("pids.limit", folder("pids"), "pids.max", value));
+    }
+    let weight = resources.block_io().as_ref().and_then(|io| io.weight());
+    if let Some(weight) = named(weight) {
+        let folder = folder("blkio");
+        let has = |file: &str| folder.is_some_and(|folder| folder.join(file).is_file());
+        let file = if has("blkio.weight") {
+            "blkio.weight"
+        } else {
+            "blkio.bfq.weight"
+        };
+        writes.push(Write::new("blockIO.weight", folder, file, weight));
+    }
+    for page in resources.hugepage_limits().iter().flatten() {
+        let folder = folder("hugetlb");
+        if folder.is_none() && page.limit() == 0 {
+            continue;
+        }
+        let file = format!("hugetlb.{}.limit_in_bytes", page.page_size());
+        writes.push(Write::new("hugepageLimits", folder, &file, page.limit()));
+    }
+    match resources.unified().iter().flatten().next() {
+        Some((key, _)) => Err(UpdateError::NotUnified { key: key.clone() }),
+        None => Ok(writes),
+    }
+}
+
+fn memory(
+    folder: Option<&Path>,
+    memory: &LinuxMemory,
+    writes: &mut Vec<Write>,
+) -> Result<(), UpdateError> {
+    const LIMIT: &str = "memory.limit_in_bytes";
+    const SWAP: &str = "memory.memsw.limit_in_bytes";
+    let limit = named(memory.limit());
+    let mut swap = named(memory.swap());
+    let counts_swap = folder.is_some_and(|folder| folder.join(SWAP).is_file());
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    if let (Some(folder), Some(limit)) = (folder, limit) {
+        let stat = |name: &str| line(folder, "memory.stat", name);
+        let files = stat("total_cache")?.saturating_sub(stat("total_shmem")?);
+        check_usage(limit, number(folder, "memory.usage_in_bytes")?, files)?;
+    }
+    if limit == Some(-1) && counts_swap {
+        swap = swap.or(limit);
+    }
+    let mut swap_first = false;
+    if let Some(folder) = folder
+        && counts_swap
+    {
+        // The kernel holds the limit of both above that of memory at every step.
+        let (limit_now, swap_now) = (number(folder, LIMIT)?, number(folder, SWAP)?);
+        swap_first = swap.is_some_and(|swap| u64::try_from(swap).map_or(true, |s| s > swap_now));
+        let (memory, both) = match (limit, swap) {
+            (Some(memory), None) => (memory, signed(swap_now)),
+            (None, Some(swap)) => (signed(limit_now), swap),
+            _ => (0, 0),
+        };
+        if both >= 0 && memory > both {
+            return Err(UpdateError::SwapBelowMemory { memory, swap: both });
+        }
+    }
+    let limit = limit.map(|limit| Write::new("memory.limit", folder, LIMIT, limit));
+    let swap = swap.map(|swap| Write::new("memory.swap", folder, SWAP, swap));
+    if swap_first {
+        writes.extend(swap);
+        writes.extend(limit);
+    } else {
+        writes.extend(limit);
+        writes.extend(swap);
+    }
+    if let Some(soft) = named(memory.reservation()) {
+        let file = "memory.soft_limit_in_bytes";
+        writes.push(Write::new("memory.reservation", folder, file, soft));
+    }
+    if let Some(swappiness) = memory.swappiness() {
+        let file = "memory.swappiness";
+        writes.push(Write::new("memory.swappiness", folder, file, swappiness));
+    }
+    Ok(())
+}
+
+fn cpu<'a>(
+    folders: &Folders<'a>,
+    cpu: &LinuxCpu,
+    writes: &mut Vec<Write>,
+) -> Result<(), UpdateError> {
+    const QUOTA: &str = "cpu.cfs_quota_us";
+    let folder = folders("cpu");
+    if let Some(idle) = cpu.idle() {
+        writes.push(Write::new("cpu.idle", folder, "cpu.idle", idle));
+    }
+    if let Some(shares) = named(cpu.shares()) {
+        writes.push(Write::new("cpu.shares", folder, "cpu.shares", shares));
+    }
+    let quota = named(cpu.quota()).map(|quota| quota.max(-1));
+    let (period, burst) = (named(cpu.period()), cpu.burst());
+    let is_limited = match folder {
+        // -1, which is no limit, is no number.
+        Some(folder) => number(folder, QUOTA)? > 0,
+        None => false,
+    };
+    if quota.is_some() && is_limited && (period.is_some() || burst.is_some()) {
+        // The old quota with the new period may be more than the parent has, and the new burst
+        // more than the old quota: without a quota both are taken.
+        writes.push(Write::new("cpu.quota", folder, QUOTA, -1));
+    }
+    if let Some(period) = period {
+        writes.push(Write::new(
+            "cpu.period",
+            folder,
+            "cpu.cfs_period_us",
+            period,
+        ));
+    }
+    if let Some(burst) = burst {
+        writes.push(Write::new("cpu.burst", folder, "cpu.cfs_burst_us", burst));
+    }
+    if let Some(quota) = quota {
+        writes.push(Write::new("cpu.quota", folder, QUOTA, quota));
+    }
+    let sets = folders("cpuset");
+    if let Some(cpus) = text(cpu.cpus().as_ref()) {
+        writes.push(Write::new("cpu.cpus", sets, "cpuset.cpus", cpus));
+    }
+    if let Some(mems) = text(cpu.mems().as_ref()) {
+        writes.push(Write::new("cpu.mems", sets, "cpuset.mems", mems));
+    }
+    Ok(())
+}
