@@ -8,7 +8,7 @@ use containerd_shim_protos::protobuf::Error;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
 use super::{pack, present};
-use crate::metrics::{CgroupVersion, Memory, Metrics};
+use crate::metrics::{CgroupVersion, Disk, Memory, Metrics};
 
 const NS_PER_US: u64 = 1_000;
 
@@ -66,11 +66,19 @@ fn v1(metrics: &Metrics) -> v1::Metrics {
                 memory.limit,
                 memory.limit_hits,
             ),
-            swap: entry(memory.swap_usage, 0, memory.swap_limit, 0),
+            swap: entry(
+                memory.swap_usage,
+                memory.swap_max_usage,
+                memory.swap_limit,
+                memory.swap_limit_hits,
+            ),
             kernel: entry(memory.kernel_usage, 0, 0, 0),
+            kernel_tcp: entry(memory.kernel_tcp_usage, 0, 0, 0),
             ..v1_memory_stat(memory)
         }),
         memory_oom_control: present(v1::MemoryOomControl {
+            oom_kill_disable: memory.oom_kill_disabled.into(),
+            under_oom: memory.under_oom.into(),
             oom_kill: memory.oom_kills,
             ..Default::default()
         }),
@@ -79,8 +87,42 @@ fn v1(metrics: &Metrics) -> v1::Metrics {
             limit: pids.limit,
             ..Default::default()
         }),
+        blkio: present(v1::BlkIOStat {
+            io_service_bytes_recursive: v1_disks(metrics, |disk| {
+                (disk.read_bytes, disk.written_bytes)
+            }),
+            io_serviced_recursive: v1_disks(metrics, |disk| (disk.reads, disk.writes)),
+            ..Default::default()
+        }),
+        hugetlb: metrics
+            .huge_pages
+            .iter()
+            .map(|pages| v1::HugetlbStat {
+                usage: pages.usage,
+                max: pages.max_usage,
+                failcnt: pages.limit_hits,
+                pagesize: pages.size.clone(),
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     }
+}
+
+fn v1_disks(metrics: &Metrics, pick: impl Fn(&Disk) -> (u64, u64)) -> Vec<v1::BlkIOEntry> {
+    let disks = metrics.disks.iter();
+    let entries = disks.flat_map(|disk| {
+        let (read, written) = pick(disk);
+        let total = read.saturating_add(written);
+        [("Read", read), ("Write", written), ("Total", total)].map(|(op, value)| v1::BlkIOEntry {
+            op: op.to_owned(),
+            major: disk.major,
+            minor: disk.minor,
+            value,
+            ..Default::default()
+        })
+    });
+    entries.collect()
 }
 
 fn v1_memory_stat(memory: &Memory) -> v1::MemoryStat {
@@ -135,6 +177,8 @@ fn v2(metrics: &Metrics) -> v2::Metrics {
             nr_periods: cpu.periods,
             nr_throttled: cpu.throttled_periods,
             throttled_usec: cpu.throttled_ns / NS_PER_US,
+            nr_bursts: cpu.bursts,
+            burst_usec: cpu.burst_ns / NS_PER_US,
             ..Default::default()
         }),
         memory: present(v2_memory_stat(memory)),
@@ -152,12 +196,46 @@ fn v2(metrics: &Metrics) -> v2::Metrics {
             limit: pids.limit,
             ..Default::default()
         }),
+        io: present(v2::IOStat {
+            usage: metrics
+                .disks
+                .iter()
+                .map(|disk| v2::IOEntry {
+                    major: disk.major,
+                    minor: disk.minor,
+                    rbytes: disk.read_bytes,
+                    wbytes: disk.written_bytes,
+                    rios: disk.reads,
+                    wios: disk.writes,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        hugetlb: metrics
+            .huge_pages
+            .iter()
+            .map(|pages| v2::HugeTlbStat {
+                current: pages.usage,
+                max: pages.limit,
+                failcnt: pages.limit_hits,
+                pagesize: pages.size.clone(),
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     }
 }
 
 fn v2_memory_stat(memory: &Memory) -> v2::MemoryStat {
     let stat = Lines(&memory.stat);
+    // Kernels from 5.9 on count these for anonymous pages and for those of files.
+    let both = |name: &str| {
+        let halves = ["anon", "file"].map(|half| stat.get(&format!("{name}_{half}")));
+        stat.get(name)
+            .saturating_add(halves[0])
+            .saturating_add(halves[1])
+    };
     v2::MemoryStat {
         anon: stat.get("anon"),
         file: stat.get("file"),
@@ -178,6 +256,9 @@ fn v2_memory_stat(memory: &Memory) -> v2::MemoryStat {
         slab_unreclaimable: stat.get("slab_unreclaimable"),
         pgfault: stat.get("pgfault"),
         pgmajfault: stat.get("pgmajfault"),
+        workingset_refault: both("workingset_refault"),
+        workingset_activate: both("workingset_activate"),
+        workingset_nodereclaim: stat.get("workingset_nodereclaim"),
         pgrefill: stat.get("pgrefill"),
         pgscan: stat.get("pgscan"),
         pgsteal: stat.get("pgsteal"),
@@ -192,6 +273,7 @@ fn v2_memory_stat(memory: &Memory) -> v2::MemoryStat {
         max_usage: memory.max_usage,
         swap_usage: memory.swap_usage,
         swap_limit: memory.swap_limit,
+        swap_max_usage: memory.swap_max_usage,
         ..Default::default()
     }
 }
