@@ -1,5 +1,6 @@
 //! What a call can fail with, split by who is to blame.
 
+use crate::name::Name;
 use crate::state::Status;
 
 /// An error from below, with its causes.
@@ -8,47 +9,49 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// Why a call of the Task API failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such task.
-    #[error("task {id:?} not found")]
-    NoSuchTask {
-        /// The id asked for.
-        id: String,
-    },
-    /// The task has no such exec process.
-    #[error("exec {exec_id:?} of task {id:?} not found")]
-    NoSuchExec {
-        /// The task.
-        id: String,
-        /// The exec id asked for.
-        exec_id: String,
+    /// There is no such task, or it has no such exec process.
+    #[error("{name} not found")]
+    NotFound {
+        /// What was asked for.
+        name: Name,
     },
     /// The process that a signal is meant for has ended.
-    #[error("process of task {id:?} already finished")]
+    #[error("process of {name} already finished")]
     Finished {
-        /// The task.
-        id: String,
+        /// Whose.
+        name: Name,
     },
     /// The id is in use.
-    #[error("task {id:?} already exists")]
+    #[error("{name} already exists")]
     Exists {
-        /// The id asked for.
-        id: String,
+        /// What was to be made.
+        name: Name,
     },
-    /// The task's state does not allow the call.
-    #[error("cannot {verb} task {id:?}: it is {status}")]
+    /// Its state does not allow the call.
+    #[error("cannot {verb} {name}: it is {status}")]
     IllegalState {
-        /// The task.
-        id: String,
+        /// What was called.
+        name: Name,
         /// What was asked for.
         verb: &'static str,
         /// The state that it is in.
         status: Status,
     },
+    /// It is not of the kind, or not in the condition, that the call needs.
+    #[error("cannot {verb} {name}")]
+    Precondition {
+        /// What was called.
+        name: Name,
+        /// What was asked for.
+        verb: &'static str,
+        /// What is missing.
+        source: Cause,
+    },
     /// The shim ends.
-    #[error("task {id:?} came too late: the shim has no task left and ends; try again")]
+    #[error("{name} came too late: the shim has no task left and ends; try again")]
     Ending {
-        /// The id asked for.
-        id: String,
+        /// What was to be made.
+        name: Name,
     },
     /// The request makes no sense.
     #[error("{0}")]
@@ -60,20 +63,20 @@ pub enum Error {
         call: &'static str,
     },
     /// The runtime below could not do it.
-    #[error("cannot {verb} task {id:?}")]
+    #[error("cannot {verb} {name}")]
     Runtime {
-        /// The task.
-        id: String,
+        /// What was called.
+        name: Name,
         /// What was asked for.
         verb: &'static str,
         /// Why it failed.
         source: Cause,
     },
     /// The call's work was cut off by a fault in the shim.
-    #[error("the shim failed inside while it handled task {id:?}; its log says more")]
+    #[error("the shim failed inside while it handled {name}; its log says more")]
     Internal {
-        /// The task.
-        id: String,
+        /// What was called.
+        name: Name,
     },
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use crate::name::Name;
 use crate::runtime::{CreateRequest, Exit};
 
 /// One event of a task.
@@ -23,11 +24,42 @@ pub enum Event {
         /// Init's.
         pid: u32,
     },
-    /// Its process ended.
-    Exit {
+    /// A further process was asked for.
+    ExecAdded {
         /// The task.
         id: String,
-        /// Init's.
+        /// The process's own id.
+        exec_id: String,
+    },
+    /// A further process runs.
+    ExecStarted {
+        /// The task.
+        id: String,
+        /// The process's own id.
+        exec_id: String,
+        /// Its pid.
+        pid: u32,
+    },
+    /// Everything stands still.
+    Paused {
+        /// The task.
+        id: String,
+    },
+    /// Everything goes on.
+    Resumed {
+        /// The task.
+        id: String,
+    },
+    /// The kernel killed a process of it for want of memory.
+    Oom {
+        /// The task.
+        id: String,
+    },
+    /// A process ended.
+    Exit {
+        /// Which.
+        name: Name,
+        /// Its pid.
         pid: u32,
         /// How.
         exit: Exit,

@@ -9,6 +9,7 @@
 pub mod error;
 pub mod events;
 pub mod metrics;
+pub mod name;
 pub mod publish;
 pub mod runtime;
 pub mod service;
@@ -16,6 +17,7 @@ mod state;
 pub mod wire;
 
 pub use error::Error;
+pub use name::Name;
 pub use runtime::{
     Container, CreateRequest, ExecRequest, Exit, Process, RootfsMount, Runtime, Size,
 };

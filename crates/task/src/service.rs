@@ -1,5 +1,9 @@
 //! The calls of the Task API, in domain types.
 
+mod exec;
+mod limits;
+mod report;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::events::{Event, Events};
 use crate::metrics::Metrics;
-use crate::runtime::{CreateRequest, Exit, KillError, Runtime};
-use crate::state::{Status, Task};
+use crate::name::Name;
+use crate::runtime::{CallError, CreateRequest, Exit, KillError, Process, Runtime};
+use crate::state::{Life, Status, Task};
 
 /// SIGKILL's number.
 const SIGKILL: u32 = 9;
@@ -44,15 +49,24 @@ enum Slot {
     Task(Arc<Task>),
 }
 
-/// What State tells.
+/// What State tells of a task or an exec.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// As it was created.
+    /// The task as it was created; of an exec, with its stdio.
     pub request: CreateRequest,
-    /// Init's.
+    /// The process's; 0 of an exec that was not started.
     pub pid: u32,
     /// Where its life stands.
     pub status: Status,
+}
+
+/// One process of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its pid.
+    pub pid: u32,
+    /// Its exec id, if an exec began it.
+    pub exec_id: Option<String>,
 }
 
 impl std::fmt::Debug for Service {
@@ -82,28 +96,28 @@ impl Service {
     /// # Errors
     /// [`Error::Exists`] if the id is in use, [`Error::Runtime`] if it can't be made.
     pub async fn create(&self, request: CreateRequest) -> Result<u32, Error> {
-        let id = request.id.clone();
-        let reservation = self.reserve(&id)?;
+        let name = Name::task(&request.id);
+        let reservation = self.reserve(&name)?;
         let service = self.clone();
-        to_the_end(&id, async move {
+        to_the_end(&name, async move {
             service.create_reserved(request, reservation).await
         })
         .await
     }
 
-    fn reserve(&self, id: &str) -> Result<Reservation, Error> {
+    fn reserve(&self, name: &Name) -> Result<Reservation, Error> {
         let mut tasks = self.tasks();
         if self.shared.ending.load(Ordering::Relaxed) {
-            return Err(Error::Ending { id: id.to_owned() });
+            return Err(Error::Ending { name: name.clone() });
         }
-        if tasks.contains_key(id) {
-            return Err(Error::Exists { id: id.to_owned() });
+        if tasks.contains_key(&name.id) {
+            return Err(Error::Exists { name: name.clone() });
         }
         let (done, waits) = watch::channel(());
-        tasks.insert(id.to_owned(), Slot::Reserved(waits));
+        tasks.insert(name.id.clone(), Slot::Reserved(waits));
         Ok(Reservation {
             service: self.clone(),
-            id: id.to_owned(),
+            id: name.id.clone(),
             kept: false,
             _done: done,
         })
@@ -114,27 +128,22 @@ impl Service {
         request: CreateRequest,
         mut reservation: Reservation,
     ) -> Result<u32, Error> {
-        let id = request.id.clone();
         let container = self
             .shared
             .runtime
             .create(request.clone())
             .await
-            .map_err(|source| Error::Runtime {
-                id: id.clone(),
-                verb: "create",
-                source,
-            })?;
+            .map_err(failed(&Name::task(&request.id), "create"))?;
         let pid = container.pid();
         let task = Arc::new(Task::new(request.clone(), container));
         self.tasks()
-            .insert(id.clone(), Slot::Task(Arc::clone(&task)));
+            .insert(request.id.clone(), Slot::Task(Arc::clone(&task)));
         reservation.kept = true;
         self.shared.events.send(Event::Create {
             request: Box::new(request),
             pid,
         });
-        tokio::spawn(report_exit(task, self.shared.events.clone()));
+        tokio::spawn(report::init(task, self.shared.events.clone()));
         Ok(pid)
     }
 
@@ -145,11 +154,9 @@ impl Service {
     /// program can't be run.
     pub async fn start(&self, id: &str) -> Result<u32, Error> {
         let task = self.task(id)?;
-        task.advance("start", |status| {
-            matches!(status, Status::Created).then_some(Status::Starting)
-        })?;
+        task.life.step("start", Status::Created, Status::Starting)?;
         let events = self.shared.events.clone();
-        to_the_end(id, async move {
+        to_the_end(&Name::task(id), async move {
             let started = task.container.start().await;
             let pid = task.container.pid();
             if started.is_ok() {
@@ -159,19 +166,13 @@ impl Service {
                 });
             }
             // Whether or not it succeeded: an exit may be reported from here on.
-            task.advance("start", |status| {
-                matches!(status, Status::Starting).then_some(Status::Running)
-            })?;
+            task.life.step("start", Status::Starting, Status::Running)?;
             let Err(source) = started else { return Ok(pid) };
             // Whoever hears of it deletes the task at once. A hook that failed leaves a program
             // running that nobody wants.
             kill(&task).await?;
-            task.when(Status::exit).await;
-            Err(Error::Runtime {
-                id: task.id().to_owned(),
-                verb: "start",
-                source,
-            })
+            task.life.when(Status::exit).await;
+            Err(failed(&task.life.name, "start")(source))
         })
         .await
     }
@@ -179,47 +180,51 @@ impl Service {
     /// What the task is and where its life stands.
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`].
+    /// [`Error::NotFound`].
     pub fn state(&self, id: &str) -> Result<Snapshot, Error> {
         let task = self.task(id)?;
         Ok(Snapshot {
             request: task.request.clone(),
             pid: task.container.pid(),
-            status: task.status(),
+            status: task.life.status(),
         })
     }
 
-    /// Waits for the task's end.
+    /// Waits for the end of the task, or of its process `exec_id` unless that is empty.
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`].
-    pub async fn wait(&self, id: &str) -> Result<Exit, Error> {
-        Ok(self.task(id)?.when(Status::exit).await)
+    /// [`Error::NotFound`].
+    pub async fn wait(&self, id: &str, exec_id: &str) -> Result<Exit, Error> {
+        let task = self.task(id)?;
+        if exec_id.is_empty() {
+            return Ok(task.life.when(Status::exit).await);
+        }
+        let exec = task.exec(exec_id)?;
+        Ok(exec.life.when(Status::exit).await)
     }
 
-    /// Sends a signal.
+    /// Sends a signal to init, or to every process if `all`.
     ///
     /// # Errors
     /// [`Error::Finished`] if the process has ended, but for `all`: what is left of the
     /// container's processes can be killed then too.
     pub async fn kill(&self, id: &str, signal: u32, all: bool) -> Result<(), Error> {
         let task = self.task(id)?;
-        if task.status().exit().is_some() && !all {
-            return Err(Error::Finished { id: id.to_owned() });
-        }
-        let killed = if all {
-            task.container.kill_all(signal).await
+        if all {
+            let killed = task.container.kill_all(signal).await;
+            killed.map_err(not_killed(&task.life.name))?;
         } else {
-            task.container.kill(signal).await
-        };
-        killed.map_err(|error| match error {
-            KillError::Finished => Error::Finished { id: id.to_owned() },
-            error @ KillError::Other { .. } => Error::Runtime {
-                id: id.to_owned(),
-                verb: "kill",
-                source: error.into(),
-            },
-        })
+            signal_process(&*task.container, &task.life, signal).await?;
+        }
+        if signal == SIGKILL
+            && task.life.status() == Status::Paused
+            && let Err(error) = task.container.resume().await
+        {
+            // A frozen process dies when it thaws.
+            let name = &task.life.name;
+            log::warn!("{name} was killed while it was paused, and does not go on: {error}");
+        }
+        Ok(())
     }
 
     /// Removes a task that has ended, or was never started. Waits for a Create or Start that is
@@ -230,37 +235,31 @@ impl Service {
     pub async fn delete(&self, id: &str) -> Result<(u32, Exit), Error> {
         let (service, name) = (self.clone(), id.to_owned());
         // Begun, it goes on without its caller: nobody may ask again.
-        to_the_end(id, async move {
+        to_the_end(&Name::task(id), async move {
             let task = service.made(&name).await?;
-            task.when(|status| (status != Status::Starting).then_some(()))
-                .await;
+            task.life.when(Status::not_starting).await;
             service.delete_task(&task).await
         })
         .await
     }
 
     async fn delete_task(&self, task: &Task) -> Result<(u32, Exit), Error> {
-        if task.status() == Status::Created {
+        if task.life.status() == Status::Created {
             // Never started: nothing of the user's runs, so there is nothing to lose.
             kill(task).await?;
-            task.when(Status::exit).await;
+            task.life.when(Status::exit).await;
         }
-        let deleting = task.advance("delete", |status| match status {
-            Status::Stopped(exit) => Some(Status::Deleting(exit)),
-            _ => None,
-        })?;
-        let (Status::Stopped(exit) | Status::Deleting(exit)) = deleting else {
-            return Err(Error::Internal {
-                id: task.id().to_owned(),
-            });
-        };
+        let exit = begin_delete(&task.life)?;
+        // Those that nobody has deleted hold stdio.
+        for exec in task.every_exec() {
+            if let Err(error) = exec.process.delete().await {
+                log::warn!("{}: {error}", exec.life.name);
+            }
+        }
         if let Err(source) = task.container.delete().await {
-            task.advance("delete", |_| Some(Status::Stopped(exit)))?;
-            return Err(Error::Runtime {
-                id: task.id().to_owned(),
-                verb: "delete",
-                source,
-            });
+            task.life
+                .step("delete", Status::Deleting(exit), Status::Stopped(exit))?;
+            return Err(failed(&task.life.name, "delete")(source));
         }
         self.remove(task.id());
         let pid = task.container.pid();
@@ -275,41 +274,44 @@ impl Service {
     /// Every process of the task.
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`], or [`Error::Runtime`] if the cgroup can't be read.
-    pub async fn pids(&self, id: &str) -> Result<Vec<u32>, Error> {
+    /// [`Error::NotFound`], or [`Error::Runtime`] if the cgroup can't be read.
+    pub async fn pids(&self, id: &str) -> Result<Vec<Listed>, Error> {
         let task = self.task(id)?;
-        task.container
-            .pids()
-            .await
-            .map_err(|source| Error::Runtime {
-                id: id.to_owned(),
-                verb: "list the processes of",
-                source,
-            })
+        let pids = task.container.pids().await;
+        let pids = pids.map_err(failed(&task.life.name, "list the processes of"))?;
+        let execs = task.every_exec();
+        let begun_by = |pid| {
+            let exec = execs.iter().find(|exec| exec.process.pid() == pid)?;
+            Some(exec.request.exec_id.clone())
+        };
+        let listed = pids.into_iter().map(|pid| Listed {
+            pid,
+            exec_id: begun_by(pid),
+        });
+        Ok(listed.collect())
     }
 
     /// The task's use of resources.
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`], or [`Error::Runtime`] if the cgroup can't be read.
+    /// [`Error::NotFound`], or [`Error::Runtime`] if the cgroup can't be read.
     pub async fn metrics(&self, id: &str) -> Result<Metrics, Error> {
         let task = self.task(id)?;
-        task.container
-            .metrics()
-            .await
-            .map_err(|source| Error::Runtime {
-                id: id.to_owned(),
-                verb: "measure",
-                source,
-            })
+        let metrics = task.container.metrics().await;
+        metrics.map_err(failed(&task.life.name, "measure"))
     }
 
-    /// Lets the task's process see the end of its input.
+    /// Lets a process see the end of its input: init, or the exec that is named.
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`].
-    pub fn close_stdin(&self, id: &str) -> Result<(), Error> {
-        self.task(id)?.container.close_stdin();
+    /// [`Error::NotFound`].
+    pub fn close_stdin(&self, id: &str, exec_id: &str) -> Result<(), Error> {
+        let task = self.task(id)?;
+        if exec_id.is_empty() {
+            task.container.close_stdin();
+        } else {
+            task.exec(exec_id)?.process.close_stdin();
+        }
         Ok(())
     }
 
@@ -352,7 +354,7 @@ impl Service {
             let mut waits = match self.tasks().get(id) {
                 Some(Slot::Reserved(waits)) => waits.clone(),
                 Some(Slot::Task(task)) => return Ok(Arc::clone(task)),
-                None => return Err(Error::NoSuchTask { id: id.to_owned() }),
+                None => return Err(not_found(id)),
             };
             // Nothing is ever sent: this is the channel's end.
             while waits.changed().await.is_ok() {}
@@ -362,7 +364,7 @@ impl Service {
     fn task(&self, id: &str) -> Result<Arc<Task>, Error> {
         match self.tasks().get(id) {
             Some(Slot::Task(task)) => Ok(Arc::clone(task)),
-            Some(Slot::Reserved(_)) | None => Err(Error::NoSuchTask { id: id.to_owned() }),
+            Some(Slot::Reserved(_)) | None => Err(not_found(id)),
         }
     }
 
@@ -375,18 +377,66 @@ impl Service {
     }
 }
 
+fn not_found(id: &str) -> Error {
+    Error::NotFound {
+        name: Name::task(id),
+    }
+}
+
+/// What becomes of an error from below.
+fn failed(name: &Name, verb: &'static str) -> impl FnOnce(Cause) -> Error {
+    let name = name.clone();
+    move |source| Error::Runtime { name, verb, source }
+}
+
+/// What becomes of an error from below that may be the caller's fault.
+fn refused(name: &Name, verb: &'static str) -> impl FnOnce(CallError) -> Error {
+    let name = name.clone();
+    move |error| match error {
+        CallError::Invalid(source) => Error::Invalid(source),
+        CallError::Precondition(source) => Error::Precondition { name, verb, source },
+        CallError::Failed(source) => Error::Runtime { name, verb, source },
+    }
+}
+
+fn not_killed(name: &Name) -> impl FnOnce(KillError) -> Error {
+    let name = name.clone();
+    move |error| match error {
+        KillError::Finished => Error::Finished { name },
+        error @ KillError::Other { .. } => failed(&name, "kill")(error.into()),
+    }
+}
+
+/// Signals a process that has not ended.
+async fn signal_process(process: &dyn Process, life: &Life, signal: u32) -> Result<(), Error> {
+    if life.status().exit().is_some() {
+        let name = life.name.clone();
+        return Err(Error::Finished { name });
+    }
+    let killed = process.kill(signal).await;
+    killed.map_err(not_killed(&life.name))
+}
+
+/// Moves a process that has ended to its deletion.
+fn begin_delete(life: &Life) -> Result<Exit, Error> {
+    let mut ended = None;
+    life.advance("delete", |status| match status {
+        Status::Stopped(exit) => {
+            ended = Some(exit);
+            Some(Status::Deleting(exit))
+        }
+        _ => None,
+    })?;
+    ended.ok_or_else(|| Error::Internal {
+        name: life.name.clone(),
+    })
+}
+
 /// Kills everything of a task, whatever it is doing.
 async fn kill(task: &Task) -> Result<(), Error> {
     match task.container.kill_all(SIGKILL).await {
         Ok(()) | Err(KillError::Finished) => Ok(()),
-        Err(error) => {
-            let id = task.id().to_owned();
-            Err(Error::Runtime {
-                id,
-                verb: "kill",
-                source: error.into(),
-            })
-        }
+        Err(error) => Err(failed(&task.life.name, "kill")(error.into())),
     }
 }
 
@@ -409,36 +459,15 @@ impl Drop for Reservation {
 
 /// Runs `work` to its end, even if the caller is dropped before.
 async fn to_the_end<T: Send + 'static>(
-    id: &str,
+    name: &Name,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::spawn(work).await {
         Ok(result) => result,
         Err(panic) => {
-            log::error!("a call for task {id:?} did not come to its end: {panic}");
-            Err(Error::Internal { id: id.to_owned() })
+            log::error!("a call for {name} did not come to its end: {panic}");
+            Err(Error::Internal { name: name.clone() })
         }
-    }
-}
-
-/// Waits for init's end and tells it, never before the start event is out.
-async fn report_exit(task: Arc<Task>, events: Events) {
-    let exit = task.container.exited().await;
-    task.when(|status| (status != Status::Starting).then_some(()))
-        .await;
-    // Nobody sees the one without the other: the runtime has one thread, and nothing waits here.
-    events.send(Event::Exit {
-        id: task.id().to_owned(),
-        pid: task.container.pid(),
-        exit,
-    });
-    let stopped = task.advance("stop", |status| match status {
-        // Starting, if Start came after init had died: it fails, and finds the task stopped.
-        Status::Created | Status::Running | Status::Starting => Some(Status::Stopped(exit)),
-        Status::Stopped(_) | Status::Deleting(_) => None,
-    });
-    if let Err(error) = stopped {
-        log::error!("{}", error.sentence());
     }
 }
 

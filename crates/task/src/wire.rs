@@ -6,6 +6,7 @@
 
 mod event;
 mod metrics;
+mod request;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,15 +18,17 @@ use containerd_shim_protos::api::Empty;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::shim::oci::ProcessDetails;
 use containerd_shim_protos::shim_async::{Task, create_task};
 use containerd_shim_protos::ttrpc::r#async::{Service as WireService, TtrpcContext};
 use containerd_shim_protos::ttrpc::{self, Code};
 
 pub(crate) use event::envelope;
+use request::{create_request, exec_request, size, update_request};
 
-use crate::error::{Cause, Error};
-use crate::runtime::{CreateRequest, RootfsMount};
-use crate::service::Service;
+use crate::error::Error;
+use crate::name::Name;
+use crate::service::{Listed, Service};
 use crate::state::Status;
 
 const TASK_V2: &str = "containerd.task.v2.Task";
@@ -52,11 +55,9 @@ pub fn services(service: &Service) -> HashMap<String, WireService> {
 #[must_use]
 pub fn code(error: &Error) -> Code {
     match error {
-        Error::NoSuchTask { .. } | Error::NoSuchExec { .. } | Error::Finished { .. } => {
-            Code::NOT_FOUND
-        }
+        Error::NotFound { .. } | Error::Finished { .. } => Code::NOT_FOUND,
         Error::Exists { .. } => Code::ALREADY_EXISTS,
-        Error::IllegalState { .. } => Code::FAILED_PRECONDITION,
+        Error::IllegalState { .. } | Error::Precondition { .. } => Code::FAILED_PRECONDITION,
         Error::Invalid(_) => Code::INVALID_ARGUMENT,
         Error::Unimplemented { .. } => Code::UNIMPLEMENTED,
         Error::Ending { .. } => Code::UNAVAILABLE,
@@ -73,18 +74,6 @@ impl From<Error> for ttrpc::Error {
 
 struct Edge {
     service: Service,
-}
-
-/// Refuses calls that name an exec process: this version has none.
-fn init_only(id: &str, exec_id: &str) -> Result<(), Error> {
-    if exec_id.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::NoSuchExec {
-            id: id.to_owned(),
-            exec_id: exec_id.to_owned(),
-        })
-    }
 }
 
 fn unimplemented<T>(call: &'static str) -> ttrpc::Result<T> {
@@ -110,8 +99,10 @@ impl Task for Edge {
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> ttrpc::Result<api::StartResponse> {
-        init_only(&request.id, &request.exec_id)?;
-        let pid = self.service.start(&request.id).await?;
+        let pid = match request.exec_id.as_str() {
+            "" => self.service.start(&request.id).await?,
+            exec_id => self.service.start_exec(&request.id, exec_id).await?,
+        };
         Ok(api::StartResponse {
             pid,
             ..Default::default()
@@ -123,11 +114,14 @@ impl Task for Edge {
         _: &TtrpcContext,
         request: api::StateRequest,
     ) -> ttrpc::Result<api::StateResponse> {
-        init_only(&request.id, &request.exec_id)?;
-        let task = self.service.state(&request.id)?;
+        let task = match request.exec_id.as_str() {
+            "" => self.service.state(&request.id)?,
+            exec_id => self.service.exec_state(&request.id, exec_id)?,
+        };
         let exit = task.status.exit();
         Ok(api::StateResponse {
             id: request.id,
+            exec_id: request.exec_id,
             bundle: task.request.bundle.display().to_string(),
             pid: task.pid,
             status: status(task.status).into(),
@@ -146,8 +140,7 @@ impl Task for Edge {
         _: &TtrpcContext,
         request: api::WaitRequest,
     ) -> ttrpc::Result<api::WaitResponse> {
-        init_only(&request.id, &request.exec_id)?;
-        let exit = self.service.wait(&request.id).await?;
+        let exit = self.service.wait(&request.id, &request.exec_id).await?;
         Ok(api::WaitResponse {
             exit_status: exit.status,
             exited_at: Some(timestamp(exit.at)).into(),
@@ -156,10 +149,11 @@ impl Task for Edge {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {
-        init_only(&request.id, &request.exec_id)?;
-        self.service
-            .kill(&request.id, request.signal, request.all)
-            .await?;
+        let (id, signal) = (&request.id, request.signal);
+        match request.exec_id.as_str() {
+            "" => self.service.kill(id, signal, request.all).await?,
+            exec_id => self.service.kill_exec(id, exec_id, signal).await?,
+        }
         Ok(Empty::new())
     }
 
@@ -168,8 +162,10 @@ impl Task for Edge {
         _: &TtrpcContext,
         request: api::DeleteRequest,
     ) -> ttrpc::Result<api::DeleteResponse> {
-        init_only(&request.id, &request.exec_id)?;
-        let (pid, exit) = self.service.delete(&request.id).await?;
+        let (pid, exit) = match request.exec_id.as_str() {
+            "" => self.service.delete(&request.id).await?,
+            exec_id => self.service.delete_exec(&request.id, exec_id).await?,
+        };
         Ok(api::DeleteResponse {
             pid,
             exit_status: exit.status,
@@ -183,13 +179,17 @@ impl Task for Edge {
         _: &TtrpcContext,
         request: api::PidsRequest,
     ) -> ttrpc::Result<api::PidsResponse> {
-        let pids = self.service.pids(&request.id).await?;
-        let process = |pid| api::ProcessInfo {
-            pid,
-            ..Default::default()
-        };
+        let listed = self.service.pids(&request.id).await?;
+        let processes = listed.into_iter().map(process_info);
+        let processes = processes
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::Runtime {
+                name: Name::task(&request.id),
+                verb: "list the processes of",
+                source: error.into(),
+            })?;
         Ok(api::PidsResponse {
-            processes: pids.into_iter().map(process).collect(),
+            processes,
             ..Default::default()
         })
     }
@@ -201,7 +201,7 @@ impl Task for Edge {
     ) -> ttrpc::Result<api::StatsResponse> {
         let metrics = self.service.metrics(&request.id).await?;
         let stats = metrics::any(&metrics).map_err(|error| Error::Runtime {
-            id: request.id,
+            name: Name::task(&request.id),
             verb: "encode the metrics of",
             source: error.into(),
         })?;
@@ -232,9 +232,8 @@ impl Task for Edge {
         _: &TtrpcContext,
         request: api::CloseIORequest,
     ) -> ttrpc::Result<Empty> {
-        init_only(&request.id, &request.exec_id)?;
         if request.stdin {
-            self.service.close_stdin(&request.id)?;
+            self.service.close_stdin(&request.id, &request.exec_id)?;
         }
         Ok(Empty::new())
     }
@@ -244,12 +243,14 @@ impl Task for Edge {
         Ok(Empty::new())
     }
 
-    async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Pause")
+    async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> ttrpc::Result<Empty> {
+        self.service.pause(&request.id).await?;
+        Ok(Empty::new())
     }
 
-    async fn resume(&self, _: &TtrpcContext, _: api::ResumeRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Resume")
+    async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> ttrpc::Result<Empty> {
+        self.service.resume(&request.id).await?;
+        Ok(Empty::new())
     }
 
     async fn checkpoint(
@@ -260,72 +261,62 @@ impl Task for Edge {
         unimplemented("Checkpoint")
     }
 
-    async fn exec(&self, _: &TtrpcContext, _: api::ExecProcessRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Exec")
+    async fn exec(
+        &self,
+        _: &TtrpcContext,
+        request: api::ExecProcessRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.service.exec(exec_request(request)?).await?;
+        Ok(Empty::new())
     }
 
-    async fn resize_pty(&self, _: &TtrpcContext, _: api::ResizePtyRequest) -> ttrpc::Result<Empty> {
-        unimplemented("ResizePty")
+    async fn resize_pty(
+        &self,
+        _: &TtrpcContext,
+        request: api::ResizePtyRequest,
+    ) -> ttrpc::Result<Empty> {
+        let size = size(&request)?;
+        self.service
+            .resize(&request.id, &request.exec_id, size)
+            .await?;
+        Ok(Empty::new())
     }
 
-    async fn update(&self, _: &TtrpcContext, _: api::UpdateTaskRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Update")
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        request: api::UpdateTaskRequest,
+    ) -> ttrpc::Result<Empty> {
+        let (id, resources) = update_request(request)?;
+        self.service.update(&id, resources).await?;
+        Ok(Empty::new())
     }
 }
 
-/// What is wrong with a request before anything was tried.
-#[derive(Debug, thiserror::Error)]
-enum Malformed {
-    #[error("the request names no task id")]
-    NoId,
-    #[error("the bundle of task {id:?} is {bundle:?}, which is not an absolute path")]
-    Bundle { id: String, bundle: String },
-    #[error("task {id:?} is to be restored from a checkpoint, which this version cannot do")]
-    Checkpoint { id: String },
-}
-
-fn create_request(request: api::CreateTaskRequest) -> Result<CreateRequest, Error> {
-    let invalid = |reason: Malformed| Error::Invalid(Cause::from(reason));
-    if request.id.is_empty() {
-        return Err(invalid(Malformed::NoId));
-    }
-    if !request.bundle.starts_with('/') {
-        return Err(invalid(Malformed::Bundle {
-            id: request.id,
-            bundle: request.bundle,
-        }));
-    }
-    if !request.checkpoint.is_empty() {
-        return Err(invalid(Malformed::Checkpoint { id: request.id }));
-    }
-    Ok(CreateRequest {
-        id: request.id,
-        bundle: request.bundle.into(),
-        rootfs: request
-            .rootfs
-            .into_iter()
-            .map(|mount| RootfsMount {
-                kind: mount.type_,
-                source: mount.source,
-                target: mount.target,
-                options: mount.options,
-            })
-            .collect(),
-        stdin: request.stdin,
-        stdout: request.stdout,
-        stderr: request.stderr,
-        terminal: request.terminal,
-        options: request
-            .options
-            .into_option()
-            .map(|any| (any.type_url, any.value)),
+/// One line of Pids. containerd tells by the details which exec a process is.
+fn process_info(
+    listed: Listed,
+) -> Result<api::ProcessInfo, containerd_shim_protos::protobuf::Error> {
+    let details = |exec_id| {
+        let details = ProcessDetails {
+            exec_id,
+            ..Default::default()
+        };
+        pack("containerd.runc.v1.ProcessDetails", &details)
+    };
+    Ok(api::ProcessInfo {
+        pid: listed.pid,
+        info: listed.exec_id.map(details).transpose()?.into(),
+        ..Default::default()
     })
 }
 
 fn status(status: Status) -> api::Status {
     match status {
         Status::Created | Status::Starting => api::Status::CREATED,
-        Status::Running => api::Status::RUNNING,
+        Status::Running | Status::Resuming => api::Status::RUNNING,
+        Status::Pausing => api::Status::PAUSING,
+        Status::Paused => api::Status::PAUSED,
         Status::Stopped(_) | Status::Deleting(_) => api::Status::STOPPED,
     }
 }

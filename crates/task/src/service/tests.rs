@@ -1,10 +1,12 @@
-use super::Service;
+use super::{Listed, Service};
 use crate::error::{Cause, Error};
 use crate::events::{Event, Events};
 use crate::metrics::Metrics;
-use crate::runtime::{Container, CreateRequest, Exit, KillError, Runtime};
+use crate::runtime::{
+    CallError, Container, CreateRequest, ExecRequest, Exit, KillError, Process, Runtime, Size,
+};
 use async_trait::async_trait;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, mpsc, watch};
@@ -25,6 +27,9 @@ struct FakeContainer {
     gate: Option<Arc<Notify>>,
     broken: AtomicBool,
     stuck: AtomicBool,
+    memory: Notify,
+    oom: AtomicBool,
+    execs: Mutex<Vec<Arc<FakeExec>>>,
 }
 
 #[async_trait]
@@ -46,14 +51,32 @@ impl Runtime for Fake {
             gate: self.gate.clone(),
             broken: AtomicBool::new(request.id == "broken"),
             stuck: AtomicBool::new(request.id == "stuck"),
+            memory: Notify::new(),
+            oom: AtomicBool::new(false),
+            execs: Mutex::default(),
         });
         *self.last.lock().unwrap() = Some(Arc::clone(&container));
         Ok(container)
     }
 }
 
+impl FakeContainer {
+    fn called(&self, call: impl Into<String>) {
+        self.calls.lock().unwrap().push(call.into());
+    }
+}
+
+async fn ended(exit: &watch::Sender<Option<u32>>) -> Exit {
+    let mut exit = exit.subscribe();
+    let status = exit.wait_for(Option::is_some).await.unwrap().unwrap();
+    Exit {
+        status,
+        at: SystemTime::UNIX_EPOCH,
+    }
+}
+
 #[async_trait]
-impl Container for FakeContainer {
+impl Process for FakeContainer {
     fn pid(&self) -> u32 {
         42
     }
@@ -71,41 +94,132 @@ impl Container for FakeContainer {
         Ok(())
     }
 
-    async fn kill(&self, signal: u32, all: bool) -> Result<(), KillError> {
-        self.calls
-            .lock()
-            .unwrap()
-            .push(format!("kill {signal} {all}"));
+    async fn kill(&self, signal: u32) -> Result<(), KillError> {
+        self.called(format!("kill {signal}"));
         self.exit.send_replace(Some(128 + signal));
         Ok(())
     }
 
     async fn exited(&self) -> Exit {
-        let mut exit = self.exit.subscribe();
-        let status = exit.wait_for(Option::is_some).await.unwrap().unwrap();
-        Exit {
-            status,
-            at: SystemTime::UNIX_EPOCH,
+        ended(&self.exit).await
+    }
+
+    async fn resize(&self, size: Size) -> Result<(), CallError> {
+        self.called(format!("resize {}x{}", size.columns, size.rows));
+        Err(CallError::Precondition("it has no terminal".into()))
+    }
+
+    fn close_stdin(&self) {
+        self.called("close stdin");
+    }
+
+    async fn delete(&self) -> Result<(), Cause> {
+        self.called("delete");
+        if self.stuck.swap(false, Ordering::Relaxed) {
+            return Err("device or resource busy".into());
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Container for FakeContainer {
+    async fn kill_all(&self, signal: u32) -> Result<(), KillError> {
+        self.called(format!("kill all {signal}"));
+        self.exit.send_replace(Some(128 + signal));
+        Ok(())
+    }
+
+    async fn exec(&self, request: ExecRequest) -> Result<Arc<dyn Process>, CallError> {
+        if request.exec_id == "refused" {
+            return Err(CallError::Invalid("no such user".into()));
+        }
+        let exec = Arc::new(FakeExec {
+            calls: Arc::clone(&self.calls),
+            exit: watch::Sender::new(None),
+            pid: AtomicU32::new(0),
+            broken: request.exec_id == "broken",
+        });
+        self.execs.lock().unwrap().push(Arc::clone(&exec));
+        Ok(exec)
+    }
+
+    async fn pause(&self) -> Result<(), Cause> {
+        self.called("pause");
+        if self.stuck.load(Ordering::Relaxed) {
+            return Err("cannot freeze".into());
+        }
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<(), Cause> {
+        self.called("resume");
+        Ok(())
+    }
+
+    async fn update(&self, resources: Vec<u8>) -> Result<(), CallError> {
+        self.called(format!("update {}", String::from_utf8_lossy(&resources)));
+        Err(CallError::Precondition("1 MiB is in use".into()))
     }
 
     async fn pids(&self) -> Result<Vec<u32>, Cause> {
-        Ok(vec![42])
+        Ok(vec![42, 43])
     }
 
     async fn metrics(&self) -> Result<Metrics, Cause> {
         Err("no cgroup".into())
     }
 
+    async fn memory_event(&self) {
+        self.memory.notified().await;
+    }
+
+    async fn oom_killed(&self) -> bool {
+        self.oom.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// An exec, whose pid is 43.
+struct FakeExec {
+    calls: Arc<Mutex<Vec<String>>>,
+    exit: watch::Sender<Option<u32>>,
+    pid: AtomicU32,
+    broken: bool,
+}
+
+#[async_trait]
+impl Process for FakeExec {
+    fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    async fn start(&self) -> Result<(), Cause> {
+        if self.broken {
+            return Err("cannot execute".into());
+        }
+        self.pid.store(43, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn kill(&self, signal: u32) -> Result<(), KillError> {
+        self.exit.send_replace(Some(128 + signal));
+        Ok(())
+    }
+
+    async fn exited(&self) -> Exit {
+        ended(&self.exit).await
+    }
+
+    async fn resize(&self, _: Size) -> Result<(), CallError> {
+        Ok(())
+    }
+
     fn close_stdin(&self) {
-        self.calls.lock().unwrap().push("close stdin".into());
+        self.calls.lock().unwrap().push("close exec's stdin".into());
     }
 
     async fn delete(&self) -> Result<(), Cause> {
-        self.calls.lock().unwrap().push("delete".into());
-        if self.stuck.swap(false, Ordering::Relaxed) {
-            return Err("device or resource busy".into());
-        }
+        self.calls.lock().unwrap().push("delete exec".into());
         Ok(())
     }
 }
@@ -141,15 +255,38 @@ impl Test {
             .await
     }
 
+    /// The container that was made last.
+    fn container(&self) -> Arc<FakeContainer> {
+        Arc::clone(self.fake.last.lock().unwrap().as_ref().unwrap())
+    }
+
     fn exit(&self, status: u32) {
-        self.fake
-            .last
-            .lock()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .exit
-            .send_replace(Some(status));
+        self.container().exit.send_replace(Some(status));
+    }
+
+    /// A task that runs, whose events are read.
+    async fn running(id: &str) -> Self {
+        let mut test = Self::new();
+        test.create(id).await.unwrap();
+        test.service.start(id).await.unwrap();
+        test.next(2).await;
+        test
+    }
+
+    async fn exec(&self, id: &str, exec_id: &str) -> Result<(), Error> {
+        self.service
+            .exec(ExecRequest {
+                id: id.into(),
+                exec_id: exec_id.into(),
+                ..Default::default()
+            })
+            .await
+    }
+
+    fn exec_exits(&self, status: u32) {
+        let container = self.container();
+        let execs = container.execs.lock().unwrap();
+        execs.last().unwrap().exit.send_replace(Some(status));
     }
 
     /// The names of the next `count` events.
@@ -160,6 +297,12 @@ impl Test {
             names.push(match event.expect("an event is missing").unwrap() {
                 Event::Create { .. } => "create",
                 Event::Start { .. } => "start",
+                Event::ExecAdded { .. } => "exec-added",
+                Event::ExecStarted { .. } => "exec-started",
+                Event::Paused { .. } => "paused",
+                Event::Resumed { .. } => "resumed",
+                Event::Oom { .. } => "oom",
+                Event::Exit { name, .. } if name.exec_id.is_some() => "exec-exit",
                 Event::Exit { .. } => "exit",
                 Event::Delete { .. } => "delete",
             });
@@ -174,13 +317,13 @@ async fn a_life_is_told_as_create_start_exit_delete() {
     assert_eq!(test.create("a").await.unwrap(), 42);
     assert_eq!(test.service.start("a").await.unwrap(), 42);
     test.exit(3);
-    assert_eq!(test.service.wait("a").await.unwrap().status, 3);
+    assert_eq!(test.service.wait("a", "").await.unwrap().status, 3);
     let (pid, exit) = test.service.delete("a").await.unwrap();
     assert_eq!((pid, exit.status), (42, 3));
     assert_eq!(test.next(4).await, ["create", "start", "exit", "delete"]);
     assert!(matches!(
         test.service.state("a"),
-        Err(Error::NoSuchTask { .. })
+        Err(Error::NotFound { .. })
     ));
 }
 
@@ -255,7 +398,7 @@ async fn an_id_is_in_use_from_the_first_create_on() {
     ));
     assert!(matches!(
         test.service.state("slow"),
-        Err(Error::NoSuchTask { .. })
+        Err(Error::NotFound { .. })
     ));
     gate.notify_one();
     slow.await.unwrap().unwrap();
@@ -279,7 +422,7 @@ async fn a_slow_create_does_not_delay_another_task() {
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     test.create("quick").await.unwrap();
-    assert_eq!(test.service.pids("quick").await.unwrap(), [42]);
+    assert_eq!(test.service.pids("quick").await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -324,7 +467,7 @@ async fn a_delete_that_failed_can_be_tried_again() {
     test.create("stuck").await.unwrap();
     test.service.start("stuck").await.unwrap();
     test.exit(0);
-    test.service.wait("stuck").await.unwrap();
+    test.service.wait("stuck", "").await.unwrap();
     let error = test.service.delete("stuck").await.unwrap_err();
     assert!(
         error.sentence().ends_with("device or resource busy"),
@@ -339,7 +482,7 @@ async fn a_dead_process_cannot_be_signalled_but_its_container_can() {
     test.create("a").await.unwrap();
     test.service.start("a").await.unwrap();
     test.exit(0);
-    test.service.wait("a").await.unwrap();
+    test.service.wait("a", "").await.unwrap();
     assert!(matches!(
         test.service.kill("a", 15, false).await,
         Err(Error::Finished { .. })
@@ -364,14 +507,14 @@ async fn everyone_who_waits_hears_of_the_exit() {
     let waits: Vec<_> = (0..8)
         .map(|_| {
             let service = test.service.clone();
-            tokio::spawn(async move { service.wait("a").await })
+            tokio::spawn(async move { service.wait("a", "").await })
         })
         .collect();
     test.exit(9);
     for wait in waits {
         assert_eq!(wait.await.unwrap().unwrap().status, 9);
     }
-    assert_eq!(test.service.wait("a").await.unwrap().status, 9);
+    assert_eq!(test.service.wait("a", "").await.unwrap().status, 9);
 }
 
 #[tokio::test]
@@ -428,10 +571,7 @@ async fn a_delete_that_waited_for_a_create_that_failed_finds_nothing() {
     let delete = tokio::spawn(async move { service.delete("slow").await });
     tokio::time::sleep(Duration::from_millis(20)).await;
     gate.notify_one();
-    assert!(matches!(
-        delete.await.unwrap(),
-        Err(Error::NoSuchTask { .. })
-    ));
+    assert!(matches!(delete.await.unwrap(), Err(Error::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -441,3 +581,6 @@ async fn a_task_whose_start_failed_can_be_deleted_at_once() {
     test.service.start("broken").await.unwrap_err();
     test.service.delete("broken").await.unwrap();
 }
+
+mod exec;
+mod limits;

@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskPaused,
+    TaskResumed, TaskStart,
+};
 use containerd_shim_protos::protobuf::Error;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::event::Envelope;
@@ -63,10 +66,63 @@ fn body(event: &Event) -> Result<(&'static str, Any), Error> {
                 pack("containerd.events.TaskStart", &start)?,
             )
         }
-        Event::Exit { id, pid, exit } => {
-            let exit = TaskExit {
+        Event::ExecAdded { id, exec_id } => {
+            let added = TaskExecAdded {
                 container_id: id.clone(),
-                id: id.clone(),
+                exec_id: exec_id.clone(),
+                ..Default::default()
+            };
+            (
+                topics::TASK_EXEC_ADDED_EVENT_TOPIC,
+                pack("containerd.events.TaskExecAdded", &added)?,
+            )
+        }
+        Event::ExecStarted { id, exec_id, pid } => {
+            let started = TaskExecStarted {
+                container_id: id.clone(),
+                exec_id: exec_id.clone(),
+                pid: *pid,
+                ..Default::default()
+            };
+            (
+                topics::TASK_EXEC_STARTED_EVENT_TOPIC,
+                pack("containerd.events.TaskExecStarted", &started)?,
+            )
+        }
+        Event::Paused { id } => {
+            let paused = TaskPaused {
+                container_id: id.clone(),
+                ..Default::default()
+            };
+            (
+                topics::TASK_PAUSED_EVENT_TOPIC,
+                pack("containerd.events.TaskPaused", &paused)?,
+            )
+        }
+        Event::Resumed { id } => {
+            let resumed = TaskResumed {
+                container_id: id.clone(),
+                ..Default::default()
+            };
+            (
+                topics::TASK_RESUMED_EVENT_TOPIC,
+                pack("containerd.events.TaskResumed", &resumed)?,
+            )
+        }
+        Event::Oom { id } => {
+            let oom = TaskOOM {
+                container_id: id.clone(),
+                ..Default::default()
+            };
+            (
+                topics::TASK_OOM_EVENT_TOPIC,
+                pack("containerd.events.TaskOOM", &oom)?,
+            )
+        }
+        Event::Exit { name, pid, exit } => {
+            let exit = TaskExit {
+                container_id: name.id.clone(),
+                id: name.exec_id.as_ref().unwrap_or(&name.id).clone(),
                 pid: *pid,
                 exit_status: exit.status,
                 exited_at: present(timestamp(exit.at)),

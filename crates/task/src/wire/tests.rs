@@ -1,6 +1,8 @@
-use super::{Malformed, code, create_request, services, status};
+use super::request::{Malformed, create_request, exec_request, size, update_request};
+use super::{code, services, status};
 use crate::error::Error;
 use crate::events::{Event, Events};
+use crate::name::Name;
 use crate::runtime::Exit;
 use crate::state::Status;
 use containerd_shim_protos::api;
@@ -16,21 +18,22 @@ const EXIT: Exit = Exit {
 
 #[test]
 fn every_error_has_its_code() {
-    let id = || "x".to_owned();
+    let name = || Name::task("x");
     let cases = [
-        (Error::NoSuchTask { id: id() }, Code::NOT_FOUND),
+        (Error::NotFound { name: name() }, Code::NOT_FOUND),
+        (Error::Finished { name: name() }, Code::NOT_FOUND),
+        (Error::Exists { name: name() }, Code::ALREADY_EXISTS),
         (
-            Error::NoSuchExec {
-                id: id(),
-                exec_id: id(),
+            Error::Precondition {
+                name: name(),
+                verb: "resize the terminal of",
+                source: "it has no terminal".into(),
             },
-            Code::NOT_FOUND,
+            Code::FAILED_PRECONDITION,
         ),
-        (Error::Finished { id: id() }, Code::NOT_FOUND),
-        (Error::Exists { id: id() }, Code::ALREADY_EXISTS),
         (
             Error::IllegalState {
-                id: id(),
+                name: name(),
                 verb: "delete",
                 status: Status::Running,
             },
@@ -40,17 +43,20 @@ fn every_error_has_its_code() {
             Error::Invalid(Malformed::NoId.into()),
             Code::INVALID_ARGUMENT,
         ),
-        (Error::Unimplemented { call: "Pause" }, Code::UNIMPLEMENTED),
+        (
+            Error::Unimplemented { call: "Checkpoint" },
+            Code::UNIMPLEMENTED,
+        ),
         (
             Error::Runtime {
-                id: id(),
+                name: name(),
                 verb: "create",
                 source: "no rootfs".into(),
             },
             Code::UNKNOWN,
         ),
-        (Error::Internal { id: id() }, Code::INTERNAL),
-        (Error::Ending { id: id() }, Code::UNAVAILABLE),
+        (Error::Internal { name: name() }, Code::INTERNAL),
+        (Error::Ending { name: name() }, Code::UNAVAILABLE),
     ];
     for (error, expected) in cases {
         assert_eq!(code(&error), expected, "{error}");
@@ -60,7 +66,7 @@ fn every_error_has_its_code() {
 #[test]
 fn a_runtime_error_carries_its_cause_in_one_sentence() {
     let error = Error::Runtime {
-        id: "web".into(),
+        name: Name::task("web"),
         verb: "create",
         source: "rootfs is missing".into(),
     };
@@ -116,7 +122,7 @@ fn a_task_that_is_starting_counts_as_created() {
 #[test]
 fn an_exit_event_names_its_process_by_id() {
     let event = Event::Exit {
-        id: "web".into(),
+        name: Name::task("web"),
         pid: 7,
         exit: EXIT,
     };
@@ -129,4 +135,63 @@ fn an_exit_event_names_its_process_by_id() {
         ("web", "web")
     );
     assert_eq!(exit.exit_status, 3);
+}
+
+#[test]
+fn an_execs_exit_event_names_its_task_and_itself() {
+    let event = Event::Exit {
+        name: Name::new("web", "probe"),
+        pid: 8,
+        exit: EXIT,
+    };
+    let envelope = super::envelope("k8s.io", &event).unwrap();
+    let exit = TaskExit::parse_from_bytes(&envelope.event.value).unwrap();
+    assert_eq!(
+        (exit.container_id.as_str(), exit.id.as_str()),
+        ("web", "probe")
+    );
+}
+
+#[test]
+fn an_exec_needs_ids_and_a_process() {
+    let request = |id: &str, exec_id: &str| api::ExecProcessRequest {
+        id: id.into(),
+        exec_id: exec_id.into(),
+        ..Default::default()
+    };
+    for request in [request("", "e"), request("x", ""), request("x", "e")] {
+        assert!(matches!(exec_request(request), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
+fn an_update_needs_the_oci_specs_resources() {
+    let update = |type_url: &str| {
+        let resources = super::Any {
+            type_url: type_url.into(),
+            value: b"{}".to_vec(),
+            ..Default::default()
+        };
+        update_request(api::UpdateTaskRequest {
+            id: "x".into(),
+            resources: Some(resources).into(),
+            ..Default::default()
+        })
+    };
+    let linux = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+    assert_eq!(update(linux).unwrap(), ("x".to_owned(), b"{}".to_vec()));
+    let error = update("types.example/WindowsResources").unwrap_err();
+    assert!(error.sentence().contains("WindowsResources"), "{error}");
+    assert!(update_request(api::UpdateTaskRequest::new()).is_err());
+}
+
+#[test]
+fn a_terminal_that_the_kernel_cannot_count_is_refused() {
+    let request = |width| api::ResizePtyRequest {
+        width,
+        height: 24,
+        ..Default::default()
+    };
+    assert_eq!(size(&request(80)).unwrap().columns, 80);
+    assert!(matches!(size(&request(70_000)), Err(Error::Invalid(_))));
 }

@@ -1,0 +1,94 @@
+//! What a running task may use: pause, resume, limits, the size of a terminal.
+
+use super::{Service, failed, refused, to_the_end};
+use crate::error::Error;
+use crate::events::Event;
+use crate::runtime::Size;
+use crate::state::Status;
+
+impl Service {
+    /// Stops every process of the task where it stands.
+    ///
+    /// # Errors
+    /// [`Error::IllegalState`] if it does not run, [`Error::Runtime`] if it can't be done.
+    pub async fn pause(&self, id: &str) -> Result<(), Error> {
+        let task = self.task(id)?;
+        task.life.step("pause", Status::Running, Status::Pausing)?;
+        let events = self.shared.events.clone();
+        to_the_end(&task.life.name.clone(), async move {
+            if let Err(source) = task.container.pause().await {
+                task.life.step("pause", Status::Pausing, Status::Running)?;
+                return Err(failed(&task.life.name, "pause")(source));
+            }
+            task.life.step("pause", Status::Pausing, Status::Paused)?;
+            events.send(Event::Paused {
+                id: task.id().to_owned(),
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lets every process of a paused task go on.
+    ///
+    /// # Errors
+    /// [`Error::IllegalState`] if it is not paused, [`Error::Runtime`] if it can't be done.
+    pub async fn resume(&self, id: &str) -> Result<(), Error> {
+        let task = self.task(id)?;
+        task.life.step("resume", Status::Paused, Status::Resuming)?;
+        let events = self.shared.events.clone();
+        to_the_end(&task.life.name.clone(), async move {
+            if let Err(source) = task.container.resume().await {
+                task.life.step("resume", Status::Resuming, Status::Paused)?;
+                return Err(failed(&task.life.name, "resume")(source));
+            }
+            // Whoever killed it while it was paused may have ended it by now.
+            let resumed = task.life.step("resume", Status::Resuming, Status::Running);
+            events.send(Event::Resumed {
+                id: task.id().to_owned(),
+            });
+            resumed.map(drop)
+        })
+        .await
+    }
+
+    /// Sets the task's limits: the OCI runtime spec's `linux.resources`, as JSON.
+    ///
+    /// # Errors
+    /// [`Error::IllegalState`] if it has ended, and what the runtime has against it.
+    pub async fn update(&self, id: &str, resources: Vec<u8>) -> Result<(), Error> {
+        let task = self.task(id)?;
+        let status = task.life.status();
+        if status.exit().is_some() {
+            return Err(task.life.illegal("update", status));
+        }
+        to_the_end(&task.life.name.clone(), async move {
+            let updated = task.container.update(resources).await;
+            updated.map_err(refused(&task.life.name, "update"))
+        })
+        .await
+    }
+
+    /// Tells the terminal of init, or of the exec that is named, its size.
+    ///
+    /// # Errors
+    /// [`Error::IllegalState`] if the process has ended, [`Error::Precondition`] if it has no
+    /// terminal.
+    pub async fn resize(&self, id: &str, exec_id: &str, size: Size) -> Result<(), Error> {
+        let task = self.task(id)?;
+        let exec = match exec_id {
+            "" => None,
+            exec_id => Some(task.exec(exec_id)?),
+        };
+        let life = exec.as_ref().map_or(&task.life, |exec| &exec.life);
+        let status = life.status();
+        if status.exit().is_some() {
+            return Err(life.illegal("resize the terminal of", status));
+        }
+        let resized = match &exec {
+            Some(exec) => exec.process.resize(size).await,
+            None => task.container.resize(size).await,
+        };
+        resized.map_err(refused(&life.name, "resize the terminal of"))
+    }
+}
