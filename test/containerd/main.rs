@@ -13,6 +13,7 @@ mod events;
 mod exits;
 mod harness;
 mod hooks;
+mod metrics;
 mod pid_namespaces;
 mod restart;
 mod security;

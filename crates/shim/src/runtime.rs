@@ -179,7 +179,8 @@ impl Container for LocalContainer {
 
     async fn update(&self, resources: Vec<u8>) -> Result<(), CallError> {
         let created = Arc::clone(&self.created);
-        tokio::task::spawn_blocking(move || created.update(&resources))
+        let host = Arc::clone(&self.host);
+        tokio::task::spawn_blocking(move || created.update(&host, &resources))
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| {

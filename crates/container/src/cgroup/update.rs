@@ -4,6 +4,7 @@
 //! If the kernel refuses one, those before it get back what was in them, in reverse order. As
 //! other runtimes have it, a number that is 0 names nothing and -1 is no limit.
 
+mod systemd;
 mod v1;
 mod v2;
 
@@ -84,6 +85,16 @@ pub enum UpdateError {
         /// The system's word.
         source: io::Error,
     },
+    /// The cgroup is systemd's, which would undo what it does not know of.
+    #[error("systemd does not take {properties:?} for {unit}: {reason}")]
+    Systemd {
+        /// Its name for the cgroup.
+        unit: String,
+        /// What it was to have.
+        properties: Vec<String>,
+        /// What it says.
+        reason: String,
+    },
     /// The kernel refused.
     #[error("cannot write {value:?} to {}", path.display())]
     Write {
@@ -161,7 +172,22 @@ impl Cgroup {
         } else {
             v1::plan(&|controller| self.folder_with(controller), &resources)?
         };
-        apply(&writes)
+        let done = apply(&writes)?;
+        if let Some(unit) = self.systemd_unit()
+            && let Err(error) = systemd::tell(unit, &writes)
+        {
+            restore(&done);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// systemd's name for it, if systemd made it.
+    fn systemd_unit(&self) -> Option<&str> {
+        let path = &self.folders.first().filter(|_| self.unified)?.path;
+        let ends = |path: &Path, with| path.extension().is_some_and(|end| end == with);
+        let is_units = ends(path, "scope") && ends(path.parent()?, "slice");
+        path.file_name()?.to_str().filter(|_| is_units)
     }
 }
 
@@ -246,8 +272,8 @@ fn unreadable(error: super::Error) -> UpdateError {
     UpdateError::Read { path, source }
 }
 
-/// Writes all, or nothing.
-fn apply(writes: &[Write]) -> Result<(), UpdateError> {
+/// Writes all, or nothing. Gives what was there before.
+fn apply(writes: &[Write]) -> Result<Vec<(&Path, String)>, UpdateError> {
     if let Some(missing) = writes.iter().find(|write| !write.path.is_file()) {
         let file = missing.path.file_name().unwrap_or_default();
         return Err(UpdateError::Missing {
@@ -275,7 +301,7 @@ fn apply(writes: &[Write]) -> Result<(), UpdateError> {
             }
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 fn refused(write: &Write, source: io::Error) -> UpdateError {

@@ -105,24 +105,14 @@ fn cpu(
         // The old burst may be more than the new quota, the new one more than the old.
         write("cpu.burst", "cpu.max.burst", "0".to_owned());
     }
-    match (quota, period) {
-        (Some(quota), Some(period)) => {
-            write(
-                "cpu.quota",
-                "cpu.max",
-                format!("{} {period}", or_max(quota)),
-            );
-        }
-        // One number alone leaves the period as it is.
-        (Some(quota), None) => write("cpu.quota", "cpu.max", or_max(quota)),
-        (None, Some(period)) => {
-            let path = folder.join("cpu.max");
-            let now = std::fs::read_to_string(&path)
-                .map_err(|source| UpdateError::Read { path, source })?;
-            let quota = now.split_whitespace().next().unwrap_or("max");
-            write("cpu.period", "cpu.max", format!("{quota} {period}"));
-        }
-        (None, None) => {}
+    if quota.is_some() || period.is_some() {
+        let path = folder.join("cpu.max");
+        let now =
+            std::fs::read_to_string(&path).map_err(|source| UpdateError::Read { path, source })?;
+        let (quota_now, period_now) = now.trim().split_once(' ').unwrap_or(("max", "100000"));
+        let quota = quota.map_or_else(|| quota_now.to_owned(), or_max);
+        let period = period.map_or_else(|| period_now.to_owned(), |period| period.to_string());
+        write("cpu.quota", "cpu.max", format!("{quota} {period}"));
     }
     if let Some(burst) = burst {
         write("cpu.burst", "cpu.max.burst", burst.to_string());

@@ -1,0 +1,76 @@
+//! What a container uses, as `kubectl top` and `ctr task metrics` see it.
+
+use containerd_shim_protos::cgroups::metrics as v1;
+use containerd_shim_protos::cgroups_v2::metrics as v2;
+use containerd_shim_protos::protobuf::Message;
+use medley_test::stdio::Stdin;
+use medley_test::*;
+use std::time::{Duration, Instant};
+
+/// What is asserted of either message.
+#[derive(Debug)]
+struct Figures {
+    cpu: u64,
+    memory: u64,
+    memory_limit: u64,
+    inactive_file: u64,
+    processes: u64,
+}
+
+async fn figures(task: &Task) -> Result<Figures> {
+    let any = task.metrics().await?;
+    Ok(if any.type_url.contains("v1") {
+        let metrics = v1::Metrics::parse_from_bytes(&any.value)?;
+        Figures {
+            cpu: metrics.cpu.usage.total,
+            memory: metrics.memory.usage.usage,
+            memory_limit: metrics.memory.usage.limit,
+            inactive_file: metrics.memory.total_inactive_file,
+            processes: metrics.pids.current,
+        }
+    } else {
+        let metrics = v2::Metrics::parse_from_bytes(&any.value)?;
+        Figures {
+            cpu: metrics.cpu.usage_usec,
+            memory: metrics.memory.usage,
+            memory_limit: metrics.memory.usage_limit,
+            inactive_file: metrics.memory.inactive_file,
+            processes: metrics.pids.current,
+        }
+    })
+}
+
+each_runtime! {
+    async fn metrics_have_what_a_container_uses_and_what_of_it_can_be_given_back(runtime: Runtime) -> Result<()> {
+        const MIB: u64 = 1 << 20;
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        // The pages of a file that was written count as used, and as inactive.
+        let script = "dd if=/dev/zero of=/file bs=1048576 count=8 2>&1; sleep 3600";
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]).edit(|json| {
+            json["linux"]["resources"]["memory"] = serde_json::json!({"limit": 64 * MIB});
+        });
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        // Where the file is in memory anyway, none of it can be given back.
+        let on_disk = nix::sys::statfs::statfs(containerd.dir())?.filesystem_type()
+            != nix::sys::statfs::TMPFS_MAGIC;
+        let expected = if on_disk { 7 * MIB } else { 0 };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut seen = figures(&task).await?;
+        while (seen.memory < 7 * MIB || seen.inactive_file < expected) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            seen = figures(&task).await?;
+        }
+        assert!(seen.memory >= 7 * MIB, "{seen:?}");
+        assert!(seen.inactive_file >= expected, "{seen:?}");
+        assert!(seen.memory >= seen.inactive_file, "{seen:?}");
+        assert_eq!(seen.memory_limit, 64 * MIB, "{seen:?}");
+        assert!(seen.cpu > 0 && seen.processes >= 1, "{seen:?}");
+        task.destroy().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+}
