@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 /// What is asserted of either message.
 #[derive(Debug)]
-struct Figures {
-    cpu: u64,
-    memory: u64,
-    memory_limit: u64,
-    inactive_file: u64,
-    processes: u64,
+pub(crate) struct Figures {
+    pub(crate) cpu: u64,
+    pub(crate) memory: u64,
+    pub(crate) memory_limit: u64,
+    pub(crate) inactive_file: u64,
+    pub(crate) processes: u64,
+    pub(crate) processes_limit: u64,
 }
 
-async fn figures(task: &Task) -> Result<Figures> {
+pub(crate) async fn figures(task: &Task) -> Result<Figures> {
     let any = task.metrics().await?;
     Ok(if any.type_url.contains("v1") {
         let metrics = v1::Metrics::parse_from_bytes(&any.value)?;
@@ -27,6 +28,7 @@ async fn figures(task: &Task) -> Result<Figures> {
             memory_limit: metrics.memory.usage.limit,
             inactive_file: metrics.memory.total_inactive_file,
             processes: metrics.pids.current,
+            processes_limit: metrics.pids.limit,
         }
     } else {
         let metrics = v2::Metrics::parse_from_bytes(&any.value)?;
@@ -36,6 +38,7 @@ async fn figures(task: &Task) -> Result<Figures> {
             memory_limit: metrics.memory.usage_limit,
             inactive_file: metrics.memory.inactive_file,
             processes: metrics.pids.current,
+            processes_limit: metrics.pids.limit,
         }
     })
 }

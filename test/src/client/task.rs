@@ -187,7 +187,7 @@ impl Task {
         Ok(code)
     }
 
-    /// Asks for something that a shim may not support; the answer's code is what counts.
+    /// Stops every process of it where it stands.
     ///
     /// # Errors
     /// containerd's answer.
@@ -196,6 +196,34 @@ impl Task {
             container_id: self.id(),
         };
         timed(self.client.tasks().pause(self.client.request(pause)?)).await
+    }
+
+    /// Lets every process of it go on.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub async fn resume(&self) -> Result<()> {
+        let resume = api::ResumeTaskRequest {
+            container_id: self.id(),
+        };
+        timed(self.client.tasks().resume(self.client.request(resume)?)).await
+    }
+
+    /// Sets its limits, the OCI runtime spec's `linux.resources`.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub async fn update(&self, resources: &serde_json::Value) -> Result<()> {
+        let resources = prost_types::Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+            value: serde_json::to_vec(resources)?,
+        };
+        let update = api::UpdateTaskRequest {
+            container_id: self.id(),
+            resources: Some(resources),
+            ..Default::default()
+        };
+        timed(self.client.tasks().update(self.client.request(update)?)).await
     }
 
     /// The socket of the shim that serves it, if it is the first of its group.
