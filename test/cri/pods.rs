@@ -115,6 +115,25 @@ each_runtime! {
         containerd.close().await
     }
 
+    async fn limits_of_a_running_container_are_changed(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let linux = images::linux()?;
+        containerd.import_cri(&[&linux]).await?;
+        let pod = containerd.cri().await?.run_pod("resize", PodOptions::default()).await?;
+        let idle = PodContainer::new("idle", &linux).command(["/bin/sleep", "3600"]);
+        let idle = pod.run(idle).await?;
+        let limits = k8s_cri::v1::LinuxContainerResources {
+            cpu_shares: 512,
+            memory_limit_in_bytes: 64 << 20,
+            ..Default::default()
+        };
+        idle.update(limits).await?;
+        let pid = idle.pid().await?;
+        assert_eq!(memory_limit(pid)?, "67108864");
+        pod.remove().await?;
+        containerd.close().await
+    }
+
     async fn a_pods_containers_survive_a_restart_of_containerd(runtime: Runtime) -> Result<()> {
         let mut containerd = Containerd::start(runtime).await?;
         let linux = images::linux()?;
@@ -263,4 +282,20 @@ async fn stats_of_a_wasm_container_are_told() -> Result<()> {
     assert!(cpu.is_some_and(|cpu| cpu.value > 10_000_000), "{cpu:?}");
     pod.remove().await?;
     containerd.close().await
+}
+
+/// The memory limit of a process's cgroup, as the kernel writes it.
+fn memory_limit(pid: u32) -> Result<String> {
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let of = |start: &str, before: &str, after: &str| {
+        let path = cgroups.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            rest.strip_prefix(start)
+        })?;
+        std::fs::read_to_string(format!("/sys/fs/cgroup{before}{path}/{after}")).ok()
+    };
+    let limit =
+        of("memory:", "/memory", "memory.limit_in_bytes").or_else(|| of(":", "", "memory.max"));
+    let limit = limit.context("the process has no memory cgroup")?;
+    Ok(limit.trim().to_owned())
 }

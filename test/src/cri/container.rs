@@ -182,6 +182,22 @@ impl CriContainer {
         answer.stats.context("no stats in the answer")
     }
 
+    /// Sets its limits, as an in-place resize of its pod does.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn update(&self, limits: v1::LinuxContainerResources) -> Result<()> {
+        let ask = v1::UpdateContainerResourcesRequest {
+            container_id: self.id.clone(),
+            linux: Some(limits),
+            ..Default::default()
+        };
+        let mut runtime = self.cri.runtime.clone();
+        timed(runtime.update_container_resources(request(ask)))
+            .await
+            .map(drop)
+    }
+
     /// The lines of its log so far.
     ///
     /// # Errors
