@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Cgroup, Error};
 
 /// How long the kernel may take to stop every process.
-const FREEZE_TIMEOUT: Duration = Duration::from_secs(2);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause between two looks at a cgroup that is not frozen yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
