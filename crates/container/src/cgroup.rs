@@ -77,6 +77,14 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// A process could not be moved there.
+    #[error("cannot join the container's cgroup by {}", path.display())]
+    Join {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// A folder could not be removed.
     #[error("cannot remove the cgroup {}", path.display())]
     Remove {

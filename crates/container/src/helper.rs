@@ -8,7 +8,7 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
-use crate::{helper_compile, helper_create, helper_log};
+use crate::{helper_compile, helper_create, helper_exec, helper_log};
 
 /// The first argument that makes our binary a helper.
 pub const VERB: &str = "helper";
@@ -35,6 +35,7 @@ pub fn run(engines: Engines) -> u8 {
     };
     let (reply, fd) = match serde_json::from_slice(&bytes) {
         Ok(Request::Create(order)) => (helper_create::run(order, fds, engines), None),
+        Ok(Request::Exec(order)) => (helper_exec::run(*order, fds, engines), None),
         Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
         Err(error) => return complain(&error),
     };

@@ -2,31 +2,23 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use medley_engine::{Engine, Entry, Form, Unfit};
-use medley_image::{Cache, Key};
 use rustix::thread::Gid;
 
 use crate::helper::Engines;
+use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
-use crate::init_linux::LinuxInit;
-use crate::init_wasm::WasmInit;
-use crate::protocol::{CREATE_FDS, Code, CreateOrder, Program, Reply};
+use crate::protocol::{CREATE_FDS, CreateOrder, Reply};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("the helper got {got} descriptors instead of {CREATE_FDS}")]
     Descriptors { got: usize },
-    #[error("the helper got no native code for a wasm container")]
-    NoCode,
-    #[error("the engine {engine} is not built in")]
-    NoEngine { engine: medley_dispatch::EngineKind },
     #[error(transparent)]
-    Unfit(#[from] medley_engine::Unfit),
+    Code(#[from] helper_code::Error),
     #[error("cannot make the folder {} for libcontainer's state", path.display())]
     State {
         path: std::path::PathBuf,
@@ -36,10 +28,6 @@ enum Error {
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
     #[error("cannot set the supplementary groups")]
     Groups(#[source] std::io::Error),
-    #[error("the engine does not work on this machine: {reason}")]
-    Fingerprint { reason: String },
-    #[error(transparent)]
-    Cache(#[from] medley_image::cache::Error),
     #[error("init has no pid")]
     NoPid,
 }
@@ -70,35 +58,9 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         return Err(Error::Descriptors { got });
     };
     let status = File::from(status);
-    let init = match order.program {
-        Program::Linux { path } => Init::Linux(LinuxInit::new(path, status)),
-        Program::Wasm {
-            engine,
-            entry,
-            code,
-            preopens,
-            argv_start,
-        } => {
-            let file = File::from(fds.next().ok_or(Error::NoCode)?);
-            let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
-            // Before the clone: init wakes up with everything mapped and linked.
-            let program = match code {
-                Code::Given { form } => engine.load(file, form, &entry)?,
-                Code::Cached { cache, form } => match cached(engine, &cache, &file, form, &entry) {
-                    Ok(Cached::Found(program)) => program,
-                    Ok(Cached::Missing { fingerprint }) => {
-                        return Ok(Reply::NotCached { fingerprint });
-                    }
-                    Err(Error::Unfit(unfit)) => return Err(unfit.into()),
-                    Err(error) => {
-                        return Ok(Reply::NoCache {
-                            reason: medley_task::error::sentence(&error),
-                        });
-                    }
-                },
-            };
-            Init::Wasm(WasmInit::new(program, entry, preopens, argv_start, status))
-        }
+    let init = match helper_code::load(order.program, fds.next(), status, engines)? {
+        Loaded::Ready(work) => work,
+        Loaded::Not(reply) => return Ok(reply),
     };
     // Init inherits them; those of whoever started containerd are not the container's.
     let groups: Vec<Gid> = order.groups.iter().copied().map(Gid::from_raw).collect();
@@ -113,8 +75,8 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .with_stdout(stdout)
         .with_stderr(stderr);
     let builder = match init {
-        Init::Linux(init) => builder.with_executor(init),
-        Init::Wasm(init) => builder.with_executor(init),
+        Work::Linux(init) => builder.with_executor(init),
+        Work::Wasm(init) => builder.with_executor(init),
     };
     let container = builder
         .validate_id()?
@@ -124,46 +86,4 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?;
     Ok(Reply::Created { pid: pid.as_raw() })
-}
-
-/// What init is going to do.
-enum Init {
-    Linux(LinuxInit),
-    Wasm(WasmInit),
-}
-
-/// What the cache has for a module.
-enum Cached {
-    Found(Box<dyn medley_engine::Program>),
-    Missing { fingerprint: String },
-}
-
-/// Looks for a module's native code. An entry that the engine does not take is forgotten.
-fn cached(
-    engine: &dyn Engine,
-    folder: &Path,
-    module: &File,
-    form: Form,
-    entry: &Entry,
-) -> Result<Cached, Error> {
-    let fingerprint = engine
-        .fingerprint()
-        .map_err(|reason| Error::Fingerprint { reason })?;
-    let key = Key::new(module, engine.name(), &fingerprint)?;
-    let cache = Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
-    let Some(code) = cache.find(&key)? else {
-        return Ok(Cached::Missing { fingerprint });
-    };
-    match engine.load(code, form, entry) {
-        Ok(program) => Ok(Cached::Found(program)),
-        Err(Unfit::Engine { reason, .. }) => {
-            log::warn!(
-                "the cached code of {} does not fit: {reason}",
-                entry.path.display()
-            );
-            cache.forget(&key);
-            Ok(Cached::Missing { fingerprint })
-        }
-        Err(unfit) => Err(unfit.into()),
-    }
 }

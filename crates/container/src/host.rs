@@ -5,6 +5,7 @@
 
 mod control;
 mod create;
+mod exec;
 mod native;
 mod process;
 mod record;
@@ -30,6 +31,7 @@ use crate::protocol::STARTED;
 use crate::rootfs::{self, Mounted};
 use crate::spec;
 
+pub use exec::{Addition, Exec};
 pub use record::clean_up;
 
 /// libcontainer's folder below the bundle: its state, the changed spec, our own record. It goes
@@ -126,6 +128,24 @@ pub enum Error {
         /// Its sentence.
         reason: String,
     },
+    /// A process to add is malformed.
+    #[error("the process to run is not a valid OCI process")]
+    Process {
+        /// Where and what.
+        source: serde_json::Error,
+    },
+    /// A process to add to a container of guests can't be run there.
+    #[error(
+        "in this wasm container can be run: a wasm file, wasm-file#function, or a linux program of \
+         its root filesystem"
+    )]
+    BesideGuest {
+        /// What it is instead.
+        source: medley_dispatch::Error,
+    },
+    /// A process was started twice.
+    #[error("the process was started before")]
+    Ends,
     /// A hook failed.
     #[error("a {kind} hook failed")]
     Hook {
@@ -282,26 +302,8 @@ impl Created {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let mut said = Vec::new();
-        if let Some(mut status) = status {
-            status
-                .read_to_end(&mut said)
-                .map_err(|source| Error::Notify {
-                    pid: self.init.pid(),
-                    source,
-                })?;
-        }
-        if said != STARTED {
-            let said = said.strip_prefix(STARTED).unwrap_or(&said);
-            let reason = match String::from_utf8_lossy(said).into_owned() {
-                reason if reason.is_empty() => {
-                    "init ended before its program ran: it was killed, or a startContainer hook \
-                     failed"
-                        .to_owned()
-                }
-                reason => reason,
-            };
-            return Err(Error::NotStarted { reason });
+        if let Some(status) = status {
+            hear(status, self.init.pid())?;
         }
         if self.poststart_hooks {
             self.run_hooks(host, "poststart", |config| config.poststart().clone())?;
@@ -440,4 +442,24 @@ impl Created {
         self.rootfs.unmount()?;
         record::remove(&self.folder)
     }
+}
+
+/// Waits until the program of the process `pid` runs, as its status pipe tells.
+fn hear(mut status: File, pid: i32) -> Result<(), Error> {
+    let mut said = Vec::new();
+    status
+        .read_to_end(&mut said)
+        .map_err(|source| Error::Notify { pid, source })?;
+    if said == STARTED {
+        return Ok(());
+    }
+    let said = said.strip_prefix(STARTED).unwrap_or(&said);
+    let reason = match String::from_utf8_lossy(said).into_owned() {
+        reason if reason.is_empty() => {
+            "it ended before its program ran: it was killed, or a startContainer hook failed"
+                .to_owned()
+        }
+        reason => reason,
+    };
+    Err(Error::NotStarted { reason })
 }

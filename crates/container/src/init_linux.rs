@@ -50,6 +50,18 @@ impl LinuxInit {
     }
 }
 
+impl LinuxInit {
+    /// Whether somebody has looked for the program.
+    pub(crate) fn knows_its_program(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// The program, as it was found.
+    pub(crate) fn set_program(&mut self, path: PathBuf) {
+        self.path = Some(path);
+    }
+}
+
 impl Executor for LinuxInit {
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
         // The plan was made, and everything checked, before there was a container.

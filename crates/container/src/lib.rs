@@ -6,8 +6,10 @@
 //! |---|---|
 //! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`rootfs`], [`spec`] |
 //! | helper: creates one container and exits | [`helper`], `helper_create` |
+//! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
 //! | init: the container | `init_linux`, `init_wasm` |
+//! | a process that was added | `exec_process`, and then as init |
 //!
 //! The shim never forks: it runs its own binary again, single-threaded, and hands it a request
 //! and descriptors over an inherited socket (`protocol`). The helper clones itself into init
@@ -16,9 +18,12 @@
 
 pub mod cgroup;
 pub mod devices;
+mod exec_process;
 pub mod helper;
+mod helper_code;
 mod helper_compile;
 mod helper_create;
+mod helper_exec;
 mod helper_log;
 pub mod host;
 mod init_linux;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use medley_dispatch::EngineKind;
 use medley_engine::{Entry, Form, Preopen};
+use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
 
 /// What a helper is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -13,6 +16,9 @@ pub(crate) enum Request {
     /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and for a Wasm one
     /// its native code, or the module itself if the code is to be looked for in the cache.
     Create(CreateOrder),
+    /// Add a process to a container. Descriptors: as of `Create`, but that init's pidfd comes
+    /// before the code.
+    Exec(Box<ExecOrder>),
     /// Compile a module. Descriptors: the module.
     Compile(CompileOrder),
 }
@@ -41,6 +47,23 @@ pub(crate) struct CreateOrder {
     /// one gets them from its spec.
     pub(crate) groups: Vec<u32>,
     /// What init does once it is started.
+    pub(crate) program: Program,
+}
+
+/// A process to add to a container.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExecOrder {
+    /// Init's pid, in the shim's pid namespace.
+    pub(crate) init: i32,
+    /// The container's cgroup.
+    pub(crate) cgroup: Cgroup,
+    /// The folder that holds the container's `config.json`, for its seccomp filter.
+    pub(crate) bundle: PathBuf,
+    /// What runs, as whom and where.
+    pub(crate) process: Process,
+    /// Whether everything is to be logged.
+    pub(crate) debug: bool,
+    /// What it does.
     pub(crate) program: Program,
 }
 
@@ -96,7 +119,7 @@ pub(crate) struct CompileOrder {
 /// What a helper answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The container waits to be started.
+    /// The container waits to be started, or the process runs.
     Created {
         /// Init's, in the shim's pid namespace.
         pid: i32,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use medley_engine::Preopen;
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
 use crate::seccomp;
 
@@ -117,17 +117,16 @@ pub fn rootfs(bundle: &Path, spec: &Spec) -> PathBuf {
 /// The user that the container's process runs as.
 #[must_use]
 pub fn uid(spec: &Spec) -> u32 {
-    let uid = spec
-        .process()
-        .as_ref()
-        .map(|process| process.user().uid())
-        .unwrap_or_default();
-    host_id(
-        spec.linux()
-            .as_ref()
-            .and_then(|linux| linux.uid_mappings().as_ref()),
-        uid,
-    )
+    let process = spec.process().as_ref();
+    process.map_or(0, |process| uid_of(spec, process))
+}
+
+/// The user on the node that `process` runs as in the container of `spec`.
+#[must_use]
+pub fn uid_of(spec: &Spec, process: &Process) -> u32 {
+    let linux = spec.linux().as_ref();
+    let mappings = linux.and_then(|linux| linux.uid_mappings().as_ref());
+    host_id(mappings, process.user().uid())
 }
 
 /// The supplementary groups that the container's process has, as ids on the node.

@@ -10,13 +10,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-/// How long a reader may take to open its end. Clients open it before they call Create; well below
+/// How long a client may take to open its end. Clients open it before they call Create; well below
 /// the 5 s that containerd gives a Delete, which waits for a Create that was given up.
-const READER_TIMEOUT: Duration = Duration::from_secs(1);
+const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pause between two looks for a reader.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -104,6 +105,22 @@ impl Stdio {
     /// # Errors
     /// [`Error`] if a path can't be used; nothing stays open then.
     pub fn open(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
+        self.open_with(uid, input)
+    }
+
+    /// As [`Self::open`], for a process that lives no longer than its client: an exec.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_session(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
+        self.open_with(uid, session_input)
+    }
+
+    fn open_with(
+        &self,
+        uid: u32,
+        input: impl FnOnce(&str, u32) -> Result<(OwnedFd, Option<OwnedFd>), Error>,
+    ) -> Result<(ContainerEnds, Keeper), Error> {
         if self.terminal {
             return Err(Error::Terminal);
         }
@@ -126,6 +143,46 @@ impl Stdio {
             },
         ))
     }
+}
+
+/// The reading end of the stdin of a process that lives no longer than its client: once the client
+/// has closed its end, there is no more input.
+fn session_input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+    const STREAM: &str = "stdin";
+    let Some(path) = fifo_path(STREAM, path)? else {
+        return Ok((null(STREAM, OFlags::RDONLY)?, None));
+    };
+    let (opened, hears) = mpsc::channel();
+    let waiting = path.clone();
+    std::thread::spawn(move || {
+        // Waits until somebody writes. A reader that came before would see the end at once.
+        let read = rustix::fs::open(&waiting, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        drop(opened.send(read));
+    });
+    let mut keeper = None;
+    let read = match hears.recv_timeout(PEER_TIMEOUT) {
+        Ok(read) => read,
+        Err(_) => {
+            // Nobody came yet: the thread gets a writer, and whoever comes later may still write.
+            keeper = Some(open_fifo(STREAM, &path, OFlags::RDWR)?);
+            hears.recv().unwrap_or(Err(rustix::io::Errno::INTR))
+        }
+    };
+    let read = read.map_err(|errno| Error::Open {
+        stream: STREAM,
+        path: path.clone(),
+        source: errno.into(),
+    })?;
+    if !rustix::fs::fstat(&read).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+    }) {
+        return Err(Error::NotAFifo {
+            stream: STREAM,
+            path,
+        });
+    }
+    own(STREAM, &path, &read, uid)?;
+    Ok((read, keeper))
 }
 
 fn input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
@@ -157,7 +214,7 @@ fn output(stream: &'static str, path: &str, uid: u32) -> Result<(OwnedFd, Option
 /// A client may still be opening it. Should the container have come and gone by then, the client
 /// would wait for a writer for ever.
 fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> {
-    let deadline = Instant::now() + READER_TIMEOUT;
+    let deadline = Instant::now() + PEER_TIMEOUT;
     loop {
         match open_fifo(stream, path, OFlags::WRONLY) {
             Err(Error::Open { source, .. })
@@ -351,6 +408,26 @@ mod tests {
         };
         let error = stdio.open(0).unwrap_err().to_string();
         assert!(error.contains("binary:///usr/bin/log"), "{error}");
+    }
+
+    #[test]
+    fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
+        let fifos = Fifos::new("session");
+        let path = fifos.0.join("in");
+        let client = std::thread::spawn(move || {
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all(b"all")
+                .unwrap();
+        });
+        let stdio = fifos.stdio();
+        let (ends, _keeper) = stdio.open_session(0).unwrap();
+        let mut text = String::new();
+        File::from(ends.stdin).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "all");
+        client.join().unwrap();
     }
 
     #[test]

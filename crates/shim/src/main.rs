@@ -16,6 +16,7 @@ mod engines;
 mod group;
 mod info;
 mod logging;
+mod process;
 mod runtime;
 mod serve;
 mod start;

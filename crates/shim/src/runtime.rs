@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use medley_container::cgroup::OomWatch;
-use medley_container::host::{Created, Host, Order};
+use medley_container::host::{self, Addition, Created, Host, Order};
 use medley_io::Stdio;
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
@@ -14,11 +14,13 @@ use medley_task::metrics::Metrics;
 use medley_task::runtime::{CallError, KillError};
 use medley_task::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
 
+use crate::process::{self, LocalProcess};
+
 /// Exit status of a process whose real one could not be learnt.
-const UNKNOWN: u32 = 255;
+pub(crate) const UNKNOWN: u32 = 255;
 
 /// Pause before looking again at a process that can't be watched.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Pause before looking again for a kill that the kernel has announced.
 const KILL_LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -66,23 +68,21 @@ struct LocalContainer {
 
 impl LocalContainer {
     async fn ended(&self) -> io::Result<Ended> {
-        let pidfd = self.created.init().watch()?;
-        loop {
-            let mut ready = pidfd.readable().await?;
+        let quick = self.created.reaping_is_quick();
+        process::ended(self.created.init(), || {
             let (created, host) = (Arc::clone(&self.created), Arc::clone(&self.host));
             let reap = move || created.try_reap(&host);
-            let ended = if self.created.reaping_is_quick() {
-                reap()?
-            } else {
-                tokio::task::spawn_blocking(reap)
-                    .await
-                    .map_err(io::Error::other)??
-            };
-            if let Some(ended) = ended {
-                return Ok(ended);
+            async move {
+                if quick {
+                    reap()
+                } else {
+                    tokio::task::spawn_blocking(reap)
+                        .await
+                        .map_err(io::Error::other)?
+                }
             }
-            ready.clear_ready();
-        }
+        })
+        .await
     }
 }
 
@@ -101,13 +101,7 @@ impl Process for LocalContainer {
     async fn kill(&self, signal: u32) -> Result<(), KillError> {
         let failed = |source: Cause| KillError::Other { signal, source };
         let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
-        self.created.init().signal(number).map_err(|error| {
-            if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) {
-                KillError::Finished
-            } else {
-                failed(error.into())
-            }
-        })?;
+        process::signal(self.created.init(), signal)?;
         if number == SIGKILL {
             self.created.let_die();
         }
@@ -163,8 +157,29 @@ impl Container for LocalContainer {
             .map_err(|error| failed(error.into()))
     }
 
-    async fn exec(&self, _: ExecRequest) -> Result<Arc<dyn Process>, CallError> {
-        Err(CallError::Failed("exec is being built".into()))
+    async fn exec(&self, request: ExecRequest) -> Result<Arc<dyn Process>, CallError> {
+        let addition = Addition {
+            process: request.process,
+            stdio: Stdio {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            },
+        };
+        let (created, host) = (Arc::clone(&self.created), Arc::clone(&self.host));
+        let exec = tokio::task::spawn_blocking(move || created.exec(&host, addition))
+            .await
+            .map_err(|error| CallError::Failed(error.into()))?
+            .map_err(|error| match error {
+                error @ host::Error::Process { .. } => CallError::Invalid(error.into()),
+                error => CallError::Failed(error.into()),
+            })?;
+        Ok(Arc::new(LocalProcess::new(
+            exec,
+            Arc::clone(&self.created),
+            Arc::clone(&self.host),
+        )))
     }
 
     async fn pause(&self) -> Result<(), Cause> {
@@ -244,7 +259,7 @@ async fn oom_kill(watch: &OomWatch) -> io::Result<()> {
 }
 
 /// Runs `work` on a thread that may wait.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, medley_container::host::Error> + Send + 'static,
 ) -> Result<T, Cause> {
     Ok(tokio::task::spawn_blocking(work).await??)

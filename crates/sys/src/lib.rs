@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the project's home of raw system calls")]
 
 pub mod child;
+pub mod clone;
 pub mod device_filter;
 pub mod memory;
 pub mod message;

@@ -10,6 +10,9 @@ use rustix::process::Signal;
 
 use super::{Cgroup, Error};
 
+/// The file with a cgroup's processes.
+const PROCS: &str = "cgroup.procs";
+
 /// How long processes that were sent SIGKILL may take to leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,30 @@ impl Cgroup {
         pids.sort_unstable();
         pids.dedup();
         Ok(pids)
+    }
+
+    /// Moves the calling process into it.
+    ///
+    /// Below init's own cgroup may be others, made by a systemd in the container for example. The
+    /// unified hierarchy takes processes only where nothing is below: the process goes to where
+    /// `init` is then.
+    ///
+    /// # Errors
+    /// [`Error::Join`].
+    pub(crate) fn join(&self, init: i32) -> Result<(), Error> {
+        for folder in &self.folders {
+            let path = folder.path.join(PROCS);
+            let joined = match fs::write(&path, "0") {
+                Err(error) if self.unified && error.kind() == io::ErrorKind::ResourceBusy => {
+                    let lower = Self::of_process(init)?;
+                    let lower = lower.folders.first().map(|folder| folder.path.join(PROCS));
+                    lower.map_or(Err(error), |lower| fs::write(lower, "0"))
+                }
+                joined => joined,
+            };
+            joined.map_err(|source| Error::Join { path, source })?;
+        }
+        Ok(())
     }
 
     /// Sends a signal to every process in it.

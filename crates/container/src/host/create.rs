@@ -153,16 +153,7 @@ fn make(
                 };
                 ask(folder, groups.clone(), program, Some(source))
             };
-            match ask(&Source::first(host, plan, module)?)? {
-                Reply::NotCached { fingerprint } => {
-                    ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)?
-                }
-                Reply::NoCache { reason } => {
-                    log::warn!("not cached: {reason}");
-                    ask(&Source::compiled(host, plan, module, None)?)?
-                }
-                reply => reply,
-            }
+            native::with_code(host, plan, module, ask)?
         }
         (Plan::Wasm(plan), None) => {
             let reason = format!("{} was not opened", plan.module.display());
@@ -171,15 +162,7 @@ fn make(
     };
     // Init holds the only writing end from here on: its exec, or its end, is the pipe's.
     drop(status_writer);
-    match reply {
-        Reply::Created { pid } => Ok((pid, File::from(OwnedFd::from(status)))),
-        Reply::Compiled { .. }
-        | Reply::NotCached { .. }
-        | Reply::NoCache { .. }
-        | Reply::Failed { .. } => Err(Error::NoAnswer {
-            reason: "it answered something else".into(),
-        }),
-    }
+    Ok((reply.pid()?, File::from(OwnedFd::from(status))))
 }
 
 /// Takes init, which has become our child, into our care; if that fails it is killed.

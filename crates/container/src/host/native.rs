@@ -79,6 +79,26 @@ impl Source {
     }
 }
 
+/// Asks a helper for a process that runs the guest of `plan`, with its native code from wherever it
+/// is to be had first.
+pub(super) fn with_code(
+    host: &Host,
+    plan: &WasmPlan,
+    module: &File,
+    ask: impl Fn(&Source) -> Result<Reply, Error>,
+) -> Result<Reply, Error> {
+    match ask(&Source::first(host, plan, module)?)? {
+        Reply::NotCached { fingerprint } => {
+            ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)
+        }
+        Reply::NoCache { reason } => {
+            log::warn!("not cached: {reason}");
+            ask(&Source::compiled(host, plan, module, None)?)
+        }
+        reply => Ok(reply),
+    }
+}
+
 /// A place in the cache, ours alone while we fill it.
 struct Place {
     cache: Cache,

@@ -21,6 +21,21 @@ const NAME: &str = "containerd-shim-wasm-v1";
 /// Most of a helper's log that is read, in bytes.
 const LOG_MAX: u64 = 1 << 20;
 
+impl Reply {
+    /// The pid of the process that was asked for.
+    pub(super) fn pid(self) -> Result<i32, Error> {
+        match self {
+            Self::Created { pid } => Ok(pid),
+            Self::Compiled { .. }
+            | Self::NotCached { .. }
+            | Self::NoCache { .. }
+            | Self::Failed { .. } => Err(Error::NoAnswer {
+                reason: "it answered something else".into(),
+            }),
+        }
+    }
+}
+
 /// Runs one helper to its end and gives its answer.
 pub(super) fn ask(
     host: &Host,

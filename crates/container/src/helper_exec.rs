@@ -1,0 +1,118 @@
+//! In the helper: enter a container, and leave a clone there that becomes the process.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use medley_sys::clone::Alone;
+use medley_sys::pidfd::PidFd;
+
+use crate::exec_process::{self, Becoming};
+use crate::helper::Engines;
+use crate::helper_code::{self, Loaded};
+use crate::helper_log;
+use crate::protocol::{CREATE_FDS, ExecOrder, Reply};
+use crate::{cgroup, spec};
+
+/// Why the process could not be made.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the helper got {got} descriptors instead of {CREATE_FDS} or more")]
+    Descriptors { got: usize },
+    #[error(transparent)]
+    Code(#[from] helper_code::Error),
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    #[error("cannot set oom_score_adj to {value}")]
+    OomScore { value: i32, source: io::Error },
+    #[error("cannot set the apparmor profile {profile:?}")]
+    AppArmor { profile: String, source: io::Error },
+    #[error("cannot enter the namespaces of the container's init, process {init}")]
+    Enter { init: i32, source: io::Error },
+    #[error("cannot make a process")]
+    Clone(#[source] io::Error),
+}
+
+/// Makes the process.
+pub(crate) fn run(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Reply {
+    if let Err(error) = helper_log::start(order.debug) {
+        return Reply::Failed {
+            reason: format!("the helper cannot log: {error}"),
+        };
+    }
+    match exec(order, fds, engines) {
+        Ok(reply) => reply,
+        Err(error) => Reply::Failed {
+            reason: medley_task::error::sentence(&error),
+        },
+    }
+}
+
+fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, Error> {
+    // Before the root changes: the user's home is looked up, and a guest hosts.
+    medley_sys::names::look_up_without_plugins();
+    let got = fds.len();
+    let mut fds = fds.into_iter();
+    let (Some(stdin), Some(stdout), Some(stderr), Some(status)) =
+        (fds.next(), fds.next(), fds.next(), fds.next())
+    else {
+        return Err(Error::Descriptors { got });
+    };
+    let status = File::from(status);
+    let telling = status.try_clone().map_err(Error::Clone)?;
+    let work = match helper_code::load(order.program, fds.next(), status, engines)? {
+        Loaded::Ready(work) => work,
+        Loaded::Not(reply) => return Ok(reply),
+    };
+    let spec = spec::load(&order.bundle)?;
+    let seccomp = filter(&spec);
+    let enter = |source| Error::Enter {
+        init: order.init,
+        source,
+    };
+    let alone = Alone::check().map_err(Error::Clone)?;
+    // From here on it is the container that pays. Everything that needs the node's files comes
+    // before its namespaces.
+    order.cgroup.join(order.init)?;
+    let process = order.process;
+    if let Some(value) = process.oom_score_adj() {
+        std::fs::write("/proc/self/oom_score_adj", value.to_string())
+            .map_err(|source| Error::OomScore { value, source })?;
+    }
+    if let Some(profile) = process.apparmor_profile()
+        && !profile.is_empty()
+        && libcontainer::apparmor::is_enabled().unwrap_or(false)
+    {
+        // In force from the exec on.
+        std::fs::write("/proc/thread-self/attr/exec", format!("exec {profile}")).map_err(
+            |source| Error::AppArmor {
+                profile: profile.clone(),
+                source,
+            },
+        )?;
+    }
+    let init = PidFd::open(order.init).map_err(enter)?;
+    alone.enter(order.init, &init).map_err(enter)?;
+    drop(init);
+    let becoming = Becoming {
+        process,
+        seccomp,
+        stdio: [stdin, stdout, stderr],
+        status: Some(telling),
+        work,
+    };
+    let pid = alone
+        .sibling(|| exec_process::run(becoming))
+        .map_err(Error::Clone)?;
+    Ok(Reply::Created { pid })
+}
+
+/// The filter that the container's processes run under.
+fn filter(spec: &oci_spec::runtime::Spec) -> Option<LinuxSeccomp> {
+    spec.linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().clone())
+}

@@ -1,0 +1,244 @@
+//! Adding a process to a container that runs.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
+use medley_io::{ContainerEnds, Keeper, Stdio};
+use medley_sys::pidfd::{Ended, PidFd};
+use oci_spec::runtime::{Process, Spec};
+use rustix::event::{PollFd, PollFlags};
+
+use super::native::{self, Source};
+use super::{Busy, Created, Error, Host, hear, process};
+use crate::protocol::{ExecOrder, Program, Reply, Request};
+use crate::{cgroup, spec};
+
+/// A process to add.
+#[derive(Debug)]
+pub struct Addition {
+    /// The OCI runtime spec's `process`, as JSON.
+    pub process: Vec<u8>,
+    /// Its stdio.
+    pub stdio: Stdio,
+}
+
+/// A process that was asked for, and is made when it is started.
+#[derive(Debug)]
+pub struct Exec {
+    process: Process,
+    /// What it does, in a container of guests; elsewhere its first argument says.
+    decision: Option<Decision>,
+    /// The container's spec, as it is in force.
+    spec: Spec,
+    bundle: PathBuf,
+    /// The process's ends of its stdio, until it has them.
+    ends: Mutex<Option<ContainerEnds>>,
+    /// Guards the shim's handles on its stdio.
+    stdio: Mutex<Option<Keeper>>,
+    running: OnceLock<PidFd>,
+}
+
+impl Created {
+    /// Checks and opens what a further process needs.
+    ///
+    /// # Errors
+    /// [`Error`] with what is wrong with it; nothing stays open then.
+    pub fn exec(&self, host: &Host, addition: Addition) -> Result<Exec, Error> {
+        cgroup::prepare_for_move();
+        let mut process: Process = serde_json::from_slice(&addition.process)
+            .map_err(|source| Error::Process { source })?;
+        let is_wasm = matches!(self.plan, Plan::Wasm(_));
+        let bundle = match self.folder.parent() {
+            Some(bundle) if !is_wasm => bundle.to_owned(),
+            _ => self.folder.clone(),
+        };
+        let spec = spec::load(&bundle)?;
+        let decision = if is_wasm {
+            // As of its init: nothing that runs here gains privileges.
+            process.set_no_new_privileges(Some(true));
+            Some(self.decide(host, &process)?)
+        } else {
+            None
+        };
+        let uid = spec::uid_of(&spec, &process);
+        let (ends, keeper) = addition.stdio.open_session(uid)?;
+        Ok(Exec {
+            process,
+            decision,
+            spec,
+            bundle,
+            ends: Mutex::new(Some(ends)),
+            stdio: Mutex::new(Some(keeper)),
+            running: OnceLock::new(),
+        })
+    }
+
+    /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
+    /// the container's own program.
+    fn decide(&self, host: &Host, process: &Process) -> Result<Decision, Error> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
+        let view = Rootfs::open(&root)?;
+        let wanted = Wanted {
+            args: process.args().as_deref().unwrap_or_default(),
+            env: process.env().as_deref().unwrap_or_default(),
+            cwd: process.cwd(),
+            annotations: &HashMap::new(),
+            uid: process.user().uid(),
+            gid: process.user().gid(),
+            // They are in place by now.
+            mounts: &[],
+        };
+        medley_dispatch::plan(&wanted, &view, &host.options)
+            .map_err(|source| Error::BesideGuest { source })
+    }
+}
+
+impl Exec {
+    /// Makes the process, and waits until its program runs.
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`] with its own reason; nothing of it is left then.
+    pub fn start(&self, created: &Created, host: &Host) -> Result<(), Error> {
+        // Until it is tracked it looks like an orphan.
+        let _busy = Busy::begin(host);
+        let ends = lock(&self.ends).take().ok_or(Error::Ends)?;
+        let (status, writer) = io::pipe().map_err(Error::Spawn)?;
+        let pid = self.make(created, host, &ends, writer.as_fd())?;
+        let running = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
+        host.track(pid);
+        // The process holds the only writing end from here on.
+        drop((writer, ends));
+        let heard = hear(File::from(OwnedFd::from(status)), pid);
+        if heard.is_err() {
+            end(&running);
+            host.children().tracked.remove(&pid);
+            return heard;
+        }
+        // Started once: the Task API has made sure.
+        self.running.set(running).map_err(|_| Error::Ends)
+    }
+
+    /// Has a helper make the process, and gives its pid.
+    fn make(
+        &self,
+        created: &Created,
+        host: &Host,
+        ends: &ContainerEnds,
+        status: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<i32, Error> {
+        let ask = |program, code: Option<&Source>| {
+            let request = Request::Exec(Box::new(ExecOrder {
+                init: created.init.pid(),
+                cgroup: created.cgroup.clone(),
+                bundle: self.bundle.clone(),
+                process: self.process.clone(),
+                debug: host.debug,
+                program,
+            }));
+            let mut fds = vec![
+                ends.stdin.as_fd(),
+                ends.stdout.as_fd(),
+                ends.stderr.as_fd(),
+                status,
+            ];
+            fds.extend(code.map(Source::fd));
+            let (reply, _) = process::ask(host, &request, &fds)?;
+            Ok::<Reply, Error>(reply)
+        };
+        let reply = match &self.decision {
+            None => ask(Program::Linux { path: None }, None)?,
+            Some(Decision {
+                plan: Plan::Wasm(plan),
+                module: Some(module),
+                ..
+            }) => native::with_code(host, plan, module, |source| {
+                let program = Program::Wasm {
+                    engine: plan.engine,
+                    entry: native::entry(plan),
+                    code: source.code(host.cache.as_deref()),
+                    preopens: spec::preopens(&self.spec),
+                    argv_start: plan.argv_start,
+                };
+                ask(program, Some(source))
+            })?,
+            Some(Decision { plan, .. }) => {
+                let path = match plan {
+                    Plan::Linux(plan) => plan.program.clone(),
+                    Plan::Wasm(plan) => Some(plan.module.clone()),
+                };
+                ask(Program::Linux { path }, None)?
+            }
+        };
+        reply.pid()
+    }
+
+    /// The process, once it was started.
+    #[must_use]
+    pub fn process(&self) -> Option<&PidFd> {
+        self.running.get()
+    }
+
+    /// Reaps the process if it has ended.
+    ///
+    /// # Errors
+    /// Those of `waitid`.
+    pub fn try_reap(&self, host: &Host) -> io::Result<Option<Ended>> {
+        let Some(process) = self.running.get() else {
+            return Ok(None);
+        };
+        let Some(ended) = process.try_reap()? else {
+            return Ok(None);
+        };
+        self.abandon(host);
+        self.close_stdin();
+        Ok(Some(ended))
+    }
+
+    /// Gives the process up, whose end can't be watched: whoever finds it dead may reap it.
+    pub fn abandon(&self, host: &Host) {
+        if let Some(process) = self.running.get() {
+            host.children().tracked.remove(&process.pid());
+        }
+        host.reap_orphans();
+    }
+
+    /// Lets the process see the end of its input.
+    pub fn close_stdin(&self) {
+        if let Some(stdio) = lock(&self.stdio).as_mut() {
+            stdio.close_stdin();
+        }
+    }
+
+    /// Lets go of its stdio.
+    pub fn delete(&self) {
+        drop(lock(&self.ends).take());
+        drop(lock(&self.stdio).take());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // An `Option` is whole whatever panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills and reaps a process that is not to be.
+fn end(process: &PidFd) {
+    // It has ended, or is about to: the kill is for one that hangs.
+    if let Err(error) = process.signal(rustix::process::Signal::KILL.as_raw()) {
+        log::debug!("process {} is not killed: {error}", process.pid());
+    }
+    let mut ready = [PollFd::new(process, PollFlags::IN)];
+    while let Err(errno) = rustix::event::poll(&mut ready, None) {
+        if errno != rustix::io::Errno::INTR {
+            break;
+        }
+    }
+    if let Err(error) = process.try_reap() {
+        log::warn!("process {} is not reaped: {error}", process.pid());
+    }
+}

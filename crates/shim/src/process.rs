@@ -1,0 +1,126 @@
+//! Between the Task API and one process of a container.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use medley_container::host::{Created, Exec, Host};
+use medley_sys::pidfd::{Ended, PidFd};
+use medley_task::error::Cause;
+use medley_task::runtime::{CallError, KillError};
+use medley_task::{Exit, Process, Size};
+
+use crate::runtime::{LOOK_AGAIN, UNKNOWN, blocking};
+
+/// A process that was added to a container.
+pub(crate) struct LocalProcess {
+    exec: Arc<Exec>,
+    created: Arc<Created>,
+    host: Arc<Host>,
+}
+
+impl LocalProcess {
+    pub(crate) fn new(exec: Exec, created: Arc<Created>, host: Arc<Host>) -> Self {
+        Self {
+            exec: Arc::new(exec),
+            created,
+            host,
+        }
+    }
+}
+
+#[async_trait]
+impl Process for LocalProcess {
+    fn pid(&self) -> u32 {
+        let process = self.exec.process();
+        process
+            .and_then(|process| u32::try_from(process.pid()).ok())
+            .unwrap_or_default()
+    }
+
+    async fn start(&self) -> Result<(), Cause> {
+        let (exec, created, host) = (
+            Arc::clone(&self.exec),
+            Arc::clone(&self.created),
+            Arc::clone(&self.host),
+        );
+        blocking(move || exec.start(&created, &host)).await
+    }
+
+    async fn kill(&self, number: u32) -> Result<(), KillError> {
+        match self.exec.process() {
+            Some(process) => signal(process, number),
+            None => Err(KillError::Finished),
+        }
+    }
+
+    async fn exited(&self) -> Exit {
+        let Some(process) = self.exec.process() else {
+            return std::future::pending().await;
+        };
+        let reap = || async { self.exec.try_reap(&self.host) };
+        let status = match ended(process, reap).await {
+            Ok(ended) => ended.status(),
+            Err(error) => {
+                log::error!("process {}: its end can't be watched: {error}", self.pid());
+                loop {
+                    match self.exec.try_reap(&self.host) {
+                        Ok(Some(ended)) => break ended.status(),
+                        Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
+                        Err(_) => {
+                            self.exec.abandon(&self.host);
+                            break UNKNOWN;
+                        }
+                    }
+                }
+            }
+        };
+        Exit {
+            status,
+            at: SystemTime::now(),
+        }
+    }
+
+    async fn resize(&self, _: Size) -> Result<(), CallError> {
+        Err(CallError::Precondition("it has no terminal".into()))
+    }
+
+    fn close_stdin(&self) {
+        self.exec.close_stdin();
+    }
+
+    async fn delete(&self) -> Result<(), Cause> {
+        self.exec.delete();
+        Ok(())
+    }
+}
+
+/// Waits for the end of `process` and reaps it with `reap`, which says `None` of one that lives.
+pub(crate) async fn ended<F>(process: &PidFd, reap: impl Fn() -> F) -> io::Result<Ended>
+where
+    F: Future<Output = io::Result<Option<Ended>>>,
+{
+    let pidfd = process.watch()?;
+    loop {
+        let mut ready = pidfd.readable().await?;
+        if let Some(ended) = reap().await? {
+            return Ok(ended);
+        }
+        ready.clear_ready();
+    }
+}
+
+/// Sends a signal by its number.
+pub(crate) fn signal(process: &PidFd, signal: u32) -> Result<(), KillError> {
+    let failed = |source: Cause| KillError::Other { signal, source };
+    let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
+    process.signal(number).map_err(|error| {
+        if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) {
+            KillError::Finished
+        } else {
+            failed(error.into())
+        }
+    })
+}

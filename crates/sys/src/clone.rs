@@ -1,0 +1,84 @@
+//! A process beside the calling one: a child of its parent.
+
+use std::io;
+
+use rustix::thread::ThreadNameSpaceType;
+
+/// Proof that the calling process has one thread. Its clone is then a whole program, in which no
+/// lock is held by a thread that is not there.
+#[derive(Debug)]
+pub struct Alone(());
+
+impl Alone {
+    /// Looks how many threads there are.
+    ///
+    /// # Errors
+    /// If procfs can't be read, or there is more than one.
+    pub fn check() -> io::Result<Self> {
+        match std::fs::read_dir("/proc/self/task")?.count() {
+            1 => Ok(Self(())),
+            threads => Err(io::Error::other(format!(
+                "the process has {threads} threads and may not clone itself"
+            ))),
+        }
+    }
+
+    /// Runs `program` in a clone of this process whose parent is ours, and gives the clone's pid in
+    /// our pid namespace. The clone ends with what `program` returns.
+    ///
+    /// # Errors
+    /// Those of `clone`.
+    pub fn sibling(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
+        // SAFETY: without CLONE_VM and a stack this is fork, but for the parent. One thread is all
+        // there is, so that the clone holds no lock that nobody will open; nothing but `program`
+        // runs in it, and it never returns. libc's own fork can't give the clone another parent.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                libc::CLONE_PARENT | libc::SIGCHLD,
+                std::ptr::null::<libc::c_void>(),
+                std::ptr::null::<libc::c_void>(),
+                std::ptr::null::<libc::c_void>(),
+                0,
+            )
+        };
+        match i32::try_from(pid) {
+            Ok(0) => crate::child::exit_now(program()),
+            Ok(pid) if pid > 0 => Ok(pid),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Enters those namespaces of the process `pid` that are not ours already. Its pid namespace
+    /// counts for the processes that are made from then on.
+    ///
+    /// # Errors
+    /// Those of `setns`.
+    pub fn enter(&self, pid: i32, process: &crate::pidfd::PidFd) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        let all = [
+            ("user", ThreadNameSpaceType::USER),
+            ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+            ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+            ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+            ("net", ThreadNameSpaceType::NETWORK),
+            ("pid", ThreadNameSpaceType::PROCESS_ID),
+            ("mnt", ThreadNameSpaceType::MOUNT),
+        ];
+        let mut others = ThreadNameSpaceType::empty();
+        for (name, kind) in all {
+            let theirs = std::fs::read_link(format!("/proc/{pid}/ns/{name}"))?;
+            if std::fs::read_link(format!("/proc/self/ns/{name}"))? != theirs {
+                others |= kind;
+            }
+        }
+        if others.is_empty() {
+            return Ok(());
+        }
+        // All or none: a process that fails half-way is in nobody's namespaces.
+        Ok(rustix::thread::move_into_thread_name_spaces(
+            process.as_fd(),
+            others,
+        )?)
+    }
+}
