@@ -10,6 +10,7 @@ mod crash;
 mod ctr;
 mod dispatch;
 mod events;
+mod exec;
 mod exits;
 mod harness;
 mod hooks;

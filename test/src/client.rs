@@ -358,4 +358,7 @@ pub fn refused_with<T: std::fmt::Debug>(answer: Result<T>, expected: Code) -> Re
     }
 }
 
+mod exec;
 mod task;
+
+pub use exec::{Exec, process};

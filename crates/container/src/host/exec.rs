@@ -52,19 +52,27 @@ impl Created {
         cgroup::prepare_for_move();
         let mut process: Process = serde_json::from_slice(&addition.process)
             .map_err(|source| Error::Process { source })?;
-        let is_wasm = matches!(self.plan, Plan::Wasm(_));
+        let decision = match self.plan {
+            Plan::Linux(_) => None,
+            Plan::Wasm(_) => {
+                // As of its init: nothing that runs here gains privileges.
+                process.set_no_new_privileges(Some(true));
+                Some(self.decide(host, &process)?)
+            }
+        };
+        let runs_guest = matches!(
+            &decision,
+            Some(Decision {
+                plan: Plan::Wasm(_),
+                ..
+            })
+        );
+        // A guest's filter is made for one: a program is under that of containerd's spec.
         let bundle = match self.folder.parent() {
-            Some(bundle) if !is_wasm => bundle.to_owned(),
+            Some(bundle) if !runs_guest => bundle.to_owned(),
             _ => self.folder.clone(),
         };
         let spec = spec::load(&bundle)?;
-        let decision = if is_wasm {
-            // As of its init: nothing that runs here gains privileges.
-            process.set_no_new_privileges(Some(true));
-            Some(self.decide(host, &process)?)
-        } else {
-            None
-        };
         let uid = spec::uid_of(&spec, &process);
         let (ends, keeper) = addition.stdio.open_session(uid)?;
         Ok(Exec {
