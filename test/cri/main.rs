@@ -2,6 +2,8 @@
 
 mod crash;
 mod dispatch;
+mod exec;
+mod kubelet;
 mod parallel;
 mod pods;
 mod refusals;

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod container;
+mod exec;
+
+pub use exec::Executed;
 
 /// A client of one containerd's CRI plugin.
 #[derive(Debug, Clone)]

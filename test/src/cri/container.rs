@@ -79,6 +79,17 @@ impl PodContainer {
         });
         self
     }
+
+    /// Sets the memory limit, in bytes.
+    #[must_use]
+    pub fn memory(mut self, limit: i64) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        linux
+            .resources
+            .get_or_insert_default()
+            .memory_limit_in_bytes = limit;
+        self
+    }
 }
 
 impl CriContainer {
@@ -194,6 +205,21 @@ impl CriContainer {
         };
         let mut runtime = self.cri.runtime.clone();
         timed(runtime.update_container_resources(request(ask)))
+            .await
+            .map(drop)
+    }
+
+    /// Moves its log away and has a new one opened, as a kubelet does with one that is large.
+    ///
+    /// # Errors
+    /// The log is not there, or the CRI plugin's answer.
+    pub async fn rotate_log(&self) -> Result<()> {
+        std::fs::rename(&self.log, self.log.with_extension("1"))?;
+        let reopen = v1::ReopenContainerLogRequest {
+            container_id: self.id.clone(),
+        };
+        let mut runtime = self.cri.runtime.clone();
+        timed(runtime.reopen_container_log(request(reopen)))
             .await
             .map(drop)
     }
