@@ -257,11 +257,11 @@ mod tests {
     #[test]
     fn a_bare_name_is_looked_for_in_the_processs_own_path() {
         let found = find(&process(
-            r#"{"cwd":"/","args":["sh"],"env":["PATH=/nowhere","PATH=/nowhere:/bin"]}"#,
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["sh"],"env":["PATH=/nowhere","PATH=/nowhere:/bin"]}"#,
         ));
         assert_eq!(found.unwrap(), std::path::Path::new("/bin/sh"));
         let error = find(&process(
-            r#"{"cwd":"/","args":["sh"],"env":["PATH=/nowhere"]}"#,
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["sh"],"env":["PATH=/nowhere"]}"#,
         ));
         assert_eq!(
             error.unwrap_err().to_string(),
@@ -271,9 +271,9 @@ mod tests {
 
     #[test]
     fn a_path_is_taken_as_it_is_and_nothing_is_no_program() {
-        let found = find(&process(r#"{"cwd":"/","args":["./tool"]}"#));
+        let found = find(&process(r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["./tool"]}"#));
         assert_eq!(found.unwrap(), std::path::Path::new("./tool"));
-        let error = find(&process(r#"{"cwd":"/","args":[]}"#)).unwrap_err();
+        let error = find(&process(r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":[]}"#)).unwrap_err();
         assert!(matches!(error, Error::NoArguments));
     }
 }
