@@ -24,7 +24,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
 	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu
 
 SCRIPTS := test/scripts/* images/pack images/*/build images/sidecar/serve \
-	images/sidecar/cgi-bin/* .ci/run
+	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
 .PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench install clean
 
@@ -65,7 +65,7 @@ scripts-check:
 test: build ## unit tests without root, then end-to-end tests on a containerd of their own (root)
 	@TEST_THREADS=$(TEST_THREADS) MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/test
 
-test-vm: build ## the end-to-end tests in a Debian 13 virtual machine: cgroup v2, systemd, AppArmor (root)
+test-vm: build ## the CRI tests in a Debian 13 virtual machine: cgroup v2, systemd, AppArmor (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/vm/run
 
 demo: build ## one mixed pod on a private containerd, through the CRI API (root)
