@@ -24,5 +24,6 @@ mod shim;
 mod signals;
 mod stdio;
 mod surroundings;
+mod terminal;
 mod update;
 mod versions;

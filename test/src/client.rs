@@ -283,6 +283,7 @@ impl Container {
         let stdio = Stdio::open(fifos, stdin)?;
         let [stdin, stdout, stderr] = stdio.paths();
         let create = api::CreateTaskRequest {
+            terminal: stdio.is_terminal(),
             container_id: self.id.clone(),
             rootfs: self.rootfs.clone(),
             stdin,
@@ -360,5 +361,6 @@ pub fn refused_with<T: std::fmt::Debug>(answer: Result<T>, expected: Code) -> Re
 
 mod exec;
 mod task;
+mod terminal;
 
 pub use exec::{Exec, process};

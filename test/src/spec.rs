@@ -124,6 +124,13 @@ impl Spec {
         self
     }
 
+    /// Asks for a terminal.
+    #[must_use]
+    pub fn terminal(mut self) -> Self {
+        self.0["process"]["terminal"] = json!(true);
+        self
+    }
+
     /// Sets the working directory.
     #[must_use]
     pub fn cwd(mut self, path: &str) -> Self {

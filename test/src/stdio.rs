@@ -1,11 +1,15 @@
 //! The FIFOs of a task, fed and drained the way `ctr` does it.
 
 use anyhow::{Context, Result, anyhow};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,6 +23,8 @@ pub enum Stdin {
     Bytes(Vec<u8>),
     /// A FIFO that stays open until the test closes it.
     Open,
+    /// A terminal: as [`Stdin::Open`], and without stderr.
+    Terminal,
 }
 
 /// The FIFOs of one task and the threads at their other ends.
@@ -26,8 +32,8 @@ pub enum Stdin {
 pub struct Stdio {
     dir: PathBuf,
     stdin: Stdin,
-    stdout: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
-    stderr: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
+    stdout: Option<Reader>,
+    stderr: Option<Reader>,
     writer: Option<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -44,24 +50,19 @@ impl Stdio {
                 .with_context(|| format!("cannot make the FIFO {}", path.display()))?;
             Ok(path)
         };
-        let reader = |path: PathBuf| {
-            // The open blocks until the container's side is opened too.
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                File::open(path)?.read_to_end(&mut bytes)?;
-                Ok(bytes)
-            })
-        };
         if !matches!(stdin, Stdin::None) {
             fifo("stdin")?;
         }
-        let stdout = reader(fifo("stdout")?);
-        let stderr = reader(fifo("stderr")?);
+        let stdout = Some(Reader::start(fifo("stdout")?));
+        let stderr = match stdin {
+            Stdin::Terminal => None,
+            _ => Some(Reader::start(fifo("stderr")?)),
+        };
         let mut this = Self {
             dir,
             stdin,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
+            stdout,
+            stderr,
             writer: None,
         };
         if let Stdin::Bytes(bytes) = &mut this.stdin {
@@ -82,7 +83,49 @@ impl Stdio {
         } else {
             path("stdin")
         };
-        [stdin, path("stdout"), path("stderr")]
+        let stderr = if self.is_terminal() {
+            String::new()
+        } else {
+            path("stderr")
+        };
+        [stdin, path("stdout"), stderr]
+    }
+
+    /// Whether the task is to have a terminal.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.stdin, Stdin::Terminal)
+    }
+
+    /// Waits until stdout has brought `text`, and returns everything so far.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub async fn until(&self, text: &str) -> Result<String> {
+        let deadline = Instant::now() + crate::containerd::PATIENCE;
+        loop {
+            let seen = self.stdout.as_ref().map(Reader::seen).unwrap_or_default();
+            let seen = String::from_utf8_lossy(&seen).into_owned();
+            if seen.contains(text) {
+                return Ok(seen);
+            }
+            anyhow::ensure!(Instant::now() < deadline, "no {text:?} in {seen:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets go of stdout, as a client that goes away does.
+    ///
+    /// # Errors
+    /// It was let go of before.
+    pub async fn detach(&mut self) -> Result<()> {
+        let reader = self.stdout.take().context("stdout is read by nobody")?;
+        reader.leave.store(true, Ordering::Relaxed);
+        join(reader.thread, "the reader does not leave").await
+    }
+
+    /// Reads stdout again.
+    pub fn attach(&mut self) {
+        self.stdout = Some(Reader::start(self.dir.join("stdout")));
     }
 
     /// Opens the writing end of an [`Stdin::Open`] input; dropping it does not end the
@@ -131,10 +174,71 @@ impl Stdio {
     /// One stays open although its container is gone.
     pub async fn drain(&mut self) -> Result<(Vec<u8>, Vec<u8>)> {
         let stdout = self.stdout.take().context("stdout has been read before")?;
-        let stderr = self.stderr.take().context("stderr has been read before")?;
-        let stdout = join(stdout, "stdout does not end").await?;
-        Ok((stdout, join(stderr, "stderr does not end").await?))
+        let stderr = self.stderr.take();
+        if stderr.is_none() && !self.is_terminal() {
+            anyhow::bail!("stderr has been read before");
+        }
+        let stdout = stdout.end("stdout does not end").await?;
+        let stderr = match stderr {
+            Some(stderr) => stderr.end("stderr does not end").await?,
+            None => Vec::new(),
+        };
+        Ok((stdout, stderr))
     }
+}
+
+/// Reads a FIFO on a thread of its own.
+#[derive(Debug)]
+struct Reader {
+    /// Guards what was read so far.
+    seen: Arc<Mutex<Vec<u8>>>,
+    /// Whether to let go although there may be more.
+    leave: Arc<AtomicBool>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl Reader {
+    fn start(path: PathBuf) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let leave = Arc::new(AtomicBool::new(false));
+        let theirs = (Arc::clone(&seen), Arc::clone(&leave));
+        let thread = std::thread::spawn(move || read(&path, &theirs.0, &theirs.1));
+        Self {
+            seen,
+            leave,
+            thread,
+        }
+    }
+
+    fn seen(&self) -> Vec<u8> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone()
+    }
+
+    async fn end(self, late: &str) -> Result<Vec<u8>> {
+        join(self.thread, late).await?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *seen))
+    }
+}
+
+fn read(path: &Path, seen: &Mutex<Vec<u8>>, leave: &AtomicBool) -> std::io::Result<()> {
+    // The open blocks until the container's side is opened too.
+    let mut fifo = File::open(path)?;
+    let mut chunk = vec![0; 65536];
+    while !leave.load(Ordering::Relaxed) {
+        let mut ready = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::from(20_u8))? == 0 {
+            continue;
+        }
+        let count = fifo.read(&mut chunk)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend_from_slice(&chunk[..count]);
+    }
+    Ok(())
 }
 
 async fn join<T>(thread: JoinHandle<std::io::Result<T>>, late: &str) -> Result<T> {

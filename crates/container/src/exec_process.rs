@@ -27,6 +27,8 @@ pub(crate) struct Becoming {
     pub(crate) process: Process,
     pub(crate) seccomp: Option<LinuxSeccomp>,
     pub(crate) stdio: [OwnedFd; 3],
+    /// Whether its stdio is the terminal that is to be its own.
+    pub(crate) terminal: bool,
     /// Where an error goes.
     pub(crate) status: Option<File>,
     pub(crate) work: Work,
@@ -88,6 +90,7 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
         process,
         seccomp,
         stdio,
+        terminal,
         mut work,
         ..
     } = becoming;
@@ -98,6 +101,10 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     step("set stdout", rustix::stdio::dup2_stdout(&stdout))?;
     step("set stderr", rustix::stdio::dup2_stderr(&stderr))?;
     drop((stdin, stdout, stderr));
+    if terminal {
+        let stdin = rustix::stdio::stdin();
+        step("take the terminal", rustix::process::ioctl_tiocsctty(stdin))?;
+    }
 
     for limit in process.rlimits().iter().flatten() {
         syscall.set_rlimit(limit).map_err(|error| Error::Limit {

@@ -16,6 +16,9 @@ pub const VERB: &str = "helper";
 /// Gives the engine of a kind, if it is built in.
 pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
 
+/// An answer, and the descriptor that comes with it.
+pub(crate) type Answer = (Reply, Option<OwnedFd>);
+
 /// Runs the helper. Its request comes over the socket that is its stdin.
 ///
 /// Returns the process's exit status: 0 if an answer was given, whatever it says.
@@ -34,8 +37,8 @@ pub fn run(engines: Engines) -> u8 {
         Err(error) => return complain(&error),
     };
     let (reply, fd) = match serde_json::from_slice(&bytes) {
-        Ok(Request::Create(order)) => (helper_create::run(order, fds, engines), None),
-        Ok(Request::Exec(order)) => (helper_exec::run(*order, fds, engines), None),
+        Ok(Request::Create(order)) => helper_create::run(order, fds, engines),
+        Ok(Request::Exec(order)) => helper_exec::run(*order, fds, engines),
         Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
         Err(error) => return complain(&error),
     };

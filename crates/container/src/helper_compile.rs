@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
-use crate::helper::Engines;
+use crate::helper::{Answer, Engines};
 use crate::protocol::{CompileOrder, Reply};
 
 /// Longest processor time for one module, in seconds over all threads: a hundred times what a
@@ -57,11 +57,7 @@ enum Error {
 }
 
 /// Compiles the module and answers with a sealed memfd.
-pub(crate) fn run(
-    order: &CompileOrder,
-    fds: Vec<OwnedFd>,
-    engines: Engines,
-) -> (Reply, Option<OwnedFd>) {
+pub(crate) fn run(order: &CompileOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
     match compile(order, fds, engines) {
         Ok((form, code)) => (Reply::Compiled { form }, Some(code)),
         Err(error) => (

@@ -7,7 +7,8 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::thread::Gid;
 
-use crate::helper::Engines;
+use crate::console::{self, ConsoleSocket};
+use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
 use crate::protocol::{CREATE_FDS, CreateOrder, Reply};
@@ -28,26 +29,28 @@ enum Error {
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
     #[error("cannot set the supplementary groups")]
     Groups(#[source] std::io::Error),
+    #[error(transparent)]
+    Console(#[from] console::Error),
     #[error("init has no pid")]
     NoPid,
 }
 
 /// Makes the container.
-pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Reply {
+pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
     if let Err(error) = helper_log::start(order.debug) {
-        return Reply::Failed {
-            reason: format!("the helper cannot log: {error}"),
-        };
+        let reason = format!("the helper cannot log: {error}");
+        return (Reply::Failed { reason }, None);
     }
     match create(order, fds, engines) {
-        Ok(reply) => reply,
-        Err(error) => Reply::Failed {
-            reason: medley_task::error::sentence(&error),
-        },
+        Ok(answer) => answer,
+        Err(error) => {
+            let reason = medley_task::error::sentence(&error);
+            (Reply::Failed { reason }, None)
+        }
     }
 }
 
-fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, Error> {
+fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer, Error> {
     // Before the root changes: libcontainer looks the user's home up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
     let got = fds.len();
@@ -60,7 +63,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
     let status = File::from(status);
     let init = match helper_code::load(order.program, fds.next(), status, engines)? {
         Loaded::Ready(work) => work,
-        Loaded::Not(reply) => return Ok(reply),
+        Loaded::Not(reply) => return Ok((reply, None)),
     };
     // Init inherits them; those of whoever started containerd are not the container's.
     let groups: Vec<Gid> = order.groups.iter().copied().map(Gid::from_raw).collect();
@@ -69,8 +72,13 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         path: order.state.clone(),
         source,
     })?;
+    let console = match &order.terminal {
+        Some(terminal) => Some((ConsoleSocket::listen(&order.state)?, terminal)),
+        None => None,
+    };
     let builder = ContainerBuilder::new(order.id, SyscallType::default())
         .with_root_path(order.state)?
+        .with_console_socket(console.as_ref().map(|(socket, _)| socket.path()))
         .with_stdin(stdin)
         .with_stdout(stdout)
         .with_stderr(stderr);
@@ -85,5 +93,10 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .with_detach(true)
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?;
-    Ok(Reply::Created { pid: pid.as_raw() })
+    let master = match console {
+        Some((socket, terminal)) => Some(socket.receive(terminal)?),
+        None => None,
+    };
+    let reply = Reply::Created { pid: pid.as_raw() };
+    Ok((reply, master))
 }

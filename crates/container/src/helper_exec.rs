@@ -8,8 +8,9 @@ use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
 
+use crate::console;
 use crate::exec_process::{self, Becoming};
-use crate::helper::Engines;
+use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded};
 use crate::helper_log;
 use crate::protocol::{CREATE_FDS, ExecOrder, Reply};
@@ -32,26 +33,28 @@ enum Error {
     AppArmor { profile: String, source: io::Error },
     #[error("cannot enter the namespaces of the container's init, process {init}")]
     Enter { init: i32, source: io::Error },
+    #[error(transparent)]
+    Console(#[from] console::Error),
     #[error("cannot make a process")]
     Clone(#[source] io::Error),
 }
 
 /// Makes the process.
-pub(crate) fn run(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Reply {
+pub(crate) fn run(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
     if let Err(error) = helper_log::start(order.debug) {
-        return Reply::Failed {
-            reason: format!("the helper cannot log: {error}"),
-        };
+        let reason = format!("the helper cannot log: {error}");
+        return (Reply::Failed { reason }, None);
     }
     match exec(order, fds, engines) {
-        Ok(reply) => reply,
-        Err(error) => Reply::Failed {
-            reason: medley_task::error::sentence(&error),
-        },
+        Ok(answer) => answer,
+        Err(error) => {
+            let reason = medley_task::error::sentence(&error);
+            (Reply::Failed { reason }, None)
+        }
     }
 }
 
-fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, Error> {
+fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer, Error> {
     // Before the root changes: the user's home is looked up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
     let got = fds.len();
@@ -65,7 +68,15 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, 
     let telling = status.try_clone().map_err(Error::Clone)?;
     let work = match helper_code::load(order.program, fds.next(), status, engines)? {
         Loaded::Ready(work) => work,
-        Loaded::Not(reply) => return Ok(reply),
+        Loaded::Not(reply) => return Ok((reply, None)),
+    };
+    let (stdio, mut master) = match &order.terminal {
+        Some(terminal) => {
+            let (master, slave) = console::open(order.init, terminal)?;
+            let again = || slave.try_clone().map_err(Error::Clone);
+            ([again()?, again()?, slave], Some(master))
+        }
+        None => ([stdin, stdout, stderr], None),
     };
     let spec = spec::load(&order.bundle)?;
     let seccomp = filter(&spec);
@@ -100,14 +111,19 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, 
     let becoming = Becoming {
         process,
         seccomp,
-        stdio: [stdin, stdout, stderr],
+        stdio,
+        terminal: master.is_some(),
         status: Some(telling),
         work,
     };
     let pid = alone
-        .sibling(|| exec_process::run(becoming))
+        .sibling(|| {
+            // A guest is never executed, which would close it: its end would be no hang-up.
+            drop(master.take());
+            exec_process::run(becoming)
+        })
         .map_err(Error::Clone)?;
-    Ok(Reply::Created { pid })
+    Ok((Reply::Created { pid }, master))
 }
 
 /// The filter that the container's processes run under.

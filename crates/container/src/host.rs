@@ -1,7 +1,7 @@
 //! In the shim: making, starting and removing containers.
 //!
-//! Every function here may block for milliseconds, and none needs a runtime: the caller runs
-//! them on threads that may wait.
+//! Every function here may block for milliseconds: the caller runs them on threads that may wait.
+//! Those that make a process with a terminal hand its bytes to the tokio runtime around them.
 
 mod control;
 mod create;
@@ -9,6 +9,7 @@ mod exec;
 mod native;
 mod process;
 mod record;
+mod terminal;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -143,6 +144,17 @@ pub enum Error {
         /// What it is instead.
         source: medley_dispatch::Error,
     },
+    /// The process and the request differ.
+    #[error(
+        "the process says terminal = {process}, but the request says terminal = {request}: they \
+         must agree"
+    )]
+    Terminal {
+        /// What the process says.
+        process: bool,
+        /// What the request says.
+        request: bool,
+    },
     /// A process was started twice.
     #[error("the process was started before")]
     Ends,
@@ -266,8 +278,8 @@ pub struct Created {
     poststop_hooks: bool,
     /// Read once, at start: empty when the program runs, or why it does not.
     status: Mutex<Option<File>>,
-    /// Guards the shim's handles on the container's stdio.
-    stdio: Mutex<Option<Keeper>>,
+    /// The shim's handles on the container's stdio.
+    stdio: Keeper,
 }
 
 impl Created {
@@ -281,6 +293,12 @@ impl Created {
     #[must_use]
     pub fn init(&self) -> &PidFd {
         &self.init
+    }
+
+    /// The shim's handles on its stdio.
+    #[must_use]
+    pub fn stdio(&self) -> &Keeper {
+        &self.stdio
     }
 
     /// Where libcontainer keeps this container's state.
@@ -381,7 +399,7 @@ impl Created {
         }
         // What is left in the pipes of its output stays there until delete, even if nobody reads
         // just now: our reading ends keep it, and keep no reader from seeing the end.
-        self.close_stdin();
+        self.stdio.close_stdin();
         Ok(Some(ended))
     }
 
@@ -417,14 +435,6 @@ impl Created {
     /// [`Error::Cgroup`] if it can't be read.
     pub fn metrics(&self) -> Result<Metrics, Error> {
         Ok(self.cgroup.metrics()?)
-    }
-
-    /// Lets the program see the end of its input.
-    pub fn close_stdin(&self) {
-        let mut stdio = self.stdio.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stdio) = stdio.as_mut() {
-            stdio.close_stdin();
-        }
     }
 
     /// Removes everything that is left after init's end. May be called again.

@@ -17,6 +17,7 @@
 //! shim being a subreaper.
 
 pub mod cgroup;
+mod console;
 pub mod devices;
 mod exec_process;
 pub mod helper;

@@ -46,8 +46,19 @@ pub(crate) struct CreateOrder {
     /// The supplementary groups that a Wasm container's init has, as ids on the node. A Linux
     /// one gets them from its spec.
     pub(crate) groups: Vec<u32>,
+    /// The terminal that init gets.
+    pub(crate) terminal: Option<TerminalOrder>,
     /// What init does once it is started.
     pub(crate) program: Program,
+}
+
+/// A terminal to make.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TerminalOrder {
+    /// Whose it is: a user of the node.
+    pub(crate) owner: u32,
+    /// Its lines, and the characters in one; the kernel's own choice if nobody has one.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 /// A process to add to a container.
@@ -61,6 +72,8 @@ pub(crate) struct ExecOrder {
     pub(crate) bundle: PathBuf,
     /// What runs, as whom and where.
     pub(crate) process: Process,
+    /// The terminal that it gets.
+    pub(crate) terminal: Option<TerminalOrder>,
     /// Whether everything is to be logged.
     pub(crate) debug: bool,
     /// What it does.
@@ -119,7 +132,8 @@ pub(crate) struct CompileOrder {
 /// What a helper answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The container waits to be started, or the process runs.
+    /// The container waits to be started, or the process runs. Descriptors: the master of its
+    /// terminal, if it has one.
     Created {
         /// Init's, in the shim's pid namespace.
         pid: i32,

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use medley_container::host::{Created, Exec, Host};
+use medley_io::Keeper;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::error::Cause;
 use medley_task::runtime::{CallError, KillError};
@@ -77,22 +78,23 @@ impl Process for LocalProcess {
                 }
             }
         };
-        Exit {
-            status,
-            at: SystemTime::now(),
-        }
+        let at = SystemTime::now();
+        // Whoever hears of the end takes what was said by then for all.
+        self.exec.stdio().settle().await;
+        Exit { status, at }
     }
 
-    async fn resize(&self, _: Size) -> Result<(), CallError> {
-        Err(CallError::Precondition("it has no terminal".into()))
+    async fn resize(&self, size: Size) -> Result<(), CallError> {
+        resize(self.exec.stdio(), size)
     }
 
     fn close_stdin(&self) {
-        self.exec.close_stdin();
+        self.exec.stdio().close_stdin();
     }
 
     async fn delete(&self) -> Result<(), Cause> {
         self.exec.delete();
+        self.exec.stdio().close().await;
         Ok(())
     }
 }
@@ -110,6 +112,18 @@ where
         }
         ready.clear_ready();
     }
+}
+
+/// Sets the size of the terminal in `stdio`.
+pub(crate) fn resize(stdio: &Keeper, size: Size) -> Result<(), CallError> {
+    let size = medley_io::Size {
+        rows: size.rows,
+        columns: size.columns,
+    };
+    stdio.resize(size).map_err(|error| match error {
+        error @ medley_io::Error::NoTerminal => CallError::Precondition(error.into()),
+        error => CallError::Failed(error.into()),
+    })
 }
 
 /// Sends a signal by its number.

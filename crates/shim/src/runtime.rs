@@ -126,21 +126,22 @@ impl Process for LocalContainer {
                 }
             }
         };
-        Exit {
-            status,
-            at: SystemTime::now(),
-        }
+        let at = SystemTime::now();
+        // Whoever hears of the end takes what was said by then for all.
+        self.created.stdio().settle().await;
+        Exit { status, at }
     }
 
-    async fn resize(&self, _: Size) -> Result<(), CallError> {
-        Err(CallError::Precondition("it has no terminal".into()))
+    async fn resize(&self, size: Size) -> Result<(), CallError> {
+        process::resize(self.created.stdio(), size)
     }
 
     fn close_stdin(&self) {
-        self.created.close_stdin();
+        self.created.stdio().close_stdin();
     }
 
     async fn delete(&self) -> Result<(), Cause> {
+        self.created.stdio().close().await;
         let created = Arc::clone(&self.created);
         let host = Arc::clone(&self.host);
         blocking(move || created.delete(&host)).await
@@ -172,7 +173,12 @@ impl Container for LocalContainer {
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| match error {
-                error @ host::Error::Process { .. } => CallError::Invalid(error.into()),
+                error @ (host::Error::Process { .. } | host::Error::Terminal { .. }) => {
+                    CallError::Invalid(error.into())
+                }
+                error @ host::Error::Stdio(medley_io::Error::TerminalWithStderr { .. }) => {
+                    CallError::Invalid(error.into())
+                }
                 error => CallError::Failed(error.into()),
             })?;
         Ok(Arc::new(LocalProcess::new(

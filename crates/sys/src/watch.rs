@@ -11,9 +11,28 @@ use tokio::io::unix::AsyncFd;
 /// # Errors
 /// If there is no descriptor left, or no tokio runtime with IO.
 pub fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
-    let fd = fd.try_clone_to_owned()?;
+    reader(fd.try_clone_to_owned()?)
+}
+
+/// `fd`, which tokio finds readable when it is.
+///
+/// # Errors
+/// As of [`readable`].
+pub fn reader(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    register(fd, Interest::READABLE)
+}
+
+/// `fd`, which tokio finds writable when it is.
+///
+/// # Errors
+/// As of [`readable`].
+pub fn writer(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    register(fd, Interest::WRITABLE)
+}
+
+fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the wrapper owns the descriptor, which names the same thing for as long as it is
     // registered; an OwnedFd gives no way to swap it. tokio has no safe call for a descriptor
     // that is none of its own kinds.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
 }

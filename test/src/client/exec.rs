@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 /// A process that was added to a task.
 #[derive(Debug)]
 pub struct Exec {
-    task: String,
+    pub(super) task: String,
     /// Its id.
     pub id: String,
-    client: super::Client,
-    stdio: Stdio,
+    pub(super) client: super::Client,
+    pub(super) stdio: Stdio,
 }
 
 /// The OCI process that runs `args` as root, with nothing special.
@@ -42,6 +42,7 @@ impl Task {
         let stdio = Stdio::open(self.client.dir.join("fifo").join(name), stdin)?;
         let [stdin, stdout, stderr] = stdio.paths();
         let exec = api::ExecProcessRequest {
+            terminal: stdio.is_terminal(),
             container_id: self.id.clone(),
             exec_id: id.to_owned(),
             stdin,

@@ -12,10 +12,10 @@ use medley_sys::pidfd::PidFd;
 use oci_spec::runtime::Spec;
 
 use super::native::{self, Source};
-use super::{Created, Error, Host, Order, STATE, process, record};
+use super::{Created, Error, Host, Order, STATE, process, record, terminal};
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::devices;
-use crate::protocol::{CreateOrder, Program, Reply, Request};
+use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
 use crate::rootfs::Mounted;
 use crate::spec;
 
@@ -60,13 +60,19 @@ fn create_in(
         source,
     })?;
     let (ends, keeper) = order.stdio.open(spec::uid(&spec))?;
+    let terminal = terminal::order(&spec, spec.process().as_ref(), &order.stdio)?;
     let own_pid_namespace = spec::has_own_pid_namespace(&spec);
     let poststart_hooks = spec::has_poststart_hooks(&spec);
     let poststop_hooks = spec::has_poststop_hooks(&spec);
 
     let devices = devices::rules(&spec);
-    let made = make(host, &order, spec, &decision, &ends, folder)
-        .and_then(|(pid, status)| Ok((watch(host, pid, folder, &rootfs, &devices)?, status)));
+    let made = make(host, &order, spec, &decision, (&ends, terminal), folder).and_then(
+        |(pid, status, master)| {
+            let connect = || master.map_or(Ok(()), |master| keeper.connect(master));
+            let watched = watch(host, pid, folder, &rootfs, &devices, connect)?;
+            Ok((watched, status))
+        },
+    );
     let ((init, cgroup), status) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -93,19 +99,20 @@ fn create_in(
         poststart_hooks,
         poststop_hooks,
         status: Mutex::new(Some(status)),
-        stdio: Mutex::new(Some(keeper)),
+        stdio: keeper,
     })
 }
 
-/// Has a helper make init. Gives its pid, and the pipe that tells how its start went.
+/// Has a helper make init. Gives its pid, the pipe that tells how its start went, and the master of
+/// its terminal.
 fn make(
     host: &Host,
     order: &Order,
     spec: Spec,
     decision: &Decision,
-    ends: &ContainerEnds,
+    (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
-) -> Result<(i32, File), Error> {
+) -> Result<(i32, File, Option<OwnedFd>), Error> {
     let cwd = spec
         .process()
         .as_ref()
@@ -122,17 +129,16 @@ fn make(
             systemd,
             debug: host.debug,
             groups,
+            terminal,
             program,
         });
         let mut fds = Vec::from(stdio);
         fds.push(status_writer.as_fd());
         fds.extend(code.map(Source::fd));
-        let (reply, _) =
-            process::ask(host, &request, &fds).map_err(|error| name_cwd(error, &cwd))?;
-        Ok::<Reply, Error>(reply)
+        process::ask(host, &request, &fds).map_err(|error| name_cwd(error, &cwd))
     };
 
-    let reply = match (&decision.plan, &decision.module) {
+    let answer = match (&decision.plan, &decision.module) {
         (Plan::Linux(plan), _) => {
             let program = Program::Linux {
                 path: plan.program.clone(),
@@ -162,7 +168,8 @@ fn make(
     };
     // Init holds the only writing end from here on: its exec, or its end, is the pipe's.
     drop(status_writer);
-    Ok((reply.pid()?, File::from(OwnedFd::from(status))))
+    let (pid, master) = process::made(answer)?;
+    Ok((pid, File::from(OwnedFd::from(status)), master))
 }
 
 /// Takes init, which has become our child, into our care; if that fails it is killed.
@@ -172,6 +179,7 @@ fn watch(
     folder: &Path,
     rootfs: &Mounted,
     devices: &[Rule],
+    connect: impl FnOnce() -> Result<(), medley_io::Error>,
 ) -> Result<(PidFd, Cgroup), Error> {
     let init = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
     host.track(pid);
@@ -182,6 +190,7 @@ fn watch(
             if let Some(folder) = cgroup.unified_folder() {
                 devices::restrict(folder, devices)?;
             }
+            connect()?;
             Ok(cgroup)
         });
     match recorded {

@@ -14,8 +14,8 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::event::{PollFd, PollFlags};
 
 use super::native::{self, Source};
-use super::{Busy, Created, Error, Host, hear, process};
-use crate::protocol::{ExecOrder, Program, Reply, Request};
+use super::{Busy, Created, Error, Host, hear, process, terminal};
+use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
 use crate::{cgroup, spec};
 
 /// A process to add.
@@ -36,10 +36,12 @@ pub struct Exec {
     /// The container's spec, as it is in force.
     spec: Spec,
     bundle: PathBuf,
-    /// The process's ends of its stdio, until it has them.
+    /// The terminal that it gets.
+    terminal: Option<TerminalOrder>,
+    /// Guards the process's ends of its stdio, until it has them.
     ends: Mutex<Option<ContainerEnds>>,
-    /// Guards the shim's handles on its stdio.
-    stdio: Mutex<Option<Keeper>>,
+    /// The shim's handles on its stdio.
+    stdio: Keeper,
     running: OnceLock<PidFd>,
 }
 
@@ -74,14 +76,16 @@ impl Created {
         };
         let spec = spec::load(&bundle)?;
         let uid = spec::uid_of(&spec, &process);
+        let terminal = terminal::order(&spec, Some(&process), &addition.stdio)?;
         let (ends, keeper) = addition.stdio.open_session(uid)?;
         Ok(Exec {
             process,
             decision,
             spec,
             bundle,
+            terminal,
             ends: Mutex::new(Some(ends)),
-            stdio: Mutex::new(Some(keeper)),
+            stdio: keeper,
             running: OnceLock::new(),
         })
     }
@@ -116,12 +120,15 @@ impl Exec {
         let _busy = Busy::begin(host);
         let ends = lock(&self.ends).take().ok_or(Error::Ends)?;
         let (status, writer) = io::pipe().map_err(Error::Spawn)?;
-        let pid = self.make(created, host, &ends, writer.as_fd())?;
+        let (pid, master) = self.make(created, host, &ends, writer.as_fd())?;
         let running = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
         host.track(pid);
         // The process holds the only writing end from here on.
         drop((writer, ends));
-        let heard = hear(File::from(OwnedFd::from(status)), pid);
+        let connected = master.map_or(Ok(()), |master| self.stdio.connect(master));
+        let heard = connected
+            .map_err(Error::from)
+            .and_then(|()| hear(File::from(OwnedFd::from(status)), pid));
         if heard.is_err() {
             end(&running);
             host.children().tracked.remove(&pid);
@@ -131,20 +138,21 @@ impl Exec {
         self.running.set(running).map_err(|_| Error::Ends)
     }
 
-    /// Has a helper make the process, and gives its pid.
+    /// Has a helper make the process, and gives its pid and the master of its terminal.
     fn make(
         &self,
         created: &Created,
         host: &Host,
         ends: &ContainerEnds,
         status: std::os::fd::BorrowedFd<'_>,
-    ) -> Result<i32, Error> {
+    ) -> Result<(i32, Option<OwnedFd>), Error> {
         let ask = |program, code: Option<&Source>| {
             let request = Request::Exec(Box::new(ExecOrder {
                 init: created.init.pid(),
                 cgroup: created.cgroup.clone(),
                 bundle: self.bundle.clone(),
                 process: self.process.clone(),
+                terminal: self.terminal,
                 debug: host.debug,
                 program,
             }));
@@ -155,10 +163,9 @@ impl Exec {
                 status,
             ];
             fds.extend(code.map(Source::fd));
-            let (reply, _) = process::ask(host, &request, &fds)?;
-            Ok::<Reply, Error>(reply)
+            process::ask(host, &request, &fds)
         };
-        let reply = match &self.decision {
+        let answer = match &self.decision {
             None => ask(Program::Linux { path: None }, None)?,
             Some(Decision {
                 plan: Plan::Wasm(plan),
@@ -182,7 +189,7 @@ impl Exec {
                 ask(Program::Linux { path }, None)?
             }
         };
-        reply.pid()
+        process::made(answer)
     }
 
     /// The process, once it was started.
@@ -203,7 +210,7 @@ impl Exec {
             return Ok(None);
         };
         self.abandon(host);
-        self.close_stdin();
+        self.stdio.close_stdin();
         Ok(Some(ended))
     }
 
@@ -215,17 +222,15 @@ impl Exec {
         host.reap_orphans();
     }
 
-    /// Lets the process see the end of its input.
-    pub fn close_stdin(&self) {
-        if let Some(stdio) = lock(&self.stdio).as_mut() {
-            stdio.close_stdin();
-        }
+    /// The shim's handles on its stdio.
+    #[must_use]
+    pub fn stdio(&self) -> &Keeper {
+        &self.stdio
     }
 
-    /// Lets go of its stdio.
+    /// Lets go of what it was to have, should it never have been started.
     pub fn delete(&self) {
         drop(lock(&self.ends).take());
-        drop(lock(&self.stdio).take());
     }
 }
 

@@ -10,6 +10,7 @@ use medley_engine::{Entry, Form};
 use medley_image::cache::{Cache, DEFAULT_LIMIT, Key};
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use super::process::Answer;
 use super::{Error, Host, process};
 use crate::protocol::{Code, CompileOrder, Reply, Request};
 
@@ -85,17 +86,17 @@ pub(super) fn with_code(
     host: &Host,
     plan: &WasmPlan,
     module: &File,
-    ask: impl Fn(&Source) -> Result<Reply, Error>,
-) -> Result<Reply, Error> {
+    ask: impl Fn(&Source) -> Result<Answer, Error>,
+) -> Result<Answer, Error> {
     match ask(&Source::first(host, plan, module)?)? {
-        Reply::NotCached { fingerprint } => {
+        (Reply::NotCached { fingerprint }, _) => {
             ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)
         }
-        Reply::NoCache { reason } => {
+        (Reply::NoCache { reason }, _) => {
             log::warn!("not cached: {reason}");
             ask(&Source::compiled(host, plan, module, None)?)
         }
-        reply => Ok(reply),
+        answer => Ok(answer),
     }
 }
 

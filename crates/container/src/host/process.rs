@@ -21,27 +21,24 @@ const NAME: &str = "containerd-shim-wasm-v1";
 /// Most of a helper's log that is read, in bytes.
 const LOG_MAX: u64 = 1 << 20;
 
-impl Reply {
-    /// The pid of the process that was asked for.
-    pub(super) fn pid(self) -> Result<i32, Error> {
-        match self {
-            Self::Created { pid } => Ok(pid),
-            Self::Compiled { .. }
-            | Self::NotCached { .. }
-            | Self::NoCache { .. }
-            | Self::Failed { .. } => Err(Error::NoAnswer {
-                reason: "it answered something else".into(),
-            }),
-        }
+/// A helper's answer, and the descriptors that came with it.
+pub(super) type Answer = (Reply, Vec<OwnedFd>);
+
+/// The pid of the process that was asked for, and the master of its terminal.
+pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error> {
+    match reply {
+        Reply::Created { pid } => Ok((pid, fds.into_iter().next())),
+        Reply::Compiled { .. }
+        | Reply::NotCached { .. }
+        | Reply::NoCache { .. }
+        | Reply::Failed { .. } => Err(Error::NoAnswer {
+            reason: "it answered something else".into(),
+        }),
     }
 }
 
 /// Runs one helper to its end and gives its answer.
-pub(super) fn ask(
-    host: &Host,
-    request: &Request,
-    fds: &[BorrowedFd<'_>],
-) -> Result<(Reply, Vec<OwnedFd>), Error> {
+pub(super) fn ask(host: &Host, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
     let message = serde_json::to_vec(request).map_err(|error| Error::Talk(error.into()))?;
     let (ours, theirs) = medley_sys::message::pair().map_err(Error::Spawn)?;
     let mut log = File::from(

@@ -1,0 +1,83 @@
+//! Which terminal a process gets.
+
+use medley_io::Stdio;
+use oci_spec::runtime::{Process, Spec};
+
+use super::Error;
+use crate::protocol::TerminalOrder;
+use crate::spec;
+
+/// The terminal of `process` in the container of `spec`, if it is to have one.
+///
+/// # Errors
+/// [`Error::Terminal`] if only one of the process and the request says so.
+pub(super) fn order(
+    spec: &Spec,
+    process: Option<&Process>,
+    stdio: &Stdio,
+) -> Result<Option<TerminalOrder>, Error> {
+    let wanted = process.is_some_and(|process| process.terminal() == Some(true));
+    if wanted != stdio.terminal {
+        return Err(Error::Terminal {
+            process: wanted,
+            request: stdio.terminal,
+        });
+    }
+    let Some(process) = process.filter(|_| wanted) else {
+        return Ok(None);
+    };
+    let count = |size: u64| u16::try_from(size).unwrap_or(u16::MAX);
+    // No size at all is how some clients say that they don't know.
+    let size = process
+        .console_size()
+        .map(|size| (count(size.height()), count(size.width())))
+        .filter(|size| *size != (0, 0));
+    Ok(Some(TerminalOrder {
+        owner: spec::uid_of(spec, process),
+        size,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, order};
+    use medley_io::Stdio;
+    use oci_spec::runtime::Spec;
+
+    fn ordered(terminal: &str, request: bool) -> Result<Option<(u32, Option<(u16, u16)>)>, Error> {
+        let spec: Spec = serde_json::from_str(&format!(
+            r#"{{
+                "ociVersion": "1.1.0",
+                "process": {{"cwd": "/", "user": {{"uid": 5, "gid": 0}}, {terminal}}},
+                "linux": {{"uidMappings": [{{"containerID": 0, "hostID": 1000, "size": 10}}]}}
+            }}"#
+        ))
+        .unwrap();
+        let stdio = Stdio {
+            terminal: request,
+            ..Stdio::default()
+        };
+        let ordered = order(&spec, spec.process().as_ref(), &stdio)?;
+        Ok(ordered.map(|order| (order.owner, order.size)))
+    }
+
+    #[test]
+    fn a_terminal_belongs_to_the_user_on_the_node_and_has_the_size_that_is_asked_for() {
+        let sized = r#""terminal": true, "consoleSize": {"height": 30, "width": 100}"#;
+        assert_eq!(ordered(sized, true).unwrap(), Some((1005, Some((30, 100)))));
+        let unsized_ = r#""terminal": true, "consoleSize": {"height": 0, "width": 0}"#;
+        assert_eq!(ordered(unsized_, true).unwrap(), Some((1005, None)));
+        assert_eq!(ordered(r#""terminal": false"#, false).unwrap(), None);
+    }
+
+    #[test]
+    fn a_spec_and_a_request_that_differ_are_refused() {
+        let error = ordered(r#""terminal": true"#, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the process says terminal = true, but the request says terminal = false: they must \
+             agree"
+        );
+        assert!(ordered(r#""terminal": false"#, true).is_err());
+    }
+}

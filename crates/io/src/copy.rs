@@ -1,0 +1,204 @@
+//! Copying what a process says: a task, and one chunk of memory while there is something to copy.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+/// Bytes that are read at once: what a terminal holds.
+const CHUNK: usize = 4096;
+
+/// How long nothing may move before a copy that is to finish is not waited for: its reader is
+/// stopped, or gone. Below the 5 s that containerd gives a Delete.
+const STALL: Duration = Duration::from_secs(1);
+
+/// A copy under way, which ends with this handle.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    shared: Arc<Shared>,
+    /// Closed at the copy's end.
+    done: watch::Receiver<()>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    finish: Notify,
+    /// Bytes.
+    moved: AtomicU64,
+}
+
+impl Copying {
+    pub(crate) fn start(source: Source, sink: Sink) -> Self {
+        let shared = Arc::new(Shared {
+            finish: Notify::new(),
+            moved: AtomicU64::new(0),
+        });
+        let (ends, done) = watch::channel(());
+        let theirs = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            if let Err(error) = copy(source, sink, &theirs).await {
+                log::warn!("the output of a process is lost: {error}");
+            }
+            drop(ends);
+        });
+        Self {
+            shared,
+            done,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Has the copy end once there is nothing more to read, and waits for that as long as something
+    /// moves.
+    pub(crate) fn finish(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.finish.notify_one();
+        let (shared, mut done) = (Arc::clone(&self.shared), self.done.clone());
+        async move {
+            let mut before = shared.moved.load(Ordering::Relaxed);
+            while tokio::time::timeout(STALL, done.changed()).await.is_err() {
+                let now = shared.moved.load(Ordering::Relaxed);
+                if now == before {
+                    log::warn!("nobody reads the last output of a process");
+                    return;
+                }
+                before = now;
+            }
+        }
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) -> io::Result<()> {
+    let mut finishing = false;
+    loop {
+        let chunk = if finishing {
+            source.read_now()?
+        } else {
+            tokio::select! {
+                chunk = source.read() => chunk?,
+                () = shared.finish.notified() => {
+                    finishing = true;
+                    continue;
+                }
+            }
+        };
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        sink.write(&chunk).await?;
+        let count = u64::try_from(chunk.len()).unwrap_or_default();
+        shared.moved.fetch_add(count, Ordering::Relaxed);
+        // Whoever floods is not alone in this thread.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Where bytes come from.
+pub(crate) struct Source {
+    fd: AsyncFd<OwnedFd>,
+    master: Arc<OwnedFd>,
+    /// An end of the terminal for the time in which nobody else has one: see [`Self::renew`].
+    peer: Option<OwnedFd>,
+}
+
+impl Source {
+    /// A terminal's master, which waits for nobody (`O_NONBLOCK`).
+    pub(crate) fn terminal(master: Arc<OwnedFd>) -> io::Result<Self> {
+        Ok(Self {
+            fd: medley_sys::watch::reader(master.try_clone()?)?,
+            master,
+            peer: None,
+        })
+    }
+
+    /// Waits for bytes. Dropping this loses none.
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let mut ready = self.fd.readable().await?;
+            match read_chunk(ready.get_inner().as_fd()) {
+                Ok(chunk) => return Ok(chunk),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(Errno::IO) => {
+                    drop(ready);
+                    self.renew()?;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Bytes that are there; none, if there are none now. The kernel has by then brought over
+    /// whatever was written to the other end before.
+    fn read_now(&self) -> io::Result<Vec<u8>> {
+        loop {
+            match read_chunk(self.fd.get_ref().as_fd()) {
+                Ok(chunk) => return Ok(chunk),
+                Err(Errno::AGAIN | Errno::IO) => return Ok(Vec::new()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// After a hang-up, which need not be the end: a process closes its terminal and opens it
+    /// again, as init systems do. An end of our own keeps the master from saying so again, and
+    /// from being ready all the time.
+    fn renew(&mut self) -> io::Result<()> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        self.peer = Some(rustix::pty::ioctl_tiocgptpeer(&self.master, flags)?);
+        self.fd = medley_sys::watch::reader(self.master.try_clone()?)?;
+        Ok(())
+    }
+}
+
+/// Reads what is there, a chunk at most. Nothing is the end.
+pub(crate) fn read_chunk(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
+    let mut chunk = [0; CHUNK];
+    let count = rustix::io::read(fd, &mut chunk)?;
+    Ok(chunk.get(..count).unwrap_or_default().to_vec())
+}
+
+/// Where bytes go.
+pub(crate) enum Sink {
+    /// A FIFO, whose reader sets the pace.
+    Pipe(AsyncFd<OwnedFd>),
+    Nowhere,
+}
+
+impl Sink {
+    /// The writing end of a pipe, which waits for nobody (`O_NONBLOCK`).
+    pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self::Pipe(medley_sys::watch::writer(fd)?))
+    }
+
+    async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let Self::Pipe(pipe) = self else {
+            return Ok(());
+        };
+        while !bytes.is_empty() {
+            let mut ready = pipe.writable().await?;
+            match rustix::io::write(ready.get_inner(), bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}

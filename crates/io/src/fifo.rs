@@ -1,0 +1,203 @@
+//! The FIFOs that containerd and its clients make.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+
+use crate::Error;
+
+/// How long a client may take to open its end. Clients open it before they call Create; well below
+/// the 5 s that containerd gives a Delete, which waits for a Create that was given up.
+const PEER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pause between two looks for a reader.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// The reading end of the stdin of a process that lives no longer than its client: once the client
+/// has closed its end, there is no more input.
+pub(crate) fn session_input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+    const STREAM: &str = "stdin";
+    let Some(path) = fifo_path(STREAM, path)? else {
+        return Ok((null(STREAM, OFlags::RDONLY)?, None));
+    };
+    let (opened, hears) = mpsc::channel();
+    let waiting = path.clone();
+    std::thread::spawn(move || {
+        // Waits until somebody writes. A reader that came before would see the end at once.
+        let read = rustix::fs::open(&waiting, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        drop(opened.send(read));
+    });
+    let mut keeper = None;
+    let read = match hears.recv_timeout(PEER_TIMEOUT) {
+        Ok(read) => read,
+        Err(_) => {
+            // Nobody came yet: the thread gets a writer, and whoever comes later may still write.
+            keeper = Some(open_fifo(STREAM, &path, OFlags::RDWR)?);
+            hears.recv().unwrap_or(Err(rustix::io::Errno::INTR))
+        }
+    };
+    let read = read.map_err(|errno| Error::Open {
+        stream: STREAM,
+        path: path.clone(),
+        source: errno.into(),
+    })?;
+    if !rustix::fs::fstat(&read).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+    }) {
+        return Err(Error::NotAFifo {
+            stream: STREAM,
+            path,
+        });
+    }
+    own(STREAM, &path, &read, uid)?;
+    Ok((read, keeper))
+}
+
+pub(crate) fn input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+    const STREAM: &str = "stdin";
+    let Some(path) = fifo_path(STREAM, path)? else {
+        return Ok((null(STREAM, OFlags::RDONLY)?, None));
+    };
+    // Read and write first: this open never waits for a peer, and the next ones have one.
+    let both = open_fifo(STREAM, &path, OFlags::RDWR)?;
+    let read = open_fifo(STREAM, &path, OFlags::RDONLY)?;
+    let write = open_fifo(STREAM, &path, OFlags::WRONLY)?;
+    drop(both);
+    own(STREAM, &path, &read, uid)?;
+    Ok((read, Some(write)))
+}
+
+/// As [`input`] and [`output`], for a terminal: the ends are the shim's own and wait for nobody
+/// (`O_NONBLOCK`), and there are none for an empty path.
+pub(crate) fn watched_input(path: &str) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Error> {
+    if path.is_empty() {
+        return Ok((None, None));
+    }
+    let (read, write) = input(path, 0)?;
+    Ok((Some(without_waiting("stdin", path, read)?), write))
+}
+
+/// See [`watched_input`].
+pub(crate) fn watched_output(path: &str) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Error> {
+    const STREAM: &str = "stdout";
+    if path.is_empty() {
+        return Ok((None, None));
+    }
+    let (write, read) = output(STREAM, path, 0)?;
+    Ok((Some(without_waiting(STREAM, path, write)?), read))
+}
+
+fn without_waiting(stream: &'static str, path: &str, fd: OwnedFd) -> Result<OwnedFd, Error> {
+    rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| Error::Open {
+        stream,
+        path: path.into(),
+        source: errno.into(),
+    })?;
+    Ok(fd)
+}
+
+pub(crate) fn output(
+    stream: &'static str,
+    path: &str,
+    uid: u32,
+) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+    let Some(path) = fifo_path(stream, path)? else {
+        return Ok((null(stream, OFlags::WRONLY)?, None));
+    };
+    let write = open_for_reader(stream, &path)?;
+    let read = open_fifo(stream, &path, OFlags::RDONLY)?;
+    own(stream, &path, &write, uid)?;
+    Ok((write, Some(read)))
+}
+
+/// Opens the writing end once somebody has the reading one open, or is about to.
+///
+/// A client may still be opening it. Should the container have come and gone by then, the client
+/// would wait for a writer for ever.
+fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> {
+    let deadline = Instant::now() + PEER_TIMEOUT;
+    loop {
+        match open_fifo(stream, path, OFlags::WRONLY) {
+            Err(Error::Open { source, .. })
+                if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) =>
+            {
+                if Instant::now() > deadline {
+                    // Nobody reads: containerd is down, perhaps, and will.
+                    let _both = open_fifo(stream, path, OFlags::RDWR)?;
+                    return open_fifo(stream, path, OFlags::WRONLY);
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The FIFO's path, `None` for an empty one, an error for a URI.
+fn fifo_path(stream: &'static str, path: &str) -> Result<Option<PathBuf>, Error> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let path = path.strip_prefix("fifo://").unwrap_or(path);
+    if path.contains("://") {
+        return Err(Error::Scheme {
+            stream,
+            uri: path.to_owned(),
+        });
+    }
+    Ok(Some(PathBuf::from(path)))
+}
+
+pub(crate) fn open_fifo(
+    stream: &'static str,
+    path: &Path,
+    flags: OFlags,
+) -> Result<OwnedFd, Error> {
+    let failed = |source: io::Error| Error::Open {
+        stream,
+        path: path.to_owned(),
+        source,
+    };
+    let fd = rustix::fs::open(
+        path,
+        flags | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+    .map_err(|errno| failed(errno.into()))?;
+    let file = File::from(fd);
+    if !file.metadata().map_err(failed)?.file_type().is_fifo() {
+        return Err(Error::NotAFifo {
+            stream,
+            path: path.to_owned(),
+        });
+    }
+    // Opened without waiting, used with: the container expects blocking stdio.
+    rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    Ok(file.into())
+}
+
+fn own(stream: &'static str, path: &Path, fd: &OwnedFd, uid: u32) -> Result<(), Error> {
+    if uid == 0 {
+        return Ok(());
+    }
+    rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), None::<Gid>).map_err(|errno| Error::Open {
+        stream,
+        path: path.to_owned(),
+        source: errno.into(),
+    })
+}
+
+pub(crate) fn null(stream: &'static str, flags: OFlags) -> Result<OwnedFd, Error> {
+    const NULL: &str = "/dev/null";
+    rustix::fs::open(NULL, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::Open {
+        stream,
+        path: NULL.into(),
+        source: errno.into(),
+    })
+}

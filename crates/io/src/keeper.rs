@@ -1,0 +1,80 @@
+//! What the shim keeps as long as the container runs.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::terminal::Terminal;
+use crate::{Error, Size};
+
+/// The shim's handles on the stdio of one process.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Guards the writing end of stdin: as long as it is open, the container sees no end of input.
+    stdin: Mutex<Option<OwnedFd>>,
+    /// Guards the reading ends: as long as they are open, the container gets no SIGPIPE, and what
+    /// nobody has read yet is not lost. Not being writers, they don't keep the real reader from
+    /// seeing the end.
+    outputs: Mutex<Vec<OwnedFd>>,
+    terminal: Option<Box<Terminal>>,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        stdin: Option<OwnedFd>,
+        outputs: Vec<OwnedFd>,
+        terminal: Option<Terminal>,
+    ) -> Self {
+        Self {
+            stdin: Mutex::new(stdin),
+            outputs: Mutex::new(outputs),
+            terminal: terminal.map(Box::new),
+        }
+    }
+
+    /// Takes the master of the terminal that the process has got, and begins to copy. Needs a tokio
+    /// runtime around it.
+    ///
+    /// # Errors
+    /// [`Error::Terminal`] if it can't be used; [`Error::NoTerminal`] if none was asked for.
+    pub fn connect(&self, master: OwnedFd) -> Result<(), Error> {
+        let terminal = self.terminal.as_ref().ok_or(Error::NoTerminal)?;
+        terminal.connect(master)
+    }
+
+    /// Sets the terminal's size; of one that is yet to be made, the size that it will have.
+    ///
+    /// # Errors
+    /// [`Error::NoTerminal`], or [`Error::Terminal`] if the kernel refuses it.
+    pub fn resize(&self, size: Size) -> Result<(), Error> {
+        let terminal = self.terminal.as_ref().ok_or(Error::NoTerminal)?;
+        terminal.resize(size)
+    }
+
+    /// Lets the container see the end of its input, once the other writers are gone too.
+    pub fn close_stdin(&self) {
+        drop(lock(&self.stdin).take());
+    }
+
+    /// Once the process has ended: waits until its terminal's last bytes are where they belong, and
+    /// lets the reader see the end. A reader that takes nothing is not waited for.
+    pub async fn settle(&self) {
+        self.close_stdin();
+        if let Some(terminal) = &self.terminal {
+            terminal.settle().await;
+        }
+    }
+
+    /// Lets go of everything, after what [`Self::settle`] does. May be called again.
+    pub async fn close(&self) {
+        self.settle().await;
+        if let Some(terminal) = &self.terminal {
+            terminal.close();
+        }
+        lock(&self.outputs).clear();
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded in this crate is whole whatever panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
