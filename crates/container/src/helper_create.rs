@@ -5,12 +5,14 @@ use std::os::fd::OwnedFd;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use medley_sys::clone::Alone;
+use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use crate::helper::Engines;
 use crate::helper_code::{self, Loaded, Work};
-use crate::helper_log;
 use crate::protocol::{CREATE_FDS, CreateOrder, Reply};
+use crate::{helper_log, helper_user_namespace, propagation};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,12 @@ enum Error {
     Groups(#[source] std::io::Error),
     #[error("init has no pid")]
     NoPid,
+    #[error(transparent)]
+    IdMapped(#[from] helper_user_namespace::Error),
+    #[error("cannot set the propagation of the container's mounts")]
+    Alone(#[source] std::io::Error),
+    #[error(transparent)]
+    Propagation(#[from] propagation::Error),
 }
 
 /// Makes the container.
@@ -69,6 +77,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         path: order.state.clone(),
         source,
     })?;
+    helper_user_namespace::map(&order.mapped)?;
     let builder = ContainerBuilder::new(order.id, SyscallType::default())
         .with_root_path(order.state)?
         .with_stdin(stdin)
@@ -84,6 +93,18 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .with_systemd(order.systemd)
         .with_detach(true)
         .build()?;
-    let pid = container.pid().ok_or(Error::NoPid)?;
-    Ok(Reply::Created { pid: pid.as_raw() })
+    let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
+    let settled = Alone::check()
+        .map_err(Error::Alone)
+        .and_then(|alone| Ok(propagation::set(&alone, pid, &order.propagation)?));
+    if let Err(error) = settled {
+        // It is nobody's yet, and the shim removes what belongs to it.
+        if let Some(pid) = Pid::from_raw(pid)
+            && let Err(left) = rustix::process::kill_process(pid, Signal::KILL)
+        {
+            log::warn!("init, process {pid:?}, is left behind: {left}");
+        }
+        return Err(error);
+    }
+    Ok(Reply::Created { pid })
 }
