@@ -118,6 +118,33 @@ each_runtime! {
         Ok(())
     }
 
+    async fn a_mount_is_read_only_with_all_below_it_where_its_spec_says_so(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let volume = containerd.dir().join("volume");
+        let below = volume.join("below");
+        std::fs::create_dir_all(&below)?;
+        let (tmpfs, none) = (Some("tmpfs"), None::<&str>);
+        nix::mount::mount(tmpfs, &below, tmpfs, nix::mount::MsFlags::empty(), none)?;
+        let touch = "for path in /ro /ro/below /rro /rro/below; do \
+            touch $path/x 2>/dev/null && echo $path; done; true";
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", touch]).edit(|json| {
+            for kind in ["ro", "rro"] {
+                let mount = serde_json::json!({
+                    "destination": format!("/{kind}"), "type": "bind", "source": &volume,
+                    "options": ["rbind", "rprivate", kind],
+                });
+                json["mounts"].as_array_mut().into_iter().for_each(|all| all.push(mount.clone()));
+            }
+        });
+        let done = client.run("it", &image, spec).await;
+        nix::mount::umount(&below)?;
+        assert_eq!(done?.stdout, "/ro/below\n");
+        containerd.close().await
+    }
+
     async fn a_linux_container_has_the_hostname_of_its_spec(runtime: Runtime) -> Result<()> {
         let change = |spec: Spec| spec.edit(|json| json["hostname"] = "medley-host".into());
         assert_eq!(shell(runtime, "hostname", change).await?, "medley-host\n");

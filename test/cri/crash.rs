@@ -5,8 +5,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
 
-async fn killed_under(runtime: Runtime, linux: &Image, other: &Image) -> Result<()> {
-    let containerd = Containerd::start(runtime).await?;
+async fn killed_under(options: Options, linux: &Image, other: &Image) -> Result<()> {
+    let runtime = options.runtime;
+    let containerd = Containerd::start_with(options).await?;
     containerd.import_cri(&[linux, other]).await?;
     let pod = containerd
         .cri()
@@ -55,14 +56,34 @@ fn linux() -> Result<Image> {
         .build()
 }
 
+/// The containerd of Debian testing, which calls `delete` for a pod's sandbox alone.
+fn containerd_2(runtime: Runtime) -> Result<Options> {
+    Ok(Options {
+        binary: debian::containerd("testing")?,
+        ..Options::new(runtime)
+    })
+}
+
+fn wasm() -> Result<Image> {
+    images::wasm("sleep", &guests::module("sleep")?)
+}
+
 each_runtime! {
     async fn a_linux_pod_whose_shim_is_killed_leaves_nothing_behind(runtime: Runtime) -> Result<()> {
-        killed_under(runtime, &linux()?, &linux()?).await
+        killed_under(Options::new(runtime), &linux()?, &linux()?).await
+    }
+
+    async fn a_linux_pod_whose_shim_is_killed_leaves_nothing_behind_on_containerd_2(runtime: Runtime) -> Result<()> {
+        killed_under(containerd_2(runtime)?, &linux()?, &linux()?).await
     }
 }
 
 #[tokio::test]
 async fn a_mixed_pod_whose_shim_is_killed_leaves_nothing_behind() -> Result<()> {
-    let wasm = images::wasm("sleep", &guests::module("sleep")?)?;
-    killed_under(Runtime::Medley, &linux()?, &wasm).await
+    killed_under(Options::new(Runtime::Medley), &linux()?, &wasm()?).await
+}
+
+#[tokio::test]
+async fn a_mixed_pod_whose_shim_is_killed_leaves_nothing_behind_on_containerd_2() -> Result<()> {
+    killed_under(containerd_2(Runtime::Medley)?, &linux()?, &wasm()?).await
 }

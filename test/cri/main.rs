@@ -3,8 +3,14 @@
 mod crash;
 mod dispatch;
 mod exec;
+mod filesystems;
 mod kubelet;
+mod namespaces;
+mod node;
 mod parallel;
 mod pods;
 mod refusals;
 mod restart;
+mod security;
+mod streams;
+mod versions;

@@ -46,7 +46,81 @@ async fn fifty(runtime: Runtime, all: &[Image]) -> Result<()> {
     containerd.close().await
 }
 
+/// A container whose processes do not run, until this is dropped.
+struct Frozen {
+    switch: std::path::PathBuf,
+    thaw: &'static str,
+}
+
+impl Frozen {
+    fn new(pid: u32) -> Result<Self> {
+        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let found = cgroups.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            match (fields.next()?, fields.next()?) {
+                ("freezer", path) => Some((
+                    format!("/sys/fs/cgroup/freezer{path}/freezer.state"),
+                    "FROZEN",
+                    "THAWED",
+                )),
+                ("", path) => Some((format!("/sys/fs/cgroup{path}/cgroup.freeze"), "1", "0")),
+                _ => None,
+            }
+        });
+        let (switch, freeze, thaw) = found.context("no cgroup that freezes")?;
+        std::fs::write(&switch, freeze).with_context(|| format!("cannot write {switch}"))?;
+        Ok(Self {
+            switch: switch.into(),
+            thaw,
+        })
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // Errors cannot be returned from here: the container can't be stopped then, which is told.
+        std::fs::write(&self.switch, self.thaw).ok();
+    }
+}
+
 each_runtime! {
+    async fn a_container_that_does_not_move_keeps_no_other_of_its_pod_waiting(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let linux = images::linux()?;
+        containerd.import_cri(&[&linux]).await?;
+        let pod = containerd.cri().await?.run_pod("stuck", PodOptions::default()).await?;
+        let sleeper = |name: &str| PodContainer::new(name, &linux).command(["/bin/sleep", "3600"]);
+        let stuck = pod.run(sleeper("stuck")).await?;
+        let side = pod.run(sleeper("side")).await?;
+        let frozen = Frozen::new(stuck.pid().await?)?;
+        // Calls that may wait for it as long as they like.
+        let mut waiting = JoinSet::new();
+        for _ in 0..4 {
+            let stuck = stuck.clone();
+            waiting.spawn(async move { stuck.exec_sync(&["true"], 5).await.map(drop) });
+        }
+        let stopped = stuck.clone();
+        waiting.spawn(async move { stopped.stop(2).await });
+        // All that a kubelet does with another.
+        for round in 0..3 {
+            assert_eq!(side.exec_sync(&["echo", "here"], 0).await?.stdout, "here\n");
+            side.stats().await?;
+            let other = pod.run(sleeper(&format!("other-{round}"))).await?;
+            other.stop(0).await?;
+            assert_eq!(other.wait().await?.exit_code, 137);
+            other.remove().await?;
+        }
+        drop(frozen);
+        while let Some(done) = waiting.join_next().await {
+            // Whether it could be done is not the question here.
+            drop(done?);
+        }
+        stuck.stop(0).await?;
+        assert_eq!(stuck.wait().await?.exit_code, 137);
+        pod.remove().await?;
+        containerd.close().await
+    }
+
     async fn fifty_containers_start_at_once_and_are_all_gone_afterwards(runtime: Runtime) -> Result<()> {
         let linux = images::linux_builder("sleep")?.entrypoint(["/bin/sleep", "3600"]).build()?;
         let all = match runtime {

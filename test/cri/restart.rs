@@ -1,19 +1,40 @@
 //! containerd is restarted under a pod.
 
+use medley_test::containerd::PATIENCE;
 use medley_test::*;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TICKS: usize = 150;
 
+/// The containerd of Debian testing, a 2.x.
+fn containerd_2(runtime: Runtime) -> Result<Options> {
+    Ok(Options {
+        binary: debian::containerd("testing")?,
+        ..Options::new(runtime)
+    })
+}
+
+/// The same container, told by the new containerd, which recovers in the background.
+async fn found_again(containerd: &Containerd, lost: &CriContainer) -> Result<CriContainer> {
+    let container = containerd.cri().await?.container_of(lost);
+    let deadline = Instant::now() + PATIENCE;
+    while container.status().await.is_err() {
+        ensure!(
+            Instant::now() < deadline,
+            "{} is not found again",
+            lost.name
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(container)
+}
+
 /// A container that prints `tick 0` to `tick 149` within some three seconds.
-async fn prints_on(runtime: Runtime, image: &Image, container: PodContainer) -> Result<()> {
-    let mut containerd = Containerd::start(runtime).await?;
+async fn prints_on(options: Options, image: &Image, container: PodContainer) -> Result<()> {
+    let mut containerd = Containerd::start_with(options).await?;
     containerd.import_cri(&[image]).await?;
-    let pod = containerd
-        .cri()
-        .await?
-        .run_pod("ticks", PodOptions::default())
-        .await?;
+    let cri = containerd.cri().await?;
+    let pod = cri.run_pod("ticks", PodOptions::default()).await?;
     let ticker = pod.run(container).await?;
     ticker.wait_for_log("tick 9").await?;
     let pid = ticker.pid().await?;
@@ -25,29 +46,148 @@ async fn prints_on(runtime: Runtime, image: &Image, container: PodContainer) -> 
             Ok(())
         })
         .await?;
-    ticker.wait_for_log(&format!("tick {}", TICKS - 1)).await?;
-    let said = ticker.stdout()?;
     let expected: String = (0..TICKS).map(|tick| format!("tick {tick}\n")).collect();
-    assert_eq!(said, expected);
-    let again = containerd.cri().await?.container(&ticker.id);
-    assert_eq!(again.wait().await?.exit_code, 0);
+    ticker.wait_for_log(&format!("tick {}", TICKS - 1)).await?;
+    ticker.expect_stdout(&expected).await?;
+    found_again(&containerd, &ticker)
+        .await?
+        .ends_with(0)
+        .await?;
+    containerd.close().await
+}
+
+fn ticking_shell(image: &Image) -> PodContainer {
+    let script =
+        format!("i=0; while [ $i -lt {TICKS} ]; do echo tick $i; i=$((i+1)); sleep 0.02; done");
+    PodContainer::new("ticker", image).command(["/bin/sh", "-c", &script])
+}
+
+fn ticking_guest(image: &Image) -> PodContainer {
+    PodContainer::new("ticker", image).args([&TICKS.to_string(), "20"])
+}
+
+/// A container that says more than a pipe holds, and ends with 42, while no containerd is there to
+/// read or to hear of it; and one beside it that just stays.
+async fn ends_in_between(options: Options) -> Result<()> {
+    // Twice of what a pipe holds.
+    const LINES: usize = 4096;
+    const LINE: &str = "0123456789abcdef0123456789abcdef";
+    let mut containerd = Containerd::start_with(options).await?;
+    let image = images::linux()?;
+    containerd.import_cri(&[&image]).await?;
+    let volume = containerd.dir().join("volume");
+    std::fs::create_dir(&volume)?;
+    let cri = containerd.cri().await?;
+    let pod = cri.run_pod("between", PodOptions::default()).await?;
+    let shell = |name: &str, script: &str| {
+        PodContainer::new(name, &image)
+            .command(["/bin/sh", "-c", script])
+            .volume(&volume, "/vol", false)
+    };
+    let wait = "until [ -e /vol/go ]; do sleep 0.02; done";
+    let quiet = pod
+        .run(shell("quiet", &format!("{wait}; echo last words; exit 42")))
+        .await?;
+    let loud = format!("{wait}; yes {LINE} | head -n {LINES}; exit 43");
+    let loud = pod.run(shell("loud", &loud)).await?;
+    let stays = pod.run(shell("stays", "exec sleep 3600")).await?;
+    let (quiet_pid, stays_pid) = (quiet.pid().await?, stays.pid().await?);
+    containerd
+        .restart_after(async || {
+            std::fs::write(volume.join("go"), "")?;
+            proc::until("it has exited", || !proc::is_alive(quiet_pid)).await
+        })
+        .await?;
+    let quiet = found_again(&containerd, &quiet).await?;
+    quiet.ends_with(42).await?;
+    quiet.expect_stdout("last words\n").await?;
+    let loud = found_again(&containerd, &loud).await?;
+    loud.ends_with(43).await?;
+    loud.expect_stdout(&format!("{LINE}\n").repeat(LINES))
+        .await?;
+    // The one that stays is what it was, for every call.
+    let stays = found_again(&containerd, &stays).await?;
+    assert_eq!(stays.pid().await?, stays_pid);
+    assert_eq!(
+        stays.exec_sync(&["echo", "here"], 10).await?.stdout,
+        "here\n"
+    );
+    assert!(stays.stats().await?.memory.is_some());
+    stays.stop(0).await?;
+    stays.ends_with(137).await?;
+    containerd.close().await
+}
+
+/// A guest that ends with 42 while no containerd is there.
+async fn guest_ends_in_between(options: Options) -> Result<()> {
+    let mut containerd = Containerd::start_with(options).await?;
+    let image = images::wasm("await", &guests::module("await")?)?;
+    containerd.import_cri(&[&image]).await?;
+    let volume = containerd.dir().join("volume");
+    std::fs::create_dir(&volume)?;
+    let cri = containerd.cri().await?;
+    let pod = cri.run_pod("between", PodOptions::default()).await?;
+    let guest = PodContainer::new("guest", &image)
+        .args(["/vol/go", "42"])
+        .volume(&volume, "/vol", false);
+    let guest = pod.run(guest).await?;
+    let pid = guest.pid().await?;
+    containerd
+        .restart_after(async || {
+            std::fs::write(volume.join("go"), "x")?;
+            proc::until("it has exited", || !proc::is_alive(pid)).await
+        })
+        .await?;
+    found_again(&containerd, &guest)
+        .await?
+        .ends_with(42)
+        .await?;
     containerd.close().await
 }
 
 each_runtime! {
     async fn a_linux_container_that_prints_while_containerd_restarts_loses_no_line(runtime: Runtime) -> Result<()> {
         let image = images::linux()?;
-        let script = format!(
-            "i=0; while [ $i -lt {TICKS} ]; do echo tick $i; i=$((i+1)); sleep 0.02; done"
-        );
-        let container = PodContainer::new("ticker", &image).command(["/bin/sh", "-c", &script]);
-        prints_on(runtime, &image, container).await
+        prints_on(Options::new(runtime), &image, ticking_shell(&image)).await
+    }
+
+    async fn a_linux_container_that_prints_while_containerd_2_restarts_loses_no_line(runtime: Runtime) -> Result<()> {
+        let image = images::linux()?;
+        prints_on(containerd_2(runtime)?, &image, ticking_shell(&image)).await
+    }
+
+    async fn what_linux_containers_say_and_how_they_end_while_containerd_is_down_is_not_lost(runtime: Runtime) -> Result<()> {
+        ends_in_between(Options::new(runtime)).await
+    }
+
+    async fn what_linux_containers_say_and_how_they_end_while_containerd_2_is_down_is_not_lost(runtime: Runtime) -> Result<()> {
+        ends_in_between(containerd_2(runtime)?).await
     }
 }
 
 #[tokio::test]
 async fn a_wasm_container_that_prints_while_containerd_restarts_loses_no_line() -> Result<()> {
     let image = images::wasm("tick", &guests::module("tick")?)?;
-    let container = PodContainer::new("ticker", &image).args([&TICKS.to_string(), "20"]);
-    prints_on(Runtime::Medley, &image, container).await
+    prints_on(Options::new(Runtime::Medley), &image, ticking_guest(&image)).await
+}
+
+#[tokio::test]
+async fn a_wasm_container_that_prints_while_containerd_2_restarts_loses_no_line() -> Result<()> {
+    let image = images::wasm("tick", &guests::module("tick")?)?;
+    prints_on(
+        containerd_2(Runtime::Medley)?,
+        &image,
+        ticking_guest(&image),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn how_a_wasm_container_ends_while_containerd_is_down_is_not_lost() -> Result<()> {
+    guest_ends_in_between(Options::new(Runtime::Medley)).await
+}
+
+#[tokio::test]
+async fn how_a_wasm_container_ends_while_containerd_2_is_down_is_not_lost() -> Result<()> {
+    guest_ends_in_between(containerd_2(Runtime::Medley)?).await
 }

@@ -24,7 +24,7 @@ pub mod stdio;
 pub use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use client::{Client, Container, Finished, Task};
 pub use containerd::{Containerd, Options};
-pub use cri::{Cri, CriContainer, PodContainer, PodOptions};
+pub use cri::{Cri, CriContainer, Pod, PodContainer, PodOptions};
 pub use images::{Image, ImageBuilder};
 pub use runtime::Runtime;
 pub use spec::Spec;

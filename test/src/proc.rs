@@ -45,3 +45,16 @@ pub fn zombies_of(parent: u32) -> Vec<u32> {
         .filter(|pid| !is_alive(*pid))
         .collect()
 }
+
+/// The processes that are in the pid namespace of `pid`, in a container its own.
+pub fn beside(pid: u32) -> Vec<u32> {
+    let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(theirs) = namespace(pid) else {
+        return Vec::new();
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| namespace(*pid).as_ref() == Some(&theirs))
+        .collect()
+}

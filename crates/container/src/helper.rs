@@ -8,7 +8,7 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
-use crate::{helper_compile, helper_create, helper_exec, helper_log};
+use crate::{helper_compile, helper_create, helper_exec, helper_log, helper_user_namespace};
 
 /// The first argument that makes our binary a helper.
 pub const VERB: &str = "helper";
@@ -40,6 +40,7 @@ pub fn run(engines: Engines) -> u8 {
         Ok(Request::Create(order)) => helper_create::run(order, fds, engines),
         Ok(Request::Exec(order)) => helper_exec::run(*order, fds, engines),
         Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
+        Ok(Request::UserNamespace(maps)) => helper_user_namespace::run(&maps),
         Err(error) => return complain(&error),
     };
     match answer(&socket, &reply, fd.as_ref()) {

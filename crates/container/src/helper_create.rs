@@ -5,13 +5,15 @@ use std::os::fd::OwnedFd;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use medley_sys::clone::Alone;
+use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
-use crate::helper_log;
 use crate::protocol::{CREATE_FDS, CreateOrder, Reply};
+use crate::{helper_log, helper_user_namespace, propagation};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,12 @@ enum Error {
     Console(#[from] console::Error),
     #[error("init has no pid")]
     NoPid,
+    #[error(transparent)]
+    IdMapped(#[from] helper_user_namespace::Error),
+    #[error("cannot set the propagation of the container's mounts")]
+    Alone(#[source] std::io::Error),
+    #[error(transparent)]
+    Propagation(#[from] propagation::Error),
 }
 
 /// Makes the container.
@@ -76,6 +84,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         Some(terminal) => Some((ConsoleSocket::listen(&order.state)?, terminal)),
         None => None,
     };
+    helper_user_namespace::map(&order.mapped)?;
     let builder = ContainerBuilder::new(order.id, SyscallType::default())
         .with_root_path(order.state)?
         .with_console_socket(console.as_ref().map(|(socket, _)| socket.path()))
@@ -92,11 +101,24 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         .with_systemd(order.systemd)
         .with_detach(true)
         .build()?;
-    let pid = container.pid().ok_or(Error::NoPid)?;
-    let master = match console {
-        Some((socket, terminal)) => Some(socket.receive(terminal)?),
-        None => None,
-    };
-    let reply = Reply::Created { pid: pid.as_raw() };
-    Ok((reply, master))
+    let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
+    let settled = Alone::check()
+        .map_err(Error::Alone)
+        .and_then(|alone| Ok(propagation::set(&alone, pid, &order.propagation)?))
+        .and_then(|()| match console {
+            Some((socket, terminal)) => Ok(Some(socket.receive(terminal)?)),
+            None => Ok(None),
+        });
+    match settled {
+        Ok(master) => Ok((Reply::Created { pid }, master)),
+        Err(error) => {
+            // It is nobody's yet, and the shim removes what belongs to it.
+            if let Some(pid) = Pid::from_raw(pid)
+                && let Err(left) = rustix::process::kill_process(pid, Signal::KILL)
+            {
+                log::warn!("init, process {pid:?}, is left behind: {left}");
+            }
+            Err(error)
+        }
+    }
 }

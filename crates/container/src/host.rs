@@ -10,6 +10,7 @@ mod native;
 mod process;
 mod record;
 mod terminal;
+mod user_namespace;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -114,6 +115,24 @@ pub enum Error {
         path: PathBuf,
         /// The system's word.
         source: io::Error,
+    },
+    /// A user namespace to enter is not there.
+    #[error("cannot open the user namespace {}", path.display())]
+    UserNamespace {
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A mount can't be mapped.
+    #[error(
+        "the mount {} asks for mapped ids: it needs a source, and ids of its own or a user \
+         namespace of the container",
+        path.display()
+    )]
+    IdMapped {
+        /// Where it is, in the container.
+        path: PathBuf,
     },
     /// Init could not be reached.
     #[error("cannot tell init, process {pid}, to start")]

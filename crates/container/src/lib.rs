@@ -7,6 +7,7 @@
 //! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`rootfs`], [`spec`] |
 //! | helper: creates one container and exits | [`helper`], `helper_create` |
 //! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
+//! | helper: makes a user namespace and exits | [`helper`], `helper_user_namespace` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
 //! | init: the container | `init_linux`, `init_wasm` |
 //! | a process that was added | `exec_process`, and then as init |
@@ -26,9 +27,11 @@ mod helper_compile;
 mod helper_create;
 mod helper_exec;
 mod helper_log;
+mod helper_user_namespace;
 pub mod host;
 mod init_linux;
 mod init_wasm;
+mod propagation;
 mod protocol;
 pub mod rootfs;
 mod seccomp;

@@ -9,6 +9,7 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
+use crate::propagation::Change;
 
 /// What a helper is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub(crate) enum Request {
     Exec(Box<ExecOrder>),
     /// Compile a module. Descriptors: the module.
     Compile(CompileOrder),
+    /// Make a user namespace.
+    UserNamespace(Maps),
 }
 
 /// What init writes to the status pipe right before its program runs. A pipe that ends without it
@@ -48,6 +51,10 @@ pub(crate) struct CreateOrder {
     pub(crate) groups: Vec<u32>,
     /// The terminal that init gets.
     pub(crate) terminal: Option<TerminalOrder>,
+    /// Mounts to map before.
+    pub(crate) mapped: Vec<IdMapped>,
+    /// The propagation of its mounts.
+    pub(crate) propagation: Vec<Change>,
     /// What init does once it is started.
     pub(crate) program: Program,
 }
@@ -59,6 +66,35 @@ pub(crate) struct TerminalOrder {
     pub(crate) owner: u32,
     /// Its lines, and the characters in one; the kernel's own choice if nobody has one.
     pub(crate) size: Option<(u16, u16)>,
+}
+
+/// A mount to show with the ids of a user namespace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct IdMapped {
+    /// What is mounted.
+    pub(crate) source: PathBuf,
+    /// Where, for libcontainer to mount it from.
+    pub(crate) at: PathBuf,
+    /// The namespace.
+    pub(crate) namespace: PathBuf,
+    /// Whether what is mounted below it is shown so too.
+    pub(crate) recursive: bool,
+}
+
+/// The ids of a user namespace, in the lines of `/proc/<pid>/uid_map`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Maps {
+    /// Of users.
+    pub(crate) uids: String,
+    /// Of groups.
+    pub(crate) gids: String,
+}
+
+impl Maps {
+    /// Whether nobody has asked for any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
 }
 
 /// A process to add to a container.
@@ -143,6 +179,8 @@ pub(crate) enum Reply {
         /// What the module turned out to be.
         form: Form,
     },
+    /// Descriptors: the user namespace.
+    UserNamespace,
     /// The native code is not in the cache. Nothing was done.
     NotCached {
         /// The engine's fingerprint, part of the key to keep it by.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use medley_engine::Preopen;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
-use crate::seccomp;
+use crate::{propagation, seccomp};
 
 /// Why a spec can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -197,14 +197,42 @@ pub fn has_poststop_hooks(spec: &Spec) -> bool {
     hooks.is_some_and(|hooks| !hooks.is_empty())
 }
 
+/// The spec of a Linux container, made of the one that containerd wrote; none if that can be taken as it
+/// is, and was not `changed` before.
+#[must_use]
+pub fn for_linux(bundle: &Path, mut spec: Spec, changed: bool) -> Option<Spec> {
+    if !(adapt(&mut spec) || changed) {
+        return None;
+    }
+    make_root_absolute(bundle, &mut spec);
+    Some(spec)
+}
+
+/// Says what libcontainer would not understand in its words. Whether anything was changed.
+fn adapt(spec: &mut Spec) -> bool {
+    let Some(word) = propagation::of_root(spec) else {
+        return false;
+    };
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_rootfs_propagation(Some(word.to_owned()));
+    }
+    true
+}
+
+/// The changed spec lies elsewhere, and a relative root would be looked for there.
+fn make_root_absolute(bundle: &Path, spec: &mut Spec) {
+    let rootfs = rootfs(bundle, spec);
+    if let Some(root) = spec.root_mut() {
+        root.set_path(rootfs);
+    }
+}
+
 /// The spec of a Wasm container, made of the one that containerd wrote: the same namespaces,
 /// cgroup, capabilities and user, less what a guest must not have.
 #[must_use]
 pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
-    let rootfs = rootfs(bundle, &spec);
-    if let Some(root) = spec.root_mut() {
-        root.set_path(rootfs);
-    }
+    adapt(&mut spec);
+    make_root_absolute(bundle, &mut spec);
     let proc_is_needed = needs_proc(&spec);
     let hooks = spec
         .hooks()

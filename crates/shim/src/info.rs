@@ -53,8 +53,17 @@ fn features() -> serde_json::Value {
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
             "poststop",
         ],
+        "mountOptions": [
+            "atime", "bind", "defaults", "dev", "diratime", "exec", "idmap",
+            "noatime", "nodev", "nodiratime", "noexec", "norelatime", "nostrictatime", "nosuid",
+            "private", "ratime", "rbind", "rdev", "relatime", "rexec", "ridmap", "rnoatime",
+            "rnodev", "rnodiratime", "rnoexec", "rnosuid", "ro", "rprivate", "rrelatime", "rro",
+            "rshared", "rslave", "rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave",
+            "strictatime", "suid", "unbindable",
+        ],
         "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+            "mountExtensions": { "idmap": { "enabled": true } },
             "cgroup": { "v1": true, "v2": true, "systemd": true },
             "seccomp": { "enabled": true },
         },

@@ -49,6 +49,58 @@ impl Alone {
         }
     }
 
+    /// Runs `program` in a clone of this process, our child, in a user namespace of its own that
+    /// has no maps yet, and gives the clone's pid. The clone ends with what `program` returns.
+    ///
+    /// # Errors
+    /// Those of `clone`.
+    pub fn child_in_user_namespace(&self, program: impl FnOnce() -> u8) -> io::Result<i32> {
+        // SAFETY: as in `sibling`.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                libc::CLONE_NEWUSER | libc::SIGCHLD,
+                std::ptr::null::<libc::c_void>(),
+                std::ptr::null::<libc::c_void>(),
+                std::ptr::null::<libc::c_void>(),
+                0,
+            )
+        };
+        match i32::try_from(pid) {
+            Ok(0) => crate::child::exit_now(program()),
+            Ok(pid) if pid > 0 => Ok(pid),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Gives this process a mount namespace of its own, into which mounts come and out of which
+    /// none go.
+    ///
+    /// # Errors
+    /// Those of `unshare` and `mount`.
+    pub fn leave_mounts(&self) -> io::Result<()> {
+        use rustix::mount::MountPropagationFlags as Flags;
+        // SAFETY: `UnshareFlags::FILES` alone would pull a descriptor table from under other
+        // threads; it is not among the flags, and there is one thread.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)? };
+        Ok(rustix::mount::mount_change(
+            "/",
+            Flags::REC | Flags::DOWNSTREAM,
+        )?)
+    }
+
+    /// Enters the mount namespace of a process, whose root becomes ours.
+    ///
+    /// # Errors
+    /// Those of `setns`.
+    pub fn enter_mounts(&self, process: &crate::pidfd::PidFd) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        Ok(rustix::thread::move_into_thread_name_spaces(
+            process.as_fd(),
+            ThreadNameSpaceType::MOUNT,
+        )?)
+    }
+
     /// Enters those namespaces of the process `pid` that are not ours already. Its pid namespace
     /// counts for the processes that are made from then on.
     ///

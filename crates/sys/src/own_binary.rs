@@ -10,24 +10,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::mount::OpenTreeFlags;
+use crate::mount::MountClone;
 
 /// A read-only handle on our own executable.
 #[derive(Debug)]
 pub struct OwnBinary {
     fd: OwnedFd,
 }
-
-/// `struct mount_attr` of `mount_setattr(2)`.
-#[repr(C)]
-struct MountAttr {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
-
-const MOUNT_ATTR_RDONLY: u64 = 0x1;
 
 impl OwnBinary {
     /// Clones the mount of `/proc/self/exe`, read-only.
@@ -38,34 +27,11 @@ impl OwnBinary {
         // The path, not the magic link: a helper's own executable already lies on a clone,
         // which belongs to no mount namespace and can't be cloned again.
         let path = std::fs::read_link("/proc/self/exe")?;
-        let fd = rustix::mount::open_tree(
-            rustix::fs::CWD,
-            &path,
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-        )?;
-        let attr = MountAttr {
-            attr_set: MOUNT_ATTR_RDONLY,
-            attr_clr: 0,
-            propagation: 0,
-            userns_fd: 0,
-        };
-        // SAFETY: the path is a NUL-terminated empty string, allowed by AT_EMPTY_PATH, and the
-        // kernel reads exactly `size_of::<MountAttr>()` bytes of an initialised structure that
-        // outlives the call. rustix has no mount_setattr.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_mount_setattr,
-                fd.as_raw_fd(),
-                c"".as_ptr(),
-                libc::AT_EMPTY_PATH,
-                &raw const attr,
-                size_of::<MountAttr>(),
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { fd })
+        let clone = MountClone::of(&path, false)?;
+        clone.make_read_only()?;
+        Ok(Self {
+            fd: clone.into_fd(),
+        })
     }
 
     /// The binary as it lies on the node, where the kernel can't clone mounts.

@@ -1,6 +1,6 @@
 //! A container of a pod: what it is made with, and the calls on it.
 
-use super::{CriContainer, LogLine, PodContainer, namespaces, request, timed};
+use super::{CriContainer, LogLine, PodContainer, Streams, request, timed};
 use crate::containerd::PATIENCE;
 use crate::images::Image;
 use anyhow::{Context, Result, bail, ensure};
@@ -24,7 +24,6 @@ impl PodContainer {
                 log_path: format!("{name}.log"),
                 linux: Some(v1::LinuxContainerConfig {
                     security_context: Some(v1::LinuxContainerSecurityContext {
-                        namespace_options: Some(namespaces()),
                         seccomp: Some(v1::SecurityProfile::default()),
                         ..Default::default()
                     }),
@@ -70,13 +69,46 @@ impl PodContainer {
 
     /// Mounts a file or folder of the host, as a volume.
     #[must_use]
-    pub fn volume(mut self, host: &Path, path: &str, readonly: bool) -> Self {
-        self.config.mounts.push(v1::Mount {
+    pub fn volume(self, host: &Path, path: &str, readonly: bool) -> Self {
+        self.mount(host, path, |mount| mount.readonly = readonly)
+    }
+
+    /// Mounts a file or folder of the host in the way that `change` says.
+    #[must_use]
+    pub fn mount(mut self, host: &Path, path: &str, change: impl FnOnce(&mut v1::Mount)) -> Self {
+        let mut mount = v1::Mount {
             container_path: path.to_owned(),
             host_path: host.to_string_lossy().into_owned(),
-            readonly,
             ..Default::default()
+        };
+        change(&mut mount);
+        self.config.mounts.push(mount);
+        self
+    }
+
+    /// Gives it a device of the host, with `r`, `w` and `m` as it may be used.
+    #[must_use]
+    pub fn device(mut self, host: &Path, path: &str, permissions: &str) -> Self {
+        self.config.devices.push(v1::Device {
+            container_path: path.to_owned(),
+            host_path: host.to_string_lossy().into_owned(),
+            permissions: permissions.to_owned(),
         });
+        self
+    }
+
+    /// Changes its security context.
+    #[must_use]
+    pub fn security(mut self, change: impl FnOnce(&mut v1::LinuxContainerSecurityContext)) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        change(linux.security_context.get_or_insert_default());
+        self
+    }
+
+    /// Keeps its stdin open for those who attach to it.
+    #[must_use]
+    pub fn stdin(mut self) -> Self {
+        self.config.stdin = true;
         self
     }
 
@@ -152,6 +184,39 @@ impl CriContainer {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until it has exited with `code`.
+    ///
+    /// # Errors
+    /// It does not in [`PATIENCE`], or with another code; says what its log says.
+    pub async fn ends_with(&self, code: i32) -> Result<v1::ContainerStatus> {
+        let status = self.wait().await?;
+        ensure!(
+            status.exit_code == code,
+            "container `{}` ended with {} ({}) instead of {code}: {:?}",
+            self.name,
+            status.exit_code,
+            status.message,
+            self.log().unwrap_or_default()
+        );
+        Ok(status)
+    }
+
+    /// Connects to its streams, as `kubectl attach -i` does.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer, or that of its streaming server.
+    pub async fn attach(&self) -> Result<Streams> {
+        let ask = v1::AttachRequest {
+            container_id: self.id.clone(),
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            tty: false,
+        };
+        let answer = timed(self.cri.runtime.clone().attach(request(ask))).await?;
+        Streams::open(&answer.url).await
     }
 
     /// Stops it: SIGTERM, and SIGKILL after `grace` seconds.
@@ -253,6 +318,27 @@ impl CriContainer {
             .into_iter()
             .filter(|line| line.stream == "stdout");
         Ok(lines.map(|line| line.text + "\n").collect())
+    }
+
+    /// Waits until all that it has written to stdout is `text`.
+    ///
+    /// # Errors
+    /// It is something else after [`PATIENCE`]; says what.
+    pub async fn expect_stdout(&self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The log is written behind the container's back, and behind its exit's.
+            let log = self.log().unwrap_or_default();
+            if self.stdout().unwrap_or_default() == text {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline && log.len() <= text.lines().count(),
+                "{} says not `{text}` but {log:?}",
+                self.name
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until a line of its log contains `text`.

@@ -1,23 +1,8 @@
 //! Processes in a container: exec probes, and `kubectl exec` over the streaming server.
 
-use super::{CriContainer, request, timed};
-use crate::containerd::PATIENCE;
+use super::{CriContainer, Streams, request, timed};
 use anyhow::{Context, Result, bail};
-use futures_util::{SinkExt, StreamExt};
 use k8s_cri::v1;
-use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-
-/// The subprotocol that carries a process's streams: the first byte of a message is the stream's
-/// number.
-const PROTOCOL: &str = "v4.channel.k8s.io";
-
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
 
 /// What a process said and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +39,18 @@ impl CriContainer {
     /// # Errors
     /// The CRI plugin's answer, or that of its streaming server.
     pub async fn exec(&self, command: &[&str], input: &str) -> Result<Executed> {
+        let mut streams = self.exec_streams(command).await?;
+        streams.send(input.as_bytes()).await?;
+        let executed = read(&mut streams).await;
+        streams.close().await;
+        executed.with_context(|| format!("{command:?} does not end"))
+    }
+
+    /// Runs a command as `kubectl exec -i` does, for as long as one talks to it.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer, or that of its streaming server.
+    pub async fn exec_streams(&self, command: &[&str]) -> Result<Streams> {
         let ask = v1::ExecRequest {
             container_id: self.id.clone(),
             cmd: command.iter().map(ToString::to_string).collect(),
@@ -62,46 +59,21 @@ impl CriContainer {
             stdout: true,
             stderr: true,
         };
-        let url = timed(self.cri.runtime.clone().exec(request(ask)))
-            .await?
-            .url;
-        let streamed = tokio::time::timeout(PATIENCE, stream(&url, input)).await;
-        streamed.with_context(|| format!("{command:?} does not end"))?
+        let answer = timed(self.cri.runtime.clone().exec(request(ask))).await?;
+        Streams::open(&answer.url).await
     }
 }
 
-/// Opens the streams behind a URL of the streaming server, and reads them to their end.
-async fn stream(url: &str, input: &str) -> Result<Executed> {
-    let address = url.strip_prefix("http://").context("not http")?;
-    let address = address.split('/').next().unwrap_or_default();
-    let mut ask = url.replacen("http", "ws", 1).into_client_request()?;
-    ask.headers_mut()
-        .insert("Sec-WebSocket-Protocol", PROTOCOL.parse()?);
-    let connection = TcpStream::connect(address).await?;
-    let (mut socket, _) = tokio_tungstenite::client_async(ask, connection).await?;
-    let mut bytes = vec![STDIN];
-    bytes.extend_from_slice(input.as_bytes());
-    socket.send(Message::binary(bytes)).await?;
-    let executed = read(&mut socket).await;
-    // The server may have hung up first.
-    drop(socket.close(None).await);
-    executed
-}
-
-async fn read(socket: &mut WebSocketStream<TcpStream>) -> Result<Executed> {
+/// Reads the streams of a process to their end.
+async fn read(streams: &mut Streams) -> Result<Executed> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    while let Some(message) = socket.next().await {
-        let message = message?;
-        if !message.is_binary() {
-            continue;
-        }
-        let bytes = message.into_data();
-        match bytes.split_first() {
-            Some((&STDOUT, text)) => stdout.extend_from_slice(text),
-            Some((&STDERR, text)) => stderr.extend_from_slice(text),
-            Some((&STATUS, status)) => {
+    while let Some((stream, bytes)) = streams.next().await? {
+        match stream {
+            Streams::STDOUT => stdout.extend(bytes),
+            Streams::STDERR => stderr.extend(bytes),
+            Streams::STATUS => {
                 return Ok(Executed {
-                    code: exit_code(status)?,
+                    code: exit_code(&bytes)?,
                     stdout: String::from_utf8_lossy(&stdout).into_owned(),
                     stderr: String::from_utf8_lossy(&stderr).into_owned(),
                 });

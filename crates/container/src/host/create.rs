@@ -12,9 +12,11 @@ use medley_sys::pidfd::PidFd;
 use oci_spec::runtime::Spec;
 
 use super::native::{self, Source};
+use super::user_namespace::UserNamespaces;
 use super::{Created, Error, Host, Order, STATE, process, record, terminal};
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::devices;
+use crate::propagation;
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
 use crate::rootfs::Mounted;
 use crate::spec;
@@ -22,9 +24,11 @@ use crate::spec;
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let spec = spec::load(&order.bundle)?;
-    let rootfs = Mounted::new(spec::rootfs(&order.bundle, &spec), &order.rootfs)?;
+    let users = UserNamespaces::of(host, &spec)?;
+    let at = spec::rootfs(&order.bundle, &spec);
+    let rootfs = Mounted::new(at, &order.rootfs, &order.bundle, users.own())?;
     let folder = order.bundle.join(STATE);
-    let made = create_in(host, order, spec, rootfs.clone(), &folder);
+    let made = create_in(host, order, spec, users, rootfs.clone(), &folder);
     if made.is_err() {
         if let Err(error) = record::remove(&folder) {
             log::warn!("{}", medley_task::error::sentence(&error));
@@ -40,6 +44,7 @@ fn create_in(
     host: &Host,
     order: Order,
     spec: Spec,
+    users: UserNamespaces,
     rootfs: Mounted,
     folder: &Path,
 ) -> Result<Created, Error> {
@@ -66,13 +71,20 @@ fn create_in(
     let poststop_hooks = spec::has_poststop_hooks(&spec);
 
     let devices = devices::rules(&spec);
-    let made = make(host, &order, spec, &decision, (&ends, terminal), folder).and_then(
-        |(pid, status, master)| {
-            let connect = || master.map_or(Ok(()), |master| keeper.connect(master));
-            let watched = watch(host, pid, folder, &rootfs, &devices, connect)?;
-            Ok((watched, status))
-        },
-    );
+    let made = make(
+        host,
+        &order,
+        spec,
+        users,
+        &decision,
+        (&ends, terminal),
+        folder,
+    )
+    .and_then(|(pid, status, master)| {
+        let connect = || master.map_or(Ok(()), |master| keeper.connect(master));
+        let watched = watch(host, pid, folder, &rootfs, &devices, connect)?;
+        Ok((watched, status))
+    });
     let ((init, cgroup), status) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -108,7 +120,8 @@ fn create_in(
 fn make(
     host: &Host,
     order: &Order,
-    spec: Spec,
+    mut spec: Spec,
+    mut users: UserNamespaces,
     decision: &Decision,
     (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
@@ -119,6 +132,8 @@ fn make(
         .map(|process| process.cwd().clone())
         .unwrap_or_default();
     let systemd = spec::wants_systemd(&spec);
+    let propagation = propagation::changes(&spec);
+    let (mapped, adapted) = users.adapt(host, &mut spec, folder)?;
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     let ask = |bundle: &Path, groups: Vec<u32>, program, code: Option<&Source>| {
@@ -130,6 +145,8 @@ fn make(
             debug: host.debug,
             groups,
             terminal,
+            mapped: mapped.clone(),
+            propagation: propagation.clone(),
             program,
         });
         let mut fds = Vec::from(stdio);
@@ -143,7 +160,14 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            ask(&order.bundle, Vec::new(), program, None)?
+            let bundle = match spec::for_linux(&order.bundle, spec, adapted) {
+                Some(changed) => {
+                    spec::save(folder, &changed)?;
+                    folder
+                }
+                None => &order.bundle,
+            };
+            ask(bundle, Vec::new(), program, None)?
         }
         (Plan::Wasm(plan), Some(module)) => {
             let groups = spec::groups(&spec);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, STATE};
 use crate::cgroup::Cgroup;
-use crate::rootfs::Mounted;
+use crate::rootfs::{self, Mounted};
 use crate::spec;
 
 const FILE: &str = "container.json";
@@ -85,11 +85,13 @@ pub fn clean_up(bundle: &Path) -> Result<Option<i32>, Error> {
             (None, cgroup, spec::rootfs(bundle, &spec))
         }
     };
+    let layers = rootfs::clean_up(bundle);
     let cgroup = cgroup.remove();
-    let rootfs = Mounted::by_someone(rootfs).unmount();
+    let unmounted = Mounted::by_someone(rootfs).unmount();
     let folder = remove(&folder);
     cgroup?;
-    rootfs?;
+    layers?;
+    unmounted?;
     folder?;
     Ok(pid)
 }

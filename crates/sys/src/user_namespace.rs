@@ -1,0 +1,37 @@
+//! A user namespace that nobody is in.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::clone::Alone;
+
+/// Makes a user namespace with these maps, in the lines that `/proc/<pid>/uid_map` takes, and gives
+/// a handle on it. It lives as long as the handle.
+///
+/// # Errors
+/// The kernel's: it has no user namespaces, there are too many, or a map is not valid.
+pub fn create(alone: &Alone, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
+    let holder = alone.child_in_user_namespace(|| {
+        // Until it is killed: what keeps the namespace while it gets its maps.
+        if crate::child::die_with_parent().is_ok() {
+            std::thread::sleep(Duration::from_secs(u64::from(u32::MAX)));
+        }
+        0
+    })?;
+    let made = mapped(holder, uid_map, gid_map);
+    let pid = rustix::process::Pid::from_raw(holder);
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
+    }
+    made
+}
+
+fn mapped(holder: i32, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
+    // One write each: the kernel takes a map as a whole, and only once.
+    std::fs::write(format!("/proc/{holder}/uid_map"), uid_map)?;
+    std::fs::write(format!("/proc/{holder}/gid_map"), gid_map)?;
+    Ok(File::open(format!("/proc/{holder}/ns/user"))?.into())
+}
