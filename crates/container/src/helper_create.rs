@@ -7,6 +7,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::thread::Gid;
 
+use crate::cgroup::allowance::{Channel, Sources};
 use crate::helper::Engines;
 use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
@@ -74,6 +75,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .with_stdin(stdin)
         .with_stdout(stdout)
         .with_stderr(stderr);
+    let channel = init.channel();
     let builder = match init {
         Work::Linux(init) => builder.with_executor(init),
         Work::Wasm(init) => builder.with_executor(init),
@@ -84,6 +86,22 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .with_systemd(order.systemd)
         .with_detach(true)
         .build()?;
-    let pid = container.pid().ok_or(Error::NoPid)?;
-    Ok(Reply::Created { pid: pid.as_raw() })
+    let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
+    if let Some(channel) = channel {
+        tell_limits(&channel, pid);
+    }
+    Ok(Reply::Created { pid })
+}
+
+/// Tells a guest's process of its cgroup's limits. Without them the kernel's still hold.
+fn tell_limits(channel: &Channel, pid: i32) {
+    let told = Sources::of_process(pid).map(|sources| {
+        let procfs = File::open("/proc")?;
+        sources.send(channel, &procfs, pid)
+    });
+    match told {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("the guest hears nothing of its memory limit: {error}"),
+        Err(error) => log::warn!("{}", medley_task::error::sentence(&error)),
+    }
 }

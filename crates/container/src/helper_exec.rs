@@ -1,5 +1,6 @@
 //! In the helper: enter a container, and leave a clone there that becomes the process.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,6 +9,7 @@ use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
 
+use crate::cgroup::allowance::Sources;
 use crate::exec_process::{self, Becoming};
 use crate::helper::Engines;
 use crate::helper_code::{self, Loaded};
@@ -94,6 +96,15 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, 
             },
         )?;
     }
+    let channel = work.channel();
+    let limits = match &channel {
+        Some(_) => {
+            let procfs = File::open("/proc").map_err(Error::Clone)?;
+            Some((Sources::of_process(order.init)?, procfs))
+        }
+        None => None,
+    };
+    let limits = RefCell::new(limits);
     let init = PidFd::open(order.init).map_err(enter)?;
     alone.enter(order.init, &init).map_err(enter)?;
     drop(init);
@@ -105,8 +116,17 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Reply, 
         work,
     };
     let pid = alone
-        .sibling(|| exec_process::run(becoming))
+        .sibling(|| {
+            // Nothing of the node's stays open in there.
+            drop(limits.take());
+            exec_process::run(becoming)
+        })
         .map_err(Error::Clone)?;
+    if let (Some(channel), Some((sources, procfs))) = (channel, limits.take())
+        && let Err(error) = sources.send(&channel, &procfs, pid)
+    {
+        log::warn!("the guest hears nothing of its memory limit: {error}");
+    }
     Ok(Reply::Created { pid })
 }
 
