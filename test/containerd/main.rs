@@ -12,6 +12,7 @@ mod dispatch;
 mod events;
 mod exec;
 mod exits;
+mod folders;
 mod harness;
 mod hooks;
 mod memory;

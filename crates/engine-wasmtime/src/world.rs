@@ -27,6 +27,8 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
         .stdout(OutputFile::new(stdio(std::io::stdout())?))
         .stderr(OutputFile::new(stdio(std::io::stderr())?))
         .inherit_network()
+        .allow_tcp(true)
+        .allow_udp(true)
         .allow_ip_name_lookup(true)
         // One guest in one process: a blocking read blocks nobody else.
         .allow_blocking_current_thread(true);
