@@ -120,6 +120,28 @@ async fn a_trap_of_a_component_exits_with_134_and_a_backtrace() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_trap_of_a_module_with_debug_information_names_the_line() -> Result<()> {
+    trap(guests::module("trap")?, "trap.c:3").await
+}
+
+#[tokio::test]
+async fn a_module_that_uses_up_its_stack_traps_with_a_backtrace() -> Result<()> {
+    for wasm in [guests::module("recurse")?, guests::component("recurse")?] {
+        let containerd = Containerd::start(Runtime::Medley).await?;
+        let image = images::wasm("recurse", &wasm)?;
+        containerd.import(&[&image]).await?;
+        let done = containerd.client().await?.run_image("it", &image).await?;
+        assert_eq!(done.code, 134, "{done:?}");
+        for part in ["stack", "deeper"] {
+            assert!(done.stderr.contains(part), "no {part} in: {}", done.stderr);
+        }
+        assert!(done.stderr.lines().count() < 200, "{}", done.stderr);
+        containerd.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_trap_of_a_module_without_libc_names_its_function() -> Result<()> {
     trap(guests::module("unreachable")?, "first_step").await
 }

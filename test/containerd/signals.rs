@@ -119,6 +119,33 @@ async fn sigterm_of_a_module_in_a_busy_loop_exits_with_143() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_signal_ends_a_guest_that_reads_its_input_with_128_and_its_number() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    for (kind, wasm) in [
+        ("module", guests::module("cat")?),
+        ("component", guests::component("cat")?),
+    ] {
+        let image = images::wasm(kind, &wasm)?;
+        containerd.import(&[&image]).await?;
+        for signal in [1, 2, 3, SIGTERM, 10, 12] {
+            let id = format!("{kind}-{signal}");
+            let spec = client.spec(&image, &id);
+            let container = client.create(&id, &image, spec).await?;
+            let mut task = container.start(Stdin::Open).await?;
+            let mut stdin = task.stdin().await?;
+            std::io::Write::write_all(&mut stdin, b"read\n")?;
+            task.kill(signal, false).await?;
+            assert_eq!(task.wait().await?, 128 + signal, "{kind}");
+            task.output().await?;
+            task.delete().await?;
+            container.delete().await?;
+        }
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
 async fn sigkill_of_a_sleeping_module_exits_with_137() -> Result<()> {
     assert_eq!(wasm("sleep", guests::module("sleep")?, SIGKILL).await?, 137);
     Ok(())

@@ -14,6 +14,9 @@ const CLANG: &[&str] = &[
     "-Werror",
 ];
 
+/// Guests that are compiled with debug information.
+const DEBUGGED: &[&str] = &["trap"];
+
 /// The core module of `guests/<name>.c` or `guests/<name>.wat`.
 ///
 /// # Errors
@@ -73,10 +76,18 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
     let clang = std::env::var("MEDLEY_CLANG").unwrap_or_else(|_| "clang".into());
     let text = std::fs::read(source)
         .with_context(|| format!("cannot read the guest {}", source.display()))?;
+    let name = source.file_stem().and_then(|stem| stem.to_str());
+    let debug: &[&str] = match name {
+        Some(name) if DEBUGGED.contains(&name) => &["-g"],
+        _ => &[],
+    };
     let compiler = std::fs::canonicalize("/usr/bin/clang").unwrap_or_default();
     let mut key = Sha256::new();
     key.update(&text);
-    key.update(format!("{CLANG:?} {clang} {}", compiler.display()));
+    key.update(format!(
+        "{CLANG:?} {debug:?} {clang} {}",
+        compiler.display()
+    ));
     let dir = crate::runtime::cache_dir()?.join("guests");
     std::fs::create_dir_all(&dir)?;
     let path = dir.join(format!("{:x}.wasm", key.finalize()));
@@ -85,6 +96,7 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
         let draft = dir.join(format!(".{}", crate::house::unique()));
         let done = Command::new(&clang)
             .args(CLANG)
+            .args(debug)
             .arg(source)
             .arg("-o")
             .arg(&draft)

@@ -5,6 +5,7 @@
 //! of mounts that is most of a delete's time. The paths are asked of the kernel once, right after
 //! init was made, which also tells where systemd put it.
 
+pub(crate) mod allowance;
 mod freezer;
 mod members;
 mod metrics;

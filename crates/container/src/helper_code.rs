@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use medley_engine::{Engine, Entry, Form, Unfit};
 use medley_image::{Cache, Key};
 
+use crate::cgroup::allowance::Channel;
 use crate::helper::Engines;
 use crate::init_linux::LinuxInit;
 use crate::init_wasm::WasmInit;
@@ -25,12 +27,24 @@ pub(crate) enum Error {
     Fingerprint { reason: String },
     #[error(transparent)]
     Cache(#[from] medley_image::cache::Error),
+    #[error("cannot make a channel to the guest's process")]
+    Channel(#[source] std::io::Error),
 }
 
 /// What a process is going to do.
 pub(crate) enum Work {
     Linux(LinuxInit),
     Wasm(WasmInit),
+}
+
+impl Work {
+    /// By which a guest's process hears of its limits.
+    pub(crate) fn channel(&self) -> Option<Rc<Channel>> {
+        match self {
+            Self::Linux(_) => None,
+            Self::Wasm(init) => Some(init.channel()),
+        }
+    }
 }
 
 /// Work, or what the shim has to do before.
@@ -77,7 +91,8 @@ pub(crate) fn load(
             }
         },
     };
-    let init = WasmInit::new(program, entry, preopens, argv_start, status);
+    let channel = Channel::new().map_err(Error::Channel)?;
+    let init = WasmInit::new(program, entry, preopens, argv_start, status, channel);
     Ok(Loaded::Ready(Work::Wasm(init)))
 }
 

@@ -9,6 +9,7 @@ use medley_sys::clone::Alone;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
+use crate::cgroup::allowance::{Channel, Sources};
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
@@ -91,6 +92,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         .with_stdin(stdin)
         .with_stdout(stdout)
         .with_stderr(stderr);
+    let channel = init.channel();
     let builder = match init {
         Work::Linux(init) => builder.with_executor(init),
         Work::Wasm(init) => builder.with_executor(init),
@@ -102,6 +104,9 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         .with_detach(true)
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
+    if let Some(channel) = channel {
+        tell_limits(&channel, pid);
+    }
     let settled = Alone::check()
         .map_err(Error::Alone)
         .and_then(|alone| Ok(propagation::set(&alone, pid, &order.propagation)?))
@@ -120,5 +125,18 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
             }
             Err(error)
         }
+    }
+}
+
+/// Tells a guest's process of its cgroup's limits. Without them the kernel's still hold.
+fn tell_limits(channel: &Channel, pid: i32) {
+    let told = Sources::of_process(pid).map(|sources| {
+        let procfs = File::open("/proc")?;
+        sources.send(channel, &procfs, pid)
+    });
+    match told {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("the guest hears nothing of its memory limit: {error}"),
+        Err(error) => log::warn!("{}", medley_task::error::sentence(&error)),
     }
 }

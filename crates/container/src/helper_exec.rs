@@ -1,5 +1,6 @@
 //! In the helper: enter a container, and leave a clone there that becomes the process.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,6 +9,7 @@ use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
 
+use crate::cgroup::allowance::Sources;
 use crate::console;
 use crate::exec_process::{self, Becoming};
 use crate::helper::{Answer, Engines};
@@ -105,6 +107,15 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
             },
         )?;
     }
+    let channel = work.channel();
+    let limits = match &channel {
+        Some(_) => {
+            let procfs = File::open("/proc").map_err(Error::Clone)?;
+            Some((Sources::of_process(order.init)?, procfs))
+        }
+        None => None,
+    };
+    let limits = RefCell::new(limits);
     let init = PidFd::open(order.init).map_err(enter)?;
     alone.enter(order.init, &init).map_err(enter)?;
     drop(init);
@@ -120,9 +131,16 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
         .sibling(|| {
             // A guest is never executed, which would close it: its end would be no hang-up.
             drop(master.take());
+            // Nothing of the node's stays open in there.
+            drop(limits.take());
             exec_process::run(becoming)
         })
         .map_err(Error::Clone)?;
+    if let (Some(channel), Some((sources, procfs))) = (channel, limits.take())
+        && let Err(error) = sources.send(&channel, &procfs, pid)
+    {
+        log::warn!("the guest hears nothing of its memory limit: {error}");
+    }
     Ok((Reply::Created { pid }, master))
 }
 

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
+use medley_engine::memory::Account;
 use medley_engine::{Ended, Entry, Guest, Preopen, Program};
 use oci_spec::runtime::Spec;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::cgroup::allowance::Channel;
 use crate::protocol::STARTED;
 
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
@@ -56,6 +58,8 @@ struct Shared {
     env: RefCell<HashMap<String, String>>,
     /// Closed when the guest runs, which is how the shim learns of it.
     status: RefCell<Option<File>>,
+    /// What the helper tells after it has made this process.
+    channel: Rc<Channel>,
 }
 
 impl WasmInit {
@@ -65,6 +69,7 @@ impl WasmInit {
         preopens: Vec<Preopen>,
         argv_start: usize,
         status: File,
+        channel: Channel,
     ) -> Self {
         let shared = Shared {
             program,
@@ -73,9 +78,27 @@ impl WasmInit {
             argv_start,
             env: RefCell::default(),
             status: RefCell::new(Some(status)),
+            channel: Rc::new(channel),
         };
         Self {
             shared: Rc::new(shared),
+        }
+    }
+
+    /// By which its process hears of its limits.
+    pub(crate) fn channel(&self) -> Rc<Channel> {
+        Rc::clone(&self.shared.channel)
+    }
+
+    /// What it may have of its container's memory.
+    fn memory(&self) -> Account {
+        match self.shared.channel.receive() {
+            Ok(allowance) => Account::limited_by(Box::new(allowance)),
+            // The kernel's limit holds all the same.
+            Err(error) => {
+                log::warn!("the guest hears nothing of its memory limit: {error}");
+                Account::default()
+            }
         }
     }
 
@@ -105,6 +128,7 @@ impl WasmInit {
             env,
             preopens: with_working_directory(self.shared.preopens.clone(), &cwd),
             cwd,
+            memory: self.memory(),
         }
     }
 

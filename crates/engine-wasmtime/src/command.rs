@@ -10,7 +10,8 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use crate::{NAME, chain, unfit, world};
+use crate::limiter::Limiter;
+use crate::{NAME, unfit, world};
 
 /// What a command exports, of any 0.2 version.
 const RUN: &str = "wasi:cli/run";
@@ -19,6 +20,7 @@ const RUN: &str = "wasi:cli/run";
 pub(crate) struct Host {
     context: WasiCtx,
     table: ResourceTable,
+    limiter: Limiter,
 }
 
 impl WasiView for Host {
@@ -161,26 +163,27 @@ impl Program for LinkedCommand {
         let host = Host {
             context,
             table: ResourceTable::new(),
+            limiter: Limiter::new(&guest.memory),
         };
         let result = runtime.block_on(async {
             match &self.entry {
                 Callable::Command(command) => {
-                    let mut store = Store::new(command.engine(), host);
+                    let mut store = store(command.engine(), host);
                     let command = command.instantiate_async(&mut store).await;
                     let command = match command {
                         Ok(command) => command,
-                        Err(error) => return instantiation_failed(error, started),
+                        Err(error) => return instantiation_failed(&store, error, started),
                     };
                     started();
                     let result = command.wasi_cli_run().call_run(&mut store).await;
                     Ok(result.and_then(|code| code.map_err(|()| I32Exit(1).into())))
                 }
                 Callable::Export(instance, index) => {
-                    let mut store = Store::new(instance.component().engine(), host);
+                    let mut store = store(instance.component().engine(), host);
                     let instance = instance.instantiate_async(&mut store).await;
                     let instance = match instance {
                         Ok(instance) => instance,
-                        Err(error) => return instantiation_failed(error, started),
+                        Err(error) => return instantiation_failed(&store, error, started),
                     };
                     started();
                     Ok(call(&mut store, &instance, index).await)
@@ -189,16 +192,24 @@ impl Program for LinkedCommand {
         });
         match result {
             Ok(result) => world::ended(&self.path, result),
-            Err(NotStarted(error)) => Ended::NotStarted(chain(&error)),
+            Err(NotStarted(ended)) => ended,
         }
     }
 }
 
+/// A store whose guest is held to its limits.
+fn store(engine: &Engine, host: Host) -> Store<Host> {
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| &mut host.limiter);
+    store
+}
+
 /// An instance that could not be made.
-struct NotStarted(wasmtime::Error);
+struct NotStarted(Ended);
 
 /// A guest whose start functions trapped or exited has run; any other has not.
 fn instantiation_failed(
+    store: &Store<Host>,
     error: wasmtime::Error,
     started: &mut dyn FnMut(),
 ) -> Result<wasmtime::Result<()>, NotStarted> {
@@ -206,7 +217,10 @@ fn instantiation_failed(
         started();
         Ok(Err(error))
     } else {
-        Err(NotStarted(error))
+        Err(NotStarted(world::not_started(
+            &error,
+            &store.data().limiter,
+        )))
     }
 }
 

@@ -5,6 +5,7 @@
 mod command;
 mod compile;
 mod config;
+mod limiter;
 mod module;
 mod world;
 

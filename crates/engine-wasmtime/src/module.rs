@@ -7,7 +7,8 @@ use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
-use crate::{NAME, chain, unfit, world};
+use crate::limiter::Limiter;
+use crate::{NAME, unfit, world};
 
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 
@@ -17,9 +18,15 @@ const START: &str = "_start";
 /// A reactor's constructor, called before any other of its exports.
 const INITIALIZE: &str = "_initialize";
 
+/// What the engine keeps for one module.
+struct Host {
+    context: WasiP1Ctx,
+    limiter: Limiter,
+}
+
 /// A module with its imports found.
 pub(crate) struct LinkedModule {
-    instance: InstancePre<WasiP1Ctx>,
+    instance: InstancePre<Host>,
     path: PathBuf,
     export: String,
 }
@@ -47,9 +54,9 @@ impl LinkedModule {
     }
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<WasiP1Ctx>> {
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
-    p1::add_to_linker_async(&mut linker, |context| context)?;
+    p1::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.context)?;
     // Wasmtime's own traps from 126 on. Every code up to 255 means something to a pod.
     linker.allow_shadowing(true);
     linker.func_wrap(
@@ -89,7 +96,12 @@ impl Program for LinkedModule {
             Ok(runtime) => runtime,
             Err(error) => return Ended::NotStarted(error.to_string()),
         };
-        let mut store = Store::new(self.instance.module().engine(), context);
+        let host = Host {
+            context,
+            limiter: Limiter::new(&guest.memory),
+        };
+        let mut store = Store::new(self.instance.module().engine(), host);
+        store.limiter(|host| &mut host.limiter);
         runtime.block_on(async {
             // A start section runs in here, which is why a trap counts as one.
             let instance = match self.instance.instantiate_async(&mut store).await {
@@ -98,7 +110,7 @@ impl Program for LinkedModule {
                     started();
                     return world::ended(&self.path, Err(error));
                 }
-                Err(error) => return Ended::NotStarted(chain(&error)),
+                Err(error) => return world::not_started(&error, &store.data().limiter),
             };
             started();
             let mut result = Ok(());

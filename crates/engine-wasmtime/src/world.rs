@@ -8,6 +8,9 @@ use medley_engine::{Ended, Guest};
 use wasmtime_wasi::cli::OutputFile;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
+use crate::chain;
+use crate::limiter::Limiter;
+
 /// What the guest reads as its working directory. WASI preview 1 has none of its own; Go and
 /// others read this variable.
 const PWD: &str = "PWD";
@@ -24,6 +27,8 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
         .stdout(OutputFile::new(stdio(std::io::stdout())?))
         .stderr(OutputFile::new(stdio(std::io::stderr())?))
         .inherit_network()
+        .allow_tcp(true)
+        .allow_udp(true)
         .allow_ip_name_lookup(true)
         // One guest in one process: a blocking read blocks nobody else.
         .allow_blocking_current_thread(true);
@@ -61,6 +66,12 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
+}
+
+/// Why a guest could not be instantiated: for want of memory, or what the engine says.
+pub(crate) fn not_started(error: &wasmtime::Error, limiter: &Limiter) -> Ended {
+    let refused = limiter.refused().map(|refused| refused.to_string());
+    Ended::NotStarted(refused.unwrap_or_else(|| chain(error)))
 }
 
 /// How a guest ended, told from what its call gave.

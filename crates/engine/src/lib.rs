@@ -10,6 +10,8 @@
 //!
 //! The helper clones itself into init, so that what it loaded is there when the guest starts.
 
+pub mod memory;
+
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -95,7 +97,7 @@ pub enum Unfit {
 }
 
 /// The world that a guest wakes up in. Every path is one of the container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Guest {
     /// As of the spec; the first one is the program's name.
     pub args: Vec<String>,
@@ -105,6 +107,8 @@ pub struct Guest {
     pub cwd: String,
     /// Folders that it may open. Of two with the same name for a path, the later one counts.
     pub preopens: Vec<Preopen>,
+    /// What its memories and tables come to, together.
+    pub memory: memory::Account,
 }
 
 /// A folder that a guest may open.

@@ -12,8 +12,8 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// Most descriptors that one message carries: stdio, the status pipe, the module, spare.
-pub const MAX_FDS: usize = 8;
+/// Most descriptors that one message carries: what a guest learns of its limits by is most.
+pub const MAX_FDS: usize = 32;
 
 /// Largest message, in bytes. A spec with a few thousand mounts stays below it; what is larger
 /// travels as a descriptor of a file. Below the kernel's default `wmem_default` of 208 KiB.

@@ -1,0 +1,75 @@
+//! What a guest may take of its container's memory, as Wasmtime asks for it.
+
+use medley_engine::memory::{Account, Refused, Share};
+use wasmtime::ResourceLimiter;
+
+/// An element of a table, in bytes: a pointer.
+const ELEMENT: u64 = 8;
+
+/// What an instance, a memory or a table takes at least of the engine's own memory, in bytes.
+const THING: u64 = 1024;
+
+/// Most instances, memories or tables of a guest: Wasmtime's own limit.
+const THINGS: u64 = wasmtime::DEFAULT_INSTANCE_LIMIT as u64;
+
+/// The limiter of one store.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    share: Share,
+    things: usize,
+}
+
+impl Limiter {
+    /// One of what `account` leaves.
+    pub(crate) fn new(account: &Account) -> Self {
+        let room = account.most().map_or(u64::MAX, |most| most.bytes);
+        Self {
+            share: account.share(),
+            things: usize::try_from((room / THING).min(THINGS)).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// What the guest was refused last.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.share.refused()
+    }
+
+    fn grow(&mut self, from: usize, to: usize, most: Option<usize>, unit: u64) -> bool {
+        let bytes =
+            |count: usize| u64::try_from(count).map_or(u64::MAX, |n| n.saturating_mul(unit));
+        // What its own type forbids fails whatever is said here, and is not to be paid for.
+        most.is_none_or(|most| to <= most) && self.share.grow(bytes(from), bytes(to))
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current, desired, maximum, 1))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current, desired, maximum, ELEMENT))
+    }
+
+    fn instances(&self) -> usize {
+        self.things
+    }
+
+    fn tables(&self) -> usize {
+        self.things
+    }
+
+    fn memories(&self) -> usize {
+        self.things
+    }
+}

@@ -1,0 +1,183 @@
+//! How much memory a guest may have.
+//!
+//! The kernel kills a process that uses more than its cgroup allows. A guest asks for memory first,
+//! and can be told that there is none: an engine asks here before it grants any.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What tells how much a container has left for its guest. The answer changes while it runs.
+pub trait Allowance: Send + Sync {
+    /// The most that the guest may have in all, in bytes, when it has `taken` already and wants
+    /// `wanted` in all. More than that may be left, if it is not less than `wanted`. `None` if
+    /// nothing limits it.
+    fn most(&self, taken: u64, wanted: u64) -> Option<Most>;
+}
+
+/// The most that a guest may have, and what makes it so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// In bytes.
+    pub bytes: u64,
+    /// The container's limit, in bytes.
+    pub limit: u64,
+}
+
+/// The memories and tables of all instances of one guest. Without an allowance nothing limits them.
+#[derive(Clone, Default)]
+pub struct Account(Option<Arc<Inner>>);
+
+struct Inner {
+    allowance: Box<dyn Allowance>,
+    /// Guards how many bytes all shares have taken.
+    taken: Mutex<u64>,
+}
+
+impl Account {
+    /// An account that is limited.
+    #[must_use]
+    pub fn limited_by(allowance: Box<dyn Allowance>) -> Self {
+        Self(Some(Arc::new(Inner {
+            allowance,
+            taken: Mutex::default(),
+        })))
+    }
+
+    /// What one instance, or one store of instances, takes of it. Given back when it is dropped.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share {
+            account: self.clone(),
+            taken: 0,
+            refused: None,
+        }
+    }
+
+    /// The most that a guest may have, for an engine that can be told once only.
+    #[must_use]
+    pub fn most(&self) -> Option<Most> {
+        let inner = self.0.as_ref()?;
+        inner.allowance.most(*inner.taken(), u64::MAX)
+    }
+}
+
+impl Inner {
+    fn taken(&self) -> MutexGuard<'_, u64> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = self.0.as_ref().map(|inner| *inner.taken());
+        f.debug_tuple("Account").field(&taken).finish()
+    }
+}
+
+/// A part of an [`Account`].
+#[derive(Debug, Default)]
+pub struct Share {
+    account: Account,
+    taken: u64,
+    refused: Option<Refused>,
+}
+
+impl Share {
+    /// Asks for something of `from` bytes to become one of `to` bytes, and says whether it may.
+    pub fn grow(&mut self, from: u64, to: u64) -> bool {
+        let Some(inner) = &self.account.0 else {
+            return true;
+        };
+        let more = to.saturating_sub(from);
+        let mut taken = inner.taken();
+        let wanted = taken.saturating_add(more);
+        if let Some(most) = inner.allowance.most(*taken, wanted)
+            && wanted > most.bytes
+        {
+            self.refused = Some(Refused {
+                wanted: to,
+                left: most.bytes.saturating_sub(*taken).saturating_add(from),
+                limit: most.limit,
+            });
+            return false;
+        }
+        *taken = wanted;
+        self.taken = self.taken.saturating_add(more);
+        true
+    }
+
+    /// What was refused last, for the message of what fails because of it.
+    #[must_use]
+    pub fn refused(&self) -> Option<Refused> {
+        self.refused
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(inner) = &self.account.0 {
+            let mut taken = inner.taken();
+            *taken = taken.saturating_sub(self.taken);
+        }
+    }
+}
+
+/// More than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it needs a memory of {wanted} bytes, and the container's memory limit of {limit} bytes leaves \
+     {left} for it; raise the limit"
+)]
+pub struct Refused {
+    /// What was wanted, in bytes.
+    wanted: u64,
+    /// What could have been had, in bytes.
+    left: u64,
+    /// The container's limit, in bytes.
+    limit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, Allowance, Most};
+
+    struct Fixed(u64);
+
+    impl Allowance for Fixed {
+        fn most(&self, _: u64, _: u64) -> Option<Most> {
+            Some(Most {
+                bytes: self.0,
+                limit: 2 * self.0,
+            })
+        }
+    }
+
+    #[test]
+    fn all_shares_of_an_account_have_no_more_than_its_allowance() {
+        let account = Account::limited_by(Box::new(Fixed(100)));
+        let (mut one, mut other) = (account.share(), account.share());
+        assert!(one.grow(0, 40) && other.grow(0, 40) && one.grow(40, 60));
+        assert!(!other.grow(40, 41));
+        drop(one);
+        assert!(other.grow(40, 100));
+        assert!(!other.grow(100, 101));
+    }
+
+    #[test]
+    fn what_is_refused_says_what_was_left() {
+        let mut share = Account::limited_by(Box::new(Fixed(100))).share();
+        assert!(share.grow(0, 30) && !share.grow(30, 200));
+        assert_eq!(
+            share.refused().unwrap().to_string(),
+            "it needs a memory of 200 bytes, and the container's memory limit of 200 bytes leaves \
+             100 for it; raise the limit"
+        );
+    }
+
+    #[test]
+    fn nothing_limits_an_account_without_an_allowance() {
+        let account = Account::default();
+        assert!(account.share().grow(0, u64::MAX));
+        assert_eq!(account.most(), None);
+    }
+}
