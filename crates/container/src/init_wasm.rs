@@ -50,6 +50,8 @@ pub(crate) struct WasmInit {
 
 struct Shared {
     program: Box<dyn Program>,
+    /// Its native code's file, whose lock keeps the cache from removing it.
+    _code: Option<File>,
     entry: Entry,
     preopens: Vec<Preopen>,
     argv_start: usize,
@@ -61,6 +63,7 @@ struct Shared {
 impl WasmInit {
     pub(crate) fn new(
         program: Box<dyn Program>,
+        code: Option<File>,
         entry: Entry,
         preopens: Vec<Preopen>,
         argv_start: usize,
@@ -68,6 +71,7 @@ impl WasmInit {
     ) -> Self {
         let shared = Shared {
             program,
+            _code: code,
             entry,
             preopens,
             argv_start,
