@@ -3,6 +3,7 @@
 //! Every function here may block for milliseconds: the caller runs them on threads that may wait.
 //! Those that make a process with a terminal hand its bytes to the tokio runtime around them.
 
+mod compile;
 mod control;
 mod create;
 mod exec;
@@ -34,6 +35,7 @@ use crate::rootfs::{self, Mounted};
 use crate::spec;
 
 pub use exec::{Addition, Exec};
+pub use native::Warmed;
 pub use record::clean_up;
 
 /// libcontainer's folder below the bundle: its state, the changed spec, our own record. It goes
@@ -86,6 +88,9 @@ pub enum Error {
         /// What it left in its log.
         reason: String,
     },
+    /// A helper met a page that could not be read.
+    #[error("the helper process ended without an answer: a page of the native code is unreadable")]
+    Page,
     /// A helper said no.
     #[error("{reason}")]
     Refused {
@@ -99,6 +104,26 @@ pub enum Error {
         cwd: PathBuf,
         /// libcontainer's word.
         reason: String,
+    },
+    /// A module could not be compiled.
+    #[error("cannot compile {}: {reason}", path.display())]
+    Compile {
+        /// The module.
+        path: PathBuf,
+        /// What happened, and what would help.
+        reason: String,
+    },
+    /// The cache could not be used, where that is no matter of time alone.
+    #[error(transparent)]
+    Cache(#[from] medley_image::cache::Error),
+    /// There is nothing to keep of a module.
+    #[error(
+        "no native code is kept of {}: it is text, or the cache is off; use a binary module",
+        path.display()
+    )]
+    NotKept {
+        /// The module.
+        path: PathBuf,
     },
     /// Init died before it could be watched.
     #[error("init, process {pid}, was gone right after it was made")]
