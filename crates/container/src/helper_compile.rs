@@ -3,12 +3,14 @@
 //! The process has no container around it, so it gives away what it does not need before it
 //! looks at the first byte: its privileges, and the right to use the machine without end.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use medley_engine::Entry;
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
@@ -82,7 +84,7 @@ fn compile(
     let engine = engines(order.engine).ok_or(Error::NoEngine {
         engine: order.engine,
     })?;
-    confine().map_err(Error::Confine)?;
+    confine(engine.needs_scratch()).map_err(Error::Confine)?;
     let bytes = read(File::from(module), &order.entry)?;
     let native = engine.compile(&bytes, &order.entry)?;
     let code = seal(&native.code).map_err(|source| Error::Write {
@@ -92,10 +94,13 @@ fn compile(
     Ok((native.form, code))
 }
 
-fn confine() -> std::io::Result<()> {
+fn confine(scratch: bool) -> std::io::Result<()> {
     // Of all processes on the node this is the one to kill for want of memory.
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
     medley_sys::child::leave_namespaces()?;
+    if scratch {
+        mount_scratch()?;
+    }
     let limit = |resource, most| {
         rustix::process::setrlimit(
             resource,
@@ -116,6 +121,23 @@ fn confine() -> std::io::Result<()> {
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     // A change of user clears it.
     medley_sys::child::die_with_parent()
+}
+
+/// Puts an empty folder for temporary files in the place of the node's, which only this process
+/// sees, and which goes away with it.
+fn mount_scratch() -> std::io::Result<()> {
+    let folder = std::env::temp_dir();
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    let options = CString::new(format!(
+        "size={MAX_OUTPUT},mode=0700,uid={NOBODY},gid={NOBODY}"
+    ))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("medley", &folder, "tmpfs", flags, options.as_c_str()).map_err(|errno| {
+        std::io::Error::other(format!("no tmpfs on {}: {errno}", folder.display()))
+    })
 }
 
 fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {
