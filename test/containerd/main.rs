@@ -26,3 +26,4 @@ mod stdio;
 mod surroundings;
 mod update;
 mod versions;
+mod wasmedge;
