@@ -37,6 +37,7 @@ fn zoo() -> Result<Image> {
         "deep",
         "sockets",
         "unknown-import",
+        "answer",
     ] {
         image = image.file(&format!("/{name}.wasm"), guests::module(name)?, 0o644);
     }
@@ -289,6 +290,51 @@ async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
         text.contains(&broken.display().to_string()) && text.contains("engine wasmedge"),
         "{text}"
     );
+    containerd.close().await
+}
+
+/// Compiles the plugin of test/plugins into the folder.
+fn plugin(folder: &std::path::Path) -> Result<()> {
+    let source = guests::source_dir()
+        .with_file_name("plugins")
+        .join("answer.c");
+    let done = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(folder.join("libwasmedgePluginAnswer.so"))
+        .arg(&source)
+        .output()
+        .context("cannot run cc: install build-essential")?;
+    ensure!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_of_the_node_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("medley-plugins-{}", house::unique()));
+    std::fs::create_dir(&folder)?;
+    plugin(&folder)?;
+    let path = folder.display().to_string();
+    let options = Options::new(Runtime::Medley).env("WASMEDGE_PLUGIN_PATH", &path);
+    let (containerd, image) = with_zoo(options).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/answer.wasm"]);
+    let done = client.run("it", &image, spec).await?;
+    assert_eq!((done.code, done.stderr.as_str()), (42, ""));
+    containerd.close().await?;
+    std::fs::remove_dir_all(&folder)?;
+
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/answer.wasm"]);
+    let status = client.refused("it", &image, spec).await?;
+    let text = status.message();
+    for words in ["wasmedge_answer::answer", "WASMEDGE_PLUGIN_PATH"] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
     containerd.close().await
 }
 

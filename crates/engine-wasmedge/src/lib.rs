@@ -10,6 +10,7 @@
 )]
 
 mod compile;
+mod faults;
 mod ffi;
 mod fingerprint;
 mod imports;

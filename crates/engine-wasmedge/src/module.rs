@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 
+use crate::faults::Call;
 use crate::ffi::{self, AstModule, Configure, Executor, ModuleInstance, Store, Value, ValueType};
 use crate::imports::{self, START};
 use crate::owned::{Mode, Owned, check, configure, message, text};
@@ -79,7 +80,7 @@ impl LinkedModule {
     }
 
     /// How a call ended.
-    fn ended(&self, result: ffi::Result, wasi: &Owned<ModuleInstance>) -> Ended {
+    fn ended(&self, result: ffi::Result, call: &Call, wasi: &Owned<ModuleInstance>) -> Ended {
         match result.code {
             ffi::SUCCESS => Ended::Exited(0),
             ffi::TERMINATED => {
@@ -90,7 +91,13 @@ impl LinkedModule {
             }
             _ => {
                 let path = self.path.display();
-                Ended::Trapped(format!("{path}: wasm trap: {}", message(result)))
+                // It takes every fault for an access to the memory.
+                let what = if call.overflowed() {
+                    "call stack exhausted"
+                } else {
+                    message(result)
+                };
+                Ended::Trapped(format!("{path}: wasm trap: {what}"))
             }
         }
     }
@@ -213,12 +220,13 @@ impl Program for LinkedModule {
             Ok(ready) => ready,
             Err(error) => return Ended::NotStarted(error),
         };
+        let call = Call::begin();
         let instance = match running.instantiate(&self.module) {
             Ok(instance) => instance,
             // A start section has run, and ended the guest.
             Err(result) if result.code == ffi::TERMINATED || TRAPS.contains(&result.code) => {
                 started();
-                return self.ended(result, &wasi);
+                return self.ended(result, &call, &wasi);
             }
             Err(result) => return Ended::NotStarted(message(result).to_owned()),
         };
@@ -227,10 +235,10 @@ impl Program for LinkedModule {
             && let Some(result) = running.call(instance, INITIALIZE)
             && result.code != ffi::SUCCESS
         {
-            return self.ended(result, &wasi);
+            return self.ended(result, &call, &wasi);
         }
         match running.call(instance, &self.export) {
-            Some(result) => self.ended(result, &wasi),
+            Some(result) => self.ended(result, &call, &wasi),
             None => Ended::NotStarted(format!("it has no function {:?}", self.export)),
         }
     }

@@ -103,6 +103,17 @@ fn a_trap_says_what_it_was() {
 }
 
 #[test]
+fn a_stack_that_is_used_up_is_a_trap_and_told_from_an_access_out_of_bounds() {
+    let wat = r#"(module
+        (func $deeper (param i64) (result i64)
+            (i64.add (call $deeper (i64.add (local.get 0) (i64.const 1))) (local.get 0)))
+        (func (export "_start") (drop (call $deeper (i64.const 0)))))"#;
+    let (ended, _) = run(wat.as_bytes(), None);
+    let expected = "/app.wasm: wasm trap: call stack exhausted";
+    assert_eq!(ended, Ended::Trapped(expected.to_owned()));
+}
+
+#[test]
 fn a_start_section_that_traps_is_a_trap_of_the_guest() {
     let wat = r#"(module (func $first unreachable) (start $first) (func (export "_start")))"#;
     assert!(matches!(
