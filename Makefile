@@ -12,6 +12,11 @@ TRIPLE := $(ARCH)-unknown-linux-gnu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SHIM := $(TARGET_DIR)/$(TRIPLE)/release/containerd-shim-wasm-v1
 
+# The program with WasmEdge goes beside the shim. `WASMEDGE=off` builds without.
+WASMEDGE ?= on
+export WASMEDGE
+BESIDE := $(SHIM)-wasmedge
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 # End-to-end tests that run at a time, each with a containerd of its own.
@@ -20,8 +25,8 @@ TEST_THREADS ?= $(shell nproc)
 # One static file, whatever the node's libc, at a fixed address: relocation would give each process a
 # private copy of its tables. The triple is named so that these flags reach what is
 # linked into the shim, and not build scripts and procedural macros.
-STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
-	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu
+SECCOMP := LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu
+STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(SECCOMP)
 
 SCRIPTS := test/scripts/* images/pack images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
@@ -35,9 +40,17 @@ help: ## list the targets
 setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
 
-build: setup ## build the shim, one static file
+build: setup ## build the shim, one static file, and the program with WasmEdge beside it (WASMEDGE=off: without)
 	@echo "build: the static shim, $(SHIM)"
 	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim
+	@rm -f "$(BESIDE)"
+ifneq ($(WASMEDGE),off)
+	@settings=$$(test/scripts/wasmedge) && eval "$$settings" && \
+		echo "build: the program with WasmEdge, $(BESIDE)" && \
+		$(SECCOMP) cargo build --profile fast --locked -p medley-shim --no-default-features \
+			--features wasmedge --bin "$(notdir $(BESIDE))" && \
+		install -m 755 "$(TARGET_DIR)/fast/$(notdir $(BESIDE))" "$(BESIDE)"
+endif
 
 check: setup fmt-check clippy rustdoc deny scripts-check ## format, lints, documentation, dependencies, scripts
 	@echo "check: all passed"
@@ -78,6 +91,10 @@ bench: build ## time and memory beside runc, and what the cache saves, as tables
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
 	@echo "install: $(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
+ifneq ($(WASMEDGE),off)
+	@install -D -m 755 "$(BESIDE)" "$(DESTDIR)$(PREFIX)/bin/$(notdir $(BESIDE))"
+	@echo "install: $(DESTDIR)$(PREFIX)/bin/$(notdir $(BESIDE))"
+endif
 
 clean: ## remove what was built
 	@echo "clean: $(TARGET_DIR)"

@@ -31,3 +31,4 @@ mod surroundings;
 mod terminal;
 mod update;
 mod versions;
+mod wasmedge;

@@ -135,7 +135,7 @@ async fn told_of(pod: &Pod, busy: &CriContainer, idle: &CriContainer) -> Result<
     names.sort();
     assert_eq!(names, [busy.name.as_str(), idle.name.as_str()]);
     for stats in listed {
-        let memory = stats.memory.clone().unwrap_or_default();
+        let memory = stats.memory.unwrap_or_default();
         assert!(
             memory.working_set_bytes.unwrap_or_default().value > 0,
             "{stats:?}"

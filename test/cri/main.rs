@@ -14,3 +14,4 @@ mod restart;
 mod security;
 mod streams;
 mod versions;
+mod wasmedge;

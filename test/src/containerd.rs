@@ -31,6 +31,8 @@ pub struct Options {
     pub extra_config: String,
     /// Whether containerd and its shims log debug lines.
     pub debug: bool,
+    /// Variables of its environment, and so of its shims'.
+    pub env: Vec<(String, String)>,
 }
 
 impl Options {
@@ -46,7 +48,15 @@ impl Options {
             binary,
             extra_config: String::new(),
             debug: false,
+            env: Vec::new(),
         }
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
     }
 }
 

@@ -38,7 +38,7 @@ pub fn run(engines: Engines) -> u8 {
         Err(error) => return complain(&error),
     };
     let (reply, fd) = match serde_json::from_slice(&bytes) {
-        Ok(Request::Create(order)) => helper_create::run(order, fds, engines),
+        Ok(Request::Create(order)) => helper_create::run(*order, fds, engines),
         Ok(Request::Exec(order)) => helper_exec::run(*order, fds, engines),
         Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
         Ok(Request::UserNamespace(maps)) => helper_user_namespace::run(&maps),

@@ -90,7 +90,7 @@ fn compile(
     let engine = engines(order.engine).ok_or(Error::NoEngine {
         engine: order.engine,
     })?;
-    confine().map_err(Error::Confine)?;
+    confine(engine.needs_scratch()).map_err(Error::Confine)?;
     filter()?;
     let bytes = read(File::from(module), &order.entry)?;
     let native = engine.compile(&bytes, &order.entry)?;
@@ -107,12 +107,22 @@ pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
     given.unwrap_or(u64::MAX).min(most)
 }
 
-fn confine() -> std::io::Result<()> {
+fn confine(scratch: bool) -> std::io::Result<()> {
     let shim = medley_sys::child::parent();
     // Of all processes on the node this is the one to kill for want of memory.
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
     medley_sys::child::leave_namespaces()?;
     medley_sys::child::enter_empty_root(MAX_SCRATCH)?;
+    if scratch {
+        // The empty root is anybody's to write to: a folder of temporary files goes away with it.
+        let folder = std::env::temp_dir();
+        std::fs::create_dir_all(&folder)?;
+        rustix::fs::chown(
+            &folder,
+            Some(Uid::from_raw(NOBODY)),
+            Some(Gid::from_raw(NOBODY)),
+        )?;
+    }
     let limit = |resource, most, grace| {
         let given = rustix::process::getrlimit(resource);
         rustix::process::setrlimit(

@@ -3,6 +3,7 @@
 //! Every function here may block for milliseconds: the caller runs them on threads that may wait.
 //! Those that make a process with a terminal hand its bytes to the tokio runtime around them.
 
+mod binaries;
 mod compile;
 mod control;
 mod create;
@@ -21,9 +22,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use medley_dispatch::{Options, Plan};
+use medley_dispatch::{EngineKind, Options, Plan};
 use medley_io::{Keeper, Stdio};
-use medley_sys::own_binary::OwnBinary;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::RootfsMount;
 use medley_task::metrics::Metrics;
@@ -34,6 +34,9 @@ use crate::protocol::STARTED;
 use crate::rootfs::{self, Mounted};
 use crate::spec;
 
+use binaries::Binaries;
+
+pub use binaries::Beside;
 pub use exec::{Addition, Exec};
 pub use native::Warmed;
 pub use record::clean_up;
@@ -79,6 +82,20 @@ pub enum Error {
     /// A helper could not be run.
     #[error("cannot run a helper process")]
     Spawn(#[source] io::Error),
+    /// The program that has an engine could not be run.
+    #[error(
+        "cannot run {}, which has the engine {engine}; is it made for this machine, with the \
+         libraries that it needs?",
+        path.display()
+    )]
+    Beside {
+        /// The program.
+        path: PathBuf,
+        /// The engine.
+        engine: EngineKind,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The request is larger than a helper takes.
     #[error("cannot talk to the helper process")]
     Talk(#[source] io::Error),
@@ -218,7 +235,7 @@ pub enum Error {
 /// Makes containers, and knows which processes are its own to reap.
 #[derive(Debug)]
 pub struct Host {
-    binary: OwnBinary,
+    binaries: Binaries,
     options: Options,
     cache: Option<PathBuf>,
     debug: bool,
@@ -235,20 +252,19 @@ struct Children {
 }
 
 impl Host {
-    /// A host that runs helpers of this very binary, and keeps native code in the folder `cache`.
+    /// A host that runs helpers of this very binary, or of those `beside` it that have other
+    /// engines, and keeps native code in the folder `cache`.
     ///
     /// # Errors
     /// Those of opening our own executable.
-    pub fn new(options: Options, cache: Option<PathBuf>, debug: bool) -> io::Result<Self> {
-        let binary = OwnBinary::read_only().or_else(|error| {
-            log::warn!(
-                "the shim's binary cannot be protected by a read-only mount ({error}); containers \
-                 that share a pid namespace with the node may reach it"
-            );
-            OwnBinary::unprotected()
-        })?;
+    pub fn new(
+        options: Options,
+        beside: Vec<Beside>,
+        cache: Option<PathBuf>,
+        debug: bool,
+    ) -> io::Result<Self> {
         Ok(Self {
-            binary,
+            binaries: Binaries::new(beside)?,
             options,
             cache,
             debug,

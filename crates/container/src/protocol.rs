@@ -16,7 +16,7 @@ use crate::propagation::Change;
 pub(crate) enum Request {
     /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and for a Wasm one
     /// its native code, or the module itself if the code is to be looked for in the cache.
-    Create(CreateOrder),
+    Create(Box<CreateOrder>),
     /// Add a process to a container. Descriptors: as of `Create`, but that init's pidfd comes
     /// before the code.
     Exec(Box<ExecOrder>),
@@ -60,7 +60,7 @@ pub(crate) struct CreateOrder {
 }
 
 /// A terminal to make.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TerminalOrder {
     /// Whose it is: a user of the node.
     pub(crate) owner: u32,

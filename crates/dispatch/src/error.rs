@@ -225,11 +225,12 @@ pub enum Error {
         loader: PathBuf,
     },
 
-    /// The engine needed is not in this binary.
+    /// The engine needed is neither in this binary nor beside it.
     #[error(
-        "{} needs the engine {engine} ({demanded_by}), which is not built in; this binary has {}",
+        "{} needs the engine {engine} ({demanded_by}), which this shim does not have; it has {}; {}",
         Shown::path(path),
-        list(built_in)
+        list(built_in),
+        remedy(*engine)
     )]
     EngineNotBuiltIn {
         /// The module.
@@ -306,6 +307,17 @@ fn crlf(interpreter: &Path) -> &'static str {
         ": its lines end with CR LF; write it with LF"
     } else {
         "; install it in the image"
+    }
+}
+
+/// How to come by an engine.
+fn remedy(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Wasmtime => "build it with the feature wasmtime",
+        EngineKind::Wasmedge => {
+            "put containerd-shim-wasm-v1-wasmedge, which `make install` brings, beside it"
+        }
+        EngineKind::Wasmer => "there is no build of it with that one yet",
     }
 }
 

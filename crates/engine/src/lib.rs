@@ -66,6 +66,32 @@ pub enum Unfit {
         /// Which engine.
         engine: &'static str,
     },
+    /// It imports something by another signature than the engine has it.
+    #[error("{} imports {import} with other parameters or results than {engine} has", path.display())]
+    Signature {
+        /// The module.
+        path: PathBuf,
+        /// The import's module and name.
+        import: String,
+        /// Which engine.
+        engine: &'static str,
+    },
+    /// It imports something that a plugin of the engine would have.
+    #[error(
+        "{} imports {import}, and no plugin of wasmedge on this node has {module}: install it, and \
+         name its folder by WASMEDGE_PLUGIN_PATH in containerd's environment (now {searched})",
+        path.display()
+    )]
+    NoPlugin {
+        /// The module.
+        path: PathBuf,
+        /// The import's module and name.
+        import: String,
+        /// The import's module.
+        module: String,
+        /// Where it was looked for.
+        searched: String,
+    },
     /// It does not export what is to be called.
     #[error("{} has no function {wanted:?} to call; it exports {}", path.display(), list(exports))]
     NoExport {
@@ -156,6 +182,11 @@ pub trait Engine {
     /// # Errors
     /// What keeps the engine from working on this machine.
     fn fingerprint(&self) -> Result<String, String>;
+
+    /// Whether [`Self::compile`] writes files into the folder for temporary ones.
+    fn needs_scratch(&self) -> bool {
+        false
+    }
 
     /// Checks that `bytes` can be run as `entry` says, and makes native code of them.
     ///

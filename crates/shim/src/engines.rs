@@ -1,31 +1,141 @@
-//! The engines of this binary.
+//! The engines of this binary, and those that have a program of their own beside it.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use medley_container::host::Beside;
 use medley_dispatch::{EngineKind, Options};
 use medley_engine::Engine;
-use medley_engine_wasmtime::Wasmtime;
+
+/// What containerd's environment calls the engine of modules that ask for none.
+const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
+
+/// What it calls the program with WasmEdge, if it is not the one beside the shim; `off` for none.
+const WASMEDGE: &str = "CONTAINERD_SHIM_WASM_WASMEDGE";
+
+/// Where WasmEdge looks for its plugins.
+const WASMEDGE_PLUGINS: &str = "WASMEDGE_PLUGIN_PATH";
+
+/// The variables of containerd's environment that are the engines'.
+pub(crate) const VARIABLES: [&str; 3] = [DEFAULT, WASMEDGE, WASMEDGE_PLUGINS];
+
+/// The file name of the program with WasmEdge.
+const WASMEDGE_PROGRAM: &str = "containerd-shim-wasm-v1-wasmedge";
+
+const ALL: [EngineKind; 3] = [
+    EngineKind::Wasmtime,
+    EngineKind::Wasmedge,
+    EngineKind::Wasmer,
+];
 
 /// The engine of this kind, if it is built in.
 pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
     match kind {
-        EngineKind::Wasmtime => Some(&Wasmtime),
-        EngineKind::Wasmedge | EngineKind::Wasmer => None,
+        #[cfg(feature = "wasmtime")]
+        EngineKind::Wasmtime => Some(&medley_engine_wasmtime::Wasmtime),
+        #[cfg(feature = "wasmedge")]
+        EngineKind::Wasmedge => Some(&medley_engine_wasmedge::Wasmedge),
+        _ => None,
+    }
+}
+
+/// The programs with engines that are not built in.
+pub(crate) fn beside() -> Vec<Beside> {
+    let engine = EngineKind::Wasmedge;
+    if built_in(engine).is_some() {
+        return Vec::new();
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let path = program(std::env::var_os(WASMEDGE), &own).filter(|path| path.is_file());
+    let variable = |name| Some((name, std::env::var_os(name)?));
+    path.into_iter()
+        .map(|path| Beside {
+            engine,
+            path,
+            env: [WASMEDGE_PLUGINS]
+                .into_iter()
+                .filter_map(variable)
+                .collect(),
+        })
+        .collect()
+}
+
+/// Where the program with WasmEdge is to be: where `named` says, else beside `own`.
+fn program(named: Option<OsString>, own: &Path) -> Option<PathBuf> {
+    match named {
+        Some(named) if named == "off" => None,
+        Some(named) if !named.is_empty() => Some(named.into()),
+        _ => Some(own.with_file_name(WASMEDGE_PROGRAM)),
     }
 }
 
 /// What dispatch may choose from.
 pub(crate) fn options() -> Options {
-    let kinds = [
-        EngineKind::Wasmtime,
-        EngineKind::Wasmedge,
-        EngineKind::Wasmer,
-    ];
+    let beside = beside();
     Options {
-        default_engine: EngineKind::Wasmtime,
-        built_in: kinds
+        default_engine: default(std::env::var_os(DEFAULT)),
+        built_in: ALL
             .into_iter()
-            .filter(|kind| built_in(*kind).is_some())
+            .filter(|kind| {
+                built_in(*kind).is_some() || beside.iter().any(|beside| beside.engine == *kind)
+            })
             .collect(),
         foreign_elf: has_emulators(),
+    }
+}
+
+/// The engine that is configured for modules that ask for none.
+fn default(named: Option<OsString>) -> EngineKind {
+    let Some(named) = named.filter(|named| !named.is_empty()) else {
+        return EngineKind::Wasmtime;
+    };
+    named.to_string_lossy().parse().unwrap_or_else(|error| {
+        log::warn!("{DEFAULT}: {error}; modules that ask for no engine get wasmtime");
+        EngineKind::Wasmtime
+    })
+}
+
+/// The engines there are, for programs.
+pub(crate) fn names() -> String {
+    let names: Vec<_> = options().built_in.iter().map(ToString::to_string).collect();
+    names.join(",")
+}
+
+/// The engines there are, and where each comes from, for people.
+pub(crate) fn described() -> Vec<String> {
+    let own = ALL
+        .into_iter()
+        .filter(|kind| built_in(*kind).is_some())
+        .map(|kind| format!("{kind} (built in)"));
+    let beside = beside().into_iter().map(|beside| {
+        let Beside { engine, path, .. } = beside;
+        let path_shown = path.display();
+        match version(&path) {
+            Ok(version) => format!("{engine} {version} ({path_shown})"),
+            Err(reason) => format!("{engine} cannot be used: {path_shown}: {reason}"),
+        }
+    });
+    own.chain(beside).collect()
+}
+
+/// What the program at `path` says of itself.
+fn version(path: &Path) -> Result<String, String> {
+    let done = Command::new(path)
+        .arg("-v")
+        .env_clear()
+        .output()
+        .map_err(|error| error.to_string())?;
+    let said = if done.status.success() {
+        &done.stdout
+    } else {
+        &done.stderr
+    };
+    let said = String::from_utf8_lossy(said).trim().replace('\n', " ");
+    if done.status.success() {
+        Ok(said)
+    } else {
+        Err(said)
     }
 }
 
@@ -40,4 +150,28 @@ fn has_emulators() -> bool {
     entries
         .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
         .any(|handler| handler.contains(ELF))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{default, program};
+    use medley_dispatch::EngineKind;
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn the_program_with_wasmedge_is_beside_the_shim_or_where_it_is_named_or_off() {
+        let own = Path::new("/opt/bin/containerd-shim-wasm-v1");
+        let beside = PathBuf::from("/opt/bin/containerd-shim-wasm-v1-wasmedge");
+        assert_eq!(program(None, own), Some(beside.clone()));
+        assert_eq!(program(Some("".into()), own), Some(beside));
+        assert_eq!(program(Some("/e".into()), own), Some("/e".into()));
+        assert_eq!(program(Some("off".into()), own), None);
+    }
+
+    #[test]
+    fn the_default_engine_is_the_one_that_is_named_or_wasmtime() {
+        assert_eq!(default(None), EngineKind::Wasmtime);
+        assert_eq!(default(Some("wasmedge".into())), EngineKind::Wasmedge);
+        assert_eq!(default(Some("wasm".into())), EngineKind::Wasmtime);
+    }
 }

@@ -34,12 +34,7 @@ pub(crate) fn print_version() -> anyhow::Result<()> {
         "containerd-shim-wasm-v1 {}\n  runtime type: {}\n  engines:      {}\n",
         env!("CARGO_PKG_VERSION"),
         crate::RUNTIME,
-        crate::engines::options()
-            .built_in
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", "),
+        crate::engines::described().join("\n                "),
     );
     write(text.as_bytes())
 }
@@ -61,6 +56,7 @@ fn features() -> serde_json::Value {
             "rshared", "rslave", "rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave",
             "strictatime", "suid", "unbindable",
         ],
+        "annotations": { "io.containerd.wasm.v1.engines": crate::engines::names() },
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
             "mountExtensions": { "idmap": { "enabled": true } },

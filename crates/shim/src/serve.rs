@@ -54,7 +54,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     // The bundle may be deleted before the pod's other containers are.
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
-    let host = Host::new(engines::options(), cache(), flags.debug)
+    let host = Host::new(engines::options(), engines::beside(), cache(), flags.debug)
         .context("cannot open our own binary")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

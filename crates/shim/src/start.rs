@@ -13,7 +13,7 @@ use anyhow::Context;
 use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
 
-use crate::{bootstrap, group};
+use crate::{bootstrap, engines, group};
 
 /// The file of a bundle in which containerd 1.x looks for the shim's address after a restart.
 pub(crate) const ADDRESS_FILE: &str = "address";
@@ -107,7 +107,7 @@ fn spawn(opts: &StartOpts, address: &str, listener: UnixListener) -> anyhow::Res
         .stderr(Stdio::null())
         // A signal to containerd's process group is not meant for the pods.
         .process_group(0);
-    for name in ["PATH", CACHE] {
+    for name in ["PATH", CACHE].into_iter().chain(engines::VARIABLES) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -3,12 +3,12 @@
 //! A process that enters a container shows its executable as `/proc/<pid>/exe`, and a container
 //! that opens this link for writing could replace the shim on the node. Helpers are therefore
 //! started from a read-only clone of the binary's mount, which no path leads to: writing through
-//! the link fails with `EROFS`. Unlike a sealed copy in memory it costs nothing by size.
+//! the link fails with `EROFS`. The same goes for a program beside it that has an engine. Unlike a sealed copy in memory it costs nothing by size.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::mount::MountClone;
 
@@ -26,8 +26,15 @@ impl OwnBinary {
     pub fn read_only() -> io::Result<Self> {
         // The path, not the magic link: a helper's own executable already lies on a clone,
         // which belongs to no mount namespace and can't be cloned again.
-        let path = std::fs::read_link("/proc/self/exe")?;
-        let clone = MountClone::of(&path, false)?;
+        Self::read_only_at(&std::fs::read_link("/proc/self/exe")?)
+    }
+
+    /// Clones the mount of another program that is to be started as ours is.
+    ///
+    /// # Errors
+    /// As for [`Self::read_only`].
+    pub fn read_only_at(path: &Path) -> io::Result<Self> {
+        let clone = MountClone::of(path, false)?;
         clone.make_read_only()?;
         Ok(Self {
             fd: clone.into_fd(),
@@ -39,8 +46,16 @@ impl OwnBinary {
     /// # Errors
     /// Those of opening `/proc/self/exe`.
     pub fn unprotected() -> io::Result<Self> {
+        Self::unprotected_at(Path::new("/proc/self/exe"))
+    }
+
+    /// Another program as it lies on the node.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn unprotected_at(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            fd: File::open("/proc/self/exe")?.into(),
+            fd: File::open(path)?.into(),
         })
     }
 

@@ -13,9 +13,10 @@ use crate::clone::Alone;
 /// # Errors
 /// The kernel's: it has no user namespaces, there are too many, or a map is not valid.
 pub fn create(alone: &Alone, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
+    let parent = rustix::process::getpid().as_raw_nonzero().get();
     let holder = alone.child_in_user_namespace(|| {
         // Until it is killed: what keeps the namespace while it gets its maps.
-        if crate::child::die_with_parent().is_ok() {
+        if crate::child::die_with(parent).is_ok() {
             std::thread::sleep(Duration::from_secs(u64::from(u32::MAX)));
         }
         0

@@ -52,7 +52,6 @@ impl Task {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
                 value: serde_json::to_vec(&process)?,
             }),
-            ..Default::default()
         };
         let mut tasks = self.client.tasks();
         timed(tasks.exec(self.client.request(exec)?)).await?;

@@ -24,6 +24,7 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
         // Not the node's: what a test compiles goes away with it.
         .env("CONTAINERD_SHIM_WASM_CACHE", dir.join("cache"))
         .env_remove("NOTIFY_SOCKET")
+        .envs(options.env.iter().map(|(name, value)| (name, value)))
         // Its own group: a Ctrl-C on the terminal is for us, who then take it down in order.
         .process_group(0)
         .stdin(Stdio::null())

@@ -137,7 +137,7 @@ fn make(
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     let ask = |bundle: &Path, groups: Vec<u32>, program, code: Option<&Source>| {
-        let request = Request::Create(CreateOrder {
+        let request = Request::Create(Box::new(CreateOrder {
             id: order.id.clone(),
             bundle: bundle.to_owned(),
             state: folder.to_owned(),
@@ -148,7 +148,7 @@ fn make(
             mapped: mapped.clone(),
             propagation: propagation.clone(),
             program,
-        });
+        }));
         let mut fds = Vec::from(stdio);
         fds.push(status_writer.as_fd());
         fds.extend(code.map(Source::fd));

@@ -115,17 +115,26 @@ pub(super) fn run(
         rustix::fs::memfd_create("medley-helper-log", MemfdFlags::CLOEXEC)
             .map_err(|errno| Error::Spawn(errno.into()))?,
     );
-    let mut child = Command::new(host.binary.path())
+    let chosen = host.binaries.choose(request)?;
+    let mut child = Command::new(chosen.binary.path())
         .arg0(NAME)
         .args([VERB, &std::process::id().to_string()])
         .env_clear()
+        .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
         // Ours may be a bundle that is gone by now.
         .current_dir("/")
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?))
         .spawn()
-        .map_err(Error::Spawn)?;
+        .map_err(|source| match chosen.beside {
+            None => Error::Spawn(source),
+            Some(beside) => Error::Beside {
+                path: beside.path.clone(),
+                engine: beside.engine,
+                source,
+            },
+        })?;
     if let Ok(pid) = i32::try_from(child.id()) {
         host.track(pid);
     }

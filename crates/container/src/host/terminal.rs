@@ -40,11 +40,11 @@ pub(super) fn order(
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, order};
+    use super::{Error, TerminalOrder, order};
     use medley_io::Stdio;
     use oci_spec::runtime::Spec;
 
-    fn ordered(terminal: &str, request: bool) -> Result<Option<(u32, Option<(u16, u16)>)>, Error> {
+    fn ordered(terminal: &str, request: bool) -> Result<Option<TerminalOrder>, Error> {
         let spec: Spec = serde_json::from_str(&format!(
             r#"{{
                 "ociVersion": "1.1.0",
@@ -57,16 +57,16 @@ mod tests {
             terminal: request,
             ..Stdio::default()
         };
-        let ordered = order(&spec, spec.process().as_ref(), &stdio)?;
-        Ok(ordered.map(|order| (order.owner, order.size)))
+        order(&spec, spec.process().as_ref(), &stdio)
     }
 
     #[test]
     fn a_terminal_belongs_to_the_user_on_the_node_and_has_the_size_that_is_asked_for() {
         let sized = r#""terminal": true, "consoleSize": {"height": 30, "width": 100}"#;
-        assert_eq!(ordered(sized, true).unwrap(), Some((1005, Some((30, 100)))));
+        let owned = |size| Some(TerminalOrder { owner: 1005, size });
+        assert_eq!(ordered(sized, true).unwrap(), owned(Some((30, 100))));
         let unsized_ = r#""terminal": true, "consoleSize": {"height": 0, "width": 0}"#;
-        assert_eq!(ordered(unsized_, true).unwrap(), Some((1005, None)));
+        assert_eq!(ordered(unsized_, true).unwrap(), owned(None));
         assert_eq!(ordered(r#""terminal": false"#, false).unwrap(), None);
     }
 

@@ -218,7 +218,7 @@ fn an_engine_that_is_not_built_in() {
     image.options = Options::default();
     assert_eq!(
         image.error(),
-        r#""/m" needs the engine wasmedge (import "wasi_snapshot_preview1" "sock_bind"), which is not built in; this binary has wasmtime"#
+        r#""/m" needs the engine wasmedge (import "wasi_snapshot_preview1" "sock_bind"), which this shim does not have; it has wasmtime; put containerd-shim-wasm-v1-wasmedge, which `make install` brings, beside it"#
     );
     let image = image.annotation("run.oci.handler", "wasmer");
     assert!(
@@ -231,7 +231,7 @@ fn an_engine_that_is_not_built_in() {
     assert!(
         image
             .error()
-            .ends_with("(the default), which is not built in; this binary has none")
+            .contains("(the default), which this shim does not have; it has none; ")
     );
     image = image.file("/m", COMPONENT, 0o644);
     image.options.built_in = vec![EngineKind::Wasmedge];

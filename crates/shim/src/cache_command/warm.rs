@@ -21,7 +21,8 @@ pub(super) fn run(
 ) -> anyhow::Result<bool> {
     // Whether it can be written to, before anything is compiled.
     medley_image::Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
-    let host = Host::new(engines::options(), Some(folder.to_owned()), false)
+    let cache = Some(folder.to_owned());
+    let host = Host::new(engines::options(), engines::beside(), cache, false)
         .context("cannot open our own binary")?;
     let mut done = Vec::new();
     let mut all = true;

@@ -1,0 +1,115 @@
+//! The programs that helpers are started from: our own, and those beside it that have an engine
+//! which is not built in.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use medley_dispatch::EngineKind;
+use medley_sys::own_binary::OwnBinary;
+
+use crate::protocol::{Program, Request};
+
+/// A program that is a helper for the containers of one engine.
+///
+/// It is another file because of what it is linked with: libraries of many megabytes, which every
+/// shim and every container would have to relocate.
+#[derive(Debug)]
+pub struct Beside {
+    /// Its engine.
+    pub engine: EngineKind,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The environment that it is given: the engine's own variables.
+    pub env: Vec<(&'static str, OsString)>,
+}
+
+/// Every program, protected from what runs in containers.
+#[derive(Debug)]
+pub(super) struct Binaries {
+    own: OwnBinary,
+    beside: Vec<(Beside, OnceLock<OwnBinary>)>,
+}
+
+/// What to start for one request.
+pub(super) struct Chosen<'a> {
+    pub(super) binary: &'a OwnBinary,
+    /// `None` for our own.
+    pub(super) beside: Option<&'a Beside>,
+}
+
+impl Binaries {
+    pub(super) fn new(beside: Vec<Beside>) -> io::Result<Self> {
+        let own = OwnBinary::read_only().or_else(|error| {
+            warn("the shim's binary", &error);
+            OwnBinary::unprotected()
+        })?;
+        let beside = beside
+            .into_iter()
+            .map(|beside| (beside, OnceLock::new()))
+            .collect();
+        Ok(Self { own, beside })
+    }
+
+    /// The program that does what `request` asks for.
+    pub(super) fn choose(&self, request: &Request) -> Result<Chosen<'_>, super::Error> {
+        let wanted = engine(request);
+        let found = self
+            .beside
+            .iter()
+            .find(|(beside, _)| Some(beside.engine) == wanted);
+        let Some((beside, binary)) = found else {
+            return Ok(Chosen {
+                binary: &self.own,
+                beside: None,
+            });
+        };
+        let binary = match binary.get() {
+            Some(binary) => binary,
+            // For the first of its containers, and no earlier: most pods have none. Of two that
+            // come at once the second lets its own go.
+            None => {
+                let opened = open(&beside.path).map_err(|source| super::Error::Beside {
+                    path: beside.path.clone(),
+                    engine: beside.engine,
+                    source,
+                })?;
+                binary.get_or_init(|| opened)
+            }
+        };
+        Ok(Chosen {
+            binary,
+            beside: Some(beside),
+        })
+    }
+}
+
+fn open(path: &Path) -> io::Result<OwnBinary> {
+    OwnBinary::read_only_at(path).or_else(|error| {
+        let unprotected = OwnBinary::unprotected_at(path)?;
+        warn(&path.display().to_string(), &error);
+        Ok(unprotected)
+    })
+}
+
+fn warn(what: &str, error: &io::Error) {
+    log::warn!(
+        "{what} cannot be protected by a read-only mount ({error}); containers that share a pid \
+         namespace with the node may reach it"
+    );
+}
+
+/// The engine that a request needs.
+fn engine(request: &Request) -> Option<EngineKind> {
+    let program = match request {
+        Request::Create(order) => &order.program,
+        Request::Exec(order) => &order.program,
+        Request::Compile(order) => return Some(order.engine),
+        Request::UserNamespace(_) => return None,
+    };
+    match program {
+        Program::Linux { .. } => None,
+        Program::Wasm { engine, .. } => Some(*engine),
+    }
+}

@@ -1,0 +1,86 @@
+//! WasmEdge: WASI preview 1 modules, with WasmEdge's own sockets and its plugins.
+//!
+//! The bindings are our own, to the few functions of its C API that are needed: the published ones
+//! bring an HTTP client and a TLS stack into every build. Programs that use this crate link
+//! WasmEdge's library; see the features in `Cargo.toml`.
+
+#![allow(
+    unsafe_code,
+    reason = "WasmEdge is a C++ library; native code is mapped and executed"
+)]
+
+mod compile;
+mod faults;
+mod ffi;
+mod fingerprint;
+mod imports;
+mod module;
+mod owned;
+mod plugins;
+mod sections;
+mod world;
+
+use std::ffi::CStr;
+use std::fs::File;
+
+use medley_engine::{Engine, Entry, Form, Native, Program, Unfit};
+
+/// The engine's name in annotations and messages.
+pub const NAME: &str = "wasmedge";
+
+/// WasmEdge, as configured for every guest of this binary.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Wasmedge;
+
+impl Engine for Wasmedge {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fingerprint(&self) -> Result<String, String> {
+        fingerprint::of_this_machine()
+    }
+
+    fn needs_scratch(&self) -> bool {
+        // Its linker takes its input from a file, and leaves its output in one.
+        true
+    }
+
+    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
+        compile::compile(bytes, entry)
+    }
+
+    fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
+        match form {
+            Form::Module => Ok(Box::new(module::LinkedModule::load(&code, entry)?)),
+            Form::Component => Err(component(entry)),
+        }
+    }
+}
+
+/// The version of the library, such as `0.14.1`.
+#[must_use]
+pub fn version() -> String {
+    // SAFETY: it returns a string that ends with NUL and lives as long as the library.
+    let version = unsafe { CStr::from_ptr(ffi::WasmEdge_VersionGet()) };
+    version.to_string_lossy().into_owned()
+}
+
+/// Whether the library has a compiler; if not, guests are interpreted.
+#[must_use]
+pub fn compiles() -> bool {
+    compile::has_compiler()
+}
+
+fn component(entry: &Entry) -> Unfit {
+    unfit(entry, "it is a component; components need wasmtime")
+}
+
+/// What WasmEdge says, for an error that no other variant covers.
+fn unfit(entry: &Entry, reason: &str) -> Unfit {
+    Unfit::Engine {
+        path: entry.path.clone(),
+        engine: NAME,
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,245 @@
+//! A module, loaded and linked, and its run.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+
+use crate::faults::Call;
+use crate::ffi::{self, AstModule, Configure, Executor, ModuleInstance, Store, Value, ValueType};
+use crate::imports::{self, START};
+use crate::owned::{Mode, Owned, check, configure, message, text};
+use crate::plugins::{self, Plugins};
+use crate::{compile, unfit, world};
+
+/// A reactor's constructor, called before any other of its exports.
+const INITIALIZE: &str = "_initialize";
+
+/// How a shared object begins.
+const ELF: &[u8; 4] = b"\x7fELF";
+
+/// Results of WasmEdge's execution phase: traps, as of its `enum.inc`.
+const TRAPS: std::ops::Range<u32> = 0x400..0x500;
+
+/// A module with its imports found.
+pub(crate) struct LinkedModule {
+    configure: Owned<Configure>,
+    module: Owned<AstModule>,
+    plugins: Vec<plugins::Source>,
+    path: PathBuf,
+    export: String,
+}
+
+impl LinkedModule {
+    /// Maps what `compile` made.
+    pub(crate) fn load(code: &File, entry: &Entry) -> Result<Self, Unfit> {
+        let engine = |reason: &str| unfit(entry, reason);
+        let mut magic = [0; ELF.len()];
+        code.read_exact_at(&mut magic, 0)
+            .map_err(|error| engine(&error.to_string()))?;
+        // A library without a compiler leaves the module as it was. Nothing in that is native code.
+        let mode = if magic == *ELF {
+            Mode::Native
+        } else {
+            Mode::Interpreted
+        };
+        let configure = configure(mode).map_err(engine)?;
+        let module = parse(&configure, code).map_err(engine)?;
+        compile::validate(&configure, &module).map_err(engine)?;
+        imports::check_export(&module, entry)?;
+        let plugins = imports::check_imports(&module, entry, Some(&mut Plugins::default()))?;
+        Ok(Self {
+            configure,
+            module,
+            plugins,
+            path: entry.path.clone(),
+            export: imports::export(entry).to_owned(),
+        })
+    }
+
+    /// Registers what the module imports. All of it has to stay until the guest's end.
+    fn register(
+        &self,
+        running: &Running,
+        wasi: &Owned<ModuleInstance>,
+    ) -> Result<Vec<Owned<ModuleInstance>>, String> {
+        running.import(wasi)?;
+        let mut instances = Vec::new();
+        for source in &self.plugins {
+            let instance = source
+                .instance()
+                .ok_or_else(|| format!("the plugin of {} makes no module", source.module))?;
+            running.import(&instance)?;
+            instances.push(instance);
+        }
+        Ok(instances)
+    }
+
+    /// How a call ended.
+    fn ended(&self, result: ffi::Result, call: &Call, wasi: &Owned<ModuleInstance>) -> Ended {
+        match result.code {
+            ffi::SUCCESS => Ended::Exited(0),
+            ffi::TERMINATED => {
+                // SAFETY: the module of WASI lives.
+                let code = unsafe { ffi::WasmEdge_ModuleInstanceWASIGetExitCode(wasi.get()) };
+                // As of POSIX exit: the low eight bits.
+                Ended::Exited(code.to_le_bytes()[0])
+            }
+            _ => {
+                let path = self.path.display();
+                // It takes every fault for an access to the memory.
+                let what = if call.overflowed() {
+                    "call stack exhausted"
+                } else {
+                    message(result)
+                };
+                Ended::Trapped(format!("{path}: wasm trap: {what}"))
+            }
+        }
+    }
+}
+
+/// WasmEdge takes a shared object by path only. The helper still has the host's /proc.
+fn path(code: &File) -> Result<CString, std::ffi::NulError> {
+    /// How many paths this process has made. The loader knows what it has by its path, and the
+    /// descriptor's number comes again: each path is written in a way of its own.
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let own_way = "./".repeat(MADE.fetch_add(1, Ordering::Relaxed));
+    CString::new(format!("/proc/self/fd/{own_way}{}", code.as_raw_fd()))
+}
+
+fn parse(configure: &Owned<Configure>, code: &File) -> Result<Owned<AstModule>, &'static str> {
+    let path = path(code).map_err(|_| "its file has no path")?;
+    let mut module = std::ptr::null_mut();
+    // SAFETY: the configuration lives, and WasmEdge copies it; the path outlives the call. The
+    // trait's contract: the file is what `compile` wrote, in a sealed memfd or in the cache, so
+    // that it may be mapped and its constructors run. What is created is ours.
+    unsafe {
+        let loader = Owned::new(
+            ffi::WasmEdge_LoaderCreate(configure.get()),
+            ffi::WasmEdge_LoaderDelete,
+        );
+        let loader = loader.ok_or("it cannot load")?;
+        check(ffi::WasmEdge_LoaderParseFromFile(
+            loader.get(),
+            &raw mut module,
+            path.as_ptr(),
+        ))?;
+        Owned::new(module, ffi::WasmEdge_ASTModuleDelete).ok_or("it is no module")
+    }
+}
+
+/// What runs the guest. Never deleted: the process ends with it.
+struct Running {
+    executor: *mut Executor,
+    store: *mut Store,
+}
+
+impl Running {
+    fn new(configure: &Owned<Configure>) -> Result<Self, String> {
+        // SAFETY: the configuration lives, and WasmEdge copies it; there are no statistics.
+        let (executor, store) = unsafe {
+            (
+                ffi::WasmEdge_ExecutorCreate(configure.get(), std::ptr::null_mut()),
+                ffi::WasmEdge_StoreCreate(),
+            )
+        };
+        if executor.is_null() || store.is_null() {
+            return Err("wasmedge cannot make an executor".to_owned());
+        }
+        Ok(Self { executor, store })
+    }
+
+    fn import(&self, instance: &Owned<ModuleInstance>) -> Result<(), String> {
+        // SAFETY: all three live.
+        let result = unsafe {
+            ffi::WasmEdge_ExecutorRegisterImport(self.executor, self.store, instance.get())
+        };
+        check(result).map_err(str::to_owned)
+    }
+
+    /// Instantiates the module, and runs its start section.
+    fn instantiate(&self, module: &Owned<AstModule>) -> Result<*mut ModuleInstance, ffi::Result> {
+        let mut instance = std::ptr::null_mut();
+        // SAFETY: executor, store and module live. The instance stays until the process ends.
+        let result = unsafe {
+            ffi::WasmEdge_ExecutorInstantiate(
+                self.executor,
+                &raw mut instance,
+                self.store,
+                module.get(),
+            )
+        };
+        match result.code {
+            ffi::SUCCESS => Ok(instance),
+            _ => Err(result),
+        }
+    }
+
+    /// Calls the export of this name, if there is one.
+    fn call(&self, instance: *mut ModuleInstance, name: &str) -> Option<ffi::Result> {
+        // SAFETY: the instance lives, and with it what is found in it; there are no parameters, as
+        // was checked, and there is room for as many results as the function has.
+        unsafe {
+            let function = ffi::WasmEdge_ModuleInstanceFindFunction(instance, text(name));
+            if function.is_null() {
+                return None;
+            }
+            let kind = ffi::WasmEdge_FunctionInstanceGetFunctionType(function);
+            let length = ffi::WasmEdge_FunctionTypeGetReturnsLength(kind);
+            let nothing = Value {
+                value: 0,
+                kind: ValueType::default(),
+            };
+            let mut results = vec![nothing; usize::try_from(length).unwrap_or_default()];
+            Some(ffi::WasmEdge_ExecutorInvoke(
+                self.executor,
+                function,
+                std::ptr::null(),
+                0,
+                results.as_mut_ptr(),
+                length,
+            ))
+        }
+    }
+}
+
+impl Program for LinkedModule {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
+        let wasi = match world::wasi(guest) {
+            Ok(wasi) => wasi,
+            Err(error) => return Ended::NotStarted(error),
+        };
+        let ready = Running::new(&self.configure)
+            .and_then(|running| Ok((self.register(&running, &wasi)?, running)));
+        let (_imports, running) = match ready {
+            Ok(ready) => ready,
+            Err(error) => return Ended::NotStarted(error),
+        };
+        let call = Call::begin();
+        let instance = match running.instantiate(&self.module) {
+            Ok(instance) => instance,
+            // A start section has run, and ended the guest.
+            Err(result) if result.code == ffi::TERMINATED || TRAPS.contains(&result.code) => {
+                started();
+                return self.ended(result, &call, &wasi);
+            }
+            Err(result) => return Ended::NotStarted(message(result).to_owned()),
+        };
+        started();
+        if self.export != START
+            && let Some(result) = running.call(instance, INITIALIZE)
+            && result.code != ffi::SUCCESS
+        {
+            return self.ended(result, &call, &wasi);
+        }
+        match running.call(instance, &self.export) {
+            Some(result) => self.ended(result, &call, &wasi),
+            None => Ended::NotStarted(format!("it has no function {:?}", self.export)),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! WasmEdge: the same guests as on Wasmtime, and those that only it can run.
+
+use medley_test::containerd::{Options, PATIENCE};
+use medley_test::runtime::{shim_path, wasmedge_path};
+use medley_test::stdio::Stdin;
+use medley_test::*;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+
+const HANDLER: &str = "run.oci.handler";
+const ENGINES: [&str; 2] = ["wasmtime", "wasmedge"];
+
+/// What containerd's environment calls the engine of modules that ask for none.
+const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
+/// What it calls the program with WasmEdge.
+const PROGRAM: &str = "CONTAINERD_SHIM_WASM_WASMEDGE";
+
+/// An image with the guests, a folder to write to and one with a note.
+fn zoo() -> Result<Image> {
+    let mut image = ImageBuilder::scratch("zoo")
+        .dir("/data", 0o777)
+        .dir("/etc", 0o755)
+        .file("/etc/note", "a note\n", 0o644)
+        .file("/data/note", "a note of data\n", 0o644)
+        .env("COLOUR=blue");
+    for name in [
+        "hello",
+        "exit",
+        "env",
+        "files",
+        "cat",
+        "trap",
+        "spin",
+        "exports",
+        "unreachable",
+        "tick",
+        "deep",
+        "sockets",
+        "unknown-import",
+        "answer",
+    ] {
+        image = image.file(&format!("/{name}.wasm"), guests::module(name)?, 0o644);
+    }
+    image
+        .file("/component.wasm", guests::component("hello")?, 0o644)
+        .file(
+            "/text.wat",
+            std::fs::read(guests::source_dir().join("exports.wat"))?,
+            0o644,
+        )
+        .entrypoint(["/hello.wasm"])
+        .build()
+}
+
+/// A containerd with the zoo.
+async fn with_zoo(options: Options) -> Result<(Containerd, Image)> {
+    wasmedge_path()?;
+    let containerd = Containerd::start_with(options).await?;
+    let image = zoo()?;
+    containerd.import(&[&image]).await?;
+    Ok((containerd, image))
+}
+
+/// Waits until a file has these words.
+async fn has(file: &std::path::Path, words: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(file).is_ok_and(|text| text.contains(words)) {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "no {words:?} in {}",
+            file.display()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_guest_does_the_same_on_both_engines() -> Result<()> {
+    /// Arguments, the working directory, and whether stderr is the guest's own.
+    const RUNS: &[(&[&str], &str, bool)] = &[
+        (&["/hello.wasm", "a b", "", "ü"], "/", true),
+        (&["/exit.wasm", "0"], "/", true),
+        (&["/exit.wasm", "42"], "/", true),
+        (&["/exit.wasm", "126"], "/", true),
+        (&["/exit.wasm", "255"], "/", true),
+        (&["/env.wasm"], "/data", true),
+        (&["/files.wasm", "read", "/etc/note"], "/", true),
+        (&["/files.wasm", "read", "note"], "/data", true),
+        (&["/files.wasm", "read", "/data/note"], "/etc", true),
+        (&["/files.wasm", "read", "/nothing"], "/", true),
+        (&["/files.wasm", "write", "/data/mine", "words"], "/", true),
+        (&["/files.wasm", "list", "/etc"], "/", true),
+        (&["/files.wasm", "read", "/../etc/note"], "/", true),
+        (&["/files.wasm", "read", "/vol/note"], "/", true),
+        (&["/files.wasm", "write", "/vol/x", "words"], "/", true),
+        (&["/cat.wasm"], "/", true),
+        (&["/exports.wasm"], "/", true),
+        (&["/exports.wasm#other"], "/", true),
+        (&["/text.wat"], "/", true),
+        (&["/trap.wasm"], "/", false),
+        (&["/unreachable.wasm"], "/", false),
+        (&["/deep.wasm"], "/", false),
+    ];
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let volume = containerd.dir().join("volume");
+    std::fs::create_dir(&volume)?;
+    std::fs::write(volume.join("note"), "a note of the volume\n")?;
+    for (number, (args, cwd, own_words)) in RUNS.iter().enumerate() {
+        let mut seen = Vec::new();
+        for engine in ENGINES {
+            let id = format!("{engine}-{number}");
+            let spec = client.spec(&image, &id).args(args.iter().copied());
+            let spec = spec
+                .annotation(HANDLER, engine)
+                .bind(&volume, "/vol", true)
+                .cwd(cwd);
+            let done = client.run(&id, &image, spec).await?;
+            let mut lines: Vec<_> = done.stdout.lines().map(str::to_owned).collect();
+            // The order of a folder and of the environment is nobody's promise.
+            lines.sort();
+            assert!(
+                *own_words || done.stderr.contains("trap"),
+                "{engine}: {done:?}"
+            );
+            seen.push((done.code, lines, own_words.then_some(done.stderr)));
+        }
+        assert_eq!(seen[0], seen[1], "{args:?} in {cwd}");
+        assert!(seen[0].0 != 134 || !own_words, "{args:?}: {:?}", seen[0]);
+    }
+    assert_eq!(std::fs::read_dir(&volume)?.count(), 1, "it was writable");
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn what_a_guest_writes_to_a_volume_is_there_and_its_users() -> Result<()> {
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let volume = containerd.dir().join("volume");
+    std::fs::create_dir(&volume)?;
+    std::fs::set_permissions(&volume, PermissionsExt::from_mode(0o777))?;
+    for engine in ENGINES {
+        let name = format!("/vol/{engine}");
+        let args = ["/files.wasm", "write", &name, "words"];
+        let spec = client.spec(&image, engine).args(args);
+        let spec = spec
+            .annotation(HANDLER, engine)
+            .bind(&volume, "/vol", false);
+        let done = client.run(engine, &image, spec.user(1234, 1234)).await?;
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{engine}");
+        let file = volume.join(engine);
+        assert_eq!(std::fs::read_to_string(&file)?, "words\n");
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&file)?);
+        assert_eq!(owner, 1234, "{engine}");
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_guest_that_runs_in_circles_and_one_that_sleeps() -> Result<()> {
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let cases = [
+        ("spin", 15, 143),
+        ("tick", 15, 143),
+        ("spin", 9, 137),
+        ("tick", 2, 130),
+    ];
+    for (number, (guest, signal, expected)) in cases.into_iter().enumerate() {
+        let id = format!("it-{number}");
+        let spec = client.spec(&image, &id).args([format!("/{guest}.wasm")]);
+        let container = client
+            .create(&id, &image, spec.annotation(HANDLER, "wasmedge"))
+            .await?;
+        let mut task = container.start(Stdin::None).await?;
+        // Start has answered: the guest runs, and its handlers are set.
+        task.kill(signal, false).await?;
+        assert_eq!(task.wait().await?, expected, "{guest} {signal}");
+        task.output().await?;
+        task.delete().await?;
+        container.delete().await?;
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn native_code_of_wasmedge_is_kept_and_is_not_wasmtimes() -> Result<()> {
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let entries =
+        || -> Result<usize> { Ok(std::fs::read_dir(containerd.dir().join("cache/code"))?.count()) };
+    for (number, (engine, expected)) in [("wasmedge", 1), ("wasmedge", 1), ("wasmtime", 2)]
+        .into_iter()
+        .enumerate()
+    {
+        let id = format!("it-{number}");
+        let spec = client.spec(&image, &id).annotation(HANDLER, engine);
+        let done = client.run(&id, &image, spec).await?;
+        assert_eq!(
+            (done.code, done.stdout.as_str()),
+            (0, "hello\n"),
+            "{done:?}"
+        );
+        assert_eq!(entries()?, expected, "{engine}");
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_wasm_file_is_executed_in_a_container_of_wasmedge() -> Result<()> {
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/tick.wasm"]);
+    let container = client
+        .create("it", &image, spec.annotation(HANDLER, "wasmedge"))
+        .await?;
+    let task = container.start(Stdin::None).await?;
+    let ran = task
+        .run_exec("a", client::process(&["/exit.wasm", "9"]))
+        .await?;
+    assert_eq!(ran, (9, String::new(), String::new()));
+    task.destroy().await?;
+    container.delete().await?;
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn bad_modules_are_refused_by_create_with_the_reason() -> Result<()> {
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    for (number, (file, words)) in [
+        ("/unknown-import.wasm", "which wasmedge does not provide"),
+        ("/exports.wasm#nothing", "no function \"nothing\" to call"),
+        ("/component.wasm", "components need wasmtime"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("it-{number}");
+        let spec = client.spec(&image, &id).args([file]);
+        let spec = spec.annotation(HANDLER, "wasmedge");
+        let status = client.refused(&id, &image, spec).await?;
+        assert!(
+            status.message().contains(words),
+            "{file}: {}",
+            status.message()
+        );
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn without_its_program_wasmedge_is_refused_by_name_and_nothing_else_is() -> Result<()> {
+    let options = Options::new(Runtime::Medley).env(PROGRAM, "off");
+    let (containerd, image) = with_zoo(options).await?;
+    let client = containerd.client().await?;
+    let spec = client
+        .spec(&image, "it")
+        .args(["/sockets.wasm", "8080", "0"]);
+    let status = client.refused("it", &image, spec).await?;
+    let text = status.message();
+    for words in [
+        "/sockets.wasm",
+        "sock_open",
+        "wasmedge",
+        "containerd-shim-wasm-v1-wasmedge",
+    ] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+    assert_eq!(client.run_image("hello", &image).await?.stdout, "hello\n");
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("medley-broken-{}", house::unique()));
+    std::fs::create_dir(&folder)?;
+    let broken = folder.join("broken");
+    std::fs::write(&broken, "neither ELF nor script")?;
+    std::fs::set_permissions(&broken, PermissionsExt::from_mode(0o755))?;
+    let options = Options::new(Runtime::Medley).env(PROGRAM, &broken.display().to_string());
+    let (containerd, image) = with_zoo(options).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").annotation(HANDLER, "wasmedge");
+    let status = client.refused("it", &image, spec).await?;
+    std::fs::remove_dir_all(&folder)?;
+    let text = status.message();
+    assert!(
+        text.contains(&broken.display().to_string()) && text.contains("engine wasmedge"),
+        "{text}"
+    );
+    containerd.close().await
+}
+
+/// Compiles the plugin of test/plugins into the folder.
+fn plugin(folder: &std::path::Path) -> Result<()> {
+    let source = guests::source_dir()
+        .with_file_name("plugins")
+        .join("answer.c");
+    let done = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(folder.join("libwasmedgePluginAnswer.so"))
+        .arg(&source)
+        .output()
+        .context("cannot run cc: install build-essential")?;
+    ensure!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_of_the_node_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("medley-plugins-{}", house::unique()));
+    std::fs::create_dir(&folder)?;
+    plugin(&folder)?;
+    let path = folder.display().to_string();
+    let options = Options::new(Runtime::Medley).env("WASMEDGE_PLUGIN_PATH", &path);
+    let (containerd, image) = with_zoo(options).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/answer.wasm"]);
+    let done = client.run("it", &image, spec).await?;
+    assert_eq!((done.code, done.stderr.as_str()), (42, ""));
+    containerd.close().await?;
+    std::fs::remove_dir_all(&folder)?;
+
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/answer.wasm"]);
+    let status = client.refused("it", &image, spec).await?;
+    let text = status.message();
+    for words in ["wasmedge_answer::answer", "WASMEDGE_PLUGIN_PATH"] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn the_engine_of_modules_that_ask_for_none_is_configured() -> Result<()> {
+    let options = Options::new(Runtime::Medley).env(DEFAULT, "wasmedge");
+    let (containerd, image) = with_zoo(options).await?;
+    let client = containerd.client().await?;
+    let done = client.run_image("module", &image).await?;
+    assert_eq!((done.code, done.stdout.as_str()), (0, "hello\n"));
+    let spec = client.spec(&image, "component").args(["/component.wasm"]);
+    let done = client.run("component", &image, spec).await?;
+    assert_eq!((done.code, done.stdout.as_str()), (0, "hello\n"));
+    let log = containerd.dir().join("log");
+    for engine in ENGINES {
+        has(&log, &format!("engine={engine} ")).await?;
+    }
+    containerd.close().await
+}
+
+#[test]
+fn the_shim_says_which_engines_there_are_and_where_they_come_from() -> Result<()> {
+    let program = wasmedge_path()?;
+    let done = std::process::Command::new(shim_path()?)
+        .arg("-v")
+        .output()?;
+    let text = String::from_utf8(done.stdout)?;
+    assert!(text.contains("wasmtime (built in)"), "{text}");
+    assert!(text.contains("wasmedge 0.14"), "{text}");
+    assert!(text.contains(&program.display().to_string()), "{text}");
+    Ok(())
+}
