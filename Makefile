@@ -71,8 +71,9 @@ test-vm: build ## the CRI tests in a Debian 13 virtual machine: cgroup v2, syste
 demo: build ## one mixed pod on a private containerd, through the CRI API (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin demo
 
-bench: build ## time and memory beside runc, as a table (root)
+bench: build ## time and memory beside runc, and what the cache saves, as tables (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin cache-bench
 
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"

@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use futures_util::future::try_join_all;
 use medley_test::*;
+use nix::mount::{MntFlags, MsFlags};
+
+/// How a shim tells that it had a module compiled.
+const COMPILED: &str = "compiled engine=";
 
 /// The files of one folder of the cache.
 fn files(containerd: &Containerd, folder: &str) -> Vec<PathBuf> {
@@ -17,6 +22,11 @@ fn files(containerd: &Containerd, folder: &str) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// How often a compiler has run for this containerd.
+fn compiles(containerd: &Containerd) -> usize {
+    containerd.log().matches(COMPILED).count()
 }
 
 /// Runs the guest `hello`, by module or component, and says what it printed.
@@ -46,25 +56,51 @@ async fn a_module_is_compiled_once() -> Result<()> {
     hello(&containerd, "third", &component).await?;
     hello(&containerd, "fourth", &component).await?;
     assert_eq!(files(&containerd, "code").len(), 2);
+    proc::until("both compiles are in the log", || {
+        compiles(&containerd) == 2
+    })
+    .await?;
     containerd.close().await
 }
 
 #[tokio::test]
-async fn many_first_starts_at_once_leave_one_entry() -> Result<()> {
+async fn sixteen_first_starts_at_once_compile_once() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::wasm("hello", &guests::module("hello")?)?;
+    // Large enough that all of them are there before the first is done.
+    let module = guests::large::enlarged(&guests::module("hello")?, 1 << 20)?;
+    let image = images::wasm("hello", &module)?;
     containerd.import(&[&image]).await?;
-    let start = |id: &'static str| hello(&containerd, id, &image);
-    tokio::try_join!(
-        start("a"),
-        start("b"),
-        start("c"),
-        start("d"),
-        start("e"),
-        start("f")
-    )?;
-    assert_eq!(files(&containerd, "code").len(), 1);
-    assert_eq!(files(&containerd, "keys").len(), 1);
+    let ids: Vec<String> = (0..16).map(|number| format!("c{number}")).collect();
+    try_join_all(ids.iter().map(|id| hello(&containerd, id, &image))).await?;
+    proc::until("the compile is in the log", || compiles(&containerd) > 0).await?;
+    hello(&containerd, "late", &image).await?;
+    assert_eq!(compiles(&containerd), 1, "{}", containerd.log());
+    for (folder, count) in [("code", 1), ("keys", 1), ("locks", 0)] {
+        assert_eq!(files(&containerd, folder).len(), count, "{folder}");
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_module_that_cannot_be_compiled_fails_every_start_that_waits_for_it() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let mut module = guests::large::enlarged(&guests::module("hello")?, 1 << 20)?;
+    module.truncate(module.len() - 3);
+    let image = images::wasm("hello", &module)?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let ids: Vec<String> = (0..8).map(|number| format!("c{number}")).collect();
+    let refusals = ids
+        .iter()
+        .map(|id| client.refused(id, &image, client.spec(&image, id)));
+    for status in try_join_all(refusals).await? {
+        let message = status.message();
+        assert!(
+            message.contains("/hello.wasm is not valid Wasm"),
+            "{message}"
+        );
+    }
+    assert_eq!(files(&containerd, "code").len(), 0);
     containerd.close().await
 }
 
@@ -82,7 +118,10 @@ async fn a_damaged_entry_costs_a_compile_and_no_start() -> Result<()> {
     fs::write(&entry, &code)?;
     hello(&containerd, "second", &image).await?;
     assert_ne!(fs::read(&entry)?, code, "the damaged entry is still there");
+    let told = format!("{} is damaged and was removed", entry.display());
+    proc::until(&told, || containerd.log().contains(&told)).await?;
     hello(&containerd, "third", &image).await?;
+    proc::until("two compiles", || compiles(&containerd) == 2).await?;
     containerd.close().await
 }
 
@@ -100,13 +139,203 @@ async fn a_cache_that_cannot_be_used_costs_no_start() -> Result<()> {
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
         }
         hello(&containerd, "x", &image).await?;
-        assert!(
-            containerd.log().contains("not cached: "),
-            "{broken}: nobody is told"
-        );
+        proc::until(broken, || containerd.log().contains("not cached: ")).await?;
         containerd.close().await?;
     }
     Ok(())
+}
+
+/// Mounts a file system in memory where the cache is to be.
+fn mount_cache(containerd: &Containerd, size: &str) -> Result<PathBuf> {
+    let folder = containerd.dir().join("cache");
+    fs::create_dir_all(&folder)?;
+    let options = format!("mode=0700,size={size}");
+    nix::mount::mount(
+        Some("medley-test"),
+        &folder,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )?;
+    Ok(folder)
+}
+
+fn unmount_cache(folder: &Path) -> Result<()> {
+    Ok(nix::mount::umount2(folder, MntFlags::MNT_DETACH)?)
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_no_start_and_keeps_no_half_of_an_entry() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::wasm("hello", &guests::module("hello")?)?;
+    containerd.import(&[&image]).await?;
+    // Room for the folders, and for a part of an entry.
+    let folder = mount_cache(&containerd, "32k")?;
+    for id in ["first", "second"] {
+        hello(&containerd, id, &image).await?;
+    }
+    let told = "No space left on device";
+    proc::until(told, || containerd.log().contains(told)).await?;
+    for part in ["code", "keys"] {
+        assert_eq!(files(&containerd, part), Vec::<PathBuf>::new());
+    }
+    unmount_cache(&folder)?;
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_read_only_cache_gives_what_it_has_and_costs_no_start() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let known = images::wasm("known", &guests::module("hello")?)?;
+    let other = images::wasm("other", &guests::component("hello")?)?;
+    containerd.import(&[&known, &other]).await?;
+    let folder = mount_cache(&containerd, "64m")?;
+    hello(&containerd, "first", &known).await?;
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    nix::mount::mount(None::<&str>, &folder, None::<&str>, read_only, None::<&str>)?;
+    hello(&containerd, "second", &known).await?;
+    hello(&containerd, "third", &other).await?;
+    let told = "Read-only file system";
+    proc::until(told, || containerd.log().contains(told)).await?;
+    assert_eq!(compiles(&containerd), 2, "{}", containerd.log());
+    unmount_cache(&folder)?;
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn users_share_an_entry() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::wasm("hello", &guests::module("hello")?)?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    for (id, user) in [("one", 1000), ("two", 2000), ("root", 0)] {
+        let spec = client.spec(&image, id).user(user, user);
+        let done = client.run(id, &image, spec).await?;
+        assert_eq!((done.code, done.stdout.as_str()), (0, "hello\n"), "{id}");
+    }
+    assert_eq!(files(&containerd, "code").len(), 1);
+    containerd.close().await
+}
+
+/// A mapping of a file, as `/proc/<pid>/smaps` has it.
+#[derive(Debug)]
+struct Mapping {
+    permissions: String,
+    inode: u64,
+    private_dirty: u64,
+}
+
+fn mappings(pid: u32) -> Result<Vec<Mapping>> {
+    let mut found: Vec<Mapping> = Vec::new();
+    for line in fs::read_to_string(format!("/proc/{pid}/smaps"))?.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [range, permissions, _, _, inode, ..] if range.contains('-') => found.push(Mapping {
+                permissions: (*permissions).to_owned(),
+                inode: inode.parse()?,
+                private_dirty: 0,
+            }),
+            ["Private_Dirty:", size, "kB"] => {
+                let last = found.last_mut().context("no mapping")?;
+                last.private_dirty = size.parse()?;
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Native code is the file's own pages in every replica, and so is the initial memory until the
+/// guest writes to it.
+#[tokio::test]
+async fn replicas_share_one_copy_and_what_is_mapped_is_never_removed() -> Result<()> {
+    for form in ["module", "component"] {
+        let containerd = Containerd::start(Runtime::Medley).await?;
+        let guest = if form == "module" {
+            guests::module("sleep")?
+        } else {
+            guests::component("sleep")?
+        };
+        let image = images::wasm("sleep", &guest)?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let mut up = Vec::new();
+        for id in ["a", "b", "c"] {
+            let container = client.create(id, &image, client.spec(&image, id)).await?;
+            up.push((container.start(stdio::Stdin::None).await?, container));
+            let code = files(&containerd, "code");
+            assert_eq!(code.len(), 1, "{form}");
+            // As a node that runs out of room would, between two starts.
+            let pruned = shim_cache(&containerd, &["prune", "--all"])?;
+            assert!(pruned.contains("kept 1 entry"), "{form}: {pruned}");
+        }
+        let inode = fs::metadata(&files(&containerd, "code")[0])?.ino();
+        for (task, _) in &up {
+            let all = mappings(task.pid)?;
+            let ours: Vec<_> = all.iter().filter(|one| one.inode == inode).collect();
+            let code: Vec<_> = ours
+                .iter()
+                .filter(|one| one.permissions == "r-xp")
+                .collect();
+            assert!(!code.is_empty(), "{form}: no code in {ours:?}");
+            assert!(
+                code.iter().all(|one| one.private_dirty == 0),
+                "{form}: {code:?}"
+            );
+            assert!(
+                ours.iter().any(|one| one.permissions == "rw-p"),
+                "{form}: the memory's image is not of the file: {ours:?}"
+            );
+        }
+        for (task, container) in up {
+            task.destroy().await?;
+            container.delete().await?;
+        }
+        let pruned = shim_cache(&containerd, &["prune", "--all"])?;
+        assert!(pruned.contains("removed 1 entry"), "{form}: {pruned}");
+        assert_eq!(compiles(&containerd), 1, "{form}");
+        containerd.close().await?;
+    }
+    Ok(())
+}
+
+/// What `cache` of the shim prints for this containerd's cache.
+fn shim_cache(containerd: &Containerd, args: &[&str]) -> Result<String> {
+    let done = std::process::Command::new(runtime::shim_path()?)
+        .arg("cache")
+        .args(args)
+        .env("CONTAINERD_SHIM_WASM_CACHE", containerd.dir().join("cache"))
+        .output()?;
+    assert!(done.status.success(), "{done:?}");
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Prunes as fast as it can while containers start.
+#[tokio::test]
+async fn no_start_fails_while_the_cache_is_pruned() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::wasm("hello", &guests::module("hello")?)?;
+    containerd.import(&[&image]).await?;
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let pruning = async {
+        let mut rounds = 0;
+        while stopped.try_recv().is_err() {
+            shim_cache(&containerd, &["prune", "--all"])?;
+            rounds += 1;
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(rounds)
+    };
+    let starting = async {
+        for number in 0..20 {
+            hello(&containerd, &format!("c{number}"), &image).await?;
+        }
+        drop(stop);
+        anyhow::Ok(())
+    };
+    let (rounds, ()) = tokio::try_join!(pruning, starting)?;
+    assert!(rounds > 0);
+    containerd.close().await
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 mod bad_input;
 mod binary;
 mod cache;
+mod cache_command;
 mod calls;
 mod cancel;
 mod cgroups;
+mod compiler;
 mod crash;
 mod ctr;
 mod dispatch;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use wasi_preview1_component_adapter_provider as adapter;
 
+pub mod large;
+
 const CLANG: &[&str] = &[
     "--target=wasm32-wasi",
     "--sysroot=/usr",

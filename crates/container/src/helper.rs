@@ -10,7 +10,7 @@ use medley_engine::Engine;
 use crate::protocol::{Reply, Request};
 use crate::{helper_compile, helper_create, helper_exec, helper_log};
 
-/// The first argument that makes our binary a helper.
+/// The first argument that makes our binary a helper. The second is the pid of who runs it.
 pub const VERB: &str = "helper";
 
 /// Gives the engine of a kind, if it is built in.
@@ -22,7 +22,8 @@ pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
 #[must_use]
 pub fn run(engines: Engines) -> u8 {
     // Nobody would hear of what is made after the shim's end.
-    if let Err(error) = medley_sys::child::die_with_parent() {
+    let shim = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
+    if let Err(error) = medley_sys::child::die_with(shim.unwrap_or(0)) {
         return complain(&error);
     }
     let socket = match std::io::stdin().as_fd().try_clone_to_owned() {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use medley_engine::{Engine, Entry, Form, Unfit};
+use medley_image::cache::Found;
 use medley_image::{Cache, Key};
 
 use crate::cgroup::allowance::Channel;
@@ -25,6 +26,8 @@ pub(crate) enum Error {
     Unfit(#[from] Unfit),
     #[error("the engine does not work on this machine: {reason}")]
     Fingerprint { reason: String },
+    #[error("cannot hold on to the native code")]
+    Hold(#[source] std::io::Error),
     #[error(transparent)]
     Cache(#[from] medley_image::cache::Error),
     #[error("cannot make a channel to the guest's process")]
@@ -75,13 +78,28 @@ pub(crate) fn load(
     };
     let file = File::from(code.ok_or(Error::NoCode)?);
     let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
+    // As long as the guest lives, nobody takes the code away that the next replica could share. An
+    // engine may well map it by another descriptor than this one, which has the lock.
+    let held;
     // Before the clone: the process wakes up with everything mapped and linked.
     let program = match source {
-        Code::Given { form } => engine.load(file, form, &entry)?,
+        Code::Given { form } => {
+            held = Some(file.try_clone().map_err(Error::Hold)?);
+            engine.load(file, form, &entry)?
+        }
         Code::Cached { cache, form } => match cached(engine, &cache, &file, form, &entry) {
-            Ok(Cached::Found(program)) => program,
-            Ok(Cached::Missing { fingerprint }) => {
-                return Ok(Loaded::Not(Reply::NotCached { fingerprint }));
+            Ok(Cached::Found(program, code)) => {
+                held = Some(code);
+                program
+            }
+            Ok(Cached::Missing {
+                fingerprint,
+                damage,
+            }) => {
+                return Ok(Loaded::Not(Reply::NotCached {
+                    fingerprint,
+                    damage,
+                }));
             }
             Err(Error::Unfit(unfit)) => return Err(unfit.into()),
             Err(error) => {
@@ -92,14 +110,17 @@ pub(crate) fn load(
         },
     };
     let channel = Channel::new().map_err(Error::Channel)?;
-    let init = WasmInit::new(program, entry, preopens, argv_start, status, channel);
+    let init = WasmInit::new(program, held, entry, preopens, argv_start, status, channel);
     Ok(Loaded::Ready(Work::Wasm(init)))
 }
 
 /// What the cache has for a module.
 enum Cached {
-    Found(Box<dyn medley_engine::Program>),
-    Missing { fingerprint: String },
+    Found(Box<dyn medley_engine::Program>, File),
+    Missing {
+        fingerprint: String,
+        damage: Option<String>,
+    },
 }
 
 /// Looks for a module's native code. An entry that the engine does not take is forgotten.
@@ -114,19 +135,26 @@ fn cached(
         .fingerprint()
         .map_err(|reason| Error::Fingerprint { reason })?;
     let key = Key::new(module, engine.name(), &fingerprint)?;
-    let cache = Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
-    let Some(code) = cache.find(&key)? else {
-        return Ok(Cached::Missing { fingerprint });
+    let missing = |damage| Cached::Missing {
+        fingerprint: fingerprint.clone(),
+        damage,
     };
+    let Some(cache) = Cache::existing(folder, medley_image::cache::DEFAULT_LIMIT)? else {
+        return Ok(missing(None));
+    };
+    let code = match cache.find(&key)? {
+        Found::Code(code) => code,
+        Found::Missing { damage } => return Ok(missing(damage)),
+    };
+    let held = code.try_clone().map_err(Error::Hold)?;
     match engine.load(code, form, entry) {
-        Ok(program) => Ok(Cached::Found(program)),
+        Ok(program) => Ok(Cached::Found(program, held)),
         Err(Unfit::Engine { reason, .. }) => {
-            log::warn!(
-                "the cached code of {} does not fit: {reason}",
-                entry.path.display()
-            );
             cache.forget(&key);
-            Ok(Cached::Missing { fingerprint })
+            let path = entry.path.display();
+            Ok(missing(Some(format!(
+                "the cached code of {path} does not fit, and is forgotten: {reason}"
+            ))))
         }
         Err(unfit) => Err(unfit.into()),
     }

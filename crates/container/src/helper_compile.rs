@@ -8,25 +8,35 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use medley_engine::Entry;
+use medley_image::cache::MAX_MODULE;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use crate::helper::Engines;
 use crate::protocol::{CompileOrder, Reply};
+use crate::seccomp;
 
 /// Longest processor time for one module, in seconds over all threads: a hundred times what a
 /// module of 10 MB takes.
-const CPU_SECONDS: u64 = 600;
+pub(crate) const CPU_SECONDS: u64 = 600;
 
-/// Largest module, in bytes.
-const MAX_MODULE: u64 = 512 << 20;
+/// How much longer a compiler may take that was told to end, in seconds.
+const GRACE_SECONDS: u64 = 5;
 
 /// Largest file that may come out, in bytes: native code is a few times the size of its module.
 const MAX_OUTPUT: u64 = 4 << 30;
 
-/// Most memory, in bytes of address space: a module of [`MAX_MODULE`] takes a good part of it.
-const MAX_MEMORY: u64 = 16 << 30;
+/// Most memory that it may write to, in bytes: a module of 10 MB takes a tenth of it. Not address
+/// space, of which an allocator reserves much for each thread.
+pub(crate) const MAX_MEMORY: u64 = 8 << 30;
+
+/// Most descriptors: an engine needs a handful.
+const MAX_FILES: u64 = 64;
+
+/// Most bytes of files that an engine may keep beside its memory, for those that work through
+/// files.
+const MAX_SCRATCH: u64 = 2 << 30;
 
 /// The user that owns nothing, `nobody` and `nogroup` on every distribution.
 const NOBODY: u32 = 65534;
@@ -45,6 +55,8 @@ enum Error {
         path: std::path::PathBuf,
         source: std::io::Error,
     },
+    #[error("the compiler cannot be confined by a seccomp filter: {reason}")]
+    Filter { reason: String },
     #[error("{} has {size} bytes; the most that is compiled is {MAX_MODULE}", path.display())]
     TooLarge { path: std::path::PathBuf, size: u64 },
     #[error(transparent)]
@@ -83,6 +95,7 @@ fn compile(
         engine: order.engine,
     })?;
     confine().map_err(Error::Confine)?;
+    filter()?;
     let bytes = read(File::from(module), &order.entry)?;
     let native = engine.compile(&bytes, &order.entry)?;
     let code = seal(&native.code).map_err(|source| Error::Write {
@@ -93,29 +106,46 @@ fn compile(
 }
 
 fn confine() -> std::io::Result<()> {
+    let shim = medley_sys::child::parent();
     // Of all processes on the node this is the one to kill for want of memory.
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
     medley_sys::child::leave_namespaces()?;
-    let limit = |resource, most| {
+    medley_sys::child::enter_empty_root(MAX_SCRATCH)?;
+    let limit = |resource, most, grace| {
         rustix::process::setrlimit(
             resource,
             Rlimit {
                 current: Some(most),
-                maximum: Some(most),
+                maximum: Some(most + grace),
             },
         )
     };
-    limit(Resource::Cpu, CPU_SECONDS)?;
-    limit(Resource::Fsize, MAX_OUTPUT)?;
-    limit(Resource::As, MAX_MEMORY)?;
-    limit(Resource::Core, 0)?;
+    // Told to end, and then killed: the signal says which limit it was.
+    limit(Resource::Cpu, CPU_SECONDS, GRACE_SECONDS)?;
+    limit(Resource::Fsize, MAX_OUTPUT, 0)?;
+    limit(Resource::Data, MAX_MEMORY, 0)?;
+    limit(Resource::Nofile, MAX_FILES, 0)?;
+    limit(Resource::Core, 0, 0)?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::thread::set_thread_groups(&[])?;
     let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     // A change of user clears it.
-    medley_sys::child::die_with_parent()
+    medley_sys::child::die_with(shim)
+}
+
+/// The last step before hostile bytes: from here on the process can compute, and answer.
+fn filter() -> Result<(), Error> {
+    let unknown = || Error::Filter {
+        reason: format!("no profile for {}", std::env::consts::ARCH),
+    };
+    let profile = seccomp::compiler_profile().ok_or_else(unknown)?;
+    libcontainer::seccomp::initialize_seccomp(&profile)
+        .map(drop)
+        .map_err(|error| Error::Filter {
+            reason: medley_task::error::sentence(&error),
+        })
 }
 
 fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {

@@ -3,6 +3,7 @@
 //! Every function here may block for milliseconds, and none needs a runtime: the caller runs
 //! them on threads that may wait.
 
+mod compile;
 mod control;
 mod create;
 mod exec;
@@ -32,6 +33,7 @@ use crate::rootfs::{self, Mounted};
 use crate::spec;
 
 pub use exec::{Addition, Exec};
+pub use native::Warmed;
 pub use record::clean_up;
 
 /// libcontainer's folder below the bundle: its state, the changed spec, our own record. It goes
@@ -97,6 +99,26 @@ pub enum Error {
         cwd: PathBuf,
         /// libcontainer's word.
         reason: String,
+    },
+    /// A module could not be compiled.
+    #[error("cannot compile {}: {reason}", path.display())]
+    Compile {
+        /// The module.
+        path: PathBuf,
+        /// What happened, and what would help.
+        reason: String,
+    },
+    /// The cache could not be used, where that is no matter of time alone.
+    #[error(transparent)]
+    Cache(#[from] medley_image::cache::Error),
+    /// There is nothing to keep of a module.
+    #[error(
+        "no native code is kept of {}: it is text, or the cache is off; use a binary module",
+        path.display()
+    )]
+    NotKept {
+        /// The module.
+        path: PathBuf,
     },
     /// Init died before it could be watched.
     #[error("init, process {pid}, was gone right after it was made")]

@@ -52,6 +52,8 @@ pub(crate) struct WasmInit {
 
 struct Shared {
     program: Box<dyn Program>,
+    /// Its native code's file, whose lock keeps the cache from removing it.
+    _code: Option<File>,
     entry: Entry,
     preopens: Vec<Preopen>,
     argv_start: usize,
@@ -65,6 +67,7 @@ struct Shared {
 impl WasmInit {
     pub(crate) fn new(
         program: Box<dyn Program>,
+        code: Option<File>,
         entry: Entry,
         preopens: Vec<Preopen>,
         argv_start: usize,
@@ -73,6 +76,7 @@ impl WasmInit {
     ) -> Self {
         let shared = Shared {
             program,
+            _code: code,
             entry,
             preopens,
             argv_start,

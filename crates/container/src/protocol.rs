@@ -133,6 +133,8 @@ pub(crate) enum Reply {
     NotCached {
         /// The engine's fingerprint, part of the key to keep it by.
         fingerprint: String,
+        /// What was wrong with an entry that was there and has been removed.
+        damage: Option<String>,
     },
     /// The cache can't be used. Nothing was done.
     NoCache {

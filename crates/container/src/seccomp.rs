@@ -1,11 +1,13 @@
-//! The system calls that a Wasm process may make when its spec brings no profile.
+//! The system calls that a Wasm process may make when its spec brings no profile, and those of a
+//! compiler.
 //!
-//! The guest makes none itself: the list is what the engine, the runtime below it and the last
-//! steps of init need. Everything else fails with EPERM.
+//! A guest makes none itself: the list is what the engine, the runtime below it and the last steps
+//! of init need. A compiler has an empty root and needs memory, threads and an answer. Everything
+//! else fails with EPERM.
 
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
-    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscallBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
 const ALLOWED: &[&str] = &[
@@ -192,6 +194,11 @@ const ENOSYS: u32 = 38;
 /// Every `CLONE_NEW…` flag but `CLONE_NEWTIME`, whose bit clone uses for the signal.
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 
+/// A thread of the calling process, and no process of its own.
+const CLONE_THREAD: u64 = 0x0001_0000;
+
+const PR_SET_NAME: u64 = 15;
+
 /// `AF_UNIX`, `AF_INET`, `AF_INET6`, and `AF_NETLINK`, by which look-ups learn the addresses that
 /// the pod has.
 const FAMILIES: [u64; 4] = [1, 2, 10, 16];
@@ -212,8 +219,136 @@ fn argument(
     argument.build().ok()
 }
 
-/// The profile, or `None` if this binary's architecture has no name in the OCI spec.
+/// What a compiler may call.
+const COMPILER: &[&str] = &[
+    // Memory: its own, and the native code that comes out.
+    "brk",
+    "fcntl",
+    "ftruncate",
+    "madvise",
+    "memfd_create",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    // Threads and their synchronisation.
+    "exit",
+    "exit_group",
+    "futex",
+    "get_robust_list",
+    "gettid",
+    "membarrier",
+    "restart_syscall",
+    "rseq",
+    "sched_getaffinity",
+    "sched_yield",
+    "set_robust_list",
+    "set_tid_address",
+    // Its own end, by a panic or a limit.
+    "getpid",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sigaltstack",
+    "tgkill",
+    // The module, the answer, and scratch files in its empty root.
+    "access",
+    "close",
+    "dup",
+    "faccessat",
+    "faccessat2",
+    "fallocate",
+    "fchmod",
+    "fdatasync",
+    "fstat",
+    "fstatfs",
+    "fsync",
+    "getcwd",
+    "getdents64",
+    "lseek",
+    "lstat",
+    "mkdir",
+    "mkdirat",
+    "newfstatat",
+    "open",
+    "openat",
+    "pread64",
+    "pwrite64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "readv",
+    "rename",
+    "renameat",
+    "renameat2",
+    "sendmsg",
+    "stat",
+    "statfs",
+    "statx",
+    "umask",
+    "unlink",
+    "unlinkat",
+    "write",
+    "writev",
+    // What it has to work with.
+    "arch_prctl",
+    "clock_getres",
+    "clock_gettime",
+    "clock_nanosleep",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getrandom",
+    "getrlimit",
+    "getrusage",
+    "gettimeofday",
+    "getuid",
+    "nanosleep",
+    "poll",
+    "ppoll",
+    "sysinfo",
+    "times",
+    "uname",
+];
+
+/// The profile of a Wasm process, or `None` if this binary's architecture has no name in the OCI
+/// spec.
 pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
+    let mut rules = vec![allow(ALLOWED, None)?];
+    for family in FAMILIES {
+        let family = argument(0, family, None, LinuxSeccompOperator::ScmpCmpEq)?;
+        rules.push(allow(&["socket"], Some(family))?);
+    }
+    // Threads, but no namespaces.
+    profile(rules, NAMESPACE_FLAGS, 0)
+}
+
+/// The profile of a compiler; `None` as above.
+pub(crate) fn compiler_profile() -> Option<LinuxSeccomp> {
+    let first = |value| argument(0, value, None, LinuxSeccompOperator::ScmpCmpEq);
+    let rules = vec![
+        allow(COMPILER, None)?,
+        // Its own limits, none of which it can raise, and its threads' names.
+        allow(&["prlimit64"], Some(first(0)?))?,
+        allow(&["prctl"], Some(first(PR_SET_NAME)?))?,
+    ];
+    // Threads, but no process.
+    profile(rules, NAMESPACE_FLAGS | CLONE_THREAD, CLONE_THREAD)
+}
+
+/// Lets `calls` through, where `argument` is as it says.
+fn allow(calls: &[&str], argument: Option<LinuxSeccompArg>) -> Option<LinuxSyscall> {
+    let mut rule = LinuxSyscallBuilder::default()
+        .names(calls.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .action(LinuxSeccompAction::ScmpActAllow);
+    if let Some(argument) = argument {
+        rule = rule.args(vec![argument]);
+    }
+    rule.build().ok()
+}
+
+/// A profile of `rules`, and of clone where its flags under `mask` are `flags`.
+fn profile(mut rules: Vec<LinuxSyscall>, mask: u64, flags: u64) -> Option<LinuxSeccomp> {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => Arch::ScmpArchX86_64,
         "aarch64" => Arch::ScmpArchAarch64,
@@ -221,26 +356,11 @@ pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
         "s390x" => Arch::ScmpArchS390x,
         _ => return None,
     };
-    let allowed = LinuxSyscallBuilder::default()
-        .names(ALLOWED.iter().map(ToString::to_string).collect::<Vec<_>>())
-        .action(LinuxSeccompAction::ScmpActAllow)
-        .build()
-        .ok()?;
-    let mut rules = vec![allowed];
-    // Threads, but no namespaces.
-    rules.push(
-        LinuxSyscallBuilder::default()
-            .names(vec!["clone".to_owned()])
-            .action(LinuxSeccompAction::ScmpActAllow)
-            .args(vec![argument(
-                0,
-                NAMESPACE_FLAGS,
-                Some(0),
-                LinuxSeccompOperator::ScmpCmpMaskedEq,
-            )?])
-            .build()
-            .ok()?,
-    );
+    let masked = LinuxSeccompOperator::ScmpCmpMaskedEq;
+    rules.push(allow(
+        &["clone"],
+        Some(argument(0, mask, Some(flags), masked)?),
+    )?);
     // Its flags lie in memory, where a filter can't look: the C library falls back to clone.
     rules.push(
         LinuxSyscallBuilder::default()
@@ -250,21 +370,6 @@ pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
             .build()
             .ok()?,
     );
-    for family in FAMILIES {
-        rules.push(
-            LinuxSyscallBuilder::default()
-                .names(vec!["socket".to_owned()])
-                .action(LinuxSeccompAction::ScmpActAllow)
-                .args(vec![argument(
-                    0,
-                    family,
-                    None,
-                    LinuxSeccompOperator::ScmpCmpEq,
-                )?])
-                .build()
-                .ok()?,
-        );
-    }
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .default_errno_ret(EPERM)
@@ -276,7 +381,7 @@ pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALLOWED, wasm_profile};
+    use super::{ALLOWED, COMPILER, compiler_profile, wasm_profile};
 
     #[test]
     fn there_is_a_profile_for_this_architecture() {
@@ -292,6 +397,35 @@ mod tests {
             "execve", "mount", "ptrace", "unshare", "setns", "bpf", "keyctl", "setuid",
         ] {
             assert!(!ALLOWED.contains(&call), "{call}");
+            assert!(!COMPILER.contains(&call), "{call}");
+        }
+    }
+
+    #[test]
+    fn a_compiler_reaches_nobody() {
+        assert!(compiler_profile().is_some());
+        for call in [
+            "socket",
+            "connect",
+            "bind",
+            "recvmsg",
+            "kill",
+            "fork",
+            "vfork",
+            "setitimer",
+            "chmod",
+            "chown",
+            "link",
+            "symlink",
+            "io_uring_setup",
+            "userfaultfd",
+            "perf_event_open",
+            "setns",
+            "process_vm_readv",
+            "pidfd_open",
+            "ioctl",
+        ] {
+            assert!(!COMPILER.contains(&call), "{call}");
         }
     }
 }

@@ -1,73 +1,47 @@
 //! Native code, compiled once for a node.
 //!
 //! ```text
-//! <folder>/                 root's alone
-//!   keys/<key>              symlink; its target is the digest of the entry's content
-//!   code/<digest>           native code, by the digest of its own content
-//!   locks/<00-3f>           one compile at a time for each key
+//! <folder>/            root's alone
+//!   keys/<key>         what the entry is: which module by which engine, and the digest of its code
+//!   code/<digest>      native code, by the digest of its own content
+//!   used/<digest>      when the code was last used, and that it was found whole since the boot
+//!   locks/<key>        held by who compiles for the key
 //! ```
 //!
 //! **Only the shim writes here,** and only what its own compiler made: no byte of an image is ever
 //! taken for native code. An entry is found by a key that names everything it depends on, and is
-//! used only if its content has the digest that the key's link says; both appear by `rename`, so
+//! used only if its content has the digest that the key's file says; both appear by `rename`, so
 //! that a crash leaves an entry whole or not at all. A bad entry is removed and counts as missing.
 //! A cache that can't be used costs time, never a start.
+//!
+//! The digest is fs-verity's. On a file system that has fs-verity the kernel vouches for every page
+//! that it reads; on any other the content is read once for each boot (`used`), as the common start
+//! is not to pay by size.
+//!
+//! Whoever maps an entry holds a lock on it (`flock`, which lasts as long as the mapping does), and
+//! what is locked is never removed to make room: all replicas of a module share one copy.
+
+mod folder;
+mod key;
+mod lock;
+mod room;
+mod used;
+mod write;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FlockOperation;
 
 use crate::digest;
 
+pub use key::{Key, MAX_MODULE, Record};
+pub use lock::{Lock, Turn};
+pub use room::{Entry, Policy, Pruned};
+
 /// Most that all entries hold together, in bytes. Room for some hundred modules of a few MB.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;
-
-/// Locks for compiles: enough that two modules seldom wait for each other.
-const LOCKS: usize = 64;
-
-/// How long to wait for somebody else's compile before doing it too.
-pub const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Pause between two tries.
-const LOCK_AGAIN: Duration = Duration::from_millis(2);
-
-/// A file that was begun this long ago belongs to a process that died.
-const STALE: Duration = Duration::from_secs(3600);
-
-/// How much is copied at a time, in bytes.
-const CHUNK: usize = 256 * 1024;
-
-/// Names one entry: a digest of all that its content depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// The key of `module`'s native code by `engine`, whose `fingerprint` tells version,
-    /// configuration and processor.
-    ///
-    /// # Errors
-    /// [`Error::Module`] if the module can't be read.
-    pub fn new(module: &File, engine: &str, fingerprint: &str) -> Result<Self, Error> {
-        let module = digest::of_file(module).map_err(Error::Module)?;
-        Ok(Self(digest::of_parts(&[engine, fingerprint, &module])))
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Which lock guards its compile.
-    fn lock(&self) -> usize {
-        usize::from_str_radix(&self.0[..2], 16).unwrap_or_default() % LOCKS
-    }
-}
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,18 +49,44 @@ pub enum Error {
     /// The module could not be read.
     #[error("cannot read the module")]
     Module(#[source] io::Error),
+    /// Nobody compiles a module of this size.
+    #[error("the module has {size} bytes; the most that is compiled is {MAX_MODULE}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
     /// Somebody else could write into it.
     #[error(
-        "the cache {} belongs to user {owner} with mode {mode:04o}; it must be root's alone, 0700",
-        path.display()
+        "the cache {} is not safe: {} belongs to user {owner} with mode {mode:04o}, and {wanted}",
+        folder.display(), path.display()
     )]
     NotOurs {
-        /// The folder.
+        /// The cache's folder.
+        folder: PathBuf,
+        /// The folder that is wrong: itself, or one above.
         path: PathBuf,
         /// Its owner.
         owner: u32,
         /// Its mode.
         mode: u32,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// Everything else in it is in use.
+    #[error(
+        "the cache {} has no room for {size} bytes: its limit is {limit}, and {held} are in use; \
+         raise the limit",
+        folder.display()
+    )]
+    NoRoom {
+        /// The cache's folder.
+        folder: PathBuf,
+        /// What was to be kept.
+        size: u64,
+        /// The cache's limit.
+        limit: u64,
+        /// What can't be removed.
+        held: u64,
     },
     /// A file or folder could not be used.
     #[error("cannot {verb} {} in the cache", path.display())]
@@ -110,90 +110,102 @@ fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 pub struct Cache {
     folder: PathBuf,
     limit: u64,
+    /// This boot's id; empty if unknown, and then nothing is believed to have been checked.
+    boot: String,
 }
 
-/// Held while one process compiles for a key.
+/// What there is for a key.
 #[derive(Debug)]
-pub struct Lock {
-    _file: File,
+pub enum Found {
+    /// Its native code, whole. Keeping the file open, or mapped, keeps the entry.
+    Code(File),
+    /// None.
+    Missing {
+        /// What was wrong with the entry that was there and has been removed.
+        damage: Option<String>,
+    },
 }
+
+/// Nothing there, nothing wrong.
+const MISSING: Found = Found::Missing { damage: None };
 
 impl Cache {
-    /// Opens the cache in `folder`, making it if it is not there.
+    /// The entry of `key`, its content checked.
     ///
     /// # Errors
-    /// [`Error::NotOurs`] if somebody else could write into it.
-    pub fn open(folder: &Path, limit: u64) -> Result<Self, Error> {
-        let cache = Self {
-            folder: folder.to_owned(),
-            limit,
-        };
-        for path in [
-            cache.folder.clone(),
-            cache.keys(),
-            cache.code(),
-            cache.locks(),
-        ] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path)
-                .map_err(failed("make", &path))?;
+    /// [`Error::File`] if the cache can't be read. A damaged entry is removed, and is no error.
+    pub fn find(&self, key: &Key) -> Result<Found, Error> {
+        let path = self.keys().join(key.as_str());
+        // Somebody may put another content in its place while we look at it, and does so once.
+        for _ in 0..2 {
+            let record = match fs::read(&path) {
+                Ok(record) => record,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(MISSING),
+                Err(error) => return Err(failed("read", &path)(error)),
+            };
+            let Some(record) = Record::parse(&record, key.as_str()) else {
+                return Ok(damaged(&path, "it is not what was written"));
+            };
+            match self.content(&record.code)? {
+                Content::Whole(code) => return Ok(Found::Code(code)),
+                Content::Replaced => {}
+                Content::None => {
+                    self.forget(key);
+                    return Ok(MISSING);
+                }
+                Content::Damaged(damage) => {
+                    self.forget(key);
+                    return Ok(damage);
+                }
+            }
         }
-        let found = fs::symlink_metadata(folder).map_err(failed("look at", folder))?;
-        let ours = rustix::process::geteuid().as_raw();
-        if !found.is_dir() || found.uid() != ours || found.mode() & 0o077 != 0 {
-            let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-            return Err(Error::NotOurs {
-                path: folder.to_owned(),
-                owner,
-                mode,
-            });
-        }
-        Ok(cache)
+        Ok(MISSING)
     }
 
-    /// The entry of `key`, its content checked; `None` if there is none.
-    ///
-    /// # Errors
-    /// [`Error::File`] if it can't be read. An entry with another content than it should have is
-    /// removed, and is no error.
-    pub fn find(&self, key: &Key) -> Result<Option<File>, Error> {
-        let link = self.keys().join(key.as_str());
-        let target = match fs::read_link(&link) {
-            Ok(target) => target,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &link)(error)),
+    /// Opens the content with this digest, locked against removal and checked.
+    fn content(&self, digest: &str) -> Result<Content, Error> {
+        let path = self.code().join(digest);
+        let code = match File::open(&path) {
+            Ok(code) => code,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::None),
+            Err(error) => return Err(failed("open", &path)(error)),
         };
-        let wanted = target.to_string_lossy().into_owned();
-        let path = self.code().join(&wanted);
-        let entry = match is_digest(&wanted).then(|| File::open(&path)) {
-            Some(Ok(entry)) => entry,
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("open", &path)(error));
-            }
-            // Its content was removed to make room.
-            Some(Err(_)) | None => {
-                self.forget(key);
-                return Ok(None);
-            }
-        };
-        let found = digest::of_file(&entry).map_err(failed("read", &path))?;
-        if found != wanted {
-            log::warn!(
-                "the cache entry {} is damaged and is removed",
-                path.display()
-            );
-            self.forget(key);
-            remove(&path);
-            return Ok(None);
+        // Who holds it alone removes it, which takes no time.
+        rustix::fs::flock(&code, FlockOperation::LockShared)
+            .map_err(|errno| failed("lock", &path)(errno.into()))?;
+        let whole = self.is_whole(&code, digest);
+        if !lock::names(&path, &code) {
+            return Ok(Content::Replaced);
         }
-        // When it was last of use, for who makes room. A read-only file system has no room to
-        // make.
-        if let Err(error) = entry.set_modified(SystemTime::now()) {
-            log::debug!("the use of {} is not noted: {error}", path.display());
+        Ok(match whole {
+            Ok(true) => Content::Whole(code),
+            Ok(false) => Content::Damaged(damaged(&path, "its content has changed")),
+            Err(error) => Content::Damaged(damaged(&path, &error.to_string())),
+        })
+    }
+
+    /// Whether `code` has the content that its name says; notes its use.
+    fn is_whole(&self, code: &File, digest: &str) -> io::Result<bool> {
+        let used = self.used().join(digest);
+        if let Some(measured) = medley_sys::verity::measure(code) {
+            let whole = digest::hex(&measured) == digest;
+            if whole {
+                used::note(&used, "");
+            }
+            return Ok(whole);
         }
-        Ok(Some(entry))
+        let identity = used::identity(code, &self.boot)?;
+        if used::tells(&used, &identity) {
+            used::note(&used, &identity);
+            return Ok(true);
+        }
+        let whole = digest::of_tree(code)? == digest
+            // Not while somebody wrote to it.
+            && used::identity(code, &self.boot)? == identity;
+        if whole {
+            used::write(&used, &identity);
+        }
+        Ok(whole)
     }
 
     /// Forgets the entry of `key`, for which it was of no use.
@@ -201,94 +213,16 @@ impl Cache {
         remove(&self.keys().join(key.as_str()));
     }
 
-    /// Waits until nobody else compiles for `key`, but not for ever: `None` after
-    /// [`LOCK_TIMEOUT`]. Other keys share the lock, and theirs may be slow to compile.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub fn lock(&self, key: &Key) -> Result<Option<Lock>, Error> {
-        let path = self.locks().join(format!("{:02x}", key.lock()));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed("open", &path))?;
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Lock { _file: file })),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                    std::thread::sleep(LOCK_AGAIN);
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(errno) => return Err(failed("lock", &path)(errno.into())),
-            }
-        }
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
-    /// Keeps `code` as the entry of `key`, and gives it back as a file that nobody writes to.
-    ///
-    /// # Errors
-    /// [`Error::File`]; nothing of it stays then.
-    pub fn store(&self, key: &Key, code: &File) -> Result<File, Error> {
-        let size = code.metadata().map_err(failed("size", &self.folder))?.len();
-        self.make_room(size);
-        let digest = digest::of_file(code).map_err(failed("digest", &self.folder))?;
-        let path = self.code().join(&digest);
-        let new = Unfinished(self.code().join(unfinished_name(&digest)));
-        copy(code, &new.0).map_err(failed("write", &new.0))?;
-        fs::rename(&new.0, &path).map_err(failed("place", &path))?;
-        let entry = File::open(&path).map_err(failed("open", &path))?;
-
-        let link = self.keys().join(key.as_str());
-        let new = Unfinished(self.keys().join(unfinished_name(key.as_str())));
-        remove(&new.0);
-        std::os::unix::fs::symlink(&digest, &new.0).map_err(failed("link", &new.0))?;
-        fs::rename(&new.0, &link).map_err(failed("place", &link))?;
-        Ok(entry)
-    }
-
-    /// Removes what was of no use for longest until `size` more bytes fit. What is mapped lives on
-    /// without its name.
-    fn make_room(&self, size: u64) {
-        let mut entries: Vec<_> = fs::read_dir(self.code())
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let found = entry.metadata().ok()?;
-                Some((found.modified().ok()?, found.len(), entry.path()))
-            })
-            .collect();
-        entries.sort();
-        let mut removed = false;
-        let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
-        for (used, held, path) in entries {
-            let hidden = path
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-            let stale = hidden && used.elapsed().is_ok_and(|age| age > STALE);
-            if stale || (!hidden && total.saturating_add(size) > self.limit) {
-                remove(&path);
-                removed = true;
-                total = total.saturating_sub(held);
-            }
-        }
-        if removed {
-            self.drop_dangling();
-        }
-    }
-
-    /// Removes links to what is not there any more.
-    fn drop_dangling(&self) {
-        for entry in fs::read_dir(self.keys()).into_iter().flatten().flatten() {
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            if !self.code().join(target).is_file() {
-                remove(&entry.path());
-            }
-        }
+    /// The most that its entries hold together, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     fn keys(&self) -> PathBuf {
@@ -299,26 +233,34 @@ impl Cache {
         self.folder.join("code")
     }
 
+    fn used(&self) -> PathBuf {
+        self.folder.join("used")
+    }
+
     fn locks(&self) -> PathBuf {
         self.folder.join("locks")
     }
 }
 
-/// A file that is removed unless it was renamed in time.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        remove(&self.0);
-    }
+/// What there is of a content.
+enum Content {
+    Whole(File),
+    /// Removed, and perhaps made anew, since it was opened.
+    Replaced,
+    /// Removed to make room.
+    None,
+    Damaged(Found),
 }
 
-/// A name that nobody else uses now. One left by a dead process with the same pid is in nobody's
-/// way: files are truncated, links removed first.
-fn unfinished_name(name: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!(".{}.{count}.{name}", std::process::id())
+/// Removes a damaged file.
+fn damaged(path: &Path, what: &str) -> Found {
+    remove(path);
+    let path = path.display();
+    Found::Missing {
+        damage: Some(format!(
+            "the cache entry {path} is damaged and was removed: {what}"
+        )),
+    }
 }
 
 /// Removes a file that may be gone.
@@ -331,33 +273,9 @@ fn remove(path: &Path) {
     }
 }
 
-/// Copies `code` to a new file, on the disk when this returns.
-fn copy(code: &File, path: &Path) -> io::Result<()> {
-    let mut file = File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    let mut chunk = vec![0; CHUNK];
-    let mut offset = 0;
-    loop {
-        let read = code.read_at(&mut chunk, offset)?;
-        if read == 0 {
-            break;
-        }
-        file.write_all(&chunk[..read])?;
-        offset += read as u64;
-    }
-    file.set_permissions(fs::Permissions::from_mode(0o400))?;
-    file.sync_all()
-}
-
-fn is_digest(name: &str) -> bool {
-    name.len() == 64
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// What is in a folder; nothing if it can't be read.
+fn list(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
 #[cfg(test)]

@@ -22,3 +22,22 @@ pub(crate) fn start(path: &Path, debug: bool) -> anyhow::Result<()> {
     });
     Ok(())
 }
+
+/// Logs warnings to stderr, for a command that people run.
+pub(crate) fn to_stderr() {
+    struct Stderr;
+    impl log::Log for Stderr {
+        fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+            metadata.level() <= log::Level::Warn
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if self.enabled(record.metadata()) {
+                eprintln!("containerd-shim-wasm-v1: {}", record.args());
+            }
+        }
+        fn flush(&self) {}
+    }
+    if log::set_logger(&Stderr).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}

@@ -8,9 +8,11 @@
 //! | `… -socket …`, no action | the shim: serves the Task API |
 //! | `… delete` | cleans up after a shim that died |
 //! | `-info`, `-v` | tells what this is |
+//! | `cache …` | lists, prunes and warms the node's native code, for people |
 //! | `helper` | creates one container, or compiles one module |
 
 mod bootstrap;
+mod cache_command;
 mod delete;
 mod engines;
 mod group;
@@ -36,6 +38,11 @@ fn main() -> ExitCode {
         .is_some_and(|verb| verb == medley_container::helper::VERB)
     {
         return medley_container::helper::run(engines::built_in).into();
+    }
+    if let Some((verb, rest)) = args.split_first()
+        && verb == cache_command::VERB
+    {
+        return cache_command::run(rest);
     }
     let result = containerd_shim::parse(&args)
         .map_err(anyhow::Error::from)
@@ -63,8 +70,8 @@ fn run(flags: Flags) -> anyhow::Result<()> {
         "delete" => delete::run(&flags),
         "" if !flags.socket.is_empty() => serve::run(&flags),
         "" => anyhow::bail!(
-            "this is a shim that containerd runs; its actions are start and delete, and -v tells \
-             the version"
+            "this is a shim that containerd runs; its actions are start and delete, -v tells the \
+             version, and cache --help what people may do"
         ),
         action => anyhow::bail!("unknown action {action:?}: there are start and delete"),
     }

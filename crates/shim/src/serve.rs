@@ -101,7 +101,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
 
 /// Where native code is kept: the folder that containerd's environment names, or none at all if it
 /// says `off`. A pod's environment never gets here.
-fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     match std::env::var_os(start::CACHE) {
         None => Some(PathBuf::from("/var/lib/containerd-shim-wasm/cache")),
         Some(folder) if folder == "off" => None,

@@ -62,16 +62,48 @@ fn first_ended_child(options: libc::c_int) -> io::Result<Option<i32>> {
     Ok((pid != 0).then_some(pid))
 }
 
-/// Has the kernel kill this process when the thread that spawned it ends.
+/// The pid of our parent; 0 if it is in another pid namespace.
+#[must_use]
+pub fn parent() -> i32 {
+    rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
+}
+
+/// Has the kernel kill this process when the thread that spawned it, of the process `parent`, ends.
 ///
 /// # Errors
-/// Those of `prctl`; `ESRCH` if the parent has died already, which makes `init` our parent.
-pub fn die_with_parent() -> io::Result<()> {
+/// Those of `prctl`; `ESRCH` if the parent has died already, which gives us another one.
+pub fn die_with(parent: i32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    match rustix::process::getppid() {
-        Some(parent) if parent != Pid::INIT => Ok(()),
-        _ => Err(rustix::io::Errno::SRCH.into()),
+    if self::parent() == parent {
+        Ok(())
+    } else {
+        Err(rustix::io::Errno::SRCH.into())
     }
+}
+
+/// Takes all files away from this process: its root is an empty folder in memory from here on, that
+/// any user may write to and that holds `bytes` at most. Descriptors stay. The caller has a mount
+/// namespace of its own.
+///
+/// # Errors
+/// Those of `mount` and `pivot_root`.
+pub fn enter_empty_root(bytes: u64) -> io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+    /// A folder that is on every node.
+    const COVERED: &str = "/proc";
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let data = std::ffi::CString::new(format!("mode=1777,size={bytes}"))?;
+    rustix::mount::mount("medley-compiler", COVERED, "tmpfs", flags, data.as_c_str())?;
+    rustix::process::chdir(COVERED)?;
+    // The old root lies over the new one then, and goes with all below it.
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    Ok(())
 }
 
 /// Leaves the network, the mounts and the IPC objects of the node.

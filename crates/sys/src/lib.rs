@@ -1,5 +1,5 @@
 //! The OS calls that need raw system calls or careful ordering: passing file descriptors,
-//! pidfds, the read-only clone of our own binary, name look-ups.
+//! pidfds, the read-only clone of our own binary, name look-ups, fs-verity.
 //!
 //! One of the three places where `unsafe` is allowed; everything else in the project calls
 //! these functions.
@@ -14,4 +14,5 @@ pub mod message;
 pub mod names;
 pub mod own_binary;
 pub mod pidfd;
+pub mod verity;
 pub mod watch;

@@ -1,17 +1,25 @@
 //! A guest's native code: from the cache, or from a compiler.
 
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use medley_dispatch::WasmPlan;
 use medley_engine::{Entry, Form};
-use medley_image::cache::{Cache, DEFAULT_LIMIT, Key};
+use medley_image::cache::{
+    Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, MAX_MODULE, Turn,
+};
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::{Error, Host, process};
-use crate::protocol::{Code, CompileOrder, Reply, Request};
+use super::compile::{self, Compiled};
+use super::{Error, Host};
+use crate::protocol::{Code, Reply};
+
+/// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
+/// may go to a slow disk.
+const HANDLING: Duration = Duration::from_secs(120);
 
 /// What a helper is given for the guest's native code.
 pub(super) enum Source {
@@ -49,13 +57,14 @@ impl Source {
         else {
             return compile(host, plan, module);
         };
-        let module = sealed_copy(module).map_err(Error::Spawn)?;
+        let module = sealed_copy(module)?;
         match Place::open(folder, plan, &module, fingerprint) {
-            Ok(place) => place.fill(host, plan, &module, form),
-            Err(error) => {
+            Ok(place) => Ok(place.fill(host, plan, &module, form)?.source),
+            Err(Error::Cache(error)) => {
                 warn(&error);
                 compile(host, plan, &module)
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -88,7 +97,11 @@ pub(super) fn with_code(
     ask: impl Fn(&Source) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
     match ask(&Source::first(host, plan, module)?)? {
-        Reply::NotCached { fingerprint } => {
+        Reply::NotCached {
+            fingerprint,
+            damage,
+        } => {
+            note(damage.as_deref());
             ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)
         }
         Reply::NoCache { reason } => {
@@ -103,7 +116,17 @@ pub(super) fn with_code(
 struct Place {
     cache: Cache,
     key: Key,
-    _lock: Option<medley_image::cache::Lock>,
+    /// Absent if somebody else has it for too long.
+    lock: Option<Lock>,
+}
+
+/// What came of filling a place.
+struct Filled {
+    source: Source,
+    /// Whether a compiler ran.
+    compiled: bool,
+    /// Why the cache does not keep it.
+    lost: Option<CacheError>,
 }
 
 impl Place {
@@ -112,15 +135,18 @@ impl Place {
         plan: &WasmPlan,
         module: &File,
         fingerprint: &str,
-    ) -> Result<Self, medley_image::cache::Error> {
+    ) -> Result<Self, Error> {
         let cache = Cache::open(folder, DEFAULT_LIMIT)?;
         let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
-        let lock = cache.lock(&key)?;
-        Ok(Self {
-            cache,
-            key,
-            _lock: lock,
-        })
+        let wanted = format!("{:?}", entry(plan));
+        // As long as a compiler may take, and what its shim does then.
+        let patience = compile::PATIENCE + HANDLING;
+        let lock = match cache.lock(&key, &wanted, patience)? {
+            Turn::Ours(lock) => Some(lock),
+            Turn::Failed { reason } => return Err(Error::Refused { reason }),
+            Turn::TimedOut => None,
+        };
+        Ok(Self { cache, key, lock })
     }
 
     /// A cache that fails costs time: the code is used without it.
@@ -130,42 +156,105 @@ impl Place {
         plan: &WasmPlan,
         module: &File,
         form: Form,
-    ) -> Result<Source, Error> {
+    ) -> Result<Filled, Error> {
         match self.cache.find(&self.key) {
             // Somebody else has compiled it while we waited.
-            Ok(Some(code)) => return Ok(Source::Code(code.into(), form)),
-            Ok(None) => {}
+            Ok(Found::Code(code)) => {
+                return Ok(Filled {
+                    source: Source::Code(code.into(), form),
+                    compiled: false,
+                    lost: None,
+                });
+            }
+            Ok(Found::Missing { damage }) => note(damage.as_deref()),
             Err(error) => warn(&error),
         }
-        let source = compile(host, plan, module)?;
-        let Source::Code(code, form) = source else {
-            return Ok(source);
+        let Compiled { code, form } = match compile::compile(host, plan, module) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                if let Some(lock) = self.lock {
+                    lock.fail(&medley_task::error::sentence(&error));
+                }
+                return Err(error);
+            }
         };
         let code = File::from(code);
-        match self.cache.store(&self.key, &code) {
-            Ok(entry) => Ok(Source::Code(entry.into(), form)),
+        let (code, lost) = match self.cache.store(&self.key, &plan.module, &code) {
+            Ok(entry) => (entry, None),
             Err(error) => {
                 warn(&error);
-                Ok(Source::Code(code.into(), form))
+                (code, Some(error))
             }
+        };
+        Ok(Filled {
+            source: Source::Code(code.into(), form),
+            compiled: true,
+            lost,
+        })
+    }
+}
+
+/// What a warmed cache has of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warmed {
+    /// It was there before.
+    Found,
+    /// It was compiled.
+    Compiled,
+}
+
+impl Host {
+    /// Sees to it that the native code of a module is in the cache. `fingerprint` is the engine's.
+    ///
+    /// # Errors
+    /// [`Error`]: what a start would say of the module, or why the cache can't be used.
+    pub fn warm(&self, plan: &WasmPlan, module: &File, fingerprint: &str) -> Result<Warmed, Error> {
+        let (Some(folder), Some(form)) = (&self.cache, form(plan)) else {
+            return Err(Error::NotKept {
+                path: plan.module.clone(),
+            });
+        };
+        let module = sealed_copy(module)?;
+        let place = Place::open(folder, plan, &module, fingerprint)?;
+        let filled = place.fill(self, plan, &module, form)?;
+        match filled.lost {
+            Some(error) => Err(error.into()),
+            None if filled.compiled => Ok(Warmed::Compiled),
+            None => Ok(Warmed::Found),
         }
     }
 }
 
 /// The module as it is now, in memory, where nobody can change it.
-fn sealed_copy(module: &File) -> std::io::Result<File> {
+fn sealed_copy(module: &File) -> Result<File, Error> {
+    let size = module.metadata().map_err(Error::Spawn)?.len();
+    if size > MAX_MODULE {
+        return Err(CacheError::TooLarge { size }.into());
+    }
+    copy(module).map_err(Error::Spawn)
+}
+
+fn copy(module: &File) -> std::io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut copy = File::from(rustix::fs::memfd_create("medley-module", flags)?);
     let mut module = module.try_clone()?;
     module.rewind()?;
-    std::io::copy(&mut module, &mut copy)?;
+    // It may grow meanwhile.
+    std::io::copy(&mut module.take(MAX_MODULE), &mut copy)?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&copy, seals)?;
     copy.rewind()?;
     Ok(copy)
 }
 
-fn warn(error: &medley_image::cache::Error) {
+/// Tells of an entry that was damaged.
+fn note(damage: Option<&str>) {
+    if let Some(damage) = damage {
+        log::warn!("{damage}");
+    }
+}
+
+fn warn(error: &CacheError) {
     log::warn!("not cached: {}", medley_task::error::sentence(error));
 }
 
@@ -187,17 +276,8 @@ pub(super) fn entry(plan: &WasmPlan) -> Entry {
 }
 
 fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Source, Error> {
-    let request = Request::Compile(CompileOrder {
-        engine: plan.engine,
-        entry: entry(plan),
-    });
-    let (reply, fds) = process::ask(host, &request, &[module.as_fd()])?;
-    match (reply, fds.into_iter().next()) {
-        (Reply::Compiled { form }, Some(code)) => Ok(Source::Code(code, form)),
-        _ => Err(Error::NoAnswer {
-            reason: "the compiler gave no native code".into(),
-        }),
-    }
+    let Compiled { code, form } = compile::compile(host, plan, module)?;
+    Ok(Source::Code(code, form))
 }
 
 #[cfg(test)]

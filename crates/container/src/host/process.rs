@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use medley_sys::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags};
@@ -36,12 +37,64 @@ impl Reply {
     }
 }
 
+/// What a helper left.
+pub(super) struct Told {
+    /// Its answer, if it gave one.
+    pub(super) answer: io::Result<(Vec<u8>, Vec<OwnedFd>)>,
+    /// How it ended.
+    pub(super) end: End,
+    /// What it wrote to its log.
+    pub(super) log: String,
+}
+
+/// How a helper ended.
+pub(super) enum End {
+    /// By itself, or by somebody's signal.
+    Exited(ExitStatus),
+    /// It took too long and was killed.
+    TimedOut,
+}
+
 /// Runs one helper to its end and gives its answer.
 pub(super) fn ask(
     host: &Host,
     request: &Request,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(Reply, Vec<OwnedFd>), Error> {
+    let told = run(host, request, fds, None)?;
+    match told.answer {
+        Ok((bytes, fds)) => Ok((parse(&bytes, &told.log)?, fds)),
+        Err(_) if !told.log.is_empty() => Err(Error::NoAnswer {
+            reason: helper_log::cause(&told.log).unwrap_or_default().to_owned(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            let reason = match told.end {
+                End::Exited(status) => status.to_string(),
+                End::TimedOut => "it took too long".to_owned(),
+            };
+            Err(Error::NoAnswer { reason })
+        }
+        Err(error) => Err(Error::Talk(error)),
+    }
+}
+
+/// A helper's answer, if it could do what it was asked.
+pub(super) fn parse(bytes: &[u8], log: &str) -> Result<Reply, Error> {
+    match serde_json::from_slice(bytes).map_err(|error| Error::Talk(error.into()))? {
+        Reply::Failed { reason } => Err(Error::Refused {
+            reason: explain(&reason, log),
+        }),
+        reply => Ok(reply),
+    }
+}
+
+/// Runs one helper to its end, which comes after `patience` at the latest.
+pub(super) fn run(
+    host: &Host,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+    patience: Option<Duration>,
+) -> Result<Told, Error> {
     let message = serde_json::to_vec(request).map_err(|error| Error::Talk(error.into()))?;
     let (ours, theirs) = medley_sys::message::pair().map_err(Error::Spawn)?;
     let mut log = File::from(
@@ -50,7 +103,7 @@ pub(super) fn ask(
     );
     let mut child = Command::new(host.binary.path())
         .arg0(NAME)
-        .arg(VERB)
+        .args([VERB, &std::process::id().to_string()])
         .env_clear()
         // Ours may be a bundle that is gone by now.
         .current_dir("/")
@@ -62,8 +115,8 @@ pub(super) fn ask(
     if let Ok(pid) = i32::try_from(child.id()) {
         host.track(pid);
     }
-    let answer =
-        medley_sys::message::send(&ours, &message, fds).and_then(|()| answer_or_end(&ours, &child));
+    let answer = medley_sys::message::send(&ours, &message, fds)
+        .and_then(|()| answer_or_end(&ours, &child, patience));
     if answer.is_err() {
         // Whatever it is doing, nobody waits for it any more.
         child.kill().ok();
@@ -78,40 +131,43 @@ pub(super) fn ask(
     if host.debug {
         log.lines().for_each(|line| log::debug!("helper: {line}"));
     }
-    match answer {
-        Ok((bytes, fds)) => {
-            let reply =
-                serde_json::from_slice(&bytes).map_err(|error| Error::Talk(error.into()))?;
-            match reply {
-                Reply::Failed { reason } => Err(Error::Refused {
-                    reason: explain(&reason, &log),
-                }),
-                reply => Ok((reply, fds)),
-            }
-        }
-        Err(_) if !log.is_empty() => Err(Error::NoAnswer {
-            reason: helper_log::cause(&log).unwrap_or_default().to_owned(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            let reason = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            Err(Error::NoAnswer { reason })
-        }
-        Err(error) => Err(Error::Talk(error)),
-    }
+    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    let end = if answer.as_ref().is_err_and(timed_out) {
+        End::TimedOut
+    } else {
+        End::Exited(status.map_err(Error::Talk)?)
+    };
+    Ok(Told { answer, end, log })
 }
 
 /// Waits for the helper's answer, or for its end. The socket alone does not tell the end: init, the
 /// helper's clone, holds it too.
-fn answer_or_end(socket: &OwnedFd, helper: &Child) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+fn answer_or_end(
+    socket: &OwnedFd,
+    helper: &Child,
+    patience: Option<Duration>,
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let pid = i32::try_from(helper.id()).map_err(io::Error::other)?;
     let helper = PidFd::open(pid)?;
+    let deadline = patience.map(|patience| Instant::now() + patience);
     let mut ready = [
         PollFd::new(socket, PollFlags::IN),
         PollFd::new(&helper, PollFlags::IN),
     ];
-    while let Err(errno) = rustix::event::poll(&mut ready, None) {
-        if errno != rustix::io::Errno::INTR {
-            return Err(errno.into());
+    loop {
+        let left = deadline
+            .map(|deadline| {
+                deadline
+                    .saturating_duration_since(Instant::now())
+                    .try_into()
+            })
+            .transpose()
+            .map_err(io::Error::other)?;
+        match rustix::event::poll(&mut ready, left.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
     // An answer that it gave before it ended counts.

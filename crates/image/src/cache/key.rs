@@ -1,0 +1,99 @@
+//! What an entry is found by, and what is written down of it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::digest;
+
+/// Largest module that is compiled, in bytes. Whoever runs larger ones finds no engine for them.
+pub const MAX_MODULE: u64 = 512 << 20;
+
+/// Names one entry: a digest of all that its content depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    name: String,
+    engine: String,
+    version: String,
+    module: String,
+    bytes: u64,
+}
+
+impl Key {
+    /// The key of `module`'s native code by `engine`, whose `fingerprint` tells version,
+    /// configuration and processor; its first word is the version.
+    ///
+    /// # Errors
+    /// [`Error::Module`] if the module can't be read, [`Error::TooLarge`].
+    pub fn new(module: &File, engine: &str, fingerprint: &str) -> Result<Self, Error> {
+        let bytes = module.metadata().map_err(Error::Module)?.len();
+        if bytes > MAX_MODULE {
+            return Err(Error::TooLarge { size: bytes });
+        }
+        let module = digest::of_file(module).map_err(Error::Module)?;
+        Ok(Self {
+            name: digest::of_parts(&[engine, fingerprint, &module]),
+            engine: engine.to_owned(),
+            version: fingerprint
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+            module,
+            bytes,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// The module's SHA-256.
+    #[must_use]
+    pub fn module(&self) -> &str {
+        &self.module
+    }
+}
+
+/// What is written down of an entry. All but `key` and `code` is for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its key: a file that has come to hold another's content is no record.
+    pub key: String,
+    /// The digest of its native code.
+    pub code: String,
+    /// Which engine compiled it.
+    pub engine: String,
+    /// Which version of it.
+    pub version: String,
+    /// The module's SHA-256.
+    pub module: String,
+    /// The module's size, in bytes.
+    pub bytes: u64,
+    /// What the module was called when it was compiled.
+    pub name: PathBuf,
+}
+
+impl Record {
+    pub(super) fn new(key: &Key, code: &str, name: &Path) -> Self {
+        Self {
+            key: key.name.clone(),
+            code: code.to_owned(),
+            engine: key.engine.clone(),
+            version: key.version.clone(),
+            module: key.module.clone(),
+            bytes: key.bytes,
+            name: name.to_owned(),
+        }
+    }
+
+    /// The record in the file of `key`, if it is one.
+    pub(super) fn parse(bytes: &[u8], key: &str) -> Option<Self> {
+        let record: Self = serde_json::from_slice(bytes).ok()?;
+        (record.key == key && digest::is_digest(&record.code)).then_some(record)
+    }
+}

@@ -1,0 +1,67 @@
+//! `used/<digest>`: when an entry was last used, as the file's time; and, as its content, which file
+//! was found to have this digest since the boot.
+//!
+//! A file that was not written to since keeps its time of change, which no call can set. So one
+//! reading is enough for a boot: after that the file is known by where it is and when it changed.
+//! What the disk does behind the file system's back is seen at the next boot, or by fs-verity.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::write::Unfinished;
+
+/// Tells the state of `file` from any other in the boot `boot`.
+pub(super) fn identity(file: &File, boot: &str) -> io::Result<String> {
+    let found = file.metadata()?;
+    Ok(format!(
+        "{boot} {}:{} {} {}.{:09} {}.{:09}\n",
+        found.dev(),
+        found.ino(),
+        found.len(),
+        found.ctime(),
+        found.ctime_nsec(),
+        found.mtime(),
+        found.mtime_nsec(),
+    ))
+}
+
+/// Whether the file at `path` tells of this very state.
+pub(super) fn tells(path: &Path, identity: &str) -> bool {
+    // Without a boot id it would hold for ever.
+    !identity.starts_with(' ') && fs::read_to_string(path).is_ok_and(|told| told == identity)
+}
+
+/// Notes a use now.
+pub(super) fn note(path: &Path, identity: &str) {
+    match File::options().write(true).open(path) {
+        Ok(file) => {
+            if let Err(error) = file.set_modified(SystemTime::now()) {
+                log::debug!("the use of {} is not noted: {error}", path.display());
+            }
+        }
+        Err(_) => write(path, identity),
+    }
+}
+
+/// Writes the state down, which is a use too. Where that can't be, the next start reads the whole
+/// entry again.
+pub(super) fn write(path: &Path, identity: &str) {
+    if let Err(error) = try_write(path, identity) {
+        log::debug!("the state of {} is not noted: {error}", path.display());
+    }
+}
+
+fn try_write(path: &Path, identity: &str) -> io::Result<()> {
+    let new = Unfinished::beside(path);
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(new.path())?;
+    io::Write::write_all(&mut file, identity.as_bytes())?;
+    fs::rename(new.path(), path)
+}

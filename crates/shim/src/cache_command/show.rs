@@ -1,0 +1,296 @@
+//! What the command prints.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use medley_image::cache::{Entry, Pruned};
+use serde_json::{Value, json};
+
+/// How much of a digest is shown to people.
+const SHORT: usize = 12;
+
+/// The entries, a line for each module.
+pub(super) fn table(entries: &[Entry]) -> String {
+    let mut rows =
+        vec![["MODULE", "NAME", "ENGINE", "CODE", "LAST USED", "IN USE"].map(str::to_owned)];
+    for entry in entries {
+        let row = |module: &str, name: String, engine: String| {
+            [
+                module.chars().take(SHORT).collect(),
+                name,
+                engine,
+                bytes(entry.size),
+                ago(entry.used),
+                if entry.in_use { "yes" } else { "no" }.to_owned(),
+            ]
+        };
+        if entry.records.is_empty() {
+            rows.push(row("-", "-".to_owned(), "-".to_owned()));
+        }
+        rows.extend(entry.records.iter().map(|record| {
+            let name = record.name.display().to_string();
+            // A name comes out of an image.
+            let name = name.chars().filter(|c| !c.is_control()).collect();
+            let engine = format!("{} {}", record.engine, record.version);
+            row(&record.module, name, engine)
+        }));
+    }
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            line.push_str(&cell);
+            line.push_str(&" ".repeat(width + 2 - cell.chars().count()));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The entries, for programs.
+pub(super) fn entries_as_json(entries: &[Entry]) -> anyhow::Result<String> {
+    pretty(&Value::from(
+        entries.iter().map(as_json).collect::<Vec<_>>(),
+    ))
+}
+
+fn as_json(entry: &Entry) -> Value {
+    let modules: Vec<Value> = entry
+        .records
+        .iter()
+        .map(|record| {
+            json!({
+                "key": record.key,
+                "engine": record.engine,
+                "version": record.version,
+                "digest": format!("sha256:{}", record.module),
+                "size": record.bytes,
+                "name": record.name.to_string_lossy(),
+            })
+        })
+        .collect();
+    json!({
+        "code": entry.code,
+        "size": entry.size,
+        "lastUsed": seconds(entry.used),
+        "inUse": entry.in_use,
+        "verity": entry.verity,
+        "modules": modules,
+    })
+}
+
+/// How much the cache holds.
+pub(super) struct Totals {
+    folder: PathBuf,
+    limit: u64,
+    entries: usize,
+    size: u64,
+    in_use: u64,
+    verity: usize,
+    longest_unused: Option<SystemTime>,
+}
+
+impl Totals {
+    pub(super) fn of(folder: &Path, limit: u64, entries: &[Entry]) -> Self {
+        let used = entries.iter().filter(|entry| entry.in_use);
+        Self {
+            folder: folder.to_owned(),
+            limit,
+            entries: entries.len(),
+            size: entries.iter().map(|entry| entry.size).sum(),
+            in_use: used.map(|entry| entry.size).sum(),
+            verity: entries.iter().filter(|entry| entry.verity).count(),
+            longest_unused: entries.iter().map(|entry| entry.used).min(),
+        }
+    }
+
+    pub(super) fn as_text(&self) -> String {
+        let checked = if self.entries > 0 && self.verity == self.entries {
+            "by the kernel, page by page (fs-verity)"
+        } else {
+            "by digest, once a boot"
+        };
+        let oldest = self.longest_unused.map_or_else(|| "-".to_owned(), ago);
+        format!(
+            "folder:         {}\n\
+             entries:        {}\n\
+             size:           {} of {}\n\
+             in use:         {}\n\
+             longest unused: {oldest}\n\
+             checked:        {checked}\n",
+            self.folder.display(),
+            self.entries,
+            bytes(self.size),
+            bytes(self.limit),
+            bytes(self.in_use),
+        )
+    }
+
+    pub(super) fn as_json(&self) -> anyhow::Result<String> {
+        pretty(&json!({
+            "folder": self.folder.to_string_lossy(),
+            "entries": self.entries,
+            "size": self.size,
+            "limit": self.limit,
+            "inUse": self.in_use,
+            "verity": self.verity,
+            "longestUnused": self.longest_unused.map(seconds),
+        }))
+    }
+}
+
+/// What went.
+pub(super) fn pruned(pruned: &Pruned) -> String {
+    let mut text = format!(
+        "removed {} with {}\n",
+        count(pruned.removed.len()),
+        bytes(pruned.removed.iter().map(|entry| entry.size).sum()),
+    );
+    if !pruned.kept.is_empty() {
+        let kept = pruned.kept.iter().map(|entry| entry.size).sum();
+        // A String takes everything.
+        writeln!(
+            text,
+            "kept {} with {}, in use",
+            count(pruned.kept.len()),
+            bytes(kept)
+        )
+        .ok();
+    }
+    text
+}
+
+/// What went, for programs.
+pub(super) fn pruned_as_json(pruned: &Pruned) -> anyhow::Result<String> {
+    let list = |entries: &[Entry]| entries.iter().map(as_json).collect::<Vec<_>>();
+    pretty(&json!({
+        "removed": list(&pruned.removed),
+        "inUse": list(&pruned.kept),
+    }))
+}
+
+fn count(entries: usize) -> String {
+    match entries {
+        1 => "1 entry".to_owned(),
+        entries => format!("{entries} entries"),
+    }
+}
+
+pub(super) fn pretty(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// A size, for people.
+pub(super) fn bytes(size: u64) -> String {
+    let (unit, name) = match size {
+        0..1_048_576 => (1 << 10, "KiB"),
+        1_048_576..1_073_741_824 => (1 << 20, "MiB"),
+        _ => (1_u64 << 30, "GiB"),
+    };
+    let tenths = (u128::from(size) * 10 + u128::from(unit) / 2) / u128::from(unit);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// How long ago, for people.
+fn ago(time: SystemTime) -> String {
+    let age = time.elapsed().unwrap_or(Duration::ZERO).as_secs();
+    match age {
+        0..120 => format!("{age} s ago"),
+        120..7_200 => format!("{} min ago", age / 60),
+        7_200..172_800 => format!("{} h ago", age / 3_600),
+        _ => format!("{} d ago", age / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Totals, bytes, pruned, table};
+    use medley_image::cache::{Entry, Pruned, Record};
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            code: "c".repeat(64),
+            size: 3 << 19,
+            used: SystemTime::now() - Duration::from_secs(3 * 3600),
+            in_use: true,
+            verity: false,
+            records: vec![Record {
+                key: "k".repeat(64),
+                code: "c".repeat(64),
+                engine: "wasmtime".to_owned(),
+                version: "48.0.8".to_owned(),
+                module: "0123456789abcdef".repeat(4),
+                bytes: 1000,
+                name: name.into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_module() {
+        let text = table(&[entry("/app.wasm")]);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("  ").filter(|word| !word.is_empty()).collect())
+            .collect();
+        let cells: Vec<&str> = lines[1].iter().map(|cell| cell.trim()).collect();
+        assert_eq!(
+            cells,
+            [
+                "0123456789ab",
+                "/app.wasm",
+                "wasmtime 48.0.8",
+                "1.5 MiB",
+                "3 h ago",
+                "yes"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_write_to_the_terminal() {
+        let text = table(&[entry("/a\x1b[2Jb")]);
+        assert!(text.contains("/a[2Jb"), "{text}");
+    }
+
+    #[test]
+    fn sizes_are_those_that_people_read() {
+        assert_eq!(bytes(0), "0.0 KiB");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(10 << 20), "10.0 MiB");
+        assert_eq!(bytes(5 << 29), "2.5 GiB");
+    }
+
+    #[test]
+    fn totals_and_removals_are_summed_up() {
+        let entries = [entry("/a"), entry("/b")];
+        let totals = Totals::of(Path::new("/cache"), 1 << 30, &entries);
+        let text = totals.as_text();
+        for part in ["/cache", "3.0 MiB of 1.0 GiB", "3 h ago", "once a boot"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let gone = Pruned {
+            removed: entries.to_vec(),
+            kept: vec![entry("/c")],
+        };
+        assert_eq!(
+            pruned(&gone),
+            "removed 2 entries with 3.0 MiB\nkept 1 entry with 1.5 MiB, in use\n"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! `containerd-shim-wasm-v1 cache`, as people and those who build node images use it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use medley_test::*;
+use serde_json::Value;
+
+/// Runs the command on the cache in `folder`.
+fn cache(folder: &Path, args: &[&str]) -> Result<Output> {
+    Ok(Command::new(runtime::shim_path()?)
+        .arg("cache")
+        .args(args)
+        .env("CONTAINERD_SHIM_WASM_CACHE", folder)
+        .output()?)
+}
+
+/// What it printed, having done what it should.
+fn done(folder: &Path, args: &[&str]) -> Result<String> {
+    let done = cache(folder, args)?;
+    assert!(done.status.success(), "{args:?}: {done:?}");
+    assert!(done.stderr.is_empty(), "{args:?}: {done:?}");
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+fn json(folder: &Path, args: &[&str]) -> Result<Value> {
+    Ok(serde_json::from_str(&done(folder, args)?)?)
+}
+
+#[tokio::test]
+async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let folder = containerd.dir().join("cache");
+    let module = containerd.dir().join("app.wasm");
+    std::fs::write(&module, guests::module("hello")?)?;
+    let path = module.to_string_lossy();
+    let first = done(&folder, &["warm", &path])?;
+    assert_eq!(first, format!("{path}: compiled, wasmtime\n"));
+    let second = done(&folder, &["warm", &path])?;
+    assert_eq!(second, format!("{path}: there already, wasmtime\n"));
+
+    let image = images::wasm("hello", &guests::module("hello")?)?;
+    containerd.import(&[&image]).await?;
+    let ran = containerd.client().await?.run_image("x", &image).await?;
+    assert_eq!(ran.stdout, "hello\n");
+    assert!(!containerd.log().contains("compiled engine="));
+
+    let listed = json(&folder, &["ls", "--json"])?;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    let entry = &listed[0];
+    assert_eq!(entry["inUse"], false);
+    assert_eq!(entry["modules"][0]["engine"], "wasmtime");
+    assert_eq!(entry["modules"][0]["name"], *path);
+    let digest = entry["modules"][0]["digest"].as_str().unwrap_or_default();
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    let table = done(&folder, &["ls"])?;
+    assert!(table.starts_with("MODULE"), "{table}");
+    assert!(table.contains(&digest["sha256:".len()..][..12]), "{table}");
+    let stat = json(&folder, &["stat", "--json"])?;
+    assert_eq!((&stat["entries"], &stat["inUse"]), (&1.into(), &0.into()));
+    assert_eq!(stat["size"], entry["size"]);
+    assert!(done(&folder, &["stat"])?.contains("of 1.0 GiB"));
+
+    assert!(done(&folder, &["prune", "--older-than", "1d"])?.starts_with("removed 0 entries"));
+    let pruned = json(&folder, &["prune", "--all", "--json"])?;
+    assert_eq!(pruned["removed"][0]["code"], entry["code"]);
+    assert_eq!(json(&folder, &["ls", "--json"])?, serde_json::json!([]));
+    containerd.close().await
+}
+
+#[test]
+fn what_cannot_be_warmed_is_said_and_the_rest_is_warmed() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    std::fs::create_dir(&folder)?;
+    let store = folder.join("cache");
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, content)?;
+        anyhow::Ok(path.to_string_lossy().into_owned())
+    };
+    let good = file("good.wasm", &guests::component("hello")?)?;
+    let bad = file("bad.wasm", b"\0asm\x01\0\0\0\xff")?;
+    let text = file("text.txt", b"hello")?;
+    let missing = folder.join("missing.wasm").to_string_lossy().into_owned();
+    let ran = cache(&store, &["warm", &bad, &text, &missing, &good])?;
+    assert_eq!(ran.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    for (name, part) in [
+        (&bad, "is not valid Wasm"),
+        (&text, "text.txt"),
+        (&missing, "not found"),
+    ] {
+        let line = said.lines().find(|line| line.contains(&**name));
+        let line = line.with_context(|| format!("nothing of {name} in {said}"))?;
+        assert!(line.contains(part), "{line}");
+    }
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stdout),
+        format!("{good}: compiled, wasmtime\n")
+    );
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure_and_nothing_is_made() -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    let help = done(&folder, &["--help"])?;
+    for verb in ["ls", "stat", "prune", "warm"] {
+        assert!(help.contains(verb), "{help}");
+    }
+    assert_eq!(cache(&folder, &["clean"])?.status.code(), Some(2));
+    assert_eq!(cache(&folder, &["ls", "--all"])?.status.code(), Some(2));
+    assert_eq!(json(&folder, &["ls", "--json"])?, serde_json::json!([]));
+    assert!(done(&folder, &["prune", "--all"])?.starts_with("removed 0 entries"));
+    assert!(!folder.exists(), "a cache was made by looking at it");
+    let off = cache(Path::new("off"), &["ls"])?;
+    assert_eq!(off.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&off.stderr);
+    assert!(said.contains("--folder"), "{said}");
+    Ok(())
+}

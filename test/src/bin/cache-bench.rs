@@ -1,0 +1,165 @@
+//! What the cache of native code saves, in one run: `make bench` shows it after the shim's figures.
+//!
+//! - A component of 10 MB: its first start, which compiles, and later ones.
+//! - Replicas of it: how much memory its native code takes in all of them together.
+//! - A module of 1 MB: what looking it up costs at every start, against a small one with the same
+//!   native code.
+
+use std::time::{Duration, Instant};
+
+use medley_test::guests::{self, large};
+use medley_test::stdio::Stdin;
+use medley_test::{Client, Containerd, Context as _, Image, Result, Runtime, images, proc};
+
+/// Size of the component, in bytes.
+const COMPONENT: usize = 10_000_000;
+
+/// Size of the module that is looked up, in bytes.
+const MODULE: usize = 1_000_000;
+
+/// Starts that each median is taken over.
+const ROUNDS: usize = 30;
+
+/// Containers of the component that are up at a time.
+const REPLICAS: usize = 50;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let measured = measure(&containerd).await;
+    containerd.close().await?;
+    measured
+}
+
+async fn measure(containerd: &Containerd) -> Result<()> {
+    let sleep = large::enlarged(&guests::module("sleep")?, COMPONENT)?;
+    let component = images::wasm("component", &guests::componentise(&sleep)?)?;
+    let hello = guests::module("hello")?;
+    let small = images::wasm("small", &hello)?;
+    let large = images::wasm("large", &large::padded(&hello, MODULE))?;
+    containerd.import(&[&component, &small, &large]).await?;
+    let client = containerd.client().await?;
+
+    // The shim itself comes from the disk the first time.
+    start(&client, "before", &small).await?;
+    let first = start(&client, "first", &component).await?;
+    let mut later = Vec::new();
+    for round in 0..ROUNDS {
+        later.push(start(&client, &format!("later-{round}"), &component).await?);
+    }
+    let later = median(later);
+    println!("| a component of 10 MB | Create and Start |");
+    println!("|---|---|");
+    println!("| first start, compiled | {} |", ms(first));
+    println!("| later starts, median of {ROUNDS} | {} |", ms(later));
+    println!(
+        "| faster by | {:.1} × |\n",
+        first.as_secs_f64() / later.as_secs_f64()
+    );
+
+    let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
+    start(&client, "first-large", &large).await?;
+    for round in 0..ROUNDS {
+        of_small.push(start(&client, &format!("small-{round}"), &small).await?);
+        of_large.push(start(&client, &format!("large-{round}"), &large).await?);
+    }
+    let (of_small, of_large) = (median(of_small), median(of_large));
+    println!("| the same native code | Create and Start, median of {ROUNDS} |");
+    println!("|---|---|");
+    println!(
+        "| by a module of {} kB | {} |",
+        hello.len() / 1000,
+        ms(of_small)
+    );
+    println!("| by a module of 1 MB | {} |", ms(of_large));
+    println!(
+        "| look-up of 1 MB | {:.2} ms |\n",
+        (of_large.as_secs_f64() - of_small.as_secs_f64()) * 1000.0
+    );
+    replicas(containerd, &client, &component).await
+}
+
+/// How long Create and Start take together; nothing stays.
+async fn start(client: &Client, id: &str, image: &Image) -> Result<Duration> {
+    let container = client.create(id, image, client.spec(image, id)).await?;
+    let from = Instant::now();
+    let task = container.start(Stdin::None).await?;
+    let took = from.elapsed();
+    task.destroy().await?;
+    container.delete().await?;
+    Ok(took)
+}
+
+async fn replicas(containerd: &Containerd, client: &Client, image: &Image) -> Result<()> {
+    let mut up = Vec::new();
+    for number in 0..REPLICAS {
+        let id = format!("replica-{number}");
+        let container = client.create(&id, image, client.spec(image, &id)).await?;
+        up.push((container.start(Stdin::None).await?, container));
+    }
+    let code = std::fs::read_dir(containerd.dir().join("cache/code"))?
+        .flatten()
+        .filter_map(|entry| {
+            use std::os::unix::fs::MetadataExt;
+            let found = entry.metadata().ok()?;
+            Some((found.len(), found.ino()))
+        })
+        .max()
+        .context("no entry in the cache")?;
+    let of_code = |pid| native(pid, code.1);
+    let one = of_code(up[0].0.pid)?;
+    let (mut pss, mut rss, mut dirty) = (0, 0, 0);
+    for (task, _) in &up {
+        let each = of_code(task.pid)?;
+        pss += each.pss;
+        rss += each.rss;
+        dirty += each.dirty;
+    }
+    println!("| native code of {REPLICAS} replicas | KiB |");
+    println!("|---|---|");
+    println!("| the file in the cache | {} |", code.0 / 1024);
+    println!("| in memory for one replica (RSS) | {} |", one.rss);
+    println!("| ... for {REPLICAS}, counted for each (sum of RSS) | {rss} |");
+    println!("| ... for {REPLICAS}, shared pages once (sum of PSS) | {pss} |");
+    println!("| written to, and so private | {dirty} |");
+    for (task, container) in up {
+        task.destroy().await?;
+        container.delete().await?;
+    }
+    proc::until("no shim is left", || containerd.shims().is_empty()).await
+}
+
+/// What a process has of a file in memory as code that nobody writes to, in KiB.
+#[derive(Default)]
+struct Native {
+    rss: u64,
+    pss: u64,
+    dirty: u64,
+}
+
+fn native(pid: u32, inode: u64) -> Result<Native> {
+    let mut found = Native::default();
+    let mut ours = false;
+    for line in std::fs::read_to_string(format!("/proc/{pid}/smaps"))?.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [range, permissions, _, _, of, ..] if range.contains('-') => {
+                ours = of.parse() == Ok(inode) && !permissions.contains('w');
+            }
+            ["Rss:", size, _] if ours => found.rss += size.parse::<u64>()?,
+            ["Pss:", size, _] if ours => found.pss += size.parse::<u64>()?,
+            ["Private_Dirty:", size, _] if ours => found.dirty += size.parse::<u64>()?,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
