@@ -299,6 +299,65 @@ async fn replicas_share_one_copy_and_what_is_mapped_is_never_removed() -> Result
     Ok(())
 }
 
+/// Runs a command that must not fail.
+fn run(program: &str, args: &[&str]) -> Result<()> {
+    let done = std::process::Command::new(program).args(args).output()?;
+    ensure!(done.status.success(), "{program} {args:?}: {done:?}");
+    Ok(())
+}
+
+/// Where the kernel has fs-verity, a page that the disk has changed is never mapped, even in a boot
+/// in which the entry was found whole. Where it has not, nothing says that it has.
+#[tokio::test]
+async fn where_the_file_system_can_the_kernel_checks_every_page() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::wasm("hello", &guests::module("hello")?)?;
+    containerd.import(&[&image]).await?;
+    let can = Path::new("/sys/fs/ext4/features/verity").exists();
+    let disk = containerd.dir().join("disk");
+    fs::File::create(&disk)?.set_len(64 << 20)?;
+    let path = disk.to_string_lossy().into_owned();
+    let features = if can { "verity" } else { "extent" };
+    // As large as a page, which old kernels want of a block.
+    run("mkfs.ext4", &["-q", "-b", "4096", "-O", features, &path])?;
+    let folder = containerd.dir().join("cache");
+    fs::create_dir(&folder)?;
+    let mount_disk = || {
+        run("mount", &["-o", "loop", &path, &folder.to_string_lossy()])?;
+        anyhow::Ok(fs::set_permissions(
+            &folder,
+            fs::Permissions::from_mode(0o700),
+        )?)
+    };
+    mount_disk()?;
+    hello(&containerd, "first", &image).await?;
+    let stat: serde_json::Value =
+        serde_json::from_str(&shim_cache(&containerd, &["stat", "--json"])?)?;
+    assert_eq!(stat["verity"], i32::from(can), "{stat}");
+    if can {
+        let code = fs::read(files(&containerd, "code").remove(0))?;
+        run("umount", &[&folder.to_string_lossy()])?;
+        // The whole entry, wherever its blocks are: one bit of each of its pages.
+        let mut bytes = fs::read(&disk)?;
+        let pages: std::collections::HashSet<&[u8]> = code.chunks_exact(4096).collect();
+        let zeroes = [0; 4096];
+        let hits: Vec<usize> = bytes
+            .chunks_exact(4096)
+            .enumerate()
+            .filter(|(_, block)| *block != zeroes && pages.contains(block))
+            .map(|(index, _)| index * 4096)
+            .collect();
+        assert!(!hits.is_empty());
+        hits.iter().for_each(|at| bytes[*at] ^= 1);
+        fs::write(&disk, bytes)?;
+        mount_disk()?;
+        hello(&containerd, "second", &image).await?;
+        proc::until("another compile", || compiles(&containerd) == 2).await?;
+    }
+    run("umount", &[&folder.to_string_lossy()])?;
+    containerd.close().await
+}
+
 /// What `cache` of the shim prints for this containerd's cache.
 fn shim_cache(containerd: &Containerd, args: &[&str]) -> Result<String> {
     let done = std::process::Command::new(runtime::shim_path()?)

@@ -86,6 +86,9 @@ pub enum Error {
         /// What it left in its log.
         reason: String,
     },
+    /// A helper met a page that could not be read.
+    #[error("the helper process ended without an answer: a page of the native code is unreadable")]
+    Page,
     /// A helper said no.
     #[error("{reason}")]
     Refused {

@@ -14,9 +14,9 @@
 //! that a crash leaves an entry whole or not at all. A bad entry is removed and counts as missing.
 //! A cache that can't be used costs time, never a start.
 //!
-//! The digest is fs-verity's. On a file system that has fs-verity the kernel vouches for every page
-//! that it reads; on any other the content is read once for each boot (`used`), as the common start
-//! is not to pay by size.
+//! The digest is fs-verity's. An entry is read once for each boot (`used`), as the common start is
+//! not to pay by size; on a file system that has fs-verity the kernel goes on checking every page
+//! that it reads.
 //!
 //! Whoever maps an entry holds a lock on it (`flock`, which lasts as long as the mapping does), and
 //! what is locked is never removed to make room: all replicas of a module share one copy.
@@ -186,14 +186,11 @@ impl Cache {
 
     /// Whether `code` has the content that its name says; notes its use.
     fn is_whole(&self, code: &File, digest: &str) -> io::Result<bool> {
-        let used = self.used().join(digest);
-        if let Some(measured) = medley_sys::verity::measure(code) {
-            let whole = digest::hex(&measured) == digest;
-            if whole {
-                used::note(&used, "");
-            }
-            return Ok(whole);
+        let measured = medley_sys::verity::measure(code);
+        if measured.is_some_and(|measured| digest::hex(&measured) != digest) {
+            return Ok(false);
         }
+        let used = self.used().join(digest);
         let identity = used::identity(code, &self.boot)?;
         if used::tells(&used, &identity) {
             used::note(&used, &identity);

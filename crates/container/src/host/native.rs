@@ -96,19 +96,26 @@ pub(super) fn with_code(
     module: &File,
     ask: impl Fn(&Source) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
-    match ask(&Source::first(host, plan, module)?)? {
-        Reply::NotCached {
+    match ask(&Source::first(host, plan, module)?) {
+        // Checked before, and since then the disk has lost it.
+        Err(Error::Page) => {
+            let path = plan.module.display();
+            log::warn!("not cached: the disk does not give the native code of {path} any more");
+            ask(&Source::compiled(host, plan, module, None)?)
+        }
+        Err(error) => Err(error),
+        Ok(Reply::NotCached {
             fingerprint,
             damage,
-        } => {
+        }) => {
             note(damage.as_deref());
             ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)
         }
-        Reply::NoCache { reason } => {
+        Ok(Reply::NoCache { reason }) => {
             log::warn!("not cached: {reason}");
             ask(&Source::compiled(host, plan, module, None)?)
         }
-        reply => Ok(reply),
+        Ok(reply) => Ok(reply),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use medley_sys::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::MemfdFlags;
+use rustix::process::Signal;
 
 use super::{Error, Host};
 use crate::helper::VERB;
@@ -55,6 +56,16 @@ pub(super) enum End {
     TimedOut,
 }
 
+impl End {
+    /// Whether `signal` ended it.
+    pub(super) fn is_by(&self, signal: Signal) -> bool {
+        let Self::Exited(status) = self else {
+            return false;
+        };
+        status.signal() == Some(signal.as_raw())
+    }
+}
+
 /// Runs one helper to its end and gives its answer.
 pub(super) fn ask(
     host: &Host,
@@ -64,6 +75,7 @@ pub(super) fn ask(
     let told = run(host, request, fds, None)?;
     match told.answer {
         Ok((bytes, fds)) => Ok((parse(&bytes, &told.log)?, fds)),
+        Err(_) if told.end.is_by(Signal::BUS) => Err(Error::Page),
         Err(_) if !told.log.is_empty() => Err(Error::NoAnswer {
             reason: helper_log::cause(&told.log).unwrap_or_default().to_owned(),
         }),

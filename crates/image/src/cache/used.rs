@@ -3,7 +3,8 @@
 //!
 //! A file that was not written to since keeps its time of change, which no call can set. So one
 //! reading is enough for a boot: after that the file is known by where it is and when it changed.
-//! What the disk does behind the file system's back is seen at the next boot, or by fs-verity.
+//! What the disk does behind the file system's back is seen at the next boot, or at once by
+//! fs-verity, which gives no page that is not as it was.
 
 use std::fs::{self, File};
 use std::io;

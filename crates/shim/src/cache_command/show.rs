@@ -114,9 +114,9 @@ impl Totals {
 
     pub(super) fn as_text(&self) -> String {
         let checked = if self.entries > 0 && self.verity == self.entries {
-            "by the kernel, page by page (fs-verity)"
+            "once a boot, and each page by the kernel (fs-verity)"
         } else {
-            "by digest, once a boot"
+            "once a boot"
         };
         let oldest = self.longest_unused.map_or_else(|| "-".to_owned(), ago);
         format!(
