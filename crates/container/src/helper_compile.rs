@@ -17,8 +17,8 @@ use crate::helper::Engines;
 use crate::protocol::{CompileOrder, Reply};
 use crate::seccomp;
 
-/// Longest processor time for one module, in seconds over all threads: a hundred times what a
-/// module of 10 MB takes.
+/// Longest processor time for one module, in seconds over all threads: some thirty times what
+/// Wasmtime takes for 10 MB.
 pub(crate) const CPU_SECONDS: u64 = 600;
 
 /// How much longer a compiler may take that was told to end, in seconds.
@@ -27,8 +27,8 @@ const GRACE_SECONDS: u64 = 5;
 /// Largest file that may come out, in bytes: native code is a few times the size of its module.
 const MAX_OUTPUT: u64 = 4 << 30;
 
-/// Most memory that it may write to, in bytes: a module of 10 MB takes a tenth of it. Not address
-/// space, of which an allocator reserves much for each thread.
+/// Most memory that it may write to, in bytes: some thirty times what Wasmtime takes for 10 MB. Not
+/// address space, of which an allocator reserves much for each thread.
 pub(crate) const MAX_MEMORY: u64 = 8 << 30;
 
 /// Most descriptors: an engine needs a handful.
@@ -105,6 +105,12 @@ fn compile(
     Ok((native.form, code))
 }
 
+/// A limit of a compiler: ours, or the lower one of whoever runs it.
+pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
+    let given = rustix::process::getrlimit(resource).current;
+    given.unwrap_or(u64::MAX).min(most)
+}
+
 fn confine() -> std::io::Result<()> {
     let shim = medley_sys::child::parent();
     // Of all processes on the node this is the one to kill for want of memory.
@@ -112,11 +118,12 @@ fn confine() -> std::io::Result<()> {
     medley_sys::child::leave_namespaces()?;
     medley_sys::child::enter_empty_root(MAX_SCRATCH)?;
     let limit = |resource, most, grace| {
+        let given = rustix::process::getrlimit(resource);
         rustix::process::setrlimit(
             resource,
             Rlimit {
-                current: Some(most),
-                maximum: Some(most + grace),
+                current: Some(allowed(resource, most)),
+                maximum: Some(given.maximum.unwrap_or(u64::MAX).min(most + grace)),
             },
         )
     };

@@ -6,6 +6,7 @@
 //!   code/<digest>      native code, by the digest of its own content
 //!   used/<digest>      when the code was last used, and that it was found whole since the boot
 //!   locks/<key>        held by who compiles for the key
+//!   limit              how much it may hold, such as 4G, where that is not the default
 //! ```
 //!
 //! **Only the shim writes here,** and only what its own compiler made: no byte of an image is ever
@@ -75,8 +76,8 @@ pub enum Error {
     /// Everything else in it is in use.
     #[error(
         "the cache {} has no room for {size} bytes: its limit is {limit}, and {held} are in use; \
-         raise the limit",
-        folder.display()
+         write a higher one to {}/limit, such as 4G",
+        folder.display(), folder.display()
     )]
     NoRoom {
         /// The cache's folder.
@@ -109,7 +110,7 @@ fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
-    limit: u64,
+    default_limit: u64,
     /// This boot's id; empty if unknown, and then nothing is believed to have been checked.
     boot: String,
 }
@@ -216,10 +217,24 @@ impl Cache {
         &self.folder
     }
 
-    /// The most that its entries hold together, in bytes.
+    /// The most that its entries hold together, in bytes: what its file `limit` says, so that all
+    /// shims of a node mean the same.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.limit
+        let told = fs::read_to_string(self.folder.join("limit")).ok();
+        let told = told.map(|text| (parse_size(text.trim()), text));
+        match told {
+            Some((Some(limit), _)) => limit,
+            Some((None, text)) => {
+                log::warn!(
+                    "{}/limit is no size such as 4G: {:?}",
+                    self.folder.display(),
+                    text.trim()
+                );
+                self.default_limit
+            }
+            None => self.default_limit,
+        }
     }
 
     fn keys(&self) -> PathBuf {
@@ -247,6 +262,17 @@ enum Content {
     /// Removed to make room.
     None,
     Damaged(Found),
+}
+
+/// A size as people write it: `1000`, `500K`, `500M`, `2G`, `2GiB`; powers of 1024.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    let text = text.strip_suffix("iB").unwrap_or(text);
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)];
+    let (number, scale) = units
+        .iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
+    number.parse::<u64>().ok()?.checked_mul(*scale)
 }
 
 /// Removes a damaged file.

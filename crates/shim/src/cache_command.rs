@@ -71,7 +71,8 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
         Verb::Stat => {
             let cache = existing(&folder)?;
             let entries = cache.as_ref().map(Cache::entries).transpose()?;
-            let totals = show::Totals::of(&folder, DEFAULT_LIMIT, &entries.unwrap_or_default());
+            let limit = cache.as_ref().map_or(DEFAULT_LIMIT, Cache::limit);
+            let totals = show::Totals::of(&folder, limit, &entries.unwrap_or_default());
             print(&if command.json {
                 totals.as_json()?
             } else {
@@ -80,9 +81,8 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Verb::Prune(policy) => {
-            let policy = policy.unwrap_or(Policy::ToSize(DEFAULT_LIMIT));
             let pruned = existing(&folder)?
-                .map(|cache| cache.prune(policy))
+                .map(|cache| cache.prune(policy.unwrap_or(Policy::ToSize(cache.limit()))))
                 .transpose()?
                 .unwrap_or_default();
             print(&if command.json {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use medley_dispatch::WasmPlan;
 use medley_engine::Form;
 use rustix::fs::SealFlags;
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 
 use super::{Error, Host, native, process};
-use crate::helper_compile::{CPU_SECONDS, MAX_MEMORY};
+use crate::helper_compile::{CPU_SECONDS, MAX_MEMORY, allowed};
 use crate::helper_log;
 use crate::protocol::{CompileOrder, Reply, Request};
 
@@ -76,7 +76,7 @@ fn size(file: impl AsFd) -> i64 {
 
 /// Why there is no answer, and what would help.
 fn why(end: &process::End, log: &str) -> String {
-    const GIB: u64 = 1 << 30;
+    const MIB: u64 = 1 << 20;
     let status = match end {
         process::End::TimedOut => {
             return format!(
@@ -91,15 +91,16 @@ fn why(end: &process::End, log: &str) -> String {
     let aborted = signal(status) == Some(Signal::ABORT.as_raw());
     if aborted && cause.is_some_and(|cause| cause.contains("memory allocation of")) {
         return format!(
-            "the compiler needs more than the {} GiB of memory that it may have; a module with \
+            "the compiler needs more than the {} MiB of memory that it may have; a module with \
              smaller functions would do",
-            MAX_MEMORY / GIB
+            allowed(Resource::Data, MAX_MEMORY) / MIB
         );
     }
     match signal(status).and_then(Signal::from_named_raw) {
         Some(Signal::XCPU) => format!(
-            "the compiler needs more than the {CPU_SECONDS} s of processor time that it may have; a \
-             module that is less complex would do"
+            "the compiler needs more than the {} s of processor time that it may have; a module \
+             that is less complex would do",
+            allowed(Resource::Cpu, CPU_SECONDS)
         ),
         Some(Signal::KILL) => "the compiler was killed, most likely because the node ran out of \
                                memory; try again when there is more"
@@ -134,7 +135,7 @@ mod tests {
         let abort = rustix::process::Signal::ABORT.as_raw();
         let xcpu = rustix::process::Signal::XCPU.as_raw();
         let kill = rustix::process::Signal::KILL.as_raw();
-        assert!(told(abort, "memory allocation of 64 bytes failed\n").contains("GiB of memory"));
+        assert!(told(abort, "memory allocation of 64 bytes failed\n").contains("MiB of memory"));
         assert!(told(xcpu, "").contains("processor time"));
         assert!(told(kill, "").contains("out of memory"));
         let overflow = told(abort, "thread 'main' has overflowed its stack\n");

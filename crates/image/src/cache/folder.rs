@@ -16,7 +16,8 @@ const OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 impl Cache {
-    /// Opens the cache in `folder`, making it if it is not there.
+    /// Opens the cache in `folder`, making it if it is not there. It holds `limit` bytes unless its
+    /// own file `limit` says otherwise.
     ///
     /// # Errors
     /// [`Error::NotOurs`] if somebody else could write into it.
@@ -85,7 +86,7 @@ impl Cache {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         Ok(Self {
             folder,
-            limit,
+            default_limit: limit,
             boot: boot.trim().to_owned(),
         })
     }

@@ -18,7 +18,7 @@ pub struct Key {
     engine: String,
     version: String,
     module: String,
-    bytes: u64,
+    bytes: Option<u64>,
 }
 
 impl Key {
@@ -33,17 +33,25 @@ impl Key {
             return Err(Error::TooLarge { size: bytes });
         }
         let module = digest::of_file(module).map_err(Error::Module)?;
-        Ok(Self {
-            name: digest::of_parts(&[engine, fingerprint, &module]),
+        let mut key = Self::of_digest(&module, engine, fingerprint);
+        key.bytes = Some(bytes);
+        Ok(key)
+    }
+
+    /// As [`Self::new`], for a module whose SHA-256, in hex, is known.
+    #[must_use]
+    pub fn of_digest(module: &str, engine: &str, fingerprint: &str) -> Self {
+        Self {
+            name: digest::of_parts(&[engine, fingerprint, module]),
             engine: engine.to_owned(),
             version: fingerprint
                 .split_whitespace()
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
-            module,
-            bytes,
-        })
+            module: module.to_owned(),
+            bytes: None,
+        }
     }
 
     /// Its name.
@@ -72,8 +80,8 @@ pub struct Record {
     pub version: String,
     /// The module's SHA-256.
     pub module: String,
-    /// The module's size, in bytes.
-    pub bytes: u64,
+    /// The module's size, in bytes, if it was known.
+    pub bytes: Option<u64>,
     /// What the module was called when it was compiled.
     pub name: PathBuf,
 }

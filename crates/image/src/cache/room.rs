@@ -131,13 +131,14 @@ impl Cache {
 
     /// Removes what was of no use for longest until `size` more bytes fit.
     pub(super) fn make_room(&self, size: u64) -> Result<(), Error> {
+        let limit = self.limit();
         let no_room = |held| Error::NoRoom {
             folder: self.folder.clone(),
             size,
-            limit: self.limit,
+            limit,
             held,
         };
-        let Some(rest) = self.limit.checked_sub(size) else {
+        let Some(rest) = limit.checked_sub(size) else {
             return Err(no_room(0));
         };
         let entries = self.entries()?;

@@ -247,7 +247,7 @@ fn what_is_in_use_never_makes_room() {
         .store(&key, Path::new("/m"), &code)
         .expect_err("there is no room");
     assert!(matches!(error, Error::NoRoom { held: 60, .. }), "{error}");
-    assert!(error.to_string().contains("raise the limit"), "{error}");
+    assert!(error.to_string().contains("/limit, such as 4G"), "{error}");
     let pruned = node.cache.prune(Policy::All).unwrap();
     assert_eq!((pruned.removed.len(), pruned.kept.len()), (0, 1));
     assert!(node.find(&node.key(b"a")).is_some());
@@ -267,6 +267,24 @@ fn what_is_larger_than_the_cache_is_not_kept_and_removes_nothing() {
         .unwrap_err();
     assert!(matches!(refused, Error::NoRoom { .. }), "{refused}");
     assert!(node.find(&node.key(b"a")).is_some());
+}
+
+#[test]
+fn a_limit_is_the_folders_own_and_holds_for_whoever_opens_it() {
+    let node = Node::new("limit", 100);
+    let code = node.file("code", &[b'b'; 3 << 10]);
+    let store = || {
+        let cache = Cache::open(node.cache.folder(), 100).unwrap();
+        cache.store(&node.key(b"b"), Path::new("/m"), &code)
+    };
+    let limit = node.cache.folder().join("limit");
+    assert!(matches!(store(), Err(Error::NoRoom { limit: 100, .. })));
+    fs::write(&limit, "no size\n").unwrap();
+    assert!(matches!(store(), Err(Error::NoRoom { limit: 100, .. })));
+    fs::write(&limit, "2K\n").unwrap();
+    assert!(matches!(store(), Err(Error::NoRoom { limit: 2048, .. })));
+    fs::write(&limit, "4K\n").unwrap();
+    store().unwrap();
 }
 
 #[test]

@@ -130,23 +130,17 @@ pub(super) fn parse(args: &[OsString]) -> Result<Option<Command>, Usage> {
 /// `90s`, `15m`, `12h`, `30d`.
 fn parse_age(text: &str) -> Result<Duration, Usage> {
     let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)];
-    scaled(text, &units)
+    units
+        .iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))
+        .and_then(|(number, scale)| number.parse::<u64>().ok()?.checked_mul(*scale))
         .map(Duration::from_secs)
         .ok_or_else(|| Usage(format!("{text:?} is no age such as 90m, 12h, 30d")))
 }
 
-/// `1000`, `500K`, `500M`, `2G`; powers of 1024.
 fn parse_size(text: &str) -> Result<u64, Usage> {
-    let short = text.strip_suffix("iB").unwrap_or(text);
-    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)];
-    scaled(short, &units).ok_or_else(|| Usage(format!("{text:?} is no size such as 500M, 2G")))
-}
-
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let (number, scale) = units
-        .iter()
-        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
-    number.parse::<u64>().ok()?.checked_mul(*scale)
+    medley_image::cache::parse_size(text)
+        .ok_or_else(|| Usage(format!("{text:?} is no size such as 500M, 2G")))
 }
 
 #[cfg(test)]

@@ -235,7 +235,7 @@ mod tests {
                 engine: "wasmtime".to_owned(),
                 version: "48.0.8".to_owned(),
                 module: "0123456789abcdef".repeat(4),
-                bytes: 1000,
+                bytes: Some(1000),
                 name: name.into(),
             }],
         }
