@@ -69,34 +69,6 @@ impl End {
 }
 
 /// What a helper left.
-pub(super) struct Told {
-    /// Its answer, if it gave one.
-    pub(super) answer: io::Result<(Vec<u8>, Vec<OwnedFd>)>,
-    /// How it ended.
-    pub(super) end: End,
-    /// What it wrote to its log.
-    pub(super) log: String,
-}
-
-/// How a helper ended.
-pub(super) enum End {
-    /// By itself, or by somebody's signal.
-    Exited(ExitStatus),
-    /// It took too long and was killed.
-    TimedOut,
-}
-
-impl End {
-    /// Whether `signal` ended it.
-    pub(super) fn is_by(&self, signal: Signal) -> bool {
-        let Self::Exited(status) = self else {
-            return false;
-        };
-        status.signal() == Some(signal.as_raw())
-    }
-}
-
-/// Runs one helper to its end and gives its answer.
 pub(super) fn ask(
     host: &Host,
     request: &Request,
