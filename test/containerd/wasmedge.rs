@@ -38,6 +38,7 @@ fn zoo() -> Result<Image> {
         "sockets",
         "unknown-import",
         "answer",
+        "grow",
     ] {
         image = image.file(&format!("/{name}.wasm"), guests::module(name)?, 0o644);
     }
@@ -181,6 +182,26 @@ async fn a_signal_ends_a_guest_that_runs_in_circles_and_one_that_sleeps() -> Res
         task.delete().await?;
         container.delete().await?;
     }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_guest_that_wants_more_memory_than_its_limit_is_told_so_and_not_killed() -> Result<()> {
+    const LIMIT: u64 = 96;
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/grow.wasm", "touch"]);
+    let spec = spec.annotation(HANDLER, "wasmedge").edit(|json| {
+        json["linux"]["resources"]["memory"] =
+            serde_json::json!({"limit": LIMIT << 20, "swap": LIMIT << 20});
+    });
+    let done = client.run("it", &image, spec).await?;
+    let mib = done.stdout.trim_end().rsplit('\n').next();
+    let mib = mib.and_then(|line| line.strip_suffix(" MiB")?.parse::<u64>().ok());
+    assert!(
+        done.code == 0 && mib.is_some_and(|mib| (LIMIT / 2..LIMIT).contains(&mib)),
+        "{done:?}"
+    );
     containerd.close().await
 }
 

@@ -94,6 +94,7 @@ unsafe extern "C" {
     pub(crate) fn WasmEdge_ConfigureCreate() -> *mut Configure;
     pub(crate) fn WasmEdge_ConfigureDelete(it: *mut Configure);
     pub(crate) fn WasmEdge_ConfigureAddProposal(it: *mut Configure, proposal: c_int);
+    pub(crate) fn WasmEdge_ConfigureSetMaxMemoryPage(it: *mut Configure, pages: u32);
     pub(crate) fn WasmEdge_ConfigureSetForceInterpreter(it: *mut Configure, force: bool);
     pub(crate) fn WasmEdge_ConfigureCompilerSetOptimizationLevel(it: *mut Configure, level: c_int);
     pub(crate) fn WasmEdge_ConfigureCompilerSetOutputFormat(it: *mut Configure, format: c_int);

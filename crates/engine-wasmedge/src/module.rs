@@ -133,6 +133,20 @@ fn parse(configure: &Owned<Configure>, code: &File) -> Result<Owned<AstModule>, 
     }
 }
 
+/// Bytes of a page of memory.
+const PAGE: u64 = 64 << 10;
+
+/// Has every memory of the guest end where its container's limit, as it is now, would be passed.
+/// WasmEdge can be told once, and of each memory alone.
+fn limit(configure: &Owned<Configure>, guest: &Guest) {
+    if let Some(most) = guest.memory.most()
+        && let Ok(pages) = u32::try_from(most.bytes / PAGE)
+    {
+        // SAFETY: the configuration lives.
+        unsafe { ffi::WasmEdge_ConfigureSetMaxMemoryPage(configure.get(), pages.max(1)) };
+    }
+}
+
 /// What runs the guest. Never deleted: the process ends with it.
 struct Running {
     executor: *mut Executor,
@@ -214,6 +228,7 @@ impl Program for LinkedModule {
             Ok(wasi) => wasi,
             Err(error) => return Ended::NotStarted(error),
         };
+        limit(&self.configure, guest);
         let ready = Running::new(&self.configure)
             .and_then(|running| Ok((self.register(&running, &wasi)?, running)));
         let (_imports, running) = match ready {
