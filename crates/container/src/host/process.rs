@@ -68,7 +68,7 @@ impl End {
     }
 }
 
-/// What a helper left.
+/// Runs one helper to its end and gives its answer.
 pub(super) fn ask(
     host: &Host,
     request: &Request,
