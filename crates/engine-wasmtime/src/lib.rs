@@ -6,6 +6,7 @@ mod command;
 mod compile;
 mod config;
 mod module;
+mod output;
 mod world;
 
 use std::fs::File;
