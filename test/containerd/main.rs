@@ -14,6 +14,7 @@ mod exec;
 mod exits;
 mod harness;
 mod hooks;
+mod logging;
 mod metrics;
 mod oom;
 mod pause;

@@ -14,4 +14,5 @@ pub mod message;
 pub mod names;
 pub mod own_binary;
 pub mod pidfd;
+pub mod spawn;
 pub mod watch;
