@@ -120,7 +120,7 @@ each_runtime! {
         let container = client.create("it", &image, spec).await?;
         let task = container.start(stdio::Stdin::None).await?;
         let driver = Driver::new(&containerd, "copy", COPY)?;
-        let log = containerd.dir().join("log");
+        let log = containerd.dir().join("output");
         for (id, uri) in [
             ("file", format!("file://{}", log.display())),
             ("driver", driver.uri("binary")),
@@ -233,7 +233,7 @@ async fn what_a_terminal_shows_can_be_logged() -> Result<()> {
     let (containerd, image) = with_image(Runtime::Medley).await?;
     let client = containerd.client().await?;
     let driver = Driver::new(&containerd, "copy", COPY)?;
-    let log = containerd.dir().join("log");
+    let log = containerd.dir().join("output");
     let script = "test -t 1 && echo out; echo err >&2";
     for (id, uri) in [
         ("file", format!("file://{}", log.display())),
