@@ -17,6 +17,7 @@ mod exits;
 mod folders;
 mod harness;
 mod hooks;
+mod logging;
 mod memory;
 mod metrics;
 mod oom;

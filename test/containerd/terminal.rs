@@ -295,15 +295,15 @@ async fn guest(line: Vec<u8>, sleep: Vec<u8>) -> Result<()> {
         .terminal();
     let container = client.create("sleep", &image, spec).await?;
     let mut task = container.start(Stdin::Terminal).await?;
-    for (id, args, answer) in [
-        ("guest", ["/line.wasm", ""], "you said hi\r\n"),
-        ("linux", ["/bin/cat", "-"], "hi\r\nhi\r\n"),
+    // The guest ends with its answer; the Linux program waits for the end of its input.
+    for (id, args, typed, answer) in [
+        ("guest", ["/line.wasm", ""], "hi\n", "you said hi\r\n"),
+        ("linux", ["/bin/cat", "-"], "hi\n\u{4}", "hi\r\nhi\r\n"),
     ] {
         let mut exec = task.exec(id, in_terminal(&args), Stdin::Terminal).await?;
         exec.start().await?;
-        exec.types("hi\n").await?;
+        exec.types(typed).await?;
         exec.says(answer).await?;
-        exec.types("\u{4}").await?;
         assert_eq!(exec.wait().await?, 0);
         exec.output().await?;
         exec.delete().await?;

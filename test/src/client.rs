@@ -280,7 +280,20 @@ impl Container {
             .dir
             .join("fifo")
             .join(format!("{}-{}", self.id, crate::house::unique()));
-        let stdio = Stdio::open(fifos, stdin)?;
+        self.task_with(Stdio::open(fifos, stdin)?).await
+    }
+
+    /// Creates its task, whose output goes where these paths or URIs say.
+    ///
+    /// # Errors
+    /// containerd's answer, a [`Status`].
+    pub async fn task_to(&self, stdout: &str, stderr: &str, terminal: bool) -> Result<Task> {
+        self.task_with(Stdio::logged(stdout, stderr, terminal))
+            .await
+    }
+
+    async fn task_with(&self, stdio: Stdio) -> Result<Task> {
+        let client = &self.client;
         let [stdin, stdout, stderr] = stdio.paths();
         let create = api::CreateTaskRequest {
             terminal: stdio.is_terminal(),

@@ -7,6 +7,7 @@ mod compile;
 mod config;
 mod limiter;
 mod module;
+mod output;
 mod world;
 
 use std::fs::File;

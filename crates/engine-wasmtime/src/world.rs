@@ -1,15 +1,13 @@
 //! The guest's world, the same for modules and components.
 
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use medley_engine::{Ended, Guest};
-use wasmtime_wasi::cli::OutputFile;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use crate::chain;
 use crate::limiter::Limiter;
+use crate::output::Output;
 
 /// What the guest reads as its working directory. WASI preview 1 has none of its own; Go and
 /// others read this variable.
@@ -24,8 +22,8 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
         .envs(&guest.env)
         .initial_cwd(&guest.cwd)
         .inherit_stdin()
-        .stdout(OutputFile::new(stdio(std::io::stdout())?))
-        .stderr(OutputFile::new(stdio(std::io::stderr())?))
+        .stdout(Output::of(std::io::stdout())?)
+        .stderr(Output::of(std::io::stderr())?)
         .inherit_network()
         .allow_tcp(true)
         .allow_udp(true)
@@ -53,12 +51,6 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
         }
     }
     Ok(builder)
-}
-
-/// An unbuffered handle of our own stdout or stderr: whatever the guest wrote is out, however
-/// the process ends.
-fn stdio(stream: impl AsFd) -> std::io::Result<File> {
-    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
 /// A runtime for one guest: no threads but those that block.

@@ -1,7 +1,8 @@
 //! Copying what a process says: a task, and one chunk of memory while there is something to copy.
 
+use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,7 +100,11 @@ async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) -> io::Result
         if chunk.is_empty() {
             return Ok(());
         }
-        sink.write(&chunk).await?;
+        if let Err(error) = sink.write(&chunk).await {
+            // Whoever speaks is not to suffer from it.
+            log::warn!("the output of a process is lost from now on: {error}");
+            sink = Sink::Nowhere;
+        }
         let count = u64::try_from(chunk.len()).unwrap_or_default();
         shared.moved.fetch_add(count, Ordering::Relaxed);
         // Whoever floods is not alone in this thread.
@@ -110,7 +115,8 @@ async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) -> io::Result
 /// Where bytes come from.
 pub(crate) struct Source {
     fd: AsyncFd<OwnedFd>,
-    master: Arc<OwnedFd>,
+    /// The same, if it is a terminal's.
+    master: Option<Arc<OwnedFd>>,
     /// An end of the terminal for the time in which nobody else has one: see [`Self::renew`].
     peer: Option<OwnedFd>,
 }
@@ -120,7 +126,16 @@ impl Source {
     pub(crate) fn terminal(master: Arc<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
             fd: medley_sys::watch::reader(master.try_clone()?)?,
-            master,
+            master: Some(master),
+            peer: None,
+        })
+    }
+
+    /// The reading end of a pipe, which waits for nobody (`O_NONBLOCK`).
+    pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            fd: medley_sys::watch::reader(fd)?,
+            master: None,
             peer: None,
         })
     }
@@ -159,9 +174,10 @@ impl Source {
     /// again, as init systems do. An end of our own keeps the master from saying so again, and
     /// from being ready all the time.
     fn renew(&mut self) -> io::Result<()> {
+        let master = self.master.as_ref().ok_or(Errno::IO)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        self.peer = Some(rustix::pty::ioctl_tiocgptpeer(&self.master, flags)?);
-        self.fd = medley_sys::watch::reader(self.master.try_clone()?)?;
+        self.peer = Some(rustix::pty::ioctl_tiocgptpeer(master, flags)?);
+        self.fd = medley_sys::watch::reader(master.try_clone()?)?;
         Ok(())
     }
 }
@@ -174,9 +190,12 @@ pub(crate) fn read_chunk(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
 }
 
 /// Where bytes go.
+#[derive(Debug)]
 pub(crate) enum Sink {
-    /// A FIFO, whose reader sets the pace.
+    /// A FIFO or pipe, whose reader sets the pace.
     Pipe(AsyncFd<OwnedFd>),
+    /// A file, opened to append.
+    File(Arc<File>),
     Nowhere,
 }
 
@@ -187,8 +206,15 @@ impl Sink {
     }
 
     async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let Self::Pipe(pipe) = self else {
-            return Ok(());
+        let pipe = match self {
+            Self::Pipe(pipe) => pipe,
+            Self::File(file) => {
+                let (mut file, bytes) = (Arc::clone(file), bytes.to_vec());
+                // A disk may be slow, or gone for a while with its network.
+                let written = tokio::task::spawn_blocking(move || file.write_all(&bytes));
+                return written.await.map_err(io::Error::other)?;
+            }
+            Self::Nowhere => return Ok(()),
         };
         while !bytes.is_empty() {
             let mut ready = pipe.writable().await?;

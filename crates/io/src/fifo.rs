@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The reading end of the stdin of a process that lives no longer than its client: once the client
 /// has closed its end, there is no more input.
-pub(crate) fn session_input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     const STREAM: &str = "stdin";
-    let Some(path) = fifo_path(STREAM, path)? else {
-        return Ok((null(STREAM, OFlags::RDONLY)?, None));
-    };
     let (opened, hears) = mpsc::channel();
-    let waiting = path.clone();
+    let waiting = path.to_owned();
     std::thread::spawn(move || {
         // Waits until somebody writes. A reader that came before would see the end at once.
         let read = rustix::fs::open(&waiting, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -38,13 +35,13 @@ pub(crate) fn session_input(path: &str, uid: u32) -> Result<(OwnedFd, Option<Own
         Ok(read) => read,
         Err(_) => {
             // Nobody came yet: the thread gets a writer, and whoever comes later may still write.
-            keeper = Some(open_fifo(STREAM, &path, OFlags::RDWR)?);
+            keeper = Some(open_fifo(STREAM, path, OFlags::RDWR)?);
             hears.recv().unwrap_or(Err(rustix::io::Errno::INTR))
         }
     };
     let read = read.map_err(|errno| Error::Open {
         stream: STREAM,
-        path: path.clone(),
+        path: path.to_owned(),
         source: errno.into(),
     })?;
     if !rustix::fs::fstat(&read).is_ok_and(|stat| {
@@ -52,68 +49,48 @@ pub(crate) fn session_input(path: &str, uid: u32) -> Result<(OwnedFd, Option<Own
     }) {
         return Err(Error::NotAFifo {
             stream: STREAM,
-            path,
+            path: path.to_owned(),
         });
     }
-    own(STREAM, &path, &read, uid)?;
+    own(STREAM, path, &read, uid)?;
     Ok((read, keeper))
 }
 
-pub(crate) fn input(path: &str, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+pub(crate) fn input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     const STREAM: &str = "stdin";
-    let Some(path) = fifo_path(STREAM, path)? else {
-        return Ok((null(STREAM, OFlags::RDONLY)?, None));
-    };
     // Read and write first: this open never waits for a peer, and the next ones have one.
-    let both = open_fifo(STREAM, &path, OFlags::RDWR)?;
-    let read = open_fifo(STREAM, &path, OFlags::RDONLY)?;
-    let write = open_fifo(STREAM, &path, OFlags::WRONLY)?;
+    let both = open_fifo(STREAM, path, OFlags::RDWR)?;
+    let read = open_fifo(STREAM, path, OFlags::RDONLY)?;
+    let write = open_fifo(STREAM, path, OFlags::WRONLY)?;
     drop(both);
-    own(STREAM, &path, &read, uid)?;
+    own(STREAM, path, &read, uid)?;
     Ok((read, Some(write)))
 }
 
-/// As [`input`] and [`output`], for a terminal: the ends are the shim's own and wait for nobody
-/// (`O_NONBLOCK`), and there are none for an empty path.
-pub(crate) fn watched_input(path: &str) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Error> {
-    if path.is_empty() {
-        return Ok((None, None));
-    }
-    let (read, write) = input(path, 0)?;
-    Ok((Some(without_waiting("stdin", path, read)?), write))
-}
-
-/// See [`watched_input`].
-pub(crate) fn watched_output(path: &str) -> Result<(Option<OwnedFd>, Option<OwnedFd>), Error> {
-    const STREAM: &str = "stdout";
-    if path.is_empty() {
-        return Ok((None, None));
-    }
-    let (write, read) = output(STREAM, path, 0)?;
-    Ok((Some(without_waiting(STREAM, path, write)?), read))
-}
-
-fn without_waiting(stream: &'static str, path: &str, fd: OwnedFd) -> Result<OwnedFd, Error> {
+/// The same end, which waits for nobody from now on (`O_NONBLOCK`).
+pub(crate) fn without_waiting(
+    stream: &'static str,
+    path: &Path,
+    fd: OwnedFd,
+) -> Result<OwnedFd, Error> {
     rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| Error::Open {
         stream,
-        path: path.into(),
+        path: path.to_owned(),
         source: errno.into(),
     })?;
     Ok(fd)
 }
 
+/// The writing end of an output, and one for reading that keeps it alive.
 pub(crate) fn output(
     stream: &'static str,
-    path: &str,
+    path: &Path,
     uid: u32,
-) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
-    let Some(path) = fifo_path(stream, path)? else {
-        return Ok((null(stream, OFlags::WRONLY)?, None));
-    };
-    let write = open_for_reader(stream, &path)?;
-    let read = open_fifo(stream, &path, OFlags::RDONLY)?;
-    own(stream, &path, &write, uid)?;
-    Ok((write, Some(read)))
+) -> Result<(OwnedFd, OwnedFd), Error> {
+    let write = open_for_reader(stream, path)?;
+    let read = open_fifo(stream, path, OFlags::RDONLY)?;
+    own(stream, path, &write, uid)?;
+    Ok((write, read))
 }
 
 /// Opens the writing end once somebody has the reading one open, or is about to.
@@ -137,21 +114,6 @@ fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> 
             result => return result,
         }
     }
-}
-
-/// The FIFO's path, `None` for an empty one, an error for a URI.
-fn fifo_path(stream: &'static str, path: &str) -> Result<Option<PathBuf>, Error> {
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let path = path.strip_prefix("fifo://").unwrap_or(path);
-    if path.contains("://") {
-        return Err(Error::Scheme {
-            stream,
-            uri: path.to_owned(),
-        });
-    }
-    Ok(Some(PathBuf::from(path)))
 }
 
 pub(crate) fn open_fifo(
@@ -182,7 +144,7 @@ pub(crate) fn open_fifo(
     Ok(file.into())
 }
 
-fn own(stream: &'static str, path: &Path, fd: &OwnedFd, uid: u32) -> Result<(), Error> {
+pub(crate) fn own(stream: &'static str, path: &Path, fd: &OwnedFd, uid: u32) -> Result<(), Error> {
     if uid == 0 {
         return Ok(());
     }

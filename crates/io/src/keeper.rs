@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::copy::Copying;
+use crate::driver::Driver;
 use crate::terminal::Terminal;
 use crate::{Error, Size};
 
@@ -16,18 +18,28 @@ pub struct Keeper {
     /// seeing the end.
     outputs: Mutex<Vec<OwnedFd>>,
     terminal: Option<Box<Terminal>>,
+    logs: Option<Box<Logs>>,
+}
+
+/// What is under way for output that is logged.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    pub(crate) copies: Vec<Copying>,
+    pub(crate) drivers: Vec<Driver>,
 }
 
 impl Keeper {
     pub(crate) fn new(
         stdin: Option<OwnedFd>,
         outputs: Vec<OwnedFd>,
+        logs: Logs,
         terminal: Option<Terminal>,
     ) -> Self {
         Self {
             stdin: Mutex::new(stdin),
             outputs: Mutex::new(outputs),
             terminal: terminal.map(Box::new),
+            logs: (!logs.copies.is_empty() || !logs.drivers.is_empty()).then(|| Box::new(logs)),
         }
     }
 
@@ -64,13 +76,21 @@ impl Keeper {
         }
     }
 
-    /// Lets go of everything, after what [`Self::settle`] does. May be called again.
+    /// Lets go of everything, after what [`Self::settle`] does, and once what was to be logged is. May
+    /// be called again.
     pub async fn close(&self) {
         self.settle().await;
         if let Some(terminal) = &self.terminal {
             terminal.close();
         }
         lock(&self.outputs).clear();
+        let Some(logs) = &self.logs else { return };
+        for copy in &logs.copies {
+            copy.finish().await;
+        }
+        for driver in &logs.drivers {
+            driver.finish().await;
+        }
     }
 }
 

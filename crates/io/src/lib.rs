@@ -7,21 +7,27 @@
 //!
 //! A process with a terminal gets its slave. The master is the shim's, whose tasks copy between
 //! it and the FIFOs: no thread, and no more memory than one chunk.
+//!
+//! Output can be logged as well: appended to a file (`file:`), or given to a program (`binary:`,
+//! `binary-v2:`), as containerd's own shim does.
 
 mod copy;
+mod driver;
 mod fifo;
 mod keeper;
+mod open;
+mod target;
 mod terminal;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use keeper::Keeper;
 
-use terminal::Terminal;
-
-/// Where a container's stdio goes, as containerd names it. An empty path is `/dev/null`.
+/// Where a container's stdio goes, as containerd names it: FIFOs by their paths, logs by URIs. An
+/// empty path is `/dev/null`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stdio {
     /// What the container reads.
@@ -32,6 +38,17 @@ pub struct Stdio {
     pub stderr: String,
     /// Whether the container asked for a terminal.
     pub terminal: bool,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whose output a logging driver is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The container's id, or the exec's.
+    pub id: String,
+    /// containerd's namespace.
+    pub namespace: String,
 }
 
 /// A terminal's, in characters.
@@ -64,13 +81,57 @@ pub enum Error {
         /// The path as containerd gave it.
         path: PathBuf,
     },
-    /// The path names a way of logging that this version does not have.
-    #[error("{stream} {uri:?} is not supported: this version writes to FIFOs only")]
+    /// The URI names a way of logging that nobody knows.
+    #[error(
+        "{stream} {uri:?} has a scheme that is not known: there are fifo, file, binary and \
+         binary-v2, and paths of FIFOs"
+    )]
     Scheme {
         /// `stdin`, `stdout` or `stderr`.
         stream: &'static str,
         /// The URI as containerd gave it.
         uri: String,
+    },
+    /// The URI names no file.
+    #[error("{stream} {uri:?} names no absolute path")]
+    NoPath {
+        /// `stdin`, `stdout` or `stderr`.
+        stream: &'static str,
+        /// The URI as containerd gave it.
+        uri: String,
+    },
+    /// A log file can't be used.
+    #[error("cannot log to {}", path.display())]
+    Log {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A logging driver can't be run.
+    #[error("cannot run the logging driver {}", path.display())]
+    Driver {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A logging driver takes too long.
+    #[error("the logging driver {} has not said within {limit:?} that it is ready", path.display())]
+    DriverNotReady {
+        /// Its path.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// A `binary-v2` logging driver has not said that it is ready, and never will.
+    #[error(
+        "the logging driver {} ended, or closed descriptor 5, without having said that it is ready",
+        path.display()
+    )]
+    DriverSilent {
+        /// Its path.
+        path: PathBuf,
     },
     /// A terminal was asked for, and a place for error output too.
     #[error(
@@ -103,67 +164,6 @@ pub struct ContainerEnds {
     pub stdout: OwnedFd,
     /// For writing.
     pub stderr: OwnedFd,
-}
-
-impl Stdio {
-    /// Opens everything, the container's ends owned by its user `uid`, so that it may open
-    /// `/dev/stdout` again.
-    ///
-    /// # Errors
-    /// [`Error`] if a path can't be used; nothing stays open then.
-    pub fn open(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
-        self.open_with(uid, fifo::input)
-    }
-
-    /// As [`Self::open`], for a process that lives no longer than its client: an exec.
-    ///
-    /// # Errors
-    /// As of [`Self::open`].
-    pub fn open_session(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
-        self.open_with(uid, fifo::session_input)
-    }
-
-    fn open_with(
-        &self,
-        uid: u32,
-        input: impl FnOnce(&str, u32) -> Result<(OwnedFd, Option<OwnedFd>), Error>,
-    ) -> Result<(ContainerEnds, Keeper), Error> {
-        if self.terminal {
-            return self.open_terminal();
-        }
-        let (stdin, stdin_writer) = input(&self.stdin, uid)?;
-        let (stdout, stdout_reader) = fifo::output("stdout", &self.stdout, uid)?;
-        let (stderr, stderr_reader) = fifo::output("stderr", &self.stderr, uid)?;
-        let outputs = [stdout_reader, stderr_reader]
-            .into_iter()
-            .flatten()
-            .collect();
-        let ends = ContainerEnds {
-            stdin,
-            stdout,
-            stderr,
-        };
-        Ok((ends, Keeper::new(stdin_writer, outputs, None)))
-    }
-
-    /// The input stays open until it is closed, of an exec too: a client may detach and come back.
-    fn open_terminal(&self) -> Result<(ContainerEnds, Keeper), Error> {
-        if !self.stderr.is_empty() && self.stderr != self.stdout {
-            return Err(Error::TerminalWithStderr {
-                stderr: self.stderr.clone(),
-            });
-        }
-        let (input, stdin_writer) = fifo::watched_input(&self.stdin)?;
-        let (output, stdout_reader) = fifo::watched_output(&self.stdout)?;
-        let ends = ContainerEnds {
-            stdin: fifo::null("stdin", rustix::fs::OFlags::RDONLY)?,
-            stdout: fifo::null("stdout", rustix::fs::OFlags::WRONLY)?,
-            stderr: fifo::null("stderr", rustix::fs::OFlags::WRONLY)?,
-        };
-        let terminal = Terminal::new(input, output);
-        let outputs = stdout_reader.into_iter().collect();
-        Ok((ends, Keeper::new(stdin_writer, outputs, Some(terminal))))
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ enum State {
     /// The process is yet to be made.
     Waiting {
         input: Option<OwnedFd>,
-        output: Option<OwnedFd>,
+        output: Sink,
         size: Option<Size>,
     },
     Connected {
@@ -36,8 +36,8 @@ enum State {
 }
 
 impl Terminal {
-    /// `input` for reading and `output` for writing wait for nobody (`O_NONBLOCK`).
-    pub(crate) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>) -> Self {
+    /// `input`, for reading, waits for nobody (`O_NONBLOCK`).
+    pub(crate) fn new(input: Option<OwnedFd>, output: Sink) -> Self {
         Self(Mutex::new(State::Waiting {
             input,
             output,
@@ -65,10 +65,6 @@ impl Terminal {
         }
         let master = Arc::new(master);
         let source = Source::terminal(Arc::clone(&master)).map_err(failed("watch"))?;
-        let sink = match output {
-            Some(output) => Sink::pipe(output).map_err(failed("watch the output of"))?,
-            None => Sink::Nowhere,
-        };
         let input = match input {
             Some(input) => {
                 let input = Input::new(input, &master).map_err(failed("watch the input of"))?;
@@ -78,7 +74,7 @@ impl Terminal {
         };
         *state = State::Connected {
             master,
-            output: Copying::start(source, sink),
+            output: Copying::start(source, output),
             input,
         };
         Ok(())

@@ -114,11 +114,11 @@ fn what_is_no_fifo_is_refused_by_name() {
         })
     ));
     let stdio = Stdio {
-        stderr: "binary:///usr/bin/log".into(),
+        stderr: "syslog:///usr/bin/log".into(),
         ..Stdio::default()
     };
     let error = stdio.open(0).unwrap_err().to_string();
-    assert!(error.contains("binary:///usr/bin/log"), "{error}");
+    assert!(error.contains("syslog:///usr/bin/log"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use medley_container::cgroup::OomWatch;
 use medley_container::host::{self, Addition, Created, Host, Order};
-use medley_io::Stdio;
+use medley_io::{Owner, Stdio};
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
 use medley_task::metrics::Metrics;
@@ -30,17 +30,26 @@ const SIGKILL: i32 = 9;
 /// Makes containers on this node.
 pub(crate) struct LocalRuntime {
     host: Arc<Host>,
+    /// containerd's.
+    namespace: Arc<str>,
 }
 
 impl LocalRuntime {
-    pub(crate) fn new(host: Arc<Host>) -> Self {
-        Self { host }
+    pub(crate) fn new(host: Arc<Host>, namespace: &str) -> Self {
+        Self {
+            host,
+            namespace: namespace.into(),
+        }
     }
 }
 
 #[async_trait]
 impl Runtime for LocalRuntime {
     async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause> {
+        let owner = Owner {
+            id: request.id.clone(),
+            namespace: self.namespace.to_string(),
+        };
         let order = Order {
             id: request.id,
             bundle: request.bundle,
@@ -50,6 +59,7 @@ impl Runtime for LocalRuntime {
                 stdout: request.stdout,
                 stderr: request.stderr,
                 terminal: request.terminal,
+                owner,
             },
         };
         let host = Arc::clone(&self.host);
@@ -57,6 +67,7 @@ impl Runtime for LocalRuntime {
         Ok(Arc::new(LocalContainer {
             created: Arc::new(created),
             host: Arc::clone(&self.host),
+            namespace: Arc::clone(&self.namespace),
         }))
     }
 }
@@ -64,6 +75,7 @@ impl Runtime for LocalRuntime {
 struct LocalContainer {
     created: Arc<Created>,
     host: Arc<Host>,
+    namespace: Arc<str>,
 }
 
 impl LocalContainer {
@@ -159,6 +171,10 @@ impl Container for LocalContainer {
     }
 
     async fn exec(&self, request: ExecRequest) -> Result<Arc<dyn Process>, CallError> {
+        let owner = Owner {
+            id: request.exec_id,
+            namespace: self.namespace.to_string(),
+        };
         let addition = Addition {
             process: request.process,
             stdio: Stdio {
@@ -166,6 +182,7 @@ impl Container for LocalContainer {
                 stdout: request.stdout,
                 stderr: request.stderr,
                 terminal: request.terminal,
+                owner,
             },
         };
         let (created, host) = (Arc::clone(&self.created), Arc::clone(&self.host));

@@ -66,7 +66,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         let (events, queue) = Events::channel();
         let publisher = tokio::spawn(publish::run(queue, ttrpc_address, flags.namespace.clone()));
         let service = Service::new(
-            Arc::new(LocalRuntime::new(Arc::clone(&host))),
+            Arc::new(LocalRuntime::new(Arc::clone(&host), &flags.namespace)),
             events.clone(),
         );
         tokio::spawn(reap_orphans(host));

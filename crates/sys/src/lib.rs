@@ -15,6 +15,7 @@ pub mod mount;
 pub mod names;
 pub mod own_binary;
 pub mod pidfd;
+pub mod spawn;
 pub mod user_namespace;
 pub mod verity;
 pub mod watch;

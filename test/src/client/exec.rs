@@ -40,6 +40,26 @@ impl Task {
     pub async fn exec(&self, id: &str, process: Value, stdin: Stdin) -> Result<Exec> {
         let name = format!("{}-{id}-{}", self.id, crate::house::unique());
         let stdio = Stdio::open(self.client.dir.join("fifo").join(name), stdin)?;
+        self.exec_with(id, process, stdio).await
+    }
+
+    /// As [`Task::exec`], with output that goes where these paths or URIs say.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub async fn exec_to(
+        &self,
+        id: &str,
+        process: Value,
+        stdout: &str,
+        stderr: &str,
+        terminal: bool,
+    ) -> Result<Exec> {
+        let stdio = Stdio::logged(stdout, stderr, terminal);
+        self.exec_with(id, process, stdio).await
+    }
+
+    async fn exec_with(&self, id: &str, process: Value, stdio: Stdio) -> Result<Exec> {
         let [stdin, stdout, stderr] = stdio.paths();
         let exec = api::ExecProcessRequest {
             terminal: stdio.is_terminal(),

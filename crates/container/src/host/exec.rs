@@ -77,6 +77,8 @@ impl Created {
         let spec = spec::load(&bundle)?;
         let uid = spec::uid_of(&spec, &process);
         let terminal = terminal::order(&spec, Some(&process), &addition.stdio)?;
+        // A logging driver that ends at once is not reaped before it is known.
+        let _busy = Busy::begin(host);
         let (ends, keeper) = addition.stdio.open_session(uid)?;
         Ok(Exec {
             process,

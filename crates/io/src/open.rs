@@ -1,0 +1,226 @@
+//! Opening what containerd names.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+
+use crate::copy::{Copying, Sink, Source};
+use crate::driver::Driver;
+use crate::keeper::{Keeper, Logs};
+use crate::target::Target;
+use crate::terminal::Terminal;
+use crate::{ContainerEnds, Error, Owner, Stdio, fifo};
+
+/// Mode of a log file that is made, as in containerd's own shim.
+const LOG_MODE: u32 = 0o644;
+
+/// Mode of the folders above it that are made.
+const FOLDER_MODE: u32 = 0o755;
+
+impl Stdio {
+    /// Opens everything, the container's ends owned by its user `uid`, so that it may open
+    /// `/dev/stdout` again. Needs a tokio runtime around it for what is more than a FIFO.
+    ///
+    /// # Errors
+    /// [`Error`] if a path can't be used; nothing stays open then.
+    pub fn open(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
+        self.open_with(uid, fifo::input)
+    }
+
+    /// As [`Self::open`], for a process that lives no longer than its client: an exec.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_session(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
+        self.open_with(uid, fifo::session_input)
+    }
+
+    fn open_with(
+        &self,
+        uid: u32,
+        open_input: impl FnOnce(&Path, u32) -> Result<(OwnedFd, Option<OwnedFd>), Error>,
+    ) -> Result<(ContainerEnds, Keeper), Error> {
+        let stdout = Target::parse("stdout", &self.stdout)?;
+        let stderr = Target::parse("stderr", &self.stderr)?;
+        let input = self.input()?;
+        if self.terminal {
+            return self.open_terminal(input.as_deref(), stdout, &stderr);
+        }
+        let (stdin, writer) = match input {
+            Some(path) => open_input(&path, uid)?,
+            None => (fifo::null("stdin", OFlags::RDONLY)?, None),
+        };
+        let mut outputs = Outputs {
+            owner: &self.owner,
+            uid,
+            kept: Vec::new(),
+            logs: Logs::default(),
+        };
+        let [stdout, stderr] = if stdout.takes_both(&stderr) {
+            outputs.both(&stdout)?
+        } else {
+            [
+                outputs.one("stdout", &stdout)?,
+                outputs.one("stderr", &stderr)?,
+            ]
+        };
+        let ends = ContainerEnds {
+            stdin,
+            stdout,
+            stderr,
+        };
+        Ok((ends, Keeper::new(writer, outputs.kept, outputs.logs, None)))
+    }
+
+    /// The input stays open until it is closed, of an exec too: a client may detach and come back.
+    fn open_terminal(
+        &self,
+        input: Option<&Path>,
+        stdout: Target,
+        stderr: &Target,
+    ) -> Result<(ContainerEnds, Keeper), Error> {
+        if *stderr != Target::Null && *stderr != stdout {
+            return Err(Error::TerminalWithStderr {
+                stderr: self.stderr.clone(),
+            });
+        }
+        let (input, writer) = match input {
+            Some(path) => {
+                let (read, writer) = fifo::input(path, 0)?;
+                (Some(fifo::without_waiting("stdin", path, read)?), writer)
+            }
+            None => (None, None),
+        };
+        let mut kept = Vec::new();
+        let mut logs = Logs::default();
+        let watched = |source| Error::Terminal {
+            what: "watch the output of",
+            source,
+        };
+        let sink = match stdout {
+            Target::Null => Sink::Nowhere,
+            Target::Fifo(path) => {
+                let (write, read) = fifo::output("stdout", &path, 0)?;
+                kept.push(read);
+                let write = fifo::without_waiting("stdout", &path, write)?;
+                Sink::pipe(write).map_err(watched)?
+            }
+            Target::File(path) => Sink::File(Arc::new(open_log(&path)?)),
+            Target::Driver(program) => {
+                let (driver, [stdout, stderr]) = Driver::start(&program, &self.owner)?;
+                logs.drivers.push(driver);
+                // Nobody writes there, but an end that comes before that of the output is none
+                // that a driver knows from elsewhere.
+                kept.push(stderr);
+                let stdout = fifo::without_waiting("stdout", &program.path, stdout)?;
+                Sink::pipe(stdout).map_err(watched)?
+            }
+        };
+        let ends = ContainerEnds {
+            stdin: fifo::null("stdin", OFlags::RDONLY)?,
+            stdout: fifo::null("stdout", OFlags::WRONLY)?,
+            stderr: fifo::null("stderr", OFlags::WRONLY)?,
+        };
+        let terminal = Terminal::new(input, sink);
+        Ok((ends, Keeper::new(writer, kept, logs, Some(terminal))))
+    }
+
+    /// The FIFO that the input comes from, if there is one.
+    fn input(&self) -> Result<Option<PathBuf>, Error> {
+        match Target::parse("stdin", &self.stdin)? {
+            Target::Null => Ok(None),
+            Target::Fifo(path) => Ok(Some(path)),
+            Target::File(_) | Target::Driver(_) => Err(Error::NotAFifo {
+                stream: "stdin",
+                path: PathBuf::from(&self.stdin),
+            }),
+        }
+    }
+}
+
+/// The outputs of a process without a terminal, as they are opened.
+struct Outputs<'a> {
+    owner: &'a Owner,
+    uid: u32,
+    /// See [`Keeper`].
+    kept: Vec<OwnedFd>,
+    logs: Logs,
+}
+
+impl Outputs<'_> {
+    /// The end that the process writes to.
+    fn one(&mut self, stream: &'static str, target: &Target) -> Result<OwnedFd, Error> {
+        match target {
+            Target::Null => fifo::null(stream, OFlags::WRONLY),
+            Target::Fifo(path) => {
+                let (write, read) = fifo::output(stream, path, self.uid)?;
+                self.kept.push(read);
+                Ok(write)
+            }
+            Target::File(_) | Target::Driver(_) => {
+                // The other end is closed at once.
+                let [stdout, _] = self.both(target)?;
+                Ok(stdout)
+            }
+        }
+    }
+
+    /// The ends for stdout and stderr of what takes both.
+    fn both(&mut self, target: &Target) -> Result<[OwnedFd; 2], Error> {
+        match target {
+            Target::File(path) => {
+                let file = Arc::new(open_log(path)?);
+                Ok([self.copied(path, &file)?, self.copied(path, &file)?])
+            }
+            Target::Driver(program) => {
+                let (driver, ends) = Driver::start(program, self.owner)?;
+                self.logs.drivers.push(driver);
+                for end in &ends {
+                    fifo::own("stdout", &program.path, end, self.uid)?;
+                }
+                Ok(ends)
+            }
+            Target::Null | Target::Fifo(_) => {
+                Ok([self.one("stdout", target)?, self.one("stderr", target)?])
+            }
+        }
+    }
+
+    /// The writing end of a pipe whose bytes go to the end of `file`.
+    ///
+    /// The process does not get the file itself: it could cut it, read it, or make it executable
+    /// with root's rights, on the node.
+    fn copied(&mut self, path: &Path, file: &Arc<File>) -> Result<OwnedFd, Error> {
+        let failed = |source| Error::Log {
+            path: path.to_owned(),
+            source,
+        };
+        let (read, write) = std::io::pipe().map_err(failed)?;
+        let write = OwnedFd::from(write);
+        fifo::own("stdout", path, &write, self.uid)?;
+        let read = fifo::without_waiting("stdout", path, read.into())?;
+        let source = Source::pipe(read).map_err(failed)?;
+        let copy = Copying::start(source, Sink::File(Arc::clone(file)));
+        self.logs.copies.push(copy);
+        Ok(write)
+    }
+}
+
+fn open_log(path: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Log {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(FOLDER_MODE);
+        builder.create(folder).map_err(failed)?;
+    }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(LOG_MODE);
+    options.open(path).map_err(failed)
+}

@@ -1,0 +1,284 @@
+//! Output that goes to a file, or to a program that logs it.
+
+use medley_test::client::{process, refused_with};
+use medley_test::*;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use containerd_client::tonic::Code;
+
+/// A shell script for a logging driver.
+const DRIVER: &str = r#"#!/bin/sh
+# Called with `dir FOLDER`: keeps there who it logs for, how it was called, and what it is given.
+cd "$2"
+echo "$CONTAINER_NAMESPACE $CONTAINER_ID $*" >called
+"#;
+
+/// Logs both streams, each to a file, until their ends.
+const COPY: &str = "cat <&3 5>&- >stdout & cat <&4 5>&- >stderr & printf r >&5; exec 5>&-; wait";
+
+/// As [`COPY`], but in no hurry.
+const SLOW: &str = "printf r >&5; exec 5>&-; sleep 1; cat <&3 >stdout; sleep 0.5; cat <&4 >stderr";
+
+/// Is ready, and goes.
+const BRIEF: &str = "printf r >&5";
+
+/// Goes without a word.
+const SILENT: &str = "exit 3";
+
+/// Is never ready.
+const HANGING: &str = "exec sleep 3600";
+
+/// Reads everything, and stays until it is told to go.
+const STUBBORN: &str = "cat <&3 5>&- >stdout & sleep 3600 3<&- 4<&- 5>&- & pid=$!; \
+                        trap 'echo told >told; kill $pid; exit 0' TERM; \
+                        printf r >&5; exec 3<&- 4<&- 5>&-; wait $pid";
+
+/// A logging driver in a folder of its own.
+struct Driver(PathBuf);
+
+impl Driver {
+    fn new(containerd: &Containerd, name: &str, body: &str) -> Result<Self> {
+        let dir = containerd.dir().join("drivers").join(name);
+        std::fs::create_dir_all(&dir)?;
+        let program = dir.join("driver");
+        std::fs::write(&program, format!("{DRIVER}{body}\n"))?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        Ok(Self(dir))
+    }
+
+    fn uri(&self, scheme: &str) -> String {
+        let dir = self.0.display();
+        format!("{scheme}://{dir}/driver?dir={dir}")
+    }
+
+    /// What it has written.
+    fn wrote(&self, file: &str) -> String {
+        std::fs::read_to_string(self.0.join(file)).unwrap_or_default()
+    }
+}
+
+/// Runs a container of the Linux image whose output goes where `uri` says, and deletes it.
+async fn run_to(client: &Client, image: &Image, id: &str, uri: &str, script: &str) -> Result<u32> {
+    let spec = client.spec(image, id).args(["/bin/sh", "-c", script]);
+    let container = client.create(id, image, spec).await?;
+    let task = container.task_to(uri, uri, false).await?;
+    task.start().await?;
+    let code = task.wait().await?;
+    task.delete().await?;
+    container.delete().await?;
+    Ok(code)
+}
+
+async fn with_image(runtime: Runtime) -> Result<(Containerd, Image)> {
+    let containerd = Containerd::start(runtime).await?;
+    let image = images::linux()?;
+    containerd.import(&[&image]).await?;
+    Ok((containerd, image))
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+each_runtime! {
+    async fn both_streams_are_appended_to_a_file_whose_folders_are_made(runtime: Runtime) -> Result<()> {
+        let (containerd, image) = with_image(runtime).await?;
+        let client = containerd.client().await?;
+        let log = containerd.dir().join("new/folders/log");
+        let uri = format!("file://{}", log.display());
+        let script = "echo out; sleep 0.1; echo err >&2";
+        assert_eq!(run_to(&client, &image, "one", &uri, script).await?, 0);
+        assert_eq!(run_to(&client, &image, "two", &uri, "echo again").await?, 0);
+        assert_eq!(text(&log), "out\nerr\nagain\n");
+        let mode = std::fs::metadata(&log)?.permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        containerd.close().await
+    }
+
+    async fn a_logging_driver_is_given_both_streams_and_told_whose_they_are(runtime: Runtime) -> Result<()> {
+        let (containerd, image) = with_image(runtime).await?;
+        let client = containerd.client().await?;
+        let driver = Driver::new(&containerd, "copy", COPY)?;
+        let script = "echo out; echo err >&2; exit 5";
+        assert_eq!(run_to(&client, &image, "it", &driver.uri("binary"), script).await?, 5);
+        let called = format!("{} it dir {}\n", client.namespace(), driver.0.display());
+        proc::until("the driver has written everything", || {
+            driver.wrote("called") == called
+                && driver.wrote("stdout") == "out\n"
+                && driver.wrote("stderr") == "err\n"
+        })
+        .await?;
+        containerd.close().await
+    }
+
+    async fn the_output_of_an_exec_goes_to_a_file_or_a_driver_too(runtime: Runtime) -> Result<()> {
+        let (containerd, image) = with_image(runtime).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(stdio::Stdin::None).await?;
+        let driver = Driver::new(&containerd, "copy", COPY)?;
+        let log = containerd.dir().join("output");
+        for (id, uri) in [
+            ("file", format!("file://{}", log.display())),
+            ("driver", driver.uri("binary")),
+        ] {
+            let process = process(&["sh", "-c", "echo out; exit 7"]);
+            let exec = task.exec_to(id, process, &uri, &uri, false).await?;
+            exec.start().await?;
+            assert_eq!(exec.wait().await?, 7);
+            exec.delete().await?;
+        }
+        assert_eq!(text(&log), "out\n");
+        proc::until("the driver has written everything", || {
+            driver.wrote("called").contains(" driver ") && driver.wrote("stdout") == "out\n"
+        })
+        .await?;
+        task.destroy().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+}
+
+#[tokio::test]
+async fn delete_waits_until_a_driver_has_read_everything() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let driver = Driver::new(&containerd, "slow", SLOW)?;
+    let script = "seq 5000; echo err >&2";
+    let uri = driver.uri("binary-v2");
+    assert_eq!(run_to(&client, &image, "it", &uri, script).await?, 0);
+    let lines: String = (1..=5000).map(|line| format!("{line}\n")).collect();
+    assert!(driver.wrote("stdout") == lines, "it is not whole");
+    assert_eq!(driver.wrote("stderr"), "err\n");
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_driver_that_stays_is_told_to_go_once_it_has_read_everything() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let driver = Driver::new(&containerd, "stubborn", STUBBORN)?;
+    let uri = driver.uri("binary-v2");
+    assert_eq!(run_to(&client, &image, "it", &uri, "echo out").await?, 0);
+    assert_eq!(driver.wrote("stdout"), "out\n");
+    assert_eq!(driver.wrote("told"), "told\n");
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn the_death_of_a_driver_neither_kills_nor_blocks_its_container() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let driver = Driver::new(&containerd, "brief", BRIEF)?;
+    let script = "seq 100000 && seq 100000 >&2 && exit 9";
+    let uri = driver.uri("binary-v2");
+    let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
+    let container = client.create("it", &image, spec).await?;
+    let task = container.task_to(&uri, &uri, false).await?;
+    let shim = containerd.shims()[0].pid.unsigned_abs();
+    task.start().await?;
+    assert_eq!(task.wait().await?, 9);
+    proc::until("the driver is reaped", || proc::zombies_of(shim).is_empty()).await?;
+    task.delete().await?;
+    container.delete().await?;
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_driver_that_does_not_come_to_run_fails_create_with_its_name() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let silent = Driver::new(&containerd, "silent", SILENT)?;
+    let hanging = Driver::new(&containerd, "hanging", HANGING)?;
+    let spec = client.spec(&image, "it").args(["/bin/true"]);
+    let container = client.create("it", &image, spec).await?;
+    for (uri, name, reason) in [
+        (
+            "binary:///no/such/driver".to_owned(),
+            "/no/such/driver",
+            "No such file",
+        ),
+        (
+            silent.uri("binary-v2"),
+            "silent/driver",
+            "without having said that it is ready",
+        ),
+        (hanging.uri("binary"), "hanging/driver", "within 10s"),
+        ("syslog://here".to_owned(), "syslog://here", "binary-v2"),
+        (
+            "file:relative".to_owned(),
+            "file:relative",
+            "no absolute path",
+        ),
+    ] {
+        let refused = container.task_to(&uri, &uri, false).await;
+        let text = refused_with(refused, Code::Unknown)?;
+        assert!(text.contains(name) && text.contains(reason), "{text}");
+    }
+    // Nothing was changed: the same container runs.
+    let uri = silent.uri("binary");
+    let task = container.task_to(&uri, &uri, false).await?;
+    task.start().await?;
+    assert_eq!(task.wait().await?, 0);
+    task.delete().await?;
+    container.delete().await?;
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn what_a_terminal_shows_can_be_logged() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let driver = Driver::new(&containerd, "copy", COPY)?;
+    let log = containerd.dir().join("output");
+    let script = "test -t 1 && echo out; echo err >&2";
+    for (id, uri) in [
+        ("file", format!("file://{}", log.display())),
+        ("driver", driver.uri("binary")),
+    ] {
+        let spec = client.spec(&image, id).args(["/bin/sh", "-c", script]);
+        let container = client.create(id, &image, spec.terminal()).await?;
+        let task = container.task_to(&uri, &uri, true).await?;
+        task.start().await?;
+        assert_eq!(task.wait().await?, 0);
+        task.delete().await?;
+        container.delete().await?;
+    }
+    assert_eq!(text(&log), "out\r\nerr\r\n");
+    assert_eq!(driver.wrote("stdout"), "out\r\nerr\r\n");
+    assert_eq!(driver.wrote("stderr"), "");
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn a_terminal_with_a_stderr_of_its_own_is_refused() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
+    let container = client.create("it", &image, spec.terminal()).await?;
+    let refused = container.task_to("", "/somewhere/else", true).await;
+    let text = refused_with(refused, Code::Unknown)?;
+    assert!(
+        text.contains("/somewhere/else") && text.contains("leave stderr empty"),
+        "{text}"
+    );
+    let task = container.task_to("", "", true).await?;
+    task.start().await?;
+    let mut process = process(&["true"]);
+    process["terminal"] = json!(true);
+    let refused = task
+        .exec_to("e", process.clone(), "", "/somewhere/else", true)
+        .await;
+    let text = refused_with(refused, Code::InvalidArgument)?;
+    assert!(text.contains("leave stderr empty"), "{text}");
+    let exec = task.exec_to("e", process, "", "", true).await?;
+    exec.start().await?;
+    assert_eq!(exec.wait().await?, 0);
+    exec.delete().await?;
+    task.destroy().await?;
+    container.delete().await?;
+    containerd.close().await
+}
