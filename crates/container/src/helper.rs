@@ -8,7 +8,7 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
-use crate::{helper_compile, helper_create, helper_exec, helper_log};
+use crate::{helper_compile, helper_create, helper_exec, helper_image, helper_log};
 
 /// The first argument that makes our binary a helper.
 pub const VERB: &str = "helper";
@@ -37,6 +37,8 @@ pub fn run(engines: Engines) -> u8 {
         Ok(Request::Create(order)) => (helper_create::run(order, fds, engines), None),
         Ok(Request::Exec(order)) => (helper_exec::run(*order, fds, engines), None),
         Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
+        Ok(Request::Layers(order)) => (helper_image::list(&order), None),
+        Ok(Request::Fetch(order)) => helper_image::fetch(&order),
         Err(error) => return complain(&error),
     };
     match answer(&socket, &reply, fd.as_ref()) {

@@ -6,6 +6,7 @@
 mod control;
 mod create;
 mod exec;
+mod layers;
 mod native;
 mod process;
 mod record;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use medley_dispatch::{Options, Plan};
+use medley_image::store::Address;
 use medley_io::{Keeper, Stdio};
 use medley_sys::own_binary::OwnBinary;
 use medley_sys::pidfd::{Ended, PidFd};
@@ -165,6 +167,8 @@ pub struct Host {
     binary: OwnBinary,
     options: Options,
     cache: Option<PathBuf>,
+    /// Whom to ask about images.
+    containerd: Option<Address>,
     debug: bool,
     children: Mutex<Children>,
 }
@@ -195,6 +199,7 @@ impl Host {
             binary,
             options,
             cache,
+            containerd: None,
             debug,
             children: Mutex::default(),
         })

@@ -8,6 +8,7 @@
 //! | helper: creates one container and exits | [`helper`], `helper_create` |
 //! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
+//! | helper: reads an image's Wasm layers and exits | [`helper`], `helper_image` |
 //! | init: the container | `init_linux`, `init_wasm` |
 //! | a process that was added | `exec_process`, and then as init |
 //!
@@ -24,6 +25,7 @@ mod helper_code;
 mod helper_compile;
 mod helper_create;
 mod helper_exec;
+mod helper_image;
 mod helper_log;
 pub mod host;
 mod init_linux;

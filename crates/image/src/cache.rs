@@ -54,7 +54,13 @@ impl Key {
     /// [`Error::Module`] if the module can't be read.
     pub fn new(module: &File, engine: &str, fingerprint: &str) -> Result<Self, Error> {
         let module = digest::of_file(module).map_err(Error::Module)?;
-        Ok(Self(digest::of_parts(&[engine, fingerprint, &module])))
+        Ok(Self::of_digest(&module, engine, fingerprint))
+    }
+
+    /// As [`Self::new`], for a module whose SHA-256, in hex, is known.
+    #[must_use]
+    pub fn of_digest(module: &str, engine: &str, fingerprint: &str) -> Self {
+        Self(digest::of_parts(&[engine, fingerprint, module]))
     }
 
     /// Its name.

@@ -13,6 +13,7 @@ use medley_sys::pidfd::{Ended, PidFd};
 use oci_spec::runtime::{Process, Spec};
 use rustix::event::{PollFd, PollFlags};
 
+use super::layers::ImageLayers;
 use super::native::{self, Source};
 use super::{Busy, Created, Error, Host, hear, process};
 use crate::protocol::{ExecOrder, Program, Reply, Request};
@@ -101,7 +102,8 @@ impl Created {
             // They are in place by now.
             mounts: &[],
         };
-        medley_dispatch::plan(&wanted, &view, &host.options)
+        let layers = ImageLayers::by_name(host, &self.id);
+        medley_dispatch::plan(&wanted, &view, &layers, &host.options)
             .map_err(|source| Error::BesideGuest { source })
     }
 }
@@ -154,7 +156,7 @@ impl Exec {
                 ends.stderr.as_fd(),
                 status,
             ];
-            fds.extend(code.map(Source::fd));
+            fds.extend(code.and_then(Source::fd));
             let (reply, _) = process::ask(host, &request, &fds)?;
             Ok::<Reply, Error>(reply)
         };

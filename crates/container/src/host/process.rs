@@ -29,6 +29,8 @@ impl Reply {
             Self::Compiled { .. }
             | Self::NotCached { .. }
             | Self::NoCache { .. }
+            | Self::Layers { .. }
+            | Self::Fetched { .. }
             | Self::Failed { .. } => Err(Error::NoAnswer {
                 reason: "it answered something else".into(),
             }),
