@@ -253,6 +253,20 @@ impl Containerd {
         Ok(())
     }
 
+    /// As [`Containerd::import_cri`], with nothing of the images unpacked.
+    ///
+    /// # Errors
+    /// As for [`Containerd::import_cri`].
+    pub async fn import_cri_packed(&self, images: &[&Image]) -> Result<()> {
+        let how = ["--all-platforms", "--no-unpack"];
+        self.import_with(CRI_NAMESPACE, images, &how).await?;
+        let cri = self.cri().await?;
+        for image in images {
+            cri.wait_for_image(&image.name).await?;
+        }
+        self.import_cri(&[]).await
+    }
+
     /// Imports images as they are, for [`Containerd::client`]: all their platforms, and nothing of
     /// them unpacked.
     ///
