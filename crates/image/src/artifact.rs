@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use serde::Deserialize;
 
 use crate::platform::Platform;
-use crate::store::{Descriptor, Error as StoreError, Store};
+use crate::store::{Descriptor, Error as StoreError, Store, is_sha256};
 use crate::unpack;
 
 /// Largest manifest or index, in bytes: what registries take.
@@ -28,6 +28,9 @@ const MOST_MANIFESTS: usize = 64;
 
 /// Most layers of a kind that are told of.
 const MOST_LAYERS: usize = 64;
+
+/// Longest text of a manifest that is repeated, in bytes: as long as a file's name.
+const LONGEST: usize = 255;
 
 /// How deep indexes may be nested.
 const MOST_NESTED: usize = 4;
@@ -215,7 +218,10 @@ fn sort(listing: &mut Listing, store: &mut Store, entry: &Entry, manifest: Manif
     let mut file_systems = Vec::new();
     for layer in manifest.layers {
         if is_wasm(&layer.blob.media_type) {
-            if listing.layers.len() < MOST_LAYERS {
+            if !is_sha256(&layer.blob.digest) {
+                let reason = "has a digest of another kind than sha256".to_owned();
+                pass_over(listing, &layer.blob, reason);
+            } else if listing.layers.len() < MOST_LAYERS {
                 listing.layers.push(Layer {
                     digest: layer.blob.digest,
                     media_type: layer.blob.media_type,
@@ -223,7 +229,7 @@ fn sort(listing: &mut Listing, store: &mut Store, entry: &Entry, manifest: Manif
                     title: layer
                         .annotations
                         .and_then(|annotations| annotations.get(TITLE).cloned())
-                        .filter(|title| !title.is_empty()),
+                        .filter(|title| !title.is_empty() && title.len() <= LONGEST),
                 });
             }
         } else if is_file_system(&layer.blob.media_type) {
@@ -269,8 +275,8 @@ fn platform_of(store: &mut Store, config: Descriptor) -> Option<Platform> {
 fn pass_over(listing: &mut Listing, blob: &Descriptor, reason: String) {
     if listing.passed_over.len() < MOST_LAYERS {
         listing.passed_over.push(PassedOver {
-            digest: blob.digest.clone(),
-            media_type: blob.media_type.clone(),
+            digest: blob.digest.chars().take(LONGEST / 2).collect(),
+            media_type: blob.media_type.chars().take(LONGEST / 2).collect(),
             reason,
         });
     }

@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use medley_dispatch::layers::{FACTS_VERSION, Facts, Inside, Layer};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ struct Record {
 #[derive(Debug)]
 pub struct Known {
     folder: PathBuf,
+    /// How many are kept.
+    most: usize,
 }
 
 impl Known {
@@ -65,7 +68,7 @@ impl Known {
                 ));
             }
         }
-        Ok(Self { folder })
+        Ok(Self { folder, most: MOST })
     }
 
     /// What is known of `layer`.
@@ -91,6 +94,8 @@ impl Known {
     /// # Errors
     /// Those of writing a file; nothing of it stays then.
     pub fn keep(&self, layer: &Layer, inside: &Inside) -> io::Result<()> {
+        /// Tells the files of threads apart that look into one layer at once.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = self.path(layer).ok_or(io::ErrorKind::InvalidInput)?;
         let record = serde_json::to_vec(&Record {
             version: FACTS_VERSION,
@@ -99,9 +104,12 @@ impl Known {
             facts: inside.facts.clone(),
         })?;
         self.make_room();
-        let new = self
-            .folder
-            .join(format!(".{}.{}", std::process::id(), &layer.digest[7..]));
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let new = self.folder.join(format!(
+            ".{}.{}.{count}",
+            &layer.digest[7..],
+            std::process::id()
+        ));
         let write = || {
             let mut file = fs::File::options()
                 .create(true)
@@ -124,7 +132,7 @@ impl Known {
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         records.sort();
-        let surplus = (records.len() + 1).saturating_sub(MOST);
+        let surplus = (records.len() + 1).saturating_sub(self.most);
         for (_, path) in records.into_iter().take(surplus) {
             // Somebody else may have done it.
             fs::remove_file(path).ok();
@@ -162,7 +170,7 @@ mod tests {
 
     use medley_dispatch::layers::{Facts, Inside, Layer};
 
-    use super::{Known, MOST};
+    use super::Known;
 
     fn layer(n: usize) -> Layer {
         Layer {
@@ -242,11 +250,12 @@ mod tests {
     fn the_oldest_records_make_room() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let known = Known::open(&cache).unwrap();
-        for n in 0..MOST + 3 {
+        let mut known = Known::open(&cache).unwrap();
+        known.most = 8;
+        for n in 0..11 {
             known.keep(&layer(n), &inside()).unwrap();
         }
-        assert_eq!(fs::read_dir(cache.join("layers")).unwrap().count(), MOST);
-        assert!(known.find(&layer(MOST + 2)).is_some());
+        assert_eq!(fs::read_dir(cache.join("layers")).unwrap().count(), 8);
+        assert!(known.find(&layer(10)).is_some());
     }
 }

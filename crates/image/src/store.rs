@@ -259,7 +259,8 @@ fn strip_scheme(socket: &Path) -> &Path {
     path.map_or(socket, Path::new)
 }
 
-fn is_sha256(digest: &str) -> bool {
+/// Whether a digest is of the one kind that is read.
+pub(crate) fn is_sha256(digest: &str) -> bool {
     digest.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64
             && hex

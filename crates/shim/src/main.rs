@@ -8,7 +8,7 @@
 //! | `… -socket …`, no action | the shim: serves the Task API |
 //! | `… delete` | cleans up after a shim that died |
 //! | `-info`, `-v` | tells what this is |
-//! | `helper` | creates one container, or compiles one module |
+//! | `helper` | creates one container, adds a process to one, compiles a module, or reads an image's layers |
 
 mod bootstrap;
 mod delete;

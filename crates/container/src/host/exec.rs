@@ -90,6 +90,8 @@ impl Created {
     /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
     /// the container's own program.
     fn decide(&self, host: &Host, process: &Process) -> Result<Decision, Error> {
+        // A helper may be asked for the image's layers.
+        let _busy = Busy::begin(host);
         let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
         let view = Rootfs::open(&root)?;
         let wanted = Wanted {
