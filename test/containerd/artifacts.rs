@@ -509,3 +509,46 @@ async fn a_containerd_that_does_not_answer_is_named() -> Result<()> {
     drop(listener);
     bench.close().await
 }
+
+/// Packs a guest as the sample script does, imports it as `ctr` does unless told otherwise, and
+/// runs it.
+async fn by_ctr(binary: PathBuf) -> Result<()> {
+    let containerd = Containerd::start_with(Options {
+        binary,
+        ..Options::new(Runtime::Medley)
+    })
+    .await?;
+    let module = containerd.dir().join("hello.wasm");
+    fs::write(&module, guests::module("hello")?)?;
+    let packed = containerd.dir().join("hello.tar");
+    let name = "localhost/hello-artifact:latest";
+    let script = runtime::workspace().join("images/pack-artifact");
+    let done = tokio::process::Command::new(script)
+        .arg(name)
+        .args([&packed, &module])
+        .output()
+        .await?;
+    assert!(done.status.success(), "{done:?}");
+    let runtime = Runtime::Medley.name();
+    for step in [
+        &["image", "import", packed.to_str().context("an odd path")?][..],
+        &["run", "--rm", "--runtime", runtime, name, "hello"],
+    ] {
+        containerd.house().expect_gone(containerd.name(), "hello");
+        let done = containerd.ctr(step).await?;
+        assert!(done.status.success(), "{step:?}: {done:?}");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(step[0] != "run" || said == "hello\n", "{said}");
+    }
+    containerd.close().await
+}
+
+#[tokio::test]
+async fn ctr_runs_what_the_sample_script_packs_on_containerd_1_7() -> Result<()> {
+    by_ctr(debian::containerd("trixie")?).await
+}
+
+#[tokio::test]
+async fn ctr_runs_what_the_sample_script_packs_on_containerd_2() -> Result<()> {
+    by_ctr(debian::containerd("testing")?).await
+}
