@@ -1,5 +1,6 @@
 //! Pods on Medley, driven by the calls that a kubelet makes.
 
+mod artifacts;
 mod crash;
 mod dispatch;
 mod exec;

@@ -263,18 +263,48 @@ impl Containerd {
         Ok(())
     }
 
+    /// As [`Containerd::import_cri`], with nothing of the images unpacked.
+    ///
+    /// # Errors
+    /// As for [`Containerd::import_cri`].
+    pub async fn import_cri_packed(&self, images: &[&Image]) -> Result<()> {
+        let how = ["--all-platforms", "--no-unpack"];
+        self.import_with(CRI_NAMESPACE, images, &how).await?;
+        let cri = self.cri().await?;
+        for image in images {
+            cri.wait_for_image(&image.name).await?;
+        }
+        self.import_cri(&[]).await
+    }
+
+    /// Imports images as they are, for [`Containerd::client`]: all their platforms, and nothing of
+    /// them unpacked.
+    ///
+    /// # Errors
+    /// `ctr` says no.
+    pub async fn import_packed(&self, images: &[&Image]) -> Result<()> {
+        self.import_with(&self.name, images, &["--all-platforms", "--no-unpack"])
+            .await
+    }
+
     async fn import_into(&self, namespace: &str, images: &[&Image]) -> Result<()> {
+        self.import_with(namespace, images, &[]).await
+    }
+
+    async fn import_with(&self, namespace: &str, images: &[&Image], how: &[&str]) -> Result<()> {
         let path = self.dir.join(format!("{}.tar", unique()));
         write_layout(&path, images)?;
         let file = path.to_string_lossy();
-        let done = self
-            .ctr_in(namespace, &["image", "import", "--local", &file])
-            .await?;
+        let import = |local: &'static [&'static str]| {
+            let args = [&["image", "import"][..], local, how, &[&*file]].concat();
+            async move { self.ctr_in(namespace, &args).await }
+        };
+        let done = import(&["--local"]).await?;
         let done = if done.status.success() {
             done
         } else {
             // Before 2.0 there is no `--local`, and that way is the only one.
-            self.ctr_in(namespace, &["image", "import", &file]).await?
+            import(&[]).await?
         };
         std::fs::remove_file(&path)?;
         let stderr = String::from_utf8_lossy(&done.stderr);

@@ -125,6 +125,22 @@ impl Cri {
         )
     }
 
+    /// Pulls an image from its registry.
+    ///
+    /// # Errors
+    /// The CRI plugin's answer.
+    pub async fn pull(&self, name: &str) -> Result<()> {
+        let pull = v1::PullImageRequest {
+            image: Some(v1::ImageSpec {
+                image: name.to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        timed(self.images.clone().pull_image(request(pull))).await?;
+        Ok(())
+    }
+
     pub(crate) async fn wait_for_image(&self, name: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -1,4 +1,4 @@
-//! Other versions of containerd, from Debian's own archive.
+//! Other versions of containerd, and a registry, from Debian's own archive.
 
 use crate::runtime::cache_dir;
 use anyhow::{Context, Result, ensure};
@@ -17,15 +17,33 @@ const KEYRINGS: [&str; 2] = [
 /// # Errors
 /// The machine has no Debian mirror, or it does not answer.
 pub fn containerd(suite: &str) -> Result<PathBuf> {
-    let dir = cache_dir()?.join("containerd").join(suite);
-    let binary = dir.join("usr/bin/containerd");
+    package("containerd", suite, "usr/bin/containerd")
+}
+
+/// The registry that Debian packages, installed or fetched as [`containerd`] is.
+///
+/// # Errors
+/// As for [`containerd`].
+pub fn registry() -> Result<PathBuf> {
+    let installed = PathBuf::from("/usr/bin/docker-registry");
+    if installed.exists() {
+        return Ok(installed);
+    }
+    // Not installed by us: the package would start one for the whole machine.
+    package("docker-registry", "bookworm", "usr/bin/docker-registry")
+}
+
+/// A program of a package.
+fn package(name: &str, suite: &str, program: &str) -> Result<PathBuf> {
+    let dir = cache_dir()?.join(name).join(suite);
+    let binary = dir.join(program);
     if !binary.exists() {
         let parent = dir.parent().context("the cache folder has no parent")?;
         std::fs::create_dir_all(parent)?;
         let draft = parent.join(format!(".{}", crate::house::unique()));
         std::fs::create_dir_all(draft.join("root"))?;
-        let fetched = fetch(suite, &draft)
-            .with_context(|| format!("cannot fetch containerd of Debian {suite}"));
+        let fetched = fetch(name, suite, &draft)
+            .with_context(|| format!("cannot fetch {name} of Debian {suite}"));
         let kept = fetched.map(|()| std::fs::rename(draft.join("root"), &dir));
         std::fs::remove_dir_all(&draft)?;
         // Whoever comes second finds it done.
@@ -35,7 +53,7 @@ pub fn containerd(suite: &str) -> Result<PathBuf> {
 }
 
 /// apt with its state, cache and sources in `dir`, so that the machine's own stay as they are.
-fn fetch(suite: &str, dir: &Path) -> Result<()> {
+fn fetch(package: &str, suite: &str, dir: &Path) -> Result<()> {
     for folder in ["state/lists/partial", "cache/archives/partial"] {
         std::fs::create_dir_all(dir.join(folder))?;
     }
@@ -63,7 +81,7 @@ fn fetch(suite: &str, dir: &Path) -> Result<()> {
         run(&mut command)
     };
     apt(&["update"])?;
-    apt(&["download", "containerd"])?;
+    apt(&["download", package])?;
     let package = std::fs::read_dir(dir)?
         .flatten()
         .map(|entry| entry.path())

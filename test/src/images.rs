@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::Path;
 
+mod artifact;
+
+pub use artifact::ArtifactBuilder;
+
 /// An image of one layer, ready to be imported.
 #[derive(Debug, Clone)]
 pub struct Image {

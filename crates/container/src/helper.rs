@@ -8,7 +8,9 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
-use crate::{helper_compile, helper_create, helper_exec, helper_log, helper_user_namespace};
+use crate::{
+    helper_compile, helper_create, helper_exec, helper_image, helper_log, helper_user_namespace,
+};
 
 /// The first argument that makes our binary a helper. The second is the pid of who runs it.
 pub const VERB: &str = "helper";
@@ -42,6 +44,8 @@ pub fn run(engines: Engines) -> u8 {
         Ok(Request::Exec(order)) => helper_exec::run(*order, fds, engines),
         Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
         Ok(Request::UserNamespace(maps)) => helper_user_namespace::run(&maps),
+        Ok(Request::Layers(order)) => (helper_image::list(&order), None),
+        Ok(Request::Fetch(order)) => helper_image::fetch(&order),
         Err(error) => return complain(&error),
     };
     match answer(&socket, &reply, fd.as_ref()) {

@@ -76,7 +76,7 @@ pub(crate) fn load(
             argv_start,
         } => (engine, entry, code, preopens, argv_start),
     };
-    let file = File::from(code.ok_or(Error::NoCode)?);
+    let file = code.map(File::from).ok_or(Error::NoCode);
     let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
     // As long as the guest lives, nobody takes the code away that the next replica could share. An
     // engine may well map it by another descriptor than this one, which has the lock.
@@ -84,10 +84,15 @@ pub(crate) fn load(
     // Before the clone: the process wakes up with everything mapped and linked.
     let program = match source {
         Code::Given { form } => {
+            let file = file?;
             held = Some(file.try_clone().map_err(Error::Hold)?);
             engine.load(file, form, &entry)?
         }
-        Code::Cached { cache, form } => match cached(engine, &cache, &file, form, &entry) {
+        Code::Cached {
+            cache,
+            form,
+            module,
+        } => match cached(engine, &cache, module.ok_or(file), form, &entry) {
             Ok(Cached::Found(program, code)) => {
                 held = Some(code);
                 program
@@ -123,18 +128,22 @@ enum Cached {
     },
 }
 
-/// Looks for a module's native code. An entry that the engine does not take is forgotten.
+/// Looks for the native code of a module, of which the digest is known or the file is there. An
+/// entry that the engine does not take is forgotten.
 fn cached(
     engine: &dyn Engine,
     folder: &Path,
-    module: &File,
+    module: Result<String, Result<File, Error>>,
     form: Form,
     entry: &Entry,
 ) -> Result<Cached, Error> {
     let fingerprint = engine
         .fingerprint()
         .map_err(|reason| Error::Fingerprint { reason })?;
-    let key = Key::new(module, engine.name(), &fingerprint)?;
+    let key = match module {
+        Ok(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
+        Err(file) => Key::new(&file?, engine.name(), &fingerprint)?,
+    };
     let missing = |damage| Cached::Missing {
         fingerprint: fingerprint.clone(),
         damage,

@@ -8,6 +8,7 @@ mod compile;
 mod control;
 mod create;
 mod exec;
+mod layers;
 mod native;
 mod process;
 mod record;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use medley_dispatch::{EngineKind, Options, Plan};
+use medley_image::store::Address;
 use medley_io::{Keeper, Stdio};
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::RootfsMount;
@@ -238,6 +240,8 @@ pub struct Host {
     binaries: Binaries,
     options: Options,
     cache: Option<PathBuf>,
+    /// Whom to ask about images.
+    containerd: Option<Address>,
     debug: bool,
     children: Mutex<Children>,
 }
@@ -267,6 +271,7 @@ impl Host {
             binaries: Binaries::new(beside)?,
             options,
             cache,
+            containerd: None,
             debug,
             children: Mutex::default(),
         })

@@ -9,6 +9,7 @@
 //! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
 //! | helper: makes a user namespace and exits | [`helper`], `helper_user_namespace` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
+//! | helper: reads an image's Wasm layers and exits | [`helper`], `helper_image` |
 //! | init: the container | `init_linux`, `init_wasm` |
 //! | a process that was added | `exec_process`, and then as init |
 //!
@@ -26,6 +27,7 @@ mod helper_code;
 mod helper_compile;
 mod helper_create;
 mod helper_exec;
+mod helper_image;
 mod helper_log;
 mod helper_user_namespace;
 pub mod host;

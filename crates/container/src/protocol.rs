@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use medley_dispatch::EngineKind;
+use medley_dispatch::layers::{Facts, Layer, Listing};
 use medley_engine::{Entry, Form, Preopen};
+use medley_image::store::Address;
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,10 @@ pub(crate) enum Request {
     Compile(CompileOrder),
     /// Make a user namespace.
     UserNamespace(Maps),
+    /// Tell the Wasm layers of a container's image. No descriptors.
+    Layers(LayersOrder),
+    /// Read one of them. No descriptors.
+    Fetch(FetchOrder),
 }
 
 /// What init writes to the status pipe right before its program runs. A pipe that ends without it
@@ -148,6 +154,8 @@ pub(crate) enum Code {
         cache: PathBuf,
         /// What the module is.
         form: Form,
+        /// The module's SHA-256, if it is known: then the descriptor is not needed, nor there.
+        module: Option<String>,
     },
     /// In the descriptor.
     Given {
@@ -163,6 +171,24 @@ pub(crate) struct CompileOrder {
     pub(crate) engine: EngineKind,
     /// What is to be called.
     pub(crate) entry: Entry,
+}
+
+/// A container whose image's Wasm layers are asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LayersOrder {
+    /// Which containerd has it.
+    pub(crate) containerd: Address,
+    /// Its id.
+    pub(crate) container: String,
+}
+
+/// A layer to read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FetchOrder {
+    /// Which containerd has it.
+    pub(crate) containerd: Address,
+    /// Which.
+    pub(crate) layer: Layer,
 }
 
 /// What a helper answers.
@@ -192,6 +218,18 @@ pub(crate) enum Reply {
     NoCache {
         /// Why, as a sentence.
         reason: String,
+    },
+    /// The image's Wasm layers.
+    Layers {
+        /// None if the container was made of no image.
+        listing: Option<Listing>,
+    },
+    /// A layer was read. Descriptors: the module, in a sealed memfd.
+    Fetched {
+        /// The module's SHA-256.
+        module: String,
+        /// What decides about it.
+        facts: Facts,
     },
     /// It could not be done; nothing is left of it.
     Failed {

@@ -15,10 +15,17 @@ const SCRIPT_LINE: usize = 256;
 const ELF: &[u8] = b"\x7fELF";
 const WASM: &[u8] = b"\0asm";
 
+/// The byte of an ELF file that names its ABI (`EI_OSABI`), and what Wasmtime writes there into what
+/// it has compiled ahead of time.
+const ABI: usize = 7;
+const ABI_WASMTIME: u8 = 200;
+
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Elf,
+    /// ELF too, but no program: a module that Wasmtime has compiled ahead of time.
+    Precompiled,
     Script,
     /// Binary; layer 1 of the version field makes it a component.
     Wasm {
@@ -52,6 +59,8 @@ impl Head {
         let bytes = self.bytes();
         if bytes.is_empty() {
             Content::Empty
+        } else if bytes.starts_with(ELF) && bytes.get(ABI) == Some(&ABI_WASMTIME) {
+            Content::Precompiled
         } else if bytes.starts_with(ELF) {
             Content::Elf
         } else if bytes.starts_with(b"#!") {
@@ -146,6 +155,8 @@ mod tests {
     fn the_first_bytes_tell_what_a_file_is() {
         for (bytes, expected) in [
             (&b"\x7fELF\x02\x01"[..], Content::Elf),
+            (b"\x7fELF\x02\x01\x01\0", Content::Elf),
+            (b"\x7fELF\x02\x01\x01\xc8", Content::Precompiled),
             (b"#!/bin/sh\n", Content::Script),
             (b"\0asm\x01\0\0\0", Content::Wasm { component: false }),
             (b"\0asm\x0d\0\x01\0", Content::Wasm { component: true }),

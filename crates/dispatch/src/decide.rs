@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::elf::{self, Elf};
-use crate::entrypoint::{Entrypoint, Module, Program, find};
+use crate::entrypoint::{self, Entrypoint, Program, find};
 use crate::error::Error;
 use crate::imports;
+use crate::layers::{self, Inside, Layer, Layers, Picked};
 use crate::plan::{EngineKind, Form, LinuxPlan, Plan, WasmPlan};
 use crate::request::Request;
 use crate::rootfs::Rootfs;
@@ -18,6 +19,9 @@ use crate::view::{Miss, View};
 
 /// The init that Docker's `--init` puts before the program; `/dev/init` is where old ones put it.
 const DOCKER_INITS: [&str; 2] = ["/sbin/docker-init", "/dev/init"];
+
+/// Where the program's own arguments begin then.
+const BEHIND_DOCKER_INIT: usize = 2;
 
 /// What this node offers.
 #[derive(Debug, Clone)]
@@ -47,37 +51,54 @@ impl Default for Options {
 pub struct Decision {
     /// What runs the container.
     pub plan: Plan,
-    /// The module, open for reading at its start; `None` for Linux.
-    pub module: Option<File>,
+    /// The module; `None` for Linux.
+    pub module: Option<Module>,
+}
+
+/// A module that was decided on.
+#[derive(Debug)]
+pub enum Module {
+    /// A file of the rootfs or of a mount, open for reading at its start.
+    File(File),
+    /// A layer of the image.
+    Layer(Layer, Inside),
 }
 
 /// Decides what runs the container; the order is in the [crate's documentation](crate).
 ///
 /// # Errors
 /// Whatever makes the container impossible to run; see [`Error`].
-pub fn plan(req: &Request<'_>, rootfs: &Rootfs, options: &Options) -> Result<Decision, Error> {
+pub fn plan(
+    req: &Request<'_>,
+    rootfs: &Rootfs,
+    layers: &dyn Layers,
+    options: &Options,
+) -> Result<Decision, Error> {
     if is_sandbox(req) {
         return Ok(linux("the pod's sandbox".to_owned(), None));
     }
-    let given = req
-        .args
-        .first()
-        .filter(|given| !given.is_empty())
-        .ok_or(Error::NoEntrypoint)?;
     let rule = Rule::of(req);
+    let Some(given) = req.args.first().filter(|given| !given.is_empty()) else {
+        let picked = layers::pick("", layers, Error::NoEntrypoint)?;
+        return layer(picked, layers, 0, &rule, options);
+    };
     let view = View::new(rootfs, req.mounts);
 
-    let Some(program) = behind_docker_init(req.args) else {
-        return decide(
-            find(given, req, &view, &rule.mode)?,
-            0,
-            &rule,
-            &view,
-            options,
-        );
+    let (program, argv_start) = match behind_docker_init(req.args) {
+        Some(program) => (program, BEHIND_DOCKER_INIT),
+        None => (given.as_str(), 0),
     };
-    let behind = find(program, req, &view, &rule.mode)?;
-    let mut decision = decide(behind, 2, &rule, &view, options)?;
+    let mut decision = match find(program, req, &view, &rule.mode) {
+        Ok(entrypoint) => decide(entrypoint, argv_start, &rule, &view, options)?,
+        Err(missing @ Error::NotFound { .. }) => {
+            let picked = layers::pick(program, layers, missing)?;
+            return layer(picked, layers, argv_start, &rule, options);
+        }
+        Err(error) => return Err(error),
+    };
+    if argv_start == 0 {
+        return Ok(decision);
+    }
     if let Plan::Linux(behind) = &mut decision.plan {
         // The file decides about the init itself, whatever the annotations say of its program.
         let mode = Mode::Content { note: None };
@@ -138,48 +159,30 @@ fn linux(why: String, program: Option<PathBuf>) -> Decision {
 }
 
 fn wasm(
-    module: Module,
+    module: entrypoint::Module,
     argv_start: usize,
     rule: &Rule,
     options: &Options,
 ) -> Result<Decision, Error> {
-    let Module {
+    let entrypoint::Module {
         path,
         export,
-        found,
+        file,
         component,
         text,
     } = module;
-    let (engine, demanded_by) = match &rule.engine {
-        Some((engine, annotation)) if component && *engine != EngineKind::Wasmtime => {
-            let (engine, annotation) = (*engine, annotation.clone());
-            return Err(Error::ComponentEngine {
-                path,
-                engine,
-                annotation,
-            });
-        }
-        Some((engine, annotation)) => (*engine, format!("annotation {annotation}")),
-        None if component => (EngineKind::Wasmtime, "it is a component".to_owned()),
-        None => match (!text).then(|| imports::demand(&found.file)).flatten() {
-            Some(demand) => (demand.engine, demand.import),
-            None => (options.default_engine, "the default".to_owned()),
-        },
-    };
-    if !options.built_in.contains(&engine) {
-        let built_in = options.built_in.clone();
-        return Err(Error::EngineNotBuiltIn {
-            path,
-            engine,
-            demanded_by,
-            built_in,
-        });
-    }
     let (form, content) = match (text, component) {
         (true, _) => (Form::Text, "Wasm text"),
         (false, true) => (Form::Component, r"begins with \0asm, layer 1"),
         (false, false) => (Form::Module, r"begins with \0asm"),
     };
+    let demand = || {
+        let demand = (form == Form::Module).then(|| imports::demand(&file));
+        demand
+            .flatten()
+            .map(|demand| (demand.engine, demand.import))
+    };
+    let (engine, demanded_by) = engine(&path, component, demand, rule, options)?;
     let why = format!("{}; engine: {demanded_by}", rule.mode.why(content));
     let plan = Plan::Wasm(WasmPlan {
         engine,
@@ -191,8 +194,97 @@ fn wasm(
     });
     Ok(Decision {
         plan,
-        module: Some(found.file),
+        module: Some(Module::File(file)),
     })
+}
+
+/// As [`wasm`], for a layer of the image.
+fn layer(
+    picked: Picked,
+    layers: &dyn Layers,
+    argv_start: usize,
+    rule: &Rule,
+    options: &Options,
+) -> Result<Decision, Error> {
+    let Picked {
+        layer,
+        export,
+        image,
+        passed_over,
+    } = picked;
+    let inside = match layers.look_into(&layer) {
+        Ok(inside) => inside,
+        Err(source) => {
+            return Err(Error::Layer {
+                layer: Box::new(layer),
+                image,
+                source,
+            });
+        }
+    };
+    let path = PathBuf::from(layer.title.as_ref().unwrap_or(&layer.digest));
+    let component = inside.facts.component;
+    let form = if component {
+        Form::Component
+    } else {
+        Form::Module
+    };
+    let demand = || inside.facts.demand.clone();
+    let (engine, demanded_by) = engine(&path, component, demand, rule, options)?;
+    let mut why = format!(
+        "not in the rootfs; layer {layer} of the image {}; engine: {demanded_by}",
+        Shown::text(&image)
+    );
+    if !passed_over.is_empty() {
+        why.push_str(&format!("; passed over: {}", layers::list(&passed_over)));
+    }
+    let plan = Plan::Wasm(WasmPlan {
+        engine,
+        module: path,
+        export,
+        form,
+        why,
+        argv_start,
+    });
+    Ok(Decision {
+        plan,
+        module: Some(Module::Layer(layer, inside)),
+    })
+}
+
+/// The engine for the module at `path`, and what asks for it; `demand` tells what a core module
+/// imports.
+fn engine(
+    path: &Path,
+    component: bool,
+    demand: impl FnOnce() -> Option<(EngineKind, String)>,
+    rule: &Rule,
+    options: &Options,
+) -> Result<(EngineKind, String), Error> {
+    let path = || path.to_owned();
+    let (engine, demanded_by) = match &rule.engine {
+        Some((engine, annotation)) if component && *engine != EngineKind::Wasmtime => {
+            let (engine, annotation) = (*engine, annotation.clone());
+            return Err(Error::ComponentEngine {
+                path: path(),
+                engine,
+                annotation,
+            });
+        }
+        Some((engine, annotation)) => (*engine, format!("annotation {annotation}")),
+        None if component => (EngineKind::Wasmtime, "it is a component".to_owned()),
+        None => demand().unwrap_or((options.default_engine, "the default".to_owned())),
+    };
+    if !options.built_in.contains(&engine) {
+        let built_in = options.built_in.clone();
+        return Err(Error::EngineNotBuiltIn {
+            path: path(),
+            engine,
+            demanded_by,
+            built_in,
+        });
+    }
+    Ok((engine, demanded_by))
 }
 
 /// Finds out what would make the kernel refuse the program, and returns what it is.

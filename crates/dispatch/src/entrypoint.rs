@@ -1,5 +1,6 @@
 //! Finds the file that the entrypoint means.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::content::{Content, Head, is_named_wat};
@@ -36,7 +37,7 @@ pub(crate) enum Entrypoint {
 pub(crate) struct Module {
     pub(crate) path: PathBuf,
     pub(crate) export: Option<String>,
-    pub(crate) found: Found,
+    pub(crate) file: File,
     pub(crate) component: bool,
     pub(crate) text: bool,
 }
@@ -172,6 +173,10 @@ impl Search<'_> {
             Content::Elf | Content::Script => {
                 return Ok(self.linux(path, found, head, content, only_wasm || export.is_some()));
             }
+            Content::Precompiled => {
+                self.obstacle(Error::Precompiled { path });
+                return Ok(None);
+            }
             Content::Empty => {
                 self.obstacle(Error::Empty { path });
                 return Ok(None);
@@ -195,7 +200,7 @@ impl Search<'_> {
         Ok(Some(Entrypoint::Wasm(Module {
             path,
             export,
-            found,
+            file: found.file,
             component,
             text,
         })))

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::layers::{self, Cause, Layer, PassedOver};
 use crate::plan::EngineKind;
 use crate::shown::{FileKind, FirstBytes, Shown};
 
@@ -223,6 +224,70 @@ pub enum Error {
         path: PathBuf,
         /// Its `PT_INTERP`.
         loader: PathBuf,
+    },
+
+    /// A module that was compiled to native code before it was put into the image.
+    #[error(
+        "{} is native code that Wasmtime compiled ahead of time, and native code of an image is \
+         never run in an engine: nothing proves what it does; put the .wasm that it was made of \
+         into the image",
+        Shown::path(path)
+    )]
+    Precompiled {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// No such file, and the image's layers could not be looked at.
+    #[error("{missing}; whether its image has a Wasm layer instead cannot be told")]
+    LayersUnknown {
+        /// What is missing in the rootfs.
+        missing: Box<Self>,
+        /// Why they could not be looked at.
+        source: Cause,
+    },
+
+    /// No such file, and no layer of the image is Wasm.
+    #[error(
+        "{missing}; the image {} has no Wasm layer that could run instead: {}",
+        Shown::text(image),
+        layers::list(passed_over)
+    )]
+    NoWasmLayer {
+        /// What is missing in the rootfs.
+        missing: Box<Self>,
+        /// The image.
+        image: String,
+        /// What it has.
+        passed_over: Vec<PassedOver>,
+    },
+
+    /// Several layers may be meant.
+    #[error(
+        "entrypoint {} does not tell which Wasm layer of the image {} is meant: name one by its \
+         title or digest; there are {}",
+        Shown::text(entrypoint),
+        Shown::text(image),
+        layers::list(layers)
+    )]
+    WhichLayer {
+        /// The entrypoint as given.
+        entrypoint: String,
+        /// The image.
+        image: String,
+        /// Those that may be.
+        layers: Vec<Layer>,
+    },
+
+    /// A Wasm layer can't be run.
+    #[error("cannot run the layer {layer} of the image {}", Shown::text(image))]
+    Layer {
+        /// Which.
+        layer: Box<Layer>,
+        /// Of which image.
+        image: String,
+        /// What is wrong with it.
+        source: Cause,
     },
 
     /// The engine needed is neither in this binary nor beside it.

@@ -2,7 +2,8 @@
 //! engine, and then which engine, module and export.
 //!
 //! [`plan()`] is a function of the OCI spec ([`Request`]), of what lies in the root filesystem and
-//! in the bind mounts over it ([`Rootfs`]) and of what this node offers ([`Options`]). It runs in
+//! in the bind mounts over it ([`Rootfs`]), of the image's Wasm layers
+//! ([`Layers`](layers::Layers)) and of what this node offers ([`Options`]). It runs in
 //! the shim at Create; its answer, a [`Plan`], is logged in one line and carried to the
 //! container's init, which decides nothing again.
 //!
@@ -24,7 +25,8 @@
 //! comes before the pod's handler, so that one sidecar can opt out of a pod-wide setting.
 //!
 //! By content: `\x7fELF` or `#!` is Linux; `\0asm` is Wasm; text is Wasm if the file's name ends
-//! with `.wat`. "Wasm always" also takes text of any name that begins as a Wasm text module does.
+//! with `.wat`. Native code that an engine compiled ahead of time is neither, and is refused. "Wasm
+//! always" also takes text of any name that begins as a Wasm text module does.
 //!
 //! # Engine
 //! `run.oci.handler` if it names one, whichever row decided; else what the module imports; else
@@ -38,6 +40,9 @@
 //! (`/sbin/docker-init -- program …`) is looked through: if the program is Wasm it runs without
 //! docker-init, which could not start it and has no children to reap.
 //!
+//! An entrypoint that the rootfs does not have, and no other, is looked for among the image's
+//! Wasm [`layers`].
+//!
 //! # Mounts
 //! Paths are resolved as the container will see them, bind mounts included, symlinks and `..`
 //! always inside the container. Nothing is read from outside the root filesystem and the sources
@@ -50,6 +55,7 @@ mod elf;
 mod entrypoint;
 mod error;
 mod imports;
+pub mod layers;
 mod plan;
 mod request;
 mod rootfs;
@@ -60,7 +66,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Decision, Options, plan};
+pub use decide::{Decision, Module, Options, plan};
 pub use error::Error;
 pub use plan::{EngineKind, Form, LinuxPlan, Plan, UnknownEngine, WasmPlan};
 pub use request::Request;

@@ -2,6 +2,7 @@
 
 mod annotations;
 mod errors;
+mod layers;
 mod mounts;
 mod paths;
 mod totality;
@@ -14,6 +15,7 @@ use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::layers::{Layers, NoLayers};
 use crate::{Decision, EngineKind, Error, Options, Plan, Request, Rootfs, WasmPlan, plan};
 
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -25,6 +27,7 @@ struct Image {
     dir: TempDir,
     spec: Value,
     options: Options,
+    layers: Box<dyn Layers>,
 }
 
 impl Image {
@@ -45,6 +48,7 @@ impl Image {
             dir,
             spec,
             options: every_engine(),
+            layers: Box::new(NoLayers),
         };
         // What scripts and dynamic programs of the tests ask for.
         image.file("/bin/tool", &elf(None), 0o755)
@@ -99,7 +103,12 @@ impl Image {
     fn decide(&self) -> Result<Decision, Error> {
         let spec: Spec = serde_json::from_value(self.spec.clone()).unwrap();
         let rootfs = Rootfs::open(&self.host("rootfs")).unwrap();
-        plan(&Request::from_spec(&spec).unwrap(), &rootfs, &self.options)
+        plan(
+            &Request::from_spec(&spec).unwrap(),
+            &rootfs,
+            self.layers.as_ref(),
+            &self.options,
+        )
     }
 
     fn plan(&self) -> Plan {

@@ -1,6 +1,12 @@
-//! Where a module's native code comes from: the node's cache of compiled modules.
+//! Where a module and its native code come from: the layers of images in containerd's content
+//! store, and the node's cache of compiled modules.
 
+pub mod artifact;
 pub mod cache;
 mod digest;
+pub mod known;
+mod platform;
+pub mod store;
+pub mod unpack;
 
 pub use cache::{Cache, Key};

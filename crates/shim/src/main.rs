@@ -9,7 +9,7 @@
 //! | `… delete` | cleans up after a shim that died |
 //! | `-info`, `-v` | tells what this is |
 //! | `cache …` | lists, prunes and warms the node's native code, for people |
-//! | `helper` | creates one container, or compiles one module |
+//! | `helper` | creates one container, adds a process to one, compiles a module, or reads an image's layers |
 
 mod bootstrap;
 mod cache_command;

@@ -11,6 +11,7 @@ use containerd_shim::Flags;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use medley_container::host::Host;
+use medley_image::store::Address;
 use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,7 +56,11 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
     let host = Host::new(engines::options(), engines::beside(), cache(), flags.debug)
-        .context("cannot open our own binary")?;
+        .context("cannot open our own binary")?
+        .with_containerd(Address {
+            socket: flags.address.clone().into(),
+            namespace: flags.namespace.clone(),
+        });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(IDLE_THREAD)

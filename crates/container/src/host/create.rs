@@ -11,6 +11,7 @@ use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
 use oci_spec::runtime::Spec;
 
+use super::layers::ImageLayers;
 use super::native::{self, Source};
 use super::user_namespace::UserNamespaces;
 use super::{Created, Error, Host, Order, STATE, process, record, terminal};
@@ -51,7 +52,8 @@ fn create_in(
     // Decided once, on what the container will see. Nobody decides again.
     let decision = {
         let view = Rootfs::open(rootfs.path())?;
-        medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &host.options)?
+        let layers = ImageLayers::of(host, &order.id);
+        medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &layers, &host.options)?
     };
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
@@ -151,7 +153,7 @@ fn make(
         }));
         let mut fds = Vec::from(stdio);
         fds.push(status_writer.as_fd());
-        fds.extend(code.map(Source::fd));
+        fds.extend(code.and_then(Source::fd));
         process::ask(host, &request, &fds).map_err(|error| name_cwd(error, &cwd))
     };
 

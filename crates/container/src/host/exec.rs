@@ -13,6 +13,7 @@ use medley_sys::pidfd::{Ended, PidFd};
 use oci_spec::runtime::{Process, Spec};
 use rustix::event::{PollFd, PollFlags};
 
+use super::layers::ImageLayers;
 use super::native::{self, Source};
 use super::{Busy, Created, Error, Host, hear, process, terminal};
 use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
@@ -95,6 +96,8 @@ impl Created {
     /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
     /// the container's own program.
     fn decide(&self, host: &Host, process: &Process) -> Result<Decision, Error> {
+        // A helper may be asked for the image's layers.
+        let _busy = Busy::begin(host);
         let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
         let view = Rootfs::open(&root)?;
         let wanted = Wanted {
@@ -107,7 +110,8 @@ impl Created {
             // They are in place by now.
             mounts: &[],
         };
-        medley_dispatch::plan(&wanted, &view, &host.options)
+        let layers = ImageLayers::by_name(host, &self.id);
+        medley_dispatch::plan(&wanted, &view, &layers, &host.options)
             .map_err(|source| Error::BesideGuest { source })
     }
 }
@@ -164,7 +168,7 @@ impl Exec {
                 ends.stderr.as_fd(),
                 status,
             ];
-            fds.extend(code.map(Source::fd));
+            fds.extend(code.and_then(Source::fd));
             process::ask(host, &request, &fds)
         };
         let answer = match &self.decision {

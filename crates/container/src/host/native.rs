@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use medley_dispatch::WasmPlan;
+use medley_dispatch::{Module, WasmPlan};
 use medley_engine::{Entry, Form};
 use medley_image::cache::{
     Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, MAX_MODULE, Turn,
@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::compile::{self, Compiled};
 use super::process::Answer;
-use super::{Error, Host};
+use super::{Error, Host, layers};
 use crate::protocol::{Code, Reply};
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
@@ -27,18 +27,24 @@ pub(super) enum Source {
     /// The module: the helper looks for its code in the cache. On the way that most starts take
     /// no other process is needed.
     Module(File, Form),
+    /// As `Module`, of which the digest is known: nobody has to read it.
+    Digest(String, Form),
     /// The code itself.
     Code(OwnedFd, Form),
 }
 
 impl Source {
     /// Where a plan's native code is to come from first.
-    pub(super) fn first(host: &Host, plan: &WasmPlan, module: &File) -> Result<Self, Error> {
-        let module = module.try_clone().map_err(Error::Spawn)?;
-        match (&host.cache, form(plan)) {
-            (Some(_), Some(form)) => Ok(Self::Module(module, form)),
+    pub(super) fn first(host: &Host, plan: &WasmPlan, module: &Module) -> Result<Self, Error> {
+        match (&host.cache, form(plan), module) {
+            (Some(_), Some(form), Module::File(file)) => {
+                Ok(Self::Module(file.try_clone().map_err(Error::Spawn)?, form))
+            }
+            (Some(_), Some(form), Module::Layer(_, inside)) => {
+                Ok(Self::Digest(inside.module.clone(), form))
+            }
             // Text may turn out to be either form; nobody runs it who is in a hurry.
-            _ => compile(host, plan, &module),
+            _ => compile(host, plan, &file(host, module)?),
         }
     }
 
@@ -51,9 +57,10 @@ impl Source {
     pub(super) fn compiled(
         host: &Host,
         plan: &WasmPlan,
-        module: &File,
+        module: &Module,
         fingerprint: Option<&str>,
     ) -> Result<Self, Error> {
+        let module = &file(host, module)?;
         let (Some(folder), Some(fingerprint), Some(form)) = (&host.cache, fingerprint, form(plan))
         else {
             return compile(host, plan, module);
@@ -70,10 +77,11 @@ impl Source {
     }
 
     /// The descriptor that goes to the helper.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Module(file, _) => file.as_fd(),
-            Self::Code(fd, _) => fd.as_fd(),
+            Self::Module(file, _) => Some(file.as_fd()),
+            Self::Digest(..) => None,
+            Self::Code(fd, _) => Some(fd.as_fd()),
         }
     }
 
@@ -83,8 +91,16 @@ impl Source {
             (Self::Module(_, form), Some(cache)) => Code::Cached {
                 cache: cache.to_owned(),
                 form: *form,
+                module: None,
             },
-            (Self::Module(_, form) | Self::Code(_, form), _) => Code::Given { form: *form },
+            (Self::Digest(module, form), Some(cache)) => Code::Cached {
+                cache: cache.to_owned(),
+                form: *form,
+                module: Some(module.clone()),
+            },
+            (Self::Module(_, form) | Self::Digest(_, form) | Self::Code(_, form), _) => {
+                Code::Given { form: *form }
+            }
         }
     }
 }
@@ -94,7 +110,7 @@ impl Source {
 pub(super) fn with_code(
     host: &Host,
     plan: &WasmPlan,
-    module: &File,
+    module: &Module,
     ask: impl Fn(&Source) -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
     match ask(&Source::first(host, plan, module)?) {
@@ -120,6 +136,14 @@ pub(super) fn with_code(
             ask(&Source::compiled(host, plan, module, None)?)
         }
         Ok(answer) => Ok(answer),
+    }
+}
+
+/// The module's bytes.
+fn file(host: &Host, module: &Module) -> Result<File, Error> {
+    match module {
+        Module::File(file) => file.try_clone().map_err(Error::Spawn),
+        Module::Layer(layer, inside) => layers::module(host, layer, inside),
     }
 }
 

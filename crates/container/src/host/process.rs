@@ -34,6 +34,8 @@ pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error
         | Reply::UserNamespace
         | Reply::NotCached { .. }
         | Reply::NoCache { .. }
+        | Reply::Layers { .. }
+        | Reply::Fetched { .. }
         | Reply::Failed { .. } => Err(Error::NoAnswer {
             reason: "it answered something else".into(),
         }),

@@ -278,3 +278,14 @@ fn a_path_that_no_kernel_takes() {
         "and it takes no time to speak of"
     );
 }
+
+#[test]
+fn precompiled() {
+    let mut code = elf(None);
+    code[7] = 200;
+    let expected = r#""/app" is native code that Wasmtime compiled ahead of time, and native code of an image is never run in an engine: nothing proves what it does; put the .wasm that it was made of into the image"#;
+    assert_eq!(error_of(&code, 0o755), expected);
+    assert_eq!(error_of(&code, 0o644), expected);
+    let image = Image::new().file("/app", &code, 0o755).args(&["/app"]);
+    assert_eq!(image.annotation(VARIANT, "compat").error(), expected);
+}

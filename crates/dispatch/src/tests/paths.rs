@@ -3,12 +3,23 @@
 use std::io::Read;
 
 use super::{Image, MODULE, elf, write};
-use crate::{Form, Plan, Request, Rootfs, plan};
+use crate::layers::NoLayers;
+use crate::{Form, Module, Plan, Request, Rootfs, plan};
 
 const OTHER: &[u8] = b"\0asm\x01\0\0\0\0\x02\x01x";
 
 fn module(image: &Image) -> String {
     image.wasm().module.into_os_string().into_string().unwrap()
+}
+
+/// What is read of the module that was opened.
+fn bytes(image: &Image) -> Vec<u8> {
+    let Some(Module::File(mut file)) = image.decide().unwrap().module else {
+        panic!("no file")
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 #[test]
@@ -124,15 +135,7 @@ fn a_linux_program_has_no_exports() {
 #[test]
 fn the_opened_module_is_read_from_its_start() {
     let image = Image::new().file("/m", OTHER, 0o644).args(&["/m"]);
-    let mut bytes = Vec::new();
-    image
-        .decide()
-        .unwrap()
-        .module
-        .unwrap()
-        .read_to_end(&mut bytes)
-        .unwrap();
-    assert_eq!(bytes, OTHER);
+    assert_eq!(bytes(&image), OTHER);
 }
 
 #[test]
@@ -165,15 +168,7 @@ fn symlinks_that_point_out_of_the_rootfs_are_resolved_inside_it() {
         "/bin/../outside.wasm",
     ] {
         image = image.args(&[entry]);
-        let mut bytes = Vec::new();
-        image
-            .decide()
-            .unwrap()
-            .module
-            .unwrap()
-            .read_to_end(&mut bytes)
-            .unwrap();
-        assert_eq!(bytes, OTHER, "{entry}");
+        assert_eq!(bytes(&image), OTHER, "{entry}");
     }
 }
 
@@ -277,7 +272,13 @@ fn the_programs_of_this_machine_are_programs_in_a_rootfs() {
     .unwrap();
     let rootfs = Rootfs::open("/".as_ref()).unwrap();
     let options = super::every_engine();
-    let decision = plan(&Request::from_spec(&spec).unwrap(), &rootfs, &options).unwrap();
+    let decision = plan(
+        &Request::from_spec(&spec).unwrap(),
+        &rootfs,
+        &NoLayers,
+        &options,
+    )
+    .unwrap();
     let Plan::Linux(plan) = decision.plan else {
         panic!("not Linux")
     };

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use medley_container::host::{Host, Warmed};
-use medley_dispatch::{Decision, EngineKind, Plan, Request, Rootfs};
+use medley_dispatch::layers::NoLayers;
+use medley_dispatch::{Decision, EngineKind, Module, Plan, Request, Rootfs};
 use serde_json::{Value, json};
 
 use super::{print, show};
@@ -71,10 +72,10 @@ fn one(
         mounts: &[],
     };
     let root = Rootfs::open(Path::new("/"))?;
-    let decision = medley_dispatch::plan(&request, &root, &engines::options())?;
+    let decision = medley_dispatch::plan(&request, &root, &NoLayers, &engines::options())?;
     let Decision {
         plan: Plan::Wasm(plan),
-        module: Some(module),
+        module: Some(Module::File(module)),
         ..
     } = decision
     else {

@@ -1,0 +1,96 @@
+//! In the helper: asks containerd for an image's Wasm layers, or for one of them.
+//!
+//! What it reads somebody else wrote: manifests, compressed layers. It is connected as root, which
+//! the socket demands, and looks at the first byte as nobody.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use medley_image::artifact;
+use medley_image::store::Store;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{Gid, Uid};
+
+use crate::protocol::{FetchOrder, LayersOrder, Reply};
+
+/// Longest processor time, in seconds: a hundred times what the largest module takes.
+const CPU_SECONDS: u64 = 300;
+
+/// Most memory, in bytes of address space. Layers are in files, of which none is mapped.
+const MAX_MEMORY: u64 = 1 << 30;
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Store(#[from] medley_image::store::Error),
+    #[error(transparent)]
+    Artifact(#[from] artifact::Error),
+    #[error("the helper cannot give up its privileges")]
+    Confine(#[source] std::io::Error),
+}
+
+/// Lists the layers.
+pub(crate) fn list(order: &LayersOrder) -> Reply {
+    let list = || {
+        let mut store = connect(&order.containerd)?;
+        Ok(artifact::list(&mut store, &order.container)?)
+    };
+    list().map_or_else(|error| failed(&error), |listing| Reply::Layers { listing })
+}
+
+/// Reads one layer.
+pub(crate) fn fetch(order: &FetchOrder) -> (Reply, Option<OwnedFd>) {
+    let fetch = || {
+        let mut store = connect(&order.containerd)?;
+        Ok(artifact::fetch(&mut store, &order.layer)?)
+    };
+    match fetch() {
+        Ok(inside) => {
+            let reply = Reply::Fetched {
+                module: inside.module,
+                facts: inside.facts,
+            };
+            (reply, inside.file.map(File::into))
+        }
+        Err(error) => (failed(&error), None),
+    }
+}
+
+fn failed(error: &Error) -> Reply {
+    Reply::Failed {
+        reason: medley_task::error::sentence(error),
+    }
+}
+
+fn connect(containerd: &medley_image::store::Address) -> Result<Store, Error> {
+    let store = Store::connect(containerd)?;
+    confine().map_err(Error::Confine)?;
+    Ok(store)
+}
+
+fn confine() -> std::io::Result<()> {
+    let shim = rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid);
+    let limit = |resource, most| {
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(most),
+                maximum: Some(most),
+            },
+        )
+    };
+    limit(Resource::Cpu, CPU_SECONDS)?;
+    limit(Resource::As, MAX_MEMORY)?;
+    limit(Resource::Core, 0)?;
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_thread_groups(&[])?;
+    let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // A change of user clears it.
+    medley_sys::child::die_with(shim)
+}

@@ -1,0 +1,393 @@
+//! The Wasm layers of a container's image: which there are, and what is in them.
+//!
+//! An image's name stands for a manifest, or for an index of several. containerd has fetched, and
+//! unpacked, the manifest for the platform that was asked for: the node's own, unless somebody said
+//! otherwise (`--platform wasi/wasm`). So the manifests that are looked at are those that are in the
+//! content store, the node's platform first, then Wasm ones, and the first of them that has a Wasm
+//! layer is taken. What its config says does not matter: the layers tell by their media types.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+
+use medley_dispatch::layers::{Facts, Inside, Layer, Listing, NoModule, PassedOver};
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde::Deserialize;
+
+use crate::platform::Platform;
+use crate::store::{Descriptor, Error as StoreError, Store, is_sha256};
+use crate::unpack;
+
+/// Largest manifest or index, in bytes: what registries take.
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// Largest module, in bytes: as large as the compiler takes.
+pub const MAX_MODULE: u64 = 512 << 20;
+
+/// Most manifests that are looked at. An image has one for each platform.
+const MOST_MANIFESTS: usize = 64;
+
+/// Most layers of a kind that are told of.
+const MOST_LAYERS: usize = 64;
+
+/// Longest text of a manifest that is repeated, in bytes: as long as a file's name.
+const LONGEST: usize = 255;
+
+/// How deep indexes may be nested.
+const MOST_NESTED: usize = 4;
+
+/// What a file of the layer was called when the image was made.
+const TITLE: &str = "org.opencontainers.image.title";
+
+/// Layers that are modules, whatever they are compressed with.
+const WASM: [&str; 4] = [
+    "application/wasm",
+    "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
+    "application/vnd.wasm.content.layer.v1+wasm",
+    "application/vnd.module.wasm.content.layer.v1+wasm",
+];
+
+const INDEXES: [&str; 2] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+
+const MANIFESTS: [&str; 2] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// Layers that are archives of files; the end of their names tells how they are compressed.
+const FILE_SYSTEMS: [&str; 3] = [
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+];
+
+/// Why an image's layers can't be told or taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// containerd did not give what was asked for.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A manifest or index makes no sense.
+    #[error("{digest} is no {what}")]
+    Json {
+        /// Its digest.
+        digest: String,
+        /// "manifest" or "index".
+        what: &'static str,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// The image is something else altogether.
+    #[error("the image {image:?} is a {media_type:?}, which is neither a manifest nor an index")]
+    Target {
+        /// Its name.
+        image: String,
+        /// What it is.
+        media_type: String,
+    },
+    /// The layer could not be unpacked.
+    #[error("it cannot be unpacked")]
+    Unpack(#[from] unpack::Error),
+    /// There is no module in it.
+    #[error(transparent)]
+    NoModule(#[from] NoModule),
+    /// No memory to keep it in.
+    #[error("it cannot be kept in memory")]
+    Memory(#[source] io::Error),
+}
+
+#[derive(Debug, Deserialize)]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    config: Option<Entry>,
+    #[serde(default)]
+    layers: Vec<Entry>,
+}
+
+/// A descriptor with what is said about it.
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    blob: Descriptor,
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: Option<std::collections::HashMap<String, String>>,
+}
+
+/// What the image of `container` holds besides a file system; `None` if it was made of no image.
+///
+/// # Errors
+/// [`Error`] if that can't be told.
+pub fn list(store: &mut Store, container: &str) -> Result<Option<Listing>, Error> {
+    match store.image_of(container)? {
+        Some(image) => list_image(store, &image).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// As [`list`], for an image by its name.
+///
+/// # Errors
+/// As for [`list`].
+pub fn list_image(store: &mut Store, image: &str) -> Result<Listing, Error> {
+    let target = store.target_of(image)?;
+    let mut listing = Listing {
+        image: image.to_owned(),
+        layers: Vec::new(),
+        passed_over: Vec::new(),
+    };
+    if !is(&MANIFESTS, &target) && !is(&INDEXES, &target) {
+        return Err(Error::Target {
+            image: image.to_owned(),
+            media_type: target.media_type,
+        });
+    }
+    let target = Entry {
+        blob: target,
+        platform: None,
+        annotations: None,
+    };
+    for entry in manifests(store, target)? {
+        // Attestations and the like are manifests too, for a platform that nobody has.
+        if entry.platform.as_ref().is_some_and(Platform::is_unknown) {
+            continue;
+        }
+        let manifest: Manifest = match read_json(store, &entry.blob, "manifest") {
+            Ok(manifest) => manifest,
+            Err(Error::Store(StoreError::Missing { .. })) if entry.platform.is_some() => {
+                // Only of use to those who look for Wasm; of others there are many.
+                if let Some(platform) = entry.platform.filter(Platform::is_wasm) {
+                    pass_over(
+                        &mut listing,
+                        &entry.blob,
+                        format!(
+                            "is its manifest for {platform}, which was not pulled: pull it with --platform {platform}"
+                        ),
+                    );
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        sort(&mut listing, store, &entry, manifest);
+        if !listing.layers.is_empty() {
+            break;
+        }
+    }
+    Ok(listing)
+}
+
+/// The manifests that `target` stands for, in the order in which they are looked at.
+fn manifests(store: &mut Store, target: Entry) -> Result<Vec<Entry>, Error> {
+    let mut found = Vec::new();
+    let mut open = vec![(target, 0)];
+    while let Some((entry, depth)) = open.pop() {
+        if is(&MANIFESTS, &entry.blob) {
+            found.push(entry);
+            continue;
+        }
+        if !is(&INDEXES, &entry.blob) || depth == MOST_NESTED || found.len() > MOST_MANIFESTS {
+            continue;
+        }
+        let index: Index = match read_json(store, &entry.blob, "index") {
+            Ok(index) => index,
+            Err(Error::Store(StoreError::Missing { .. })) if depth > 0 => continue,
+            Err(error) => return Err(error),
+        };
+        // From the end, so that the first is taken first.
+        let entries = index.manifests.into_iter().take(MOST_MANIFESTS).rev();
+        open.extend(entries.map(|entry| (entry, depth + 1)));
+    }
+    found.truncate(MOST_MANIFESTS);
+    let rank = |entry: &Entry| entry.platform.as_ref().map(Platform::rank);
+    // One whose platform is not told is whatever was asked for.
+    found.retain(|entry| rank(entry) != Some(None));
+    found.sort_by_key(|entry| rank(entry).flatten().unwrap_or_default());
+    Ok(found)
+}
+
+/// Puts the layers of a manifest where they belong.
+fn sort(listing: &mut Listing, store: &mut Store, entry: &Entry, manifest: Manifest) {
+    let mut file_systems = Vec::new();
+    for layer in manifest.layers {
+        if is_wasm(&layer.blob.media_type) {
+            if !is_sha256(&layer.blob.digest) {
+                let reason = "has a digest of another kind than sha256".to_owned();
+                pass_over(listing, &layer.blob, reason);
+            } else if listing.layers.len() < MOST_LAYERS {
+                listing.layers.push(Layer {
+                    digest: layer.blob.digest,
+                    media_type: layer.blob.media_type,
+                    size: layer.blob.size,
+                    title: layer
+                        .annotations
+                        .and_then(|annotations| annotations.get(TITLE).cloned())
+                        .filter(|title| !title.is_empty() && title.len() <= LONGEST),
+                });
+            }
+        } else if is_file_system(&layer.blob.media_type) {
+            file_systems.push(layer.blob);
+        } else {
+            let reason = "is no media type of Wasm that runs here".to_owned();
+            pass_over(listing, &layer.blob, reason);
+        }
+    }
+    // Nothing to wonder at in an image for Linux; containerd has unpacked them.
+    if file_systems.is_empty() || !listing.layers.is_empty() {
+        return;
+    }
+    let platform = entry
+        .platform
+        .clone()
+        .or_else(|| platform_of(store, manifest.config?.blob));
+    if let Some(platform) = platform.filter(Platform::is_wasm) {
+        for layer in &file_systems {
+            pass_over(
+                listing,
+                layer,
+                format!(
+                    "holds files for {platform}, which containerd 2.1 and later do not unpack: build the image for {}, or set use_local_image_pull = true",
+                    Platform::of_node()
+                ),
+            );
+        }
+    }
+}
+
+/// The platform that an image's config tells, if it has one.
+fn platform_of(store: &mut Store, config: Descriptor) -> Option<Platform> {
+    match read_json(store, &config, "config") {
+        Ok(platform) => Some(platform),
+        Err(error) => {
+            log::debug!("the platform of an image is not known: {error}");
+            None
+        }
+    }
+}
+
+fn pass_over(listing: &mut Listing, blob: &Descriptor, reason: String) {
+    if listing.passed_over.len() < MOST_LAYERS {
+        listing.passed_over.push(PassedOver {
+            digest: blob.digest.chars().take(LONGEST / 2).collect(),
+            media_type: blob.media_type.chars().take(LONGEST / 2).collect(),
+            reason,
+        });
+    }
+}
+
+/// Reads a layer's module into memory, where nobody can change it, and looks into it. The bytes have
+/// the digest that the layer's descriptor says, or this fails.
+///
+/// # Errors
+/// [`Error`] with what is wrong with the layer.
+pub fn fetch(store: &mut Store, layer: &Layer) -> Result<Inside, Error> {
+    let blob = Descriptor {
+        media_type: layer.media_type.clone(),
+        digest: layer.digest.clone(),
+        size: layer.size,
+    };
+    let mut packed = memory()?;
+    // Nothing is unpacked, or looked at, before all of it is known to be what it is called.
+    store.read(&blob, MAX_MODULE, |bytes| packed.write_all(bytes))?;
+    packed.rewind().map_err(Error::Memory)?;
+    let (module, digest) = match unpack::packing(&packed).map_err(Error::Memory)? {
+        None => (packed, layer.digest.clone()),
+        Some(packing) => {
+            let module = memory()?;
+            let digest = unpack::unpack(packing, packed, &module, MAX_MODULE)?;
+            (module, digest)
+        }
+    };
+    let facts = Facts::of(&module)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&module, seals).map_err(|errno| Error::Memory(errno.into()))?;
+    Ok(Inside {
+        module: digest.trim_start_matches("sha256:").to_owned(),
+        facts,
+        file: Some(module),
+    })
+}
+
+fn memory() -> Result<File, Error> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    rustix::fs::memfd_create("medley-layer", flags)
+        .map(File::from)
+        .map_err(|errno| Error::Memory(errno.into()))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(
+    store: &mut Store,
+    blob: &Descriptor,
+    what: &'static str,
+) -> Result<T, Error> {
+    let mut bytes = Vec::new();
+    store.read(blob, MAX_MANIFEST, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+        digest: blob.digest.clone(),
+        what,
+        source,
+    })
+}
+
+fn is(types: &[&str], blob: &Descriptor) -> bool {
+    types.contains(&blob.media_type.as_str())
+}
+
+fn is_wasm(media_type: &str) -> bool {
+    let plain = ["+gzip", "+zstd"]
+        .iter()
+        .find_map(|suffix| media_type.strip_suffix(suffix));
+    WASM.contains(&plain.unwrap_or(media_type))
+}
+
+fn is_file_system(media_type: &str) -> bool {
+    FILE_SYSTEMS.iter().any(|kind| media_type.starts_with(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WASM, is_file_system, is_wasm};
+
+    #[test]
+    fn wasm_is_known_by_its_media_type_packed_or_not() {
+        for media_type in WASM {
+            for suffix in ["", "+gzip", "+zstd"] {
+                assert!(
+                    is_wasm(&format!("{media_type}{suffix}")),
+                    "{media_type}{suffix}"
+                );
+            }
+        }
+        for other in [
+            "application/wasm+brotli",
+            "application/vnd.fermyon.spin.application.v1+config",
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "",
+        ] {
+            assert!(!is_wasm(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn file_systems_are_known_by_their_media_types() {
+        for known in [
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        ] {
+            assert!(is_file_system(known), "{known}");
+        }
+        assert!(!is_file_system("application/wasm"));
+    }
+}

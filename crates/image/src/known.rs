@@ -1,0 +1,261 @@
+//! What is known of layers that were looked into: a record for each, beside the cache of native
+//! code.
+//!
+//! A layer's digest names its bytes for ever, so what was found in them once holds for ever too. With
+//! the module's own digest at hand, a start finds its native code without reading the layer at all:
+//! code that was made of other bytes has another key.
+//!
+//! **Records are root's alone,** in a folder that nobody else can write to, and each begins with a
+//! digest of itself: one that is damaged counts as missing. They appear by `rename`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use medley_dispatch::layers::{FACTS_VERSION, Facts, Inside, Layer};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::store::digest_of;
+
+/// The folder of the records, in the cache's.
+const FOLDER: &str = "layers";
+
+/// Most records that are kept: some hundred bytes each, a block on the disk.
+const MOST: usize = 1024;
+
+/// Largest record, in bytes.
+const LARGEST: u64 = 4096;
+
+/// What is written down.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// [`FACTS_VERSION`] of whoever wrote it.
+    version: u32,
+    layer: String,
+    module: String,
+    facts: Facts,
+}
+
+/// The records of one node.
+#[derive(Debug)]
+pub struct Known {
+    folder: PathBuf,
+    /// How many are kept.
+    most: usize,
+}
+
+impl Known {
+    /// The records in the cache's folder `cache`, which need not be there yet.
+    ///
+    /// # Errors
+    /// Those of making the folder; `PermissionDenied` if somebody else could write to it.
+    pub fn open(cache: &Path) -> io::Result<Self> {
+        let folder = cache.join(FOLDER);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        let ours = rustix::process::geteuid().as_raw();
+        for path in [cache, &folder] {
+            let found = fs::symlink_metadata(path)?;
+            if !found.is_dir() || found.uid() != ours || found.mode() & 0o077 != 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("{} must be a folder of root's alone, 0700", path.display()),
+                ));
+            }
+        }
+        Ok(Self { folder, most: MOST })
+    }
+
+    /// What is known of `layer`.
+    #[must_use]
+    pub fn find(&self, layer: &Layer) -> Option<Inside> {
+        let path = self.path(layer)?;
+        let size = fs::metadata(&path).ok()?.len();
+        let text = (size <= LARGEST).then(|| fs::read(&path))?.ok()?;
+        let record = parse(&text).filter(|record| record.layer == layer.digest);
+        let Some(record) = record else {
+            log::debug!("the record {} is of no use", path.display());
+            return None;
+        };
+        Some(Inside {
+            module: record.module,
+            facts: record.facts,
+            file: None,
+        })
+    }
+
+    /// Writes down what is in `layer`.
+    ///
+    /// # Errors
+    /// Those of writing a file; nothing of it stays then.
+    pub fn keep(&self, layer: &Layer, inside: &Inside) -> io::Result<()> {
+        /// Tells the files of threads apart that look into one layer at once.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let path = self.path(layer).ok_or(io::ErrorKind::InvalidInput)?;
+        let record = serde_json::to_vec(&Record {
+            version: FACTS_VERSION,
+            layer: layer.digest.clone(),
+            module: inside.module.clone(),
+            facts: inside.facts.clone(),
+        })?;
+        self.make_room();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let new = self.folder.join(format!(
+            ".{}.{}.{count}",
+            &layer.digest[7..],
+            std::process::id()
+        ));
+        let write = || {
+            let mut file = fs::File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&new)?;
+            io::Write::write_all(&mut file, &[sealed(&record).as_bytes(), &record].concat())?;
+            fs::rename(&new, &path)
+        };
+        write().inspect_err(|_| {
+            fs::remove_file(&new).ok();
+        })
+    }
+
+    /// Removes the oldest records if there are too many.
+    fn make_room(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut records: Vec<_> = entries
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        records.sort();
+        let surplus = (records.len() + 1).saturating_sub(self.most);
+        for (_, path) in records.into_iter().take(surplus) {
+            // Somebody else may have done it.
+            fs::remove_file(path).ok();
+        }
+    }
+
+    /// Where the record of `layer` is, if its digest can be a file's name.
+    fn path(&self, layer: &Layer) -> Option<PathBuf> {
+        let hex = layer.digest.strip_prefix("sha256:")?;
+        let plain = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        plain.then(|| self.folder.join(hex))
+    }
+}
+
+/// The line that a record begins with.
+fn sealed(record: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(record);
+    digest_of(hasher) + "\n"
+}
+
+fn parse(text: &[u8]) -> Option<Record> {
+    let end = text.iter().position(|byte| *byte == b'\n')?;
+    let (seal, record) = text.split_at(end + 1);
+    let record = (sealed(record).as_bytes() == seal).then(|| serde_json::from_slice(record))?;
+    record
+        .ok()
+        .filter(|record: &Record| record.version == FACTS_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use medley_dispatch::layers::{Facts, Inside, Layer};
+
+    use super::Known;
+
+    fn layer(n: usize) -> Layer {
+        Layer {
+            digest: format!("sha256:{n:064x}"),
+            media_type: "application/wasm".to_owned(),
+            size: 8,
+            title: None,
+        }
+    }
+
+    fn inside() -> Inside {
+        Inside {
+            module: "ab".repeat(32),
+            facts: Facts {
+                component: true,
+                demand: None,
+            },
+            file: None,
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = Known::open(&dir.path().join("cache")).unwrap();
+        assert!(known.find(&layer(1)).is_none());
+        known.keep(&layer(1), &inside()).unwrap();
+        let found = known.find(&layer(1)).unwrap();
+        assert_eq!(
+            (found.module, found.facts),
+            (inside().module, inside().facts)
+        );
+        assert!(known.find(&layer(2)).is_none());
+    }
+
+    #[test]
+    fn a_record_that_is_damaged_or_under_another_name_counts_as_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let known = Known::open(&cache).unwrap();
+        known.keep(&layer(1), &inside()).unwrap();
+        let path = |n| cache.join("layers").join(format!("{n:064x}"));
+        let record = fs::read(path(1)).unwrap();
+        for at in 0..record.len() {
+            let mut bytes = record.clone();
+            bytes[at] ^= 1;
+            fs::write(path(1), &bytes).unwrap();
+            assert!(known.find(&layer(1)).is_none(), "a flipped bit at {at}");
+            fs::write(path(1), &record[..at]).unwrap();
+            assert!(known.find(&layer(1)).is_none(), "cut at {at}");
+        }
+        fs::write(path(2), &record).unwrap();
+        assert!(known.find(&layer(2)).is_none(), "another layer's record");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        Known::open(&cache).unwrap();
+        for path in [cache.join("layers"), cache.clone()] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+            let error = Known::open(&cache).unwrap_err();
+            assert!(error.to_string().contains("root's alone"), "{error}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let odd = Layer {
+            digest: "sha256:../../../etc/passwd".to_owned(),
+            ..layer(1)
+        };
+        let known = Known::open(&cache).unwrap();
+        assert!(known.keep(&odd, &inside()).is_err());
+        assert!(known.find(&odd).is_none());
+    }
+
+    #[test]
+    fn the_oldest_records_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let mut known = Known::open(&cache).unwrap();
+        known.most = 8;
+        for n in 0..11 {
+            known.keep(&layer(n), &inside()).unwrap();
+        }
+        assert_eq!(fs::read_dir(cache.join("layers")).unwrap().count(), 8);
+        assert!(known.find(&layer(10)).is_some());
+    }
+}
