@@ -8,3 +8,4 @@ mod parallel;
 mod pods;
 mod refusals;
 mod restart;
+mod sandbox;

@@ -36,6 +36,26 @@ pub struct PodOptions {
     pub annotations: HashMap<String, String>,
     /// The runtime handler, instead of the one of the containerd's runtime.
     pub handler: Option<String>,
+    /// The namespaces of the pod and of its containers, instead of those that a kubelet asks for.
+    pub namespaces: Option<v1::NamespaceOption>,
+    /// Whether its containers may be privileged.
+    pub privileged: bool,
+    /// Its sysctls.
+    pub sysctls: HashMap<String, String>,
+    /// What its resolv.conf is made of, instead of the node's own.
+    pub dns: Option<v1::DnsConfig>,
+}
+
+impl PodOptions {
+    /// A pod whose namespaces are those that a kubelet asks for, as `change` leaves them.
+    pub fn namespaces(change: impl FnOnce(&mut v1::NamespaceOption)) -> Self {
+        let mut options = namespaces();
+        change(&mut options);
+        Self {
+            namespaces: Some(options),
+            ..Self::default()
+        }
+    }
 }
 
 /// A running pod.
@@ -134,6 +154,8 @@ impl Cri {
     pub async fn run_pod(&self, name: &str, options: PodOptions) -> Result<Pod> {
         let logs = self.logs.join(name);
         std::fs::create_dir_all(&logs)?;
+        let namespaces = options.namespaces.unwrap_or_else(namespaces);
+        let on_the_node = namespaces.network() == v1::NamespaceMode::Node;
         let config = v1::PodSandboxConfig {
             metadata: Some(v1::PodSandboxMetadata {
                 name: name.to_owned(),
@@ -141,16 +163,23 @@ impl Cri {
                 namespace: "default".to_owned(),
                 attempt: 0,
             }),
-            hostname: name.to_owned(),
+            hostname: if on_the_node {
+                String::new()
+            } else {
+                name.to_owned()
+            },
+            dns_config: options.dns,
             log_directory: logs.to_string_lossy().into_owned(),
             annotations: options.annotations,
             linux: Some(v1::LinuxPodSandboxConfig {
                 cgroup_parent: self.cgroup_parent.clone(),
                 security_context: Some(v1::LinuxSandboxSecurityContext {
-                    namespace_options: Some(namespaces()),
+                    namespace_options: Some(namespaces),
                     seccomp: Some(v1::SecurityProfile::default()),
+                    privileged: options.privileged,
                     ..Default::default()
                 }),
+                sysctls: options.sysctls,
                 ..Default::default()
             }),
             ..Default::default()
@@ -230,7 +259,16 @@ impl Pod {
     /// # Errors
     /// The CRI plugin's answer.
     pub async fn create(&self, container: PodContainer) -> Result<CriContainer> {
-        let config = container.config;
+        let mut config = container.config;
+        let security = config
+            .linux
+            .as_mut()
+            .and_then(|linux| linux.security_context.as_mut());
+        if let Some(security) = security
+            && security.namespace_options.is_none()
+        {
+            security.namespace_options = Some(self.namespaces());
+        }
         let name = config.metadata.clone().unwrap_or_default().name;
         let log = Path::new(&self.config.log_directory).join(&config.log_path);
         let create = v1::CreateContainerRequest {
@@ -259,6 +297,15 @@ impl Pod {
         let container = self.create(container).await?;
         container.start().await?;
         Ok(container)
+    }
+
+    /// The namespaces of the pod, which its containers are in unless they ask for others.
+    pub fn namespaces(&self) -> v1::NamespaceOption {
+        let linux = self.config.linux.as_ref();
+        let security = linux.and_then(|linux| linux.security_context.as_ref());
+        security
+            .and_then(|security| security.namespace_options.clone())
+            .unwrap_or_default()
     }
 
     /// Whether the sandbox is ready.

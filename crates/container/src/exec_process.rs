@@ -271,9 +271,14 @@ mod tests {
 
     #[test]
     fn a_path_is_taken_as_it_is_and_nothing_is_no_program() {
-        let found = find(&process(r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["./tool"]}"#));
+        let found = find(&process(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["./tool"]}"#,
+        ));
         assert_eq!(found.unwrap(), std::path::Path::new("./tool"));
-        let error = find(&process(r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":[]}"#)).unwrap_err();
+        let error = find(&process(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":[]}"#,
+        ))
+        .unwrap_err();
         assert!(matches!(error, Error::NoArguments));
     }
 }

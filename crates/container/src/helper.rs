@@ -8,7 +8,7 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
-use crate::{helper_compile, helper_create, helper_exec, helper_log};
+use crate::{helper_compile, helper_create, helper_exec, helper_log, helper_pod};
 
 /// The first argument that makes our binary a helper.
 pub const VERB: &str = "helper";
@@ -33,21 +33,25 @@ pub fn run(engines: Engines) -> u8 {
         Ok(message) => message,
         Err(error) => return complain(&error),
     };
-    let (reply, fd) = match serde_json::from_slice(&bytes) {
-        Ok(Request::Create(order)) => (helper_create::run(order, fds, engines), None),
-        Ok(Request::Exec(order)) => (helper_exec::run(*order, fds, engines), None),
-        Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
+    let (reply, fds) = match serde_json::from_slice(&bytes) {
+        Ok(Request::Create(order)) => (helper_create::run(order, fds, engines), Vec::new()),
+        Ok(Request::Exec(order)) => (helper_exec::run(*order, fds, engines), Vec::new()),
+        Ok(Request::Compile(order)) => {
+            let (reply, code) = helper_compile::run(&order, fds, engines);
+            (reply, code.into_iter().collect())
+        }
+        Ok(Request::Pod(order)) => helper_pod::run(&order, fds),
         Err(error) => return complain(&error),
     };
-    match answer(&socket, &reply, fd.as_ref()) {
+    match answer(&socket, &reply, &fds) {
         Ok(()) => 0,
         Err(error) => complain(&error),
     }
 }
 
-fn answer(socket: &OwnedFd, reply: &Reply, fd: Option<&OwnedFd>) -> std::io::Result<()> {
+fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(reply)?;
-    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     medley_sys::message::send(socket, &bytes, &fds)
 }
 

@@ -10,7 +10,7 @@ use rustix::thread::Gid;
 use crate::helper::Engines;
 use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
-use crate::protocol::{CREATE_FDS, CreateOrder, Reply};
+use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ enum Error {
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
     #[error("cannot set the supplementary groups")]
     Groups(#[source] std::io::Error),
+    #[error("cannot hold the namespaces of the pod")]
+    Namespaces(#[source] std::io::Error),
     #[error("init has no pid")]
     NoPid,
 }
@@ -58,6 +60,8 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         return Err(Error::Descriptors { got });
     };
     let status = File::from(status);
+    // Held until init, a clone of this process, has entered them.
+    let _namespaces = number(fds.by_ref().take(order.namespaces))?;
     let init = match helper_code::load(order.program, fds.next(), status, engines)? {
         Loaded::Ready(work) => work,
         Loaded::Not(reply) => return Ok(reply),
@@ -82,8 +86,29 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Rep
         .validate_id()?
         .as_init(order.bundle)
         .with_systemd(order.systemd)
+        .with_no_pivot(order.no_pivot_root)
         .with_detach(true)
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?;
     Ok(Reply::Created { pid: pid.as_raw() })
+}
+
+/// Gives descriptors the numbers by which the spec names them.
+fn number(fds: impl Iterator<Item = OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
+    let dup = |(number, fd): (u32, OwnedFd)| {
+        let wanted = i32::try_from(number).map_err(std::io::Error::other)?;
+        let given = rustix::io::fcntl_dupfd_cloexec(&fd, wanted)?;
+        if std::os::fd::AsRawFd::as_raw_fd(&given) == wanted {
+            Ok(given)
+        } else {
+            Err(std::io::Error::other(format!(
+                "descriptor {wanted} is in use"
+            )))
+        }
+    };
+    (FIRST_NAMESPACE..)
+        .zip(fds)
+        .map(dup)
+        .collect::<Result<_, _>>()
+        .map_err(Error::Namespaces)
 }

@@ -4,9 +4,10 @@
 //!
 //! | process | modules |
 //! |---|---|
-//! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`rootfs`], [`spec`] |
+//! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`pod`], [`rootfs`], [`spec`] |
 //! | helper: creates one container and exits | [`helper`], `helper_create` |
 //! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
+//! | helper: makes a pod's namespaces and exits | [`helper`], `helper_pod` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
 //! | init: the container | `init_linux`, `init_wasm` |
 //! | a process that was added | `exec_process`, and then as init |
@@ -25,9 +26,11 @@ mod helper_compile;
 mod helper_create;
 mod helper_exec;
 mod helper_log;
+mod helper_pod;
 pub mod host;
 mod init_linux;
 mod init_wasm;
+pub mod pod;
 mod protocol;
 pub mod rootfs;
 mod seccomp;

@@ -12,6 +12,7 @@ pub mod device_filter;
 pub mod memory;
 pub mod message;
 pub mod names;
+pub mod namespaces;
 pub mod own_binary;
 pub mod pidfd;
 pub mod watch;

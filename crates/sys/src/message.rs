@@ -13,7 +13,7 @@ use rustix::net::{
 };
 
 /// Most descriptors that one message carries: stdio, the status pipe, the module, spare.
-pub const MAX_FDS: usize = 8;
+pub const MAX_FDS: usize = 16;
 
 /// Largest message, in bytes. A spec with a few thousand mounts stays below it; what is larger
 /// travels as a descriptor of a file. Below the kernel's default `wmem_default` of 208 KiB.

@@ -1,6 +1,6 @@
 //! A container of a pod: what it is made with, and the calls on it.
 
-use super::{CriContainer, LogLine, PodContainer, namespaces, request, timed};
+use super::{CriContainer, LogLine, PodContainer, request, timed};
 use crate::containerd::PATIENCE;
 use crate::images::Image;
 use anyhow::{Context, Result, bail, ensure};
@@ -24,7 +24,6 @@ impl PodContainer {
                 log_path: format!("{name}.log"),
                 linux: Some(v1::LinuxContainerConfig {
                     security_context: Some(v1::LinuxContainerSecurityContext {
-                        namespace_options: Some(namespaces()),
                         seccomp: Some(v1::SecurityProfile::default()),
                         ..Default::default()
                     }),

@@ -15,16 +15,18 @@ use super::native::{self, Source};
 use super::{Created, Error, Host, Order, STATE, process, record};
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::devices;
+use crate::pod;
 use crate::protocol::{CreateOrder, Program, Reply, Request};
 use crate::rootfs::Mounted;
 use crate::spec;
 
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
-    let spec = spec::load(&order.bundle)?;
+    let mut spec = spec::load(&order.bundle)?;
+    let shared = host.pod().map(|pod| pod.adapt(&mut spec)).transpose()?;
     let rootfs = Mounted::new(spec::rootfs(&order.bundle, &spec), &order.rootfs)?;
     let folder = order.bundle.join(STATE);
-    let made = create_in(host, order, spec, rootfs.clone(), &folder);
+    let made = create_in(host, order, spec, shared, rootfs.clone(), &folder);
     if made.is_err() {
         if let Err(error) = record::remove(&folder) {
             log::warn!("{}", medley_task::error::sentence(&error));
@@ -40,13 +42,18 @@ fn create_in(
     host: &Host,
     order: Order,
     spec: Spec,
+    shared: Option<Vec<OwnedFd>>,
     rootfs: Mounted,
     folder: &Path,
 ) -> Result<Created, Error> {
     // Decided once, on what the container will see. Nobody decides again.
     let decision = {
         let view = Rootfs::open(rootfs.path())?;
-        medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &host.options)?
+        medley_dispatch::plan(
+            &Wanted::from_spec(&spec)?,
+            &view,
+            &host.options_for(&order.settings),
+        )?
     };
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
@@ -65,8 +72,16 @@ fn create_in(
     let poststop_hooks = spec::has_poststop_hooks(&spec);
 
     let devices = devices::rules(&spec);
-    let made = make(host, &order, spec, &decision, &ends, folder)
-        .and_then(|(pid, status)| Ok((watch(host, pid, folder, &rootfs, &devices)?, status)));
+    let made = make(
+        host,
+        &order,
+        spec,
+        shared.as_deref(),
+        &decision,
+        &ends,
+        folder,
+    )
+    .and_then(|(pid, status)| Ok((watch(host, pid, folder, &rootfs, &devices)?, status)));
     let ((init, cgroup), status) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -85,6 +100,7 @@ fn create_in(
         folder: folder.to_owned(),
         id: order.id,
         plan: decision.plan,
+        settings: order.settings,
         init,
         cgroup,
         oom,
@@ -97,11 +113,13 @@ fn create_in(
     })
 }
 
-/// Has a helper make init. Gives its pid, and the pipe that tells how its start went.
+/// Has a helper make init. Gives its pid, and the pipe that tells how its start went. `shared` are
+/// the namespaces of its pod that the spec, which is not the one in the bundle then, names.
 fn make(
     host: &Host,
     order: &Order,
-    spec: Spec,
+    mut spec: Spec,
+    shared: Option<&[OwnedFd]>,
     decision: &Decision,
     ends: &ContainerEnds,
     folder: &Path,
@@ -120,12 +138,15 @@ fn make(
             bundle: bundle.to_owned(),
             state: folder.to_owned(),
             systemd,
+            no_pivot_root: order.settings.no_pivot_root,
             debug: host.debug,
             groups,
+            namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,
         });
         let mut fds = Vec::from(stdio);
         fds.push(status_writer.as_fd());
+        fds.extend(shared.iter().flat_map(|fds| fds.iter().map(AsFd::as_fd)));
         fds.extend(code.map(Source::fd));
         let (reply, _) =
             process::ask(host, &request, &fds).map_err(|error| name_cwd(error, &cwd))?;
@@ -137,7 +158,14 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            ask(&order.bundle, Vec::new(), program, None)?
+            let bundle = if shared.is_some() {
+                pod::rooted(&order.bundle, &mut spec);
+                spec::save(folder, &spec)?;
+                folder
+            } else {
+                &order.bundle
+            };
+            ask(bundle, Vec::new(), program, None)?
         }
         (Plan::Wasm(plan), Some(module)) => {
             let groups = spec::groups(&spec);
@@ -147,13 +175,13 @@ fn make(
                 let program = Program::Wasm {
                     engine: plan.engine,
                     entry: native::entry(plan),
-                    code: source.code(host.cache.as_deref()),
+                    code: source.code(order.settings.cache.as_deref()),
                     preopens: spec::preopens(&spec),
                     argv_start: plan.argv_start,
                 };
                 ask(folder, groups.clone(), program, Some(source))
             };
-            native::with_code(host, plan, module, ask)?
+            native::with_code(host, order.settings.cache.as_deref(), plan, module, ask)?
         }
         (Plan::Wasm(plan), None) => {
             let reason = format!("{} was not opened", plan.module.display());

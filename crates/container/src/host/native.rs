@@ -24,9 +24,14 @@ pub(super) enum Source {
 
 impl Source {
     /// Where a plan's native code is to come from first.
-    pub(super) fn first(host: &Host, plan: &WasmPlan, module: &File) -> Result<Self, Error> {
+    pub(super) fn first(
+        host: &Host,
+        cache: Option<&Path>,
+        plan: &WasmPlan,
+        module: &File,
+    ) -> Result<Self, Error> {
         let module = module.try_clone().map_err(Error::Spawn)?;
-        match (&host.cache, form(plan)) {
+        match (cache, form(plan)) {
             (Some(_), Some(form)) => Ok(Self::Module(module, form)),
             // Text may turn out to be either form; nobody runs it who is in a hurry.
             _ => compile(host, plan, &module),
@@ -41,12 +46,12 @@ impl Source {
     /// kept, and run for other pods, as what they are not.
     pub(super) fn compiled(
         host: &Host,
+        cache: Option<&Path>,
         plan: &WasmPlan,
         module: &File,
         fingerprint: Option<&str>,
     ) -> Result<Self, Error> {
-        let (Some(folder), Some(fingerprint), Some(form)) = (&host.cache, fingerprint, form(plan))
-        else {
+        let (Some(folder), Some(fingerprint), Some(form)) = (cache, fingerprint, form(plan)) else {
             return compile(host, plan, module);
         };
         let module = sealed_copy(module).map_err(Error::Spawn)?;
@@ -83,17 +88,22 @@ impl Source {
 /// is to be had first.
 pub(super) fn with_code(
     host: &Host,
+    cache: Option<&Path>,
     plan: &WasmPlan,
     module: &File,
     ask: impl Fn(&Source) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
-    match ask(&Source::first(host, plan, module)?)? {
-        Reply::NotCached { fingerprint } => {
-            ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)
-        }
+    match ask(&Source::first(host, cache, plan, module)?)? {
+        Reply::NotCached { fingerprint } => ask(&Source::compiled(
+            host,
+            cache,
+            plan,
+            module,
+            Some(&fingerprint),
+        )?),
         Reply::NoCache { reason } => {
             log::warn!("not cached: {reason}");
-            ask(&Source::compiled(host, plan, module, None)?)
+            ask(&Source::compiled(host, cache, plan, module, None)?)
         }
         reply => Ok(reply),
     }

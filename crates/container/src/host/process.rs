@@ -27,6 +27,7 @@ impl Reply {
         match self {
             Self::Created { pid } => Ok(pid),
             Self::Compiled { .. }
+            | Self::Pod { .. }
             | Self::NotCached { .. }
             | Self::NoCache { .. }
             | Self::Failed { .. } => Err(Error::NoAnswer {
