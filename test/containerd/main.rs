@@ -20,6 +20,7 @@ mod oom;
 mod options;
 mod pause;
 mod pid_namespaces;
+mod pod_delete;
 mod restart;
 mod security;
 mod shim;
