@@ -31,7 +31,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $
 SCRIPTS := test/scripts/* images/pack images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench install clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench soak install clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -87,6 +87,9 @@ demo: build ## one mixed pod on a private containerd, through the CRI API (root)
 bench: build ## time and memory beside runc, and what the cache saves, as tables (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin cache-bench
+
+soak: build ## 10,000 execs in each kind of container: the shim's memory, as docs/soak.svg (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak
 
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"

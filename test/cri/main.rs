@@ -12,6 +12,7 @@ mod parallel;
 mod pods;
 mod refusals;
 mod restart;
+mod sandbox;
 mod security;
 mod streams;
 mod versions;

@@ -24,6 +24,7 @@ pub struct Client {
     channel: Channel,
     namespace: String,
     runtime: String,
+    options: Option<prost_types::Any>,
     dir: PathBuf,
     house: Arc<House>,
 }
@@ -65,6 +66,7 @@ impl Client {
             channel: containerd_client::connect(containerd.socket()).await?,
             namespace: containerd.name().to_owned(),
             runtime: containerd.runtime().name().to_owned(),
+            options: None,
             dir: containerd.dir().to_owned(),
             house: containerd.house().clone(),
         })
@@ -74,6 +76,14 @@ impl Client {
     #[must_use]
     pub fn with_runtime(mut self, name: &str) -> Self {
         name.clone_into(&mut self.runtime);
+        self
+    }
+
+    /// The same client with runtime options: a type's name, and that type's bytes.
+    #[must_use]
+    pub fn with_options(mut self, kind: &str, value: Vec<u8>) -> Self {
+        let type_url = kind.to_owned();
+        self.options = Some(prost_types::Any { type_url, value });
         self
     }
 
@@ -127,7 +137,7 @@ impl Client {
             image: image.name.clone(),
             runtime: Some(ContainerRuntime {
                 name: self.runtime.clone(),
-                options: None,
+                options: self.options.clone(),
             }),
             spec: Some(prost_types::Any {
                 type_url: SPEC_TYPE.to_owned(),

@@ -36,13 +36,12 @@ pub fn is_alive(pid: u32) -> bool {
     field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-/// The dead children that a process has not reaped.
-pub fn zombies_of(parent: u32) -> Vec<u32> {
+/// The children of a process, dead or alive.
+pub fn children_of(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| field(*pid, "PPid").ok() == Some(parent.to_string()))
-        .filter(|pid| !is_alive(*pid))
         .collect()
 }
 
@@ -57,4 +56,11 @@ pub fn beside(pid: u32) -> Vec<u32> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| namespace(*pid).as_ref() == Some(&theirs))
         .collect()
+}
+
+/// The dead children that a process has not reaped.
+pub fn zombies_of(parent: u32) -> Vec<u32> {
+    let mut children = children_of(parent);
+    children.retain(|pid| !is_alive(*pid));
+    children
 }

@@ -146,6 +146,11 @@ impl Cgroup {
         }
     }
 
+    /// Whether it has no folder, so that nothing counts there.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.folders.is_empty()
+    }
+
     /// Which interface its figures have.
     #[must_use]
     pub fn version(&self) -> CgroupVersion {

@@ -9,7 +9,8 @@ use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
 use crate::{
-    helper_compile, helper_create, helper_exec, helper_image, helper_log, helper_user_namespace,
+    helper_compile, helper_create, helper_exec, helper_image, helper_log, helper_pod,
+    helper_user_namespace,
 };
 
 /// The first argument that makes our binary a helper. The second is the pid of who runs it.
@@ -39,24 +40,26 @@ pub fn run(engines: Engines) -> u8 {
         Ok(message) => message,
         Err(error) => return complain(&error),
     };
-    let (reply, fd) = match serde_json::from_slice(&bytes) {
-        Ok(Request::Create(order)) => helper_create::run(*order, fds, engines),
-        Ok(Request::Exec(order)) => helper_exec::run(*order, fds, engines),
-        Ok(Request::Compile(order)) => helper_compile::run(&order, fds, engines),
-        Ok(Request::UserNamespace(maps)) => helper_user_namespace::run(&maps),
-        Ok(Request::Layers(order)) => (helper_image::list(&order), None),
-        Ok(Request::Fetch(order)) => helper_image::fetch(&order),
+    let one = |(reply, fd): Answer| (reply, fd.into_iter().collect());
+    let (reply, fds) = match serde_json::from_slice(&bytes) {
+        Ok(Request::Create(order)) => one(helper_create::run(*order, fds, engines)),
+        Ok(Request::Exec(order)) => one(helper_exec::run(*order, fds, engines)),
+        Ok(Request::Compile(order)) => one(helper_compile::run(&order, fds, engines)),
+        Ok(Request::UserNamespace(maps)) => one(helper_user_namespace::run(&maps)),
+        Ok(Request::Layers(order)) => one((helper_image::list(&order), None)),
+        Ok(Request::Fetch(order)) => one(helper_image::fetch(&order)),
+        Ok(Request::Pod(order)) => helper_pod::run(&order, fds),
         Err(error) => return complain(&error),
     };
-    match answer(&socket, &reply, fd.as_ref()) {
+    match answer(&socket, &reply, &fds) {
         Ok(()) => 0,
         Err(error) => complain(&error),
     }
 }
 
-fn answer(socket: &OwnedFd, reply: &Reply, fd: Option<&OwnedFd>) -> std::io::Result<()> {
+fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(reply)?;
-    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     medley_sys::message::send(socket, &bytes, &fds)
 }
 

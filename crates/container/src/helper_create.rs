@@ -13,7 +13,7 @@ use crate::cgroup::allowance::{Channel, Sources};
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
-use crate::protocol::{CREATE_FDS, CreateOrder, Reply};
+use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
 use crate::{helper_log, helper_user_namespace, propagation};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
@@ -34,6 +34,8 @@ enum Error {
     Groups(#[source] std::io::Error),
     #[error(transparent)]
     Console(#[from] console::Error),
+    #[error("cannot hold the namespaces of the pod")]
+    Namespaces(#[source] std::io::Error),
     #[error("init has no pid")]
     NoPid,
     #[error(transparent)]
@@ -70,6 +72,8 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         return Err(Error::Descriptors { got });
     };
     let status = File::from(status);
+    // Held until init, a clone of this process, has entered them.
+    let _namespaces = number(fds.by_ref().take(order.namespaces))?;
     let init = match helper_code::load(order.program, fds.next(), status, engines)? {
         Loaded::Ready(work) => work,
         Loaded::Not(reply) => return Ok((reply, None)),
@@ -101,6 +105,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         .validate_id()?
         .as_init(order.bundle)
         .with_systemd(order.systemd)
+        .with_no_pivot(order.no_pivot_root)
         .with_detach(true)
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
@@ -139,4 +144,24 @@ fn tell_limits(channel: &Channel, pid: i32) {
         Ok(Err(error)) => log::warn!("the guest hears nothing of its memory limit: {error}"),
         Err(error) => log::warn!("{}", medley_task::error::sentence(&error)),
     }
+}
+
+/// Gives descriptors the numbers by which the spec names them.
+fn number(fds: impl Iterator<Item = OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
+    let dup = |(number, fd): (u32, OwnedFd)| {
+        let wanted = i32::try_from(number).map_err(std::io::Error::other)?;
+        let given = rustix::io::fcntl_dupfd_cloexec(&fd, wanted)?;
+        if std::os::fd::AsRawFd::as_raw_fd(&given) == wanted {
+            Ok(given)
+        } else {
+            Err(std::io::Error::other(format!(
+                "descriptor {wanted} is in use"
+            )))
+        }
+    };
+    (FIRST_NAMESPACE..)
+        .zip(fds)
+        .map(dup)
+        .collect::<Result<_, _>>()
+        .map_err(Error::Namespaces)
 }

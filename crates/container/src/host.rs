@@ -18,10 +18,10 @@ mod user_namespace;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use medley_dispatch::{EngineKind, Options, Plan};
 use medley_image::store::Address;
@@ -29,10 +29,12 @@ use medley_io::{Keeper, Stdio};
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::RootfsMount;
 use medley_task::metrics::Metrics;
+use medley_task::pod::PodRequest;
 
 use crate::cgroup::{self, Cgroup, OomWatch};
 use crate::devices;
-use crate::protocol::STARTED;
+use crate::pod::{self, Pod};
+use crate::protocol::{Reply, Request, STARTED};
 use crate::rootfs::{self, Mounted};
 use crate::spec;
 
@@ -58,6 +60,19 @@ pub struct Order {
     pub rootfs: Vec<RootfsMount>,
     /// Its stdio.
     pub stdio: Stdio,
+    /// What the runtime options say of it.
+    pub settings: Settings,
+}
+
+/// What the runtime options say of a container.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Where native code is kept; nowhere, if `None`.
+    pub cache: Option<PathBuf>,
+    /// The engine of a module that asks for none, instead of the host's.
+    pub default_engine: Option<EngineKind>,
+    /// Whether the root is moved instead of pivoted.
+    pub no_pivot_root: bool,
 }
 
 /// Why a container could not be made, started or removed.
@@ -78,6 +93,9 @@ pub enum Error {
     /// Its cgroup.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// Its pod.
+    #[error(transparent)]
+    Pod(#[from] pod::Error),
     /// Its device rules.
     #[error(transparent)]
     Devices(#[from] devices::Error),
@@ -239,10 +257,11 @@ pub enum Error {
 pub struct Host {
     binaries: Binaries,
     options: Options,
-    cache: Option<PathBuf>,
     /// Whom to ask about images.
     containerd: Option<Address>,
     debug: bool,
+    /// Guards the pod that containers belong to, if no container of it stands for it.
+    pod: Mutex<Option<Arc<Pod>>>,
     children: Mutex<Children>,
 }
 
@@ -257,22 +276,17 @@ struct Children {
 
 impl Host {
     /// A host that runs helpers of this very binary, or of those `beside` it that have other
-    /// engines, and keeps native code in the folder `cache`.
+    /// engines.
     ///
     /// # Errors
     /// Those of opening our own executable.
-    pub fn new(
-        options: Options,
-        beside: Vec<Beside>,
-        cache: Option<PathBuf>,
-        debug: bool,
-    ) -> io::Result<Self> {
+    pub fn new(options: Options, beside: Vec<Beside>, debug: bool) -> io::Result<Self> {
         Ok(Self {
             binaries: Binaries::new(beside)?,
             options,
-            cache,
             containerd: None,
             debug,
+            pod: Mutex::default(),
             children: Mutex::default(),
         })
     }
@@ -287,6 +301,38 @@ impl Host {
         create::create(self, order)
     }
 
+    /// Makes the pod that every container from now on belongs to.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of the pod is left then.
+    pub fn create_pod(&self, request: PodRequest) -> Result<Arc<Pod>, Error> {
+        // Its first process, if it has one, is an orphan as soon as the helper has made it.
+        let _busy = Busy::begin(self);
+        let pod = Arc::new(Pod::new(self, request)?);
+        *self.pod.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pod));
+        Ok(pod)
+    }
+
+    fn pod(&self) -> Option<Arc<Pod>> {
+        self.pod
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn debug(&self) -> bool {
+        self.debug
+    }
+
+    /// Runs one helper to its end and gives its answer.
+    pub(crate) fn ask(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        process::ask(self, request, fds)
+    }
+
     /// Reaps every ended child that nobody waits for: what a container's processes left behind.
     pub fn reap_orphans(&self) {
         let children = self.children();
@@ -298,6 +344,15 @@ impl Host {
         if let Err(error) = medley_sys::child::reap_orphans(|pid| children.tracked.contains(&pid)) {
             log::warn!("orphans could not be reaped: {error}");
         }
+    }
+
+    /// What dispatch may choose from for a container with these settings.
+    fn options_for(&self, settings: &Settings) -> Options {
+        let mut options = self.options.clone();
+        if let Some(engine) = settings.default_engine {
+            options.default_engine = engine;
+        }
+        options
     }
 
     fn track(&self, pid: i32) {
@@ -331,6 +386,7 @@ impl Drop for Busy<'_> {
 pub struct Created {
     id: String,
     plan: Plan,
+    settings: Settings,
     init: PidFd,
     cgroup: Cgroup,
     /// Absent if it can't be watched.

@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::cgroup::allowance::Channel;
-use crate::protocol::STARTED;
+use crate::protocol::{FIRST_NAMESPACE, STARTED};
 
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
 const TRAPPED: u8 = 134;
@@ -144,6 +144,8 @@ impl WasmInit {
         for signal in DEADLY {
             medley_sys::child::exit_on_signal(signal.as_raw())?;
         }
+        // The namespaces of a pod: they have been entered.
+        medley_sys::child::close_from(FIRST_NAMESPACE);
         // What libcontainer needed, a spec and mounts by the thousand, is not the guest's to keep.
         medley_sys::memory::trim_heap();
         let name = self

@@ -4,10 +4,11 @@
 //!
 //! | process | modules |
 //! |---|---|
-//! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`rootfs`], [`spec`] |
+//! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`pod`], [`rootfs`], [`spec`] |
 //! | helper: creates one container and exits | [`helper`], `helper_create` |
 //! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
 //! | helper: makes a user namespace and exits | [`helper`], `helper_user_namespace` |
+//! | helper: makes a pod's namespaces and exits | [`helper`], `helper_pod` |
 //! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
 //! | helper: reads an image's Wasm layers and exits | [`helper`], `helper_image` |
 //! | init: the container | `init_linux`, `init_wasm` |
@@ -29,10 +30,12 @@ mod helper_create;
 mod helper_exec;
 mod helper_image;
 mod helper_log;
+mod helper_pod;
 mod helper_user_namespace;
 pub mod host;
 mod init_linux;
 mod init_wasm;
+pub mod pod;
 mod propagation;
 mod protocol;
 pub mod rootfs;

@@ -30,6 +30,9 @@ pub(crate) enum Request {
     Layers(LayersOrder),
     /// Read one of them. No descriptors.
     Fetch(FetchOrder),
+    /// Make a pod's namespaces. Descriptors: its network namespace, if it has one, and the pipe
+    /// that the first process of its pid namespace lives as long as, if it is to have one.
+    Pod(PodOrder),
 }
 
 /// What init writes to the status pipe right before its program runs. A pipe that ends without it
@@ -50,6 +53,8 @@ pub(crate) struct CreateOrder {
     pub(crate) state: PathBuf,
     /// Whether systemd manages the cgroup.
     pub(crate) systemd: bool,
+    /// Whether the root is moved instead of pivoted.
+    pub(crate) no_pivot_root: bool,
     /// Whether everything is to be logged.
     pub(crate) debug: bool,
     /// The supplementary groups that a Wasm container's init has, as ids on the node. A Linux
@@ -61,6 +66,9 @@ pub(crate) struct CreateOrder {
     pub(crate) mapped: Vec<IdMapped>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
+    /// How many descriptors after the first four are namespaces for the container to join, and
+    /// are named in its spec.
+    pub(crate) namespaces: usize,
     /// What init does once it is started.
     pub(crate) program: Program,
 }
@@ -101,6 +109,42 @@ impl Maps {
     pub(crate) fn is_empty(&self) -> bool {
         self.uids.is_empty() && self.gids.is_empty()
     }
+}
+
+/// The number that the first of a container's namespaces has in the helper, as its spec says. Far
+/// above all that a helper opens; the others follow.
+pub(crate) const FIRST_NAMESPACE: u32 = 900;
+
+/// The namespaces of a pod to make.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PodOrder {
+    /// Whether it has a network namespace, made by somebody else.
+    pub(crate) has_network: bool,
+    /// Whether it has an IPC namespace.
+    pub(crate) ipc: bool,
+    /// The name of its host, if it has a UTS namespace.
+    pub(crate) hostname: Option<String>,
+    /// Whether its containers share a pid namespace.
+    pub(crate) pid: bool,
+    /// Kernel parameters of its network and its IPC namespace.
+    pub(crate) sysctls: Vec<(String, String)>,
+    /// Whether everything is to be logged.
+    pub(crate) debug: bool,
+}
+
+/// A kind of namespace that the containers of a pod share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Namespace {
+    /// The network.
+    Network,
+    /// The owner of the others.
+    User,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// The host's name.
+    Uts,
+    /// Processes.
+    Pid,
 }
 
 /// A process to add to a container.
@@ -199,6 +243,13 @@ pub(crate) enum Reply {
     Created {
         /// Init's, in the shim's pid namespace.
         pid: i32,
+    },
+    /// The namespaces are made. Descriptors: they, in this order.
+    Pod {
+        /// The first process of the pid namespace, in the shim's.
+        holder: Option<i32>,
+        /// Which they are.
+        namespaces: Vec<Namespace>,
     },
     /// The module is compiled. Descriptors: the native code, in a sealed memfd.
     Compiled {

@@ -6,11 +6,12 @@
 
 use std::io::{IsTerminal, Read};
 
-use containerd_shim::bootstrap::{BootstrapParams, BootstrapResult, any_is, nearest_log_level};
+use containerd_shim::bootstrap::{BootstrapParams, BootstrapResult, nearest_log_level};
 use containerd_shim::{Flags, StartOpts};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::shim::oci::Options as RuncOptions;
+
+use crate::options::{self, RuntimeOptions};
 
 /// Most that is read from stdin, in bytes; containerd's own bound.
 const MAX_INPUT: u64 = 10 << 20;
@@ -91,14 +92,20 @@ fn parse(input: &[u8], flags: &Flags, ttrpc_address: &str) -> (StartOpts, Protoc
     (opts, Protocol::Legacy)
 }
 
-/// The cgroup that the shim itself is to run in; empty for none.
-pub(crate) fn shim_cgroup(opts: &StartOpts) -> String {
-    opts.extensions
-        .iter()
-        .filter(|any| any_is::<RuncOptions>(any))
-        .find_map(|any| RuncOptions::parse_from_bytes(&any.value).ok())
-        .map(|options| options.shim_cgroup)
-        .unwrap_or_default()
+/// The cgroup that the shim itself is to run in; empty for none. All options are looked at: who
+/// asks for what can't be had is told so now.
+///
+/// # Errors
+/// Those of options that make no sense.
+pub(crate) fn shim_cgroup(opts: &StartOpts) -> Result<String, options::Error> {
+    let mut cgroup = String::new();
+    for any in &opts.extensions {
+        let options = RuntimeOptions::parse(&any.type_url, &any.value)?;
+        if !options.shim_cgroup.is_empty() {
+            cgroup = options.shim_cgroup;
+        }
+    }
+    Ok(cgroup)
 }
 
 /// The answer of `start`.
@@ -161,7 +168,7 @@ mod tests {
         let (opts, protocol) = parse(&any.write_to_bytes().unwrap(), &flags(), "/env");
         assert_eq!(protocol, Protocol::Legacy);
         assert_eq!(opts.ttrpc_address, "/env");
-        assert_eq!(shim_cgroup(&opts), "/shims");
+        assert_eq!(shim_cgroup(&opts).unwrap(), "/shims");
     }
 
     #[test]
@@ -173,7 +180,7 @@ mod tests {
         for input in [any.write_to_bytes().unwrap(), Vec::new()] {
             let (opts, protocol) = parse(&input, &flags(), "/env");
             assert_eq!(
-                (protocol, shim_cgroup(&opts).as_str()),
+                (protocol, shim_cgroup(&opts).unwrap().as_str()),
                 (Protocol::Legacy, "")
             );
         }

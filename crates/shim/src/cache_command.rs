@@ -45,7 +45,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 /// Does what it says; false if a part of it could not be done, which was told.
 fn execute(command: &Command) -> anyhow::Result<bool> {
-    let folder = match (&command.folder, crate::serve::cache()) {
+    let folder = match (&command.folder, crate::serve::cache().folder()) {
         (Some(folder), _) => folder.clone(),
         (None, Some(folder)) => folder,
         (None, None) => anyhow::bail!(

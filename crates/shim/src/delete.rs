@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use containerd_shim::{DeleteResponse, Flags};
 use containerd_shim_protos::protobuf::{Message, MessageField};
-use medley_container::{host, spec};
+use medley_container::{host, pod, spec};
 
 use crate::{group, start};
 
@@ -34,6 +34,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
             Err(host::Error::Spec(_)) => {}
             Err(error) => failed.push(medley_task::error::sentence(&error)),
         }
+    }
+    if !alive && let Err(error) = pod::clean_up(&bundle) {
+        failed.push(medley_task::error::sentence(&error));
     }
     anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
     let response = DeleteResponse {
@@ -78,7 +81,12 @@ fn stays_open(connection: &UnixStream) -> bool {
 
 /// The bundles of the other containers that the dead shim of `id` served.
 fn rest_of_group(bundle: &Path, id: &str) -> Vec<PathBuf> {
-    let is_leader = spec::annotations(bundle).is_ok_and(|own| group::of(id, &own) == id);
+    let is_leader = match spec::annotations(bundle) {
+        Ok(own) => group::of(id, &own) == id,
+        // A pod of the Sandbox API has no spec.
+        Err(spec::Error::Read { .. }) => true,
+        Err(_) => false,
+    };
     let Some(siblings) = bundle.parent().filter(|_| is_leader) else {
         return Vec::new();
     };

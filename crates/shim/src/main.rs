@@ -18,6 +18,8 @@ mod engines;
 mod group;
 mod info;
 mod logging;
+mod options;
+mod pod;
 mod process;
 mod runtime;
 mod serve;

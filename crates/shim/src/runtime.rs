@@ -6,14 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use medley_container::cgroup::OomWatch;
-use medley_container::host::{self, Addition, Created, Host, Order};
+use medley_container::host::{self, Addition, Created, Host, Order, Settings};
 use medley_io::{Owner, Stdio};
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
 use medley_task::metrics::Metrics;
+use medley_task::pod::{Pod, PodRequest};
 use medley_task::runtime::{CallError, KillError};
 use medley_task::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
 
+use crate::options::{CacheFolder, RuntimeOptions};
+use crate::pod::LocalPod;
 use crate::process::{self, LocalProcess};
 
 /// Exit status of a process whose real one could not be learnt.
@@ -32,14 +35,35 @@ pub(crate) struct LocalRuntime {
     host: Arc<Host>,
     /// containerd's.
     namespace: Arc<str>,
+    /// For containers whose options name none.
+    cache: CacheFolder,
 }
 
 impl LocalRuntime {
-    pub(crate) fn new(host: Arc<Host>, namespace: &str) -> Self {
+    pub(crate) fn new(host: Arc<Host>, namespace: &str, cache: CacheFolder) -> Self {
         Self {
             host,
             namespace: namespace.into(),
+            cache,
         }
+    }
+
+    /// What the runtime options, read by whoever may wait for a file, say of container `id`.
+    fn settings(
+        cache: CacheFolder,
+        id: &str,
+        options: Option<&(String, Vec<u8>)>,
+    ) -> Result<Settings, Cause> {
+        let options = match options {
+            Some((kind, bytes)) => RuntimeOptions::parse(kind, bytes)?,
+            None => RuntimeOptions::default(),
+        };
+        options.log(id);
+        Ok(Settings {
+            cache: options.cache.unwrap_or(cache).folder(),
+            default_engine: options.default_engine,
+            no_pivot_root: options.no_pivot_root,
+        })
     }
 }
 
@@ -50,25 +74,36 @@ impl Runtime for LocalRuntime {
             id: request.id.clone(),
             namespace: self.namespace.to_string(),
         };
-        let order = Order {
-            id: request.id,
-            bundle: request.bundle,
-            rootfs: request.rootfs,
-            stdio: Stdio {
-                stdin: request.stdin,
-                stdout: request.stdout,
-                stderr: request.stderr,
-                terminal: request.terminal,
-                owner,
-            },
-        };
         let host = Arc::clone(&self.host);
-        let created = blocking(move || host.create(order)).await?;
+        let cache = self.cache.clone();
+        let created = blocking(move || {
+            let order = Order {
+                settings: Self::settings(cache, &request.id, request.options.as_ref())?,
+                id: request.id,
+                bundle: request.bundle,
+                rootfs: request.rootfs,
+                stdio: Stdio {
+                    stdin: request.stdin,
+                    stdout: request.stdout,
+                    stderr: request.stderr,
+                    terminal: request.terminal,
+                    owner,
+                },
+            };
+            Ok::<_, Cause>(host.create(order)?)
+        })
+        .await?;
         Ok(Arc::new(LocalContainer {
             created: Arc::new(created),
             host: Arc::clone(&self.host),
             namespace: Arc::clone(&self.namespace),
         }))
+    }
+
+    async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {
+        let host = Arc::clone(&self.host);
+        let pod = blocking(move || host.create_pod(request)).await?;
+        Ok(Arc::new(LocalPod::new(pod)))
     }
 }
 
@@ -282,8 +317,8 @@ async fn oom_kill(watch: &OomWatch) -> io::Result<()> {
 }
 
 /// Runs `work` on a thread that may wait.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, medley_container::host::Error> + Send + 'static,
+pub(crate) async fn blocking<T: Send + 'static, E: Into<Cause> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Cause> {
-    Ok(tokio::task::spawn_blocking(work).await??)
+    tokio::task::spawn_blocking(work).await?.map_err(Into::into)
 }

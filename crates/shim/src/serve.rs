@@ -16,6 +16,7 @@ use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::options::CacheFolder;
 use crate::runtime::LocalRuntime;
 use crate::{engines, logging, start};
 
@@ -55,7 +56,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     // The bundle may be deleted before the pod's other containers are.
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
-    let host = Host::new(engines::options(), engines::beside(), cache(), flags.debug)
+    let host = Host::new(engines::options(), engines::beside(), flags.debug)
         .context("cannot open our own binary")?
         .with_containerd(Address {
             socket: flags.address.clone().into(),
@@ -71,7 +72,11 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         let (events, queue) = Events::channel();
         let publisher = tokio::spawn(publish::run(queue, ttrpc_address, flags.namespace.clone()));
         let service = Service::new(
-            Arc::new(LocalRuntime::new(Arc::clone(&host), &flags.namespace)),
+            Arc::new(LocalRuntime::new(
+                Arc::clone(&host),
+                &flags.namespace,
+                cache(),
+            )),
             events.clone(),
         );
         tokio::spawn(reap_orphans(host));
@@ -93,6 +98,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
 
         // First of all: whoever calls start from here on needs another shim.
         std::fs::remove_file(start::socket_path(&flags.socket)).ok();
+        service.abandon_sandbox().await;
         events.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, publisher)
             .await
@@ -104,14 +110,11 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     })
 }
 
-/// Where native code is kept: the folder that containerd's environment names, or none at all if it
-/// says `off`. A pod's environment never gets here.
-pub(crate) fn cache() -> Option<PathBuf> {
-    match std::env::var_os(start::CACHE) {
-        None => Some(PathBuf::from("/var/lib/containerd-shim-wasm/cache")),
-        Some(folder) if folder == "off" => None,
-        Some(folder) => Some(PathBuf::from(folder)),
-    }
+/// Where native code is kept unless the runtime options say: the folder that containerd's
+/// environment names, or none at all if it says `off`. A pod's environment never gets here.
+pub(crate) fn cache() -> CacheFolder {
+    let named = std::env::var_os(start::CACHE).map(PathBuf::from);
+    CacheFolder::named(named.unwrap_or_else(|| "/var/lib/containerd-shim-wasm/cache".into()))
 }
 
 /// Waits until there is neither a task nor the bundle that the shim was started for: containerd

@@ -24,6 +24,7 @@ pub(crate) const CACHE: &str = "CONTAINERD_SHIM_WASM_CACHE";
 /// Runs `start` and prints the address of the shim that serves this container.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let (opts, protocol) = bootstrap::read(flags)?;
+    let cgroup = bootstrap::shim_cgroup(&opts)?;
     let bundle = bundle(flags)?;
     let annotations = match spec::annotations(&bundle) {
         Ok(annotations) => annotations,
@@ -34,7 +35,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let address = opts.socket_address(group::of(&opts.id, &annotations));
     let socket = socket_path(&address);
     if let Some(listener) = listen(&socket)? {
-        let spawned = spawn(&opts, &address, listener);
+        let spawned = spawn(&opts, &cgroup, &address, listener);
         if spawned.is_err() {
             std::fs::remove_file(&socket).ok();
         }
@@ -91,7 +92,12 @@ fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
 }
 
 /// Runs the shim. It needs not be waited for: whoever connects before it accepts is queued.
-fn spawn(opts: &StartOpts, address: &str, listener: UnixListener) -> anyhow::Result<()> {
+fn spawn(
+    opts: &StartOpts,
+    cgroup: &str,
+    address: &str,
+    listener: UnixListener,
+) -> anyhow::Result<()> {
     let binary = std::env::current_exe().context("cannot find our own binary")?;
     let mut command = Command::new(&binary);
     command
@@ -116,8 +122,7 @@ fn spawn(opts: &StartOpts, address: &str, listener: UnixListener) -> anyhow::Res
         .spawn()
         .with_context(|| format!("cannot run {}", binary.display()))?;
     // The kernel is to kill a shim before containerd, and a container before its shim.
-    let placed =
-        containerd_shim::cgroup::set_cgroup_and_oom_score(shim.id(), &bootstrap::shim_cgroup(opts));
+    let placed = containerd_shim::cgroup::set_cgroup_and_oom_score(shim.id(), cgroup);
     if let Err(error) = placed {
         shim.kill().ok();
         shim.wait().ok();

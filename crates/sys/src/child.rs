@@ -155,3 +155,24 @@ pub fn exit_now(status: u8) -> ! {
     // helper that this process was cloned from, while an engine's threads may still run.
     unsafe { libc::_exit(i32::from(status)) }
 }
+
+/// Closes every descriptor of the process but one. Whoever owns one of them must not use it again.
+pub fn close_all_but(keep: &impl std::os::fd::AsRawFd) {
+    let keep = keep.as_raw_fd().unsigned_abs();
+    if keep > 0 {
+        close_range(0, keep - 1);
+    }
+    close_from(keep + 1);
+}
+
+/// Closes every descriptor with the number `first` or a higher one. Whoever owns one of them must
+/// not use it again.
+pub fn close_from(first: u32) {
+    close_range(first, libc::c_uint::MAX);
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    // SAFETY: a plain system call. It is for a process that does nothing more with what is closed
+    // and ends without running destructors.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}

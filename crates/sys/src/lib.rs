@@ -13,6 +13,7 @@ pub mod memory;
 pub mod message;
 pub mod mount;
 pub mod names;
+pub mod namespaces;
 pub mod own_binary;
 pub mod pidfd;
 pub mod spawn;

@@ -1,4 +1,4 @@
-//! containerd's Task API: RPCs, lifecycle states, exits and events.
+//! containerd's Task API and Sandbox API: RPCs, lifecycle states, exits and events.
 //!
 //! This crate knows neither Linux nor Wasm. It is given a [`Runtime`] that makes containers and
 //! keeps the rules that containerd relies on: the order of events, one exit for every start,
@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod metrics;
 pub mod name;
+pub mod pod;
 pub mod publish;
 pub mod runtime;
 pub mod service;

@@ -1,14 +1,16 @@
-//! How a process is called in messages.
+//! How a process, or a pod, is called in messages.
 
 use std::fmt;
 
-/// A task's init, or one of its further processes.
+/// A task's init, one of its further processes, or a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
-    /// The task's id.
+    /// The task's id, or the pod's.
     pub id: String,
     /// The exec id, if it is not init.
     pub exec_id: Option<String>,
+    /// Whether it is a pod.
+    pub is_sandbox: bool,
 }
 
 impl Name {
@@ -18,6 +20,16 @@ impl Name {
         Self {
             id: id.to_owned(),
             exec_id: Some(exec_id.to_owned()).filter(|exec_id| !exec_id.is_empty()),
+            is_sandbox: false,
+        }
+    }
+
+    /// The pod that the shim stands for.
+    #[must_use]
+    pub fn sandbox(id: &str) -> Self {
+        Self {
+            is_sandbox: true,
+            ..Self::task(id)
         }
     }
 
@@ -32,6 +44,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.exec_id {
             Some(exec_id) => write!(f, "exec {exec_id:?} of task {:?}", self.id),
+            None if self.is_sandbox => write!(f, "sandbox {:?}", self.id),
             None => write!(f, "task {:?}", self.id),
         }
     }

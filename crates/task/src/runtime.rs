@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::error::Cause;
 use crate::metrics::Metrics;
+use crate::pod::{Pod, PodRequest};
 
 /// A task to create, as containerd asks for it.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +61,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// Whatever is wrong with the request; nothing of the container is left then.
     async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause>;
+
+    /// Makes the pod that every container from then on belongs to.
+    ///
+    /// # Errors
+    /// What it can't be made for; nothing of it is left then.
+    async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause>;
 }
 
 /// Why a signal was not delivered.

@@ -3,6 +3,7 @@
 mod exec;
 mod limits;
 mod report;
+mod sandbox;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,6 +18,8 @@ use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::runtime::{CallError, CreateRequest, Exit, KillError, Process, Runtime};
 use crate::state::{Life, Status, Task};
+
+pub use sandbox::SandboxSnapshot;
 
 /// SIGKILL's number.
 const SIGKILL: u32 = 9;
@@ -35,6 +38,8 @@ struct Shared {
     events: Events,
     /// Guards which ids are in use; held for look-ups only, never while a container is made.
     tasks: Mutex<HashMap<String, Slot>>,
+    /// Guards which pod the shim stands for; held for look-ups only. Never taken with `tasks` held.
+    sandbox: Mutex<sandbox::Slot>,
     /// Set under the lock of `tasks`, once there will be no more.
     ending: AtomicBool,
     shutdown: Notify,
@@ -84,6 +89,7 @@ impl Service {
                 runtime,
                 events,
                 tasks: Mutex::default(),
+                sandbox: Mutex::default(),
                 ending: AtomicBool::new(false),
                 shutdown: Notify::new(),
                 emptied: Notify::new(),
@@ -315,8 +321,11 @@ impl Service {
         Ok(())
     }
 
-    /// Ends the shim if it has no task left; is ignored otherwise.
+    /// Ends the shim if it has no task left and stands for no pod; is ignored otherwise.
     pub fn shutdown(&self) {
+        if self.has_sandbox() {
+            return;
+        }
         let tasks = self.tasks();
         if tasks.is_empty() {
             self.shared.ending.store(true, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 mod event;
 mod metrics;
 mod request;
+mod sandbox;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use containerd_shim_protos::api::Empty;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::sandbox_async;
 use containerd_shim_protos::shim::oci::ProcessDetails;
 use containerd_shim_protos::shim_async::{Task, create_task};
 use containerd_shim_protos::ttrpc::r#async::{Service as WireService, TtrpcContext};
@@ -48,6 +50,10 @@ pub fn services(service: &Service) -> HashMap<String, WireService> {
                 .map(|methods| (name.to_owned(), methods)),
         );
     }
+    let edge = Arc::new(Edge {
+        service: service.clone(),
+    });
+    services.extend(sandbox_async::create_sandbox(edge));
     services
 }
 

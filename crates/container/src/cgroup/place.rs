@@ -67,6 +67,17 @@ impl Cgroup {
         Self { unified, folders }
     }
 
+    /// The parent of the cgroups of a pod's containers, as the kubelet names it: a path, or a slice
+    /// of systemd's. None of its folders, if it is not there.
+    #[must_use]
+    pub fn of_pod(parent: &str) -> Self {
+        match slice_path(parent) {
+            Some(slice) => Self::at(Some(&slice), ""),
+            None if parent.is_empty() => Self::at(Some(Path::new("/")), ""),
+            None => Self::at(Some(Path::new(parent)), ""),
+        }
+    }
+
     pub(super) fn parse(theirs: &str, ours: &str, unified: bool) -> Self {
         let mut folders: Vec<Folder> = theirs
             .lines()
@@ -135,13 +146,22 @@ fn systemd_scope(path: &Path) -> Option<PathBuf> {
     if parts.next().is_some() || slice.is_empty() {
         return None;
     }
+    let mut folder = slice_path(slice)?;
+    folder.push(format!("{prefix}-{name}.scope"));
+    Some(folder)
+}
+
+/// Where systemd puts a slice.
+fn slice_path(slice: &str) -> Option<PathBuf> {
     let stem = slice.strip_suffix(".slice")?;
+    if stem.contains('/') {
+        return None;
+    }
     let mut folder = PathBuf::new();
     for (end, _) in stem.match_indices('-') {
         folder.push(format!("{}.slice", &stem[..end]));
     }
     folder.push(slice);
-    folder.push(format!("{prefix}-{name}.scope"));
     Some(folder)
 }
 

@@ -106,7 +106,9 @@ fn engine(request: &Request) -> Option<EngineKind> {
         Request::Create(order) => &order.program,
         Request::Exec(order) => &order.program,
         Request::Compile(order) => return Some(order.engine),
-        Request::UserNamespace(_) | Request::Layers(_) | Request::Fetch(_) => return None,
+        Request::UserNamespace(_) | Request::Layers(_) | Request::Fetch(_) | Request::Pod(_) => {
+            return None;
+        }
     };
     match program {
         Program::Linux { .. } => None,

@@ -22,14 +22,26 @@ use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
 use crate::rootfs::Mounted;
 use crate::spec;
 
+/// The namespaces of a container that somebody else makes.
+struct Namespaces {
+    /// Its pod's, which its spec names then and is not the one in the bundle.
+    shared: Option<Vec<OwnedFd>>,
+    /// Those of users.
+    users: UserNamespaces,
+}
+
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
-    let spec = spec::load(&order.bundle)?;
-    let users = UserNamespaces::of(host, &spec)?;
+    let mut spec = spec::load(&order.bundle)?;
+    let shared = host.pod().map(|pod| pod.adapt(&mut spec)).transpose()?;
+    let namespaces = Namespaces {
+        users: UserNamespaces::of(host, &spec, shared.as_deref().unwrap_or_default())?,
+        shared,
+    };
     let at = spec::rootfs(&order.bundle, &spec);
-    let rootfs = Mounted::new(at, &order.rootfs, &order.bundle, users.own())?;
+    let rootfs = Mounted::new(at, &order.rootfs, &order.bundle, namespaces.users.own())?;
     let folder = order.bundle.join(STATE);
-    let made = create_in(host, order, spec, users, rootfs.clone(), &folder);
+    let made = create_in(host, order, spec, namespaces, rootfs.clone(), &folder);
     if made.is_err() {
         if let Err(error) = record::remove(&folder) {
             log::warn!("{}", medley_task::error::sentence(&error));
@@ -45,15 +57,16 @@ fn create_in(
     host: &Host,
     order: Order,
     spec: Spec,
-    users: UserNamespaces,
+    namespaces: Namespaces,
     rootfs: Mounted,
     folder: &Path,
 ) -> Result<Created, Error> {
     // Decided once, on what the container will see. Nobody decides again.
     let decision = {
         let view = Rootfs::open(rootfs.path())?;
-        let layers = ImageLayers::of(host, &order.id);
-        medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &layers, &host.options)?
+        let layers = ImageLayers::of(host, &order.id, order.settings.cache.as_deref());
+        let options = host.options_for(&order.settings);
+        medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &layers, &options)?
     };
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
@@ -77,7 +90,7 @@ fn create_in(
         host,
         &order,
         spec,
-        users,
+        namespaces,
         &decision,
         (&ends, terminal),
         folder,
@@ -105,6 +118,7 @@ fn create_in(
         folder: folder.to_owned(),
         id: order.id,
         plan: decision.plan,
+        settings: order.settings,
         init,
         cgroup,
         oom,
@@ -123,7 +137,7 @@ fn make(
     host: &Host,
     order: &Order,
     mut spec: Spec,
-    mut users: UserNamespaces,
+    mut namespaces: Namespaces,
     decision: &Decision,
     (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
@@ -135,7 +149,8 @@ fn make(
         .unwrap_or_default();
     let systemd = spec::wants_systemd(&spec);
     let propagation = propagation::changes(&spec);
-    let (mapped, adapted) = users.adapt(host, &mut spec, folder)?;
+    let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
+    let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     let ask = |bundle: &Path, groups: Vec<u32>, program, code: Option<&Source>| {
@@ -144,15 +159,18 @@ fn make(
             bundle: bundle.to_owned(),
             state: folder.to_owned(),
             systemd,
+            no_pivot_root: order.settings.no_pivot_root,
             debug: host.debug,
             groups,
             terminal,
             mapped: mapped.clone(),
             propagation: propagation.clone(),
+            namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,
         }));
         let mut fds = Vec::from(stdio);
         fds.push(status_writer.as_fd());
+        fds.extend(shared.iter().flat_map(|fds| fds.iter().map(AsFd::as_fd)));
         fds.extend(code.and_then(Source::fd));
         process::ask(host, &request, &fds).map_err(|error| name_cwd(error, &cwd))
     };
@@ -162,7 +180,8 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            let bundle = match spec::for_linux(&order.bundle, spec, adapted) {
+            let changed = adapted || shared.is_some();
+            let bundle = match spec::for_linux(&order.bundle, spec, changed) {
                 Some(changed) => {
                     spec::save(folder, &changed)?;
                     folder
@@ -179,13 +198,13 @@ fn make(
                 let program = Program::Wasm {
                     engine: plan.engine,
                     entry: native::entry(plan),
-                    code: source.code(host.cache.as_deref()),
+                    code: source.code(order.settings.cache.as_deref()),
                     preopens: spec::preopens(&spec),
                     argv_start: plan.argv_start,
                 };
                 ask(folder, groups.clone(), program, Some(source))
             };
-            native::with_code(host, plan, module, ask)?
+            native::with_code(host, order.settings.cache.as_deref(), plan, module, ask)?
         }
         (Plan::Wasm(plan), None) => {
             let reason = format!("{} was not opened", plan.module.display());

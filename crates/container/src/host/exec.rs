@@ -110,8 +110,8 @@ impl Created {
             // They are in place by now.
             mounts: &[],
         };
-        let layers = ImageLayers::by_name(host, &self.id);
-        medley_dispatch::plan(&wanted, &view, &layers, &host.options)
+        let layers = ImageLayers::by_name(host, &self.id, self.settings.cache.as_deref());
+        medley_dispatch::plan(&wanted, &view, &layers, &host.options_for(&self.settings))
             .map_err(|source| Error::BesideGuest { source })
     }
 }
@@ -177,16 +177,22 @@ impl Exec {
                 plan: Plan::Wasm(plan),
                 module: Some(module),
                 ..
-            }) => native::with_code(host, plan, module, |source| {
-                let program = Program::Wasm {
-                    engine: plan.engine,
-                    entry: native::entry(plan),
-                    code: source.code(host.cache.as_deref()),
-                    preopens: spec::preopens(&self.spec),
-                    argv_start: plan.argv_start,
-                };
-                ask(program, Some(source))
-            })?,
+            }) => native::with_code(
+                host,
+                created.settings.cache.as_deref(),
+                plan,
+                module,
+                |source| {
+                    let program = Program::Wasm {
+                        engine: plan.engine,
+                        entry: native::entry(plan),
+                        code: source.code(created.settings.cache.as_deref()),
+                        preopens: spec::preopens(&self.spec),
+                        argv_start: plan.argv_start,
+                    };
+                    ask(program, Some(source))
+                },
+            )?,
             Some(Decision { plan, .. }) => {
                 let path = match plan {
                     Plan::Linux(plan) => plan.program.clone(),

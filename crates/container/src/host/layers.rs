@@ -15,24 +15,26 @@ use crate::protocol::{FetchOrder, LayersOrder, Reply, Request};
 pub(super) struct ImageLayers<'h> {
     host: &'h Host,
     container: &'h str,
+    cache: Option<&'h Path>,
     by_name_only: bool,
 }
 
 impl<'h> ImageLayers<'h> {
     /// For the container itself.
-    pub(super) fn of(host: &'h Host, container: &'h str) -> Self {
+    pub(super) fn of(host: &'h Host, container: &'h str, cache: Option<&'h Path>) -> Self {
         Self {
             host,
             container,
+            cache,
             by_name_only: false,
         }
     }
 
     /// For a process that is added to it: `sh` does not mean the image's only module.
-    pub(super) fn by_name(host: &'h Host, container: &'h str) -> Self {
+    pub(super) fn by_name(host: &'h Host, container: &'h str, cache: Option<&'h Path>) -> Self {
         Self {
             by_name_only: true,
-            ..Self::of(host, container)
+            ..Self::of(host, container, cache)
         }
     }
 }
@@ -53,7 +55,7 @@ impl Layers for ImageLayers<'_> {
     }
 
     fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
-        let known = self.host.cache.as_deref().and_then(records);
+        let known = self.cache.and_then(records);
         if let Some(inside) = known.as_ref().and_then(|known| known.find(layer)) {
             return Ok(inside);
         }

@@ -35,8 +35,13 @@ pub(super) enum Source {
 
 impl Source {
     /// Where a plan's native code is to come from first.
-    pub(super) fn first(host: &Host, plan: &WasmPlan, module: &Module) -> Result<Self, Error> {
-        match (&host.cache, form(plan), module) {
+    pub(super) fn first(
+        host: &Host,
+        cache: Option<&Path>,
+        plan: &WasmPlan,
+        module: &Module,
+    ) -> Result<Self, Error> {
+        match (cache, form(plan), module) {
             (Some(_), Some(form), Module::File(file)) => {
                 Ok(Self::Module(file.try_clone().map_err(Error::Spawn)?, form))
             }
@@ -56,13 +61,13 @@ impl Source {
     /// kept, and run for other pods, as what they are not.
     pub(super) fn compiled(
         host: &Host,
+        cache: Option<&Path>,
         plan: &WasmPlan,
         module: &Module,
         fingerprint: Option<&str>,
     ) -> Result<Self, Error> {
         let module = &file(host, module)?;
-        let (Some(folder), Some(fingerprint), Some(form)) = (&host.cache, fingerprint, form(plan))
-        else {
+        let (Some(folder), Some(fingerprint), Some(form)) = (cache, fingerprint, form(plan)) else {
             return compile(host, plan, module);
         };
         let module = sealed_copy(module)?;
@@ -109,16 +114,19 @@ impl Source {
 /// is to be had first.
 pub(super) fn with_code(
     host: &Host,
+    cache: Option<&Path>,
     plan: &WasmPlan,
     module: &Module,
     ask: impl Fn(&Source) -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
-    match ask(&Source::first(host, plan, module)?) {
+    let compiled =
+        |fingerprint: Option<&str>| ask(&Source::compiled(host, cache, plan, module, fingerprint)?);
+    match ask(&Source::first(host, cache, plan, module)?) {
         // Checked before, and since then the disk has lost it.
         Err(Error::Page) => {
             let path = plan.module.display();
             log::warn!("not cached: the disk does not give the native code of {path} any more");
-            ask(&Source::compiled(host, plan, module, None)?)
+            compiled(None)
         }
         Err(error) => Err(error),
         Ok((
@@ -129,11 +137,11 @@ pub(super) fn with_code(
             _,
         )) => {
             note(damage.as_deref());
-            ask(&Source::compiled(host, plan, module, Some(&fingerprint))?)
+            compiled(Some(&fingerprint))
         }
         Ok((Reply::NoCache { reason }, _)) => {
             log::warn!("not cached: {reason}");
-            ask(&Source::compiled(host, plan, module, None)?)
+            compiled(None)
         }
         Ok(answer) => Ok(answer),
     }
@@ -243,14 +251,20 @@ impl Host {
     ///
     /// # Errors
     /// [`Error`]: what a start would say of the module, or why the cache can't be used.
-    pub fn warm(&self, plan: &WasmPlan, module: &File, fingerprint: &str) -> Result<Warmed, Error> {
-        let (Some(folder), Some(form)) = (&self.cache, form(plan)) else {
+    pub fn warm(
+        &self,
+        cache: &Path,
+        plan: &WasmPlan,
+        module: &File,
+        fingerprint: &str,
+    ) -> Result<Warmed, Error> {
+        let Some(form) = form(plan) else {
             return Err(Error::NotKept {
                 path: plan.module.clone(),
             });
         };
         let module = sealed_copy(module)?;
-        let place = Place::open(folder, plan, &module, fingerprint)?;
+        let place = Place::open(cache, plan, &module, fingerprint)?;
         let filled = place.fill(self, plan, &module, form)?;
         match filled.lost {
             Some(error) => Err(error.into()),

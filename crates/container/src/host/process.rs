@@ -31,6 +31,7 @@ pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error
     match reply {
         Reply::Created { pid } => Ok((pid, fds.into_iter().next())),
         Reply::Compiled { .. }
+        | Reply::Pod { .. }
         | Reply::UserNamespace
         | Reply::NotCached { .. }
         | Reply::NoCache { .. }

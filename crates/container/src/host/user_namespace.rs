@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use super::{Error, Host, process};
+use crate::pod;
 use crate::protocol::{IdMapped, Maps, Reply, Request};
 
 /// The mount options that ask for mapped ids, the second for what is mounted below too.
@@ -29,7 +30,8 @@ pub(super) struct UserNamespaces {
 
 impl UserNamespaces {
     /// Opens or makes the namespace that the container is to be in, if it is one of its own.
-    pub(super) fn of(host: &Host, spec: &Spec) -> Result<Self, Error> {
+    /// `shared` are those of its pod that the spec may name.
+    pub(super) fn of(host: &Host, spec: &Spec, shared: &[OwnedFd]) -> Result<Self, Error> {
         let linux = spec.linux().as_ref();
         let all = linux.and_then(|linux| linux.namespaces().as_deref());
         let wanted = all
@@ -44,7 +46,10 @@ impl UserNamespaces {
             linux.and_then(|linux| linux.gid_mappings().as_deref()),
         );
         let (fd, is_new) = match wanted.path() {
-            Some(path) => (open(path)?, false),
+            Some(path) => match pod::named(path, shared) {
+                Some(fd) => (fd.try_clone().map_err(Error::Spawn)?, false),
+                None => (open(path)?, false),
+            },
             None => (make(host, &maps)?, true),
         };
         Ok(Self {

@@ -22,14 +22,13 @@ pub(super) fn run(
 ) -> anyhow::Result<bool> {
     // Whether it can be written to, before anything is compiled.
     medley_image::Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
-    let cache = Some(folder.to_owned());
-    let host = Host::new(engines::options(), engines::beside(), cache, false)
+    let host = Host::new(engines::options(), engines::beside(), false)
         .context("cannot open our own binary")?;
     let mut done = Vec::new();
     let mut all = true;
     for module in modules {
         let name = module.to_string_lossy();
-        match one(&host, module, engine) {
+        match one(&host, folder, module, engine) {
             Ok((engine, warmed)) => {
                 let how = match warmed {
                     Warmed::Found => "there already",
@@ -57,6 +56,7 @@ pub(super) fn run(
 /// Warms one module of the node's own files, decided on as if it were a container's entrypoint.
 fn one(
     host: &Host,
+    folder: &Path,
     module: &OsStr,
     engine: Option<EngineKind>,
 ) -> anyhow::Result<(EngineKind, Warmed)> {
@@ -86,5 +86,8 @@ fn one(
     let fingerprint = engine
         .fingerprint()
         .map_err(|reason| anyhow::anyhow!("{} does not work here: {reason}", engine.name()))?;
-    Ok((plan.engine, host.warm(&plan, &module, &fingerprint)?))
+    Ok((
+        plan.engine,
+        host.warm(folder, &plan, &module, &fingerprint)?,
+    ))
 }

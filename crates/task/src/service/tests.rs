@@ -2,6 +2,7 @@ use super::{Listed, Service};
 use crate::error::{Cause, Error};
 use crate::events::{Event, Events};
 use crate::metrics::Metrics;
+use crate::pod::{Pod, PodRequest};
 use crate::runtime::{
     CallError, Container, CreateRequest, ExecRequest, Exit, KillError, Process, Runtime, Size,
 };
@@ -57,6 +58,53 @@ impl Runtime for Fake {
         });
         *self.last.lock().unwrap() = Some(Arc::clone(&container));
         Ok(container)
+    }
+
+    async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {
+        self.calls
+            .lock()
+            .unwrap()
+            .push(format!("create pod {}", request.id));
+        if self.refuse.load(Ordering::Relaxed) {
+            return Err("no network namespace".into());
+        }
+        Ok(Arc::new(FakePod {
+            calls: Arc::clone(&self.calls),
+            gate: self.gate.clone(),
+        }))
+    }
+}
+
+struct FakePod {
+    calls: Arc<Mutex<Vec<String>>>,
+    /// Ends it by itself.
+    gate: Option<Arc<Notify>>,
+}
+
+#[async_trait]
+impl Pod for FakePod {
+    fn pid(&self) -> u32 {
+        7
+    }
+
+    async fn ended(&self) -> Exit {
+        match &self.gate {
+            Some(gate) => gate.notified().await,
+            None => std::future::pending().await,
+        }
+        Exit {
+            status: 137,
+            at: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    async fn metrics(&self) -> Result<Metrics, Cause> {
+        Err("no cgroup".into())
+    }
+
+    async fn end(&self) -> Result<(), Cause> {
+        self.calls.lock().unwrap().push("end pod".into());
+        Ok(())
     }
 }
 
@@ -584,3 +632,4 @@ async fn a_task_whose_start_failed_can_be_deleted_at_once() {
 
 mod exec;
 mod limits;
+mod sandbox;

@@ -92,7 +92,7 @@ fn a_request_without_an_id_or_with_a_relative_bundle_is_invalid() {
 }
 
 #[test]
-fn both_names_of_the_task_service_are_served() {
+fn both_names_of_the_task_service_and_the_sandbox_service_are_served() {
     struct Nothing;
     #[async_trait::async_trait]
     impl crate::Runtime for Nothing {
@@ -102,6 +102,13 @@ fn both_names_of_the_task_service_are_served() {
         ) -> Result<std::sync::Arc<dyn crate::Container>, crate::error::Cause> {
             Err("none".into())
         }
+
+        async fn create_pod(
+            &self,
+            _: crate::pod::PodRequest,
+        ) -> Result<std::sync::Arc<dyn crate::pod::Pod>, crate::error::Cause> {
+            Err("none".into())
+        }
     }
     let (events, _receiver) = Events::channel();
     let service = crate::Service::new(std::sync::Arc::new(Nothing), events);
@@ -109,7 +116,11 @@ fn both_names_of_the_task_service_are_served() {
     names.sort();
     assert_eq!(
         names,
-        ["containerd.task.v2.Task", "containerd.task.v3.Task"]
+        [
+            "containerd.runtime.sandbox.v1.Sandbox",
+            "containerd.task.v2.Task",
+            "containerd.task.v3.Task"
+        ]
     );
 }
 

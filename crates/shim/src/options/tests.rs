@@ -1,0 +1,163 @@
+use super::{CacheFolder, RuntimeOptions};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::shim::oci::Options as RuncOptions;
+use medley_dispatch::EngineKind;
+
+/// A field of bytes, as protobuf writes it.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2, u8::try_from(value.len()).unwrap()];
+    bytes.extend(value);
+    bytes
+}
+
+fn body(toml: &str) -> Vec<u8> {
+    let mut bytes = field(1, b"type");
+    bytes.extend(field(3, toml.as_bytes()));
+    bytes
+}
+
+fn parse(bytes: &[u8]) -> Result<RuntimeOptions, String> {
+    RuntimeOptions::parse("runtimeoptions.v1.Options", bytes)
+        .map_err(|error| medley_task::error::sentence(&error))
+}
+
+/// A file that goes with the test.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn new(name: &str, content: &str) -> Self {
+        let name = format!("medley-options-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn message(&self) -> Vec<u8> {
+        field(2, self.0.to_str().unwrap().as_bytes())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+#[test]
+fn every_option_is_read_from_the_body() {
+    let options = parse(&body(
+        "Cache = \"/c\"\nDefaultEngine = \"wasmedge\"\nNoPivotRoot = true\nShimCgroup = \"/s\"\n",
+    ))
+    .unwrap();
+    assert_eq!(
+        options,
+        RuntimeOptions {
+            cache: Some(CacheFolder::At("/c".into())),
+            default_engine: Some(EngineKind::Wasmedge),
+            no_pivot_root: true,
+            shim_cgroup: "/s".into(),
+            ..RuntimeOptions::default()
+        }
+    );
+    let off = parse(&body("Cache = \"off\"")).unwrap();
+    assert_eq!(off.cache, Some(CacheFolder::Off));
+}
+
+#[test]
+fn no_options_say_nothing() {
+    assert_eq!(parse(&[]), Ok(RuntimeOptions::default()));
+    assert_eq!(parse(&body("")), Ok(RuntimeOptions::default()));
+}
+
+#[test]
+fn options_are_read_from_the_file_and_the_body_counts_more() {
+    let file = File::new("both", "Cache = \"/file\"\nDefaultEngine = \"wasmer\"\n");
+    let mut bytes = file.message();
+    bytes.extend(field(3, b"Cache = \"/body\""));
+    let options = parse(&bytes).unwrap();
+    assert_eq!(options.cache, Some(CacheFolder::At("/body".into())));
+    assert_eq!(options.default_engine, Some(EngineKind::Wasmer));
+}
+
+#[test]
+fn keys_of_other_runtimes_and_unknown_ones_never_fail() {
+    let options = parse(&body(
+        "BinaryName = \"/usr/bin/crun\"\nSystemdCgroup = \"odd\"\nPodsPerMoon = 3\n[deep]\na = 1\n",
+    ))
+    .unwrap();
+    assert_eq!(options.ignored, ["BinaryName", "SystemdCgroup"]);
+    assert_eq!(options.unknown, ["PodsPerMoon", "deep"]);
+}
+
+#[test]
+fn a_message_of_another_type_is_unknown_and_prefixed_names_are_not() {
+    let other = RuntimeOptions::parse("example.v1.Options", &[7]).unwrap();
+    assert_eq!(other.unknown, ["the type \"example.v1.Options\""]);
+    let bytes = body("Cache = \"off\"");
+    for kind in [
+        "containerd.runtimeoptions.v1.Options",
+        "type.googleapis.com/runtimeoptions.v1.Options",
+    ] {
+        let options = RuntimeOptions::parse(kind, &bytes).unwrap();
+        assert_eq!(options.cache, Some(CacheFolder::Off), "{kind}");
+    }
+}
+
+#[test]
+fn options_of_runcs_shim_are_understood() {
+    let runc = RuncOptions {
+        shim_cgroup: "/shims".into(),
+        no_pivot_root: true,
+        binary_name: "crun".into(),
+        io_uid: 5,
+        ..RuncOptions::default()
+    };
+    let bytes = runc.write_to_bytes().unwrap();
+    let options = RuntimeOptions::parse("containerd.runc.v1.Options", &bytes).unwrap();
+    assert_eq!(options.shim_cgroup, "/shims");
+    assert!(options.no_pivot_root);
+    assert_eq!(options.ignored, ["BinaryName", "IoUid"]);
+}
+
+#[test]
+fn what_is_malformed_is_named_in_one_line() {
+    let bad = File::new("bad", "ok = 1\n= oops\n");
+    let name = bad.0.display().to_string();
+    for (bytes, words) in [
+        (vec![0xff, 0xff], vec!["runtimeoptions.v1.Options"]),
+        (body("a = "), vec!["ConfigBody", "line 1"]),
+        (bad.message(), vec![&name, "line 2"]),
+        (
+            field(2, b"/no/such/file"),
+            vec!["ConfigPath", "/no/such/file", "No such file"],
+        ),
+        (
+            field(2, b"relative"),
+            vec!["ConfigPath", "relative", "absolute"],
+        ),
+        (body("Cache = 5"), vec!["Cache", "5", "absolute path"]),
+        (
+            body("Cache = \"here\""),
+            vec!["Cache", "here", "absolute path"],
+        ),
+        (
+            body("DefaultEngine = \"v8\""),
+            vec!["DefaultEngine", "v8", "wasmtime"],
+        ),
+        (
+            body("NoPivotRoot = \"yes\""),
+            vec!["NoPivotRoot", "yes", "true or false"],
+        ),
+        (
+            body("ShimCgroup = []"),
+            vec!["ShimCgroup", "an array", "a path"],
+        ),
+        (field(3, b"a = \"\xff\""), vec!["ConfigBody", "UTF-8"]),
+    ] {
+        let text = parse(&bytes).unwrap_err();
+        assert!(!text.contains('\n'), "{text:?}");
+        for word in words {
+            assert!(text.contains(word), "no {word:?} in {text:?}");
+        }
+    }
+}

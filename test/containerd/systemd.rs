@@ -1,0 +1,133 @@
+//! The cgroup driver systemd, which the form of `cgroupsPath` asks for: `slice:prefix:name`.
+
+use crate::metrics::figures;
+use medley_test::client::process;
+use medley_test::stdio::Stdin;
+use medley_test::*;
+use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const MIB: u64 = 1 << 20;
+
+/// runc's shim is told of the driver by its options; ours takes them and needs none.
+const OPTIONS: (&str, [u8; 2]) = ("containerd.runc.v1.Options", [9 << 3, 1]);
+
+/// Whether systemd runs here. If not, says past the harness that `what` can't be tried.
+fn can_try(what: &str) -> Result<bool> {
+    let runs = Path::new("/run/systemd/system").is_dir();
+    if !runs {
+        let line = format!("\ntest: not tried: {what}: systemd is not pid 1 here\n");
+        std::io::stderr().write_all(line.as_bytes())?;
+    }
+    Ok(runs)
+}
+
+/// The cgroup of a process, on the unified hierarchy or else as systemd's own.
+fn cgroup_of(pid: u32) -> Result<PathBuf> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("0::/") || line.contains(":name=systemd:"));
+    let line = line.context("no cgroup")?;
+    Ok(line.splitn(3, ':').nth(2).unwrap_or_default().into())
+}
+
+/// A property of a unit, as systemd has it.
+fn property(unit: &str, name: &str) -> Result<String> {
+    let done = std::process::Command::new("systemctl")
+        .args(["show", "--value", "-p", name, "--", unit])
+        .output()?;
+    ensure!(done.status.success(), "systemctl show {unit}: {done:?}");
+    Ok(String::from_utf8(done.stdout)?.trim().to_owned())
+}
+
+/// A container that sleeps, in a scope of a slice of the containerd's own.
+async fn lives_in_a_scope(runtime: Runtime, image: &Image, exec: &[&str]) -> Result<()> {
+    let containerd = Containerd::start(runtime).await?;
+    containerd.import(&[image]).await?;
+    let (kind, options) = OPTIONS;
+    let client = containerd
+        .client()
+        .await?
+        .with_options(kind, options.to_vec());
+    let slice = format!("{}-pod.slice", containerd.name());
+    let spec = client.spec(image, "it").edit(|json| {
+        json["linux"]["cgroupsPath"] = json!(format!("{slice}:medley:it"));
+        json["linux"]["resources"]["memory"] = json!({"limit": 64 * MIB});
+    });
+    let container = client.create("it", image, spec).await?;
+    let task = container.start(Stdin::None).await?;
+    let unit = "medley-it.scope";
+    let scope = PathBuf::from(format!("/{}.slice/{slice}/{unit}", containerd.name()));
+    assert_eq!(cgroup_of(task.pid)?, scope);
+    assert_eq!(property(unit, "ActiveState")?, "active");
+    assert_eq!(property(unit, "MemoryMax")?, (64 * MIB).to_string());
+    let seen = figures(&task).await?;
+    assert_eq!(seen.memory_limit, 64 * MIB);
+    assert_eq!(task.pids().await?, [task.pid]);
+
+    let added = task.exec("e", process(exec), Stdin::None).await?;
+    let pid = added.start().await?;
+    assert_eq!(cgroup_of(pid)?, scope);
+    added.kill(9).await?;
+    assert_eq!(added.wait().await?, 137);
+    added.delete().await?;
+
+    task.update(&json!({"memory": {"limit": 96 * MIB}, "pids": {"limit": 77}}))
+        .await?;
+    let seen = figures(&task).await?;
+    assert_eq!((seen.memory_limit, seen.processes_limit), (96 * MIB, 77));
+    assert_eq!(property(unit, "MemoryMax")?, (96 * MIB).to_string());
+    task.pause().await?;
+    task.resume().await?;
+
+    assert_eq!(task.destroy().await?, 137);
+    container.delete().await?;
+    proc::until("systemd has forgotten the scope", || {
+        property(unit, "ActiveState").is_ok_and(|state| state == "inactive")
+    })
+    .await?;
+    containerd.close().await
+}
+
+each_runtime! {
+    async fn systemd_makes_the_cgroup_of_a_linux_container_and_knows_its_limits(runtime: Runtime) -> Result<()> {
+        if !can_try("the cgroup driver systemd, for a linux container")? {
+            return Ok(());
+        }
+        let image = images::linux_builder("linux")?.entrypoint(["/bin/sleep", "3600"]).build()?;
+        lives_in_a_scope(runtime, &image, &["sleep", "3600"]).await
+    }
+}
+
+#[tokio::test]
+async fn systemd_makes_the_cgroup_of_a_wasm_container_and_knows_its_limits() -> Result<()> {
+    if !can_try("the cgroup driver systemd, for a wasm container")? {
+        return Ok(());
+    }
+    let image = images::wasm("sleep", &guests::module("sleep")?)?;
+    let program = image.args[0].clone();
+    lives_in_a_scope(Runtime::Medley, &image, &[&program, "3600"]).await
+}
+
+/// Without systemd there is a sentence, and nothing is left behind.
+#[tokio::test]
+async fn a_scope_is_refused_where_there_is_no_systemd() -> Result<()> {
+    if Path::new("/run/systemd/system").is_dir() {
+        let line = "\ntest: not tried: a scope without systemd: systemd is pid 1 here\n";
+        std::io::stderr().write_all(line.as_bytes())?;
+        return Ok(());
+    }
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::linux()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").edit(|json| {
+        json["linux"]["cgroupsPath"] = json!("medley.slice:medley:it");
+    });
+    let status = client.refused("it", &image, spec).await?;
+    assert!(status.message().contains("systemd"), "{}", status.message());
+    containerd.expect_clean()?;
+    containerd.close().await
+}
