@@ -3,6 +3,7 @@
 mod crash;
 mod dispatch;
 mod exec;
+mod http;
 mod kubelet;
 mod parallel;
 mod pods;
