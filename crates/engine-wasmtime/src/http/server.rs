@@ -92,10 +92,20 @@ struct Signals([(u8, Signal); 3]);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        let hear = |number: u8, kind: SignalKind| {
+            // tokio's handler calls the one that was there before, and that one ends the process.
+            // SAFETY: no safe function sets a signal's disposition. The default one runs no code
+            // of ours, and nothing in this process counts on another.
+            let before = unsafe { libc::signal(kind.as_raw_value(), libc::SIG_DFL) };
+            if before == libc::SIG_ERR {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok((number, signal(kind)?))
+        };
         Ok(Self([
-            (15, signal(SignalKind::terminate())?),
-            (2, signal(SignalKind::interrupt())?),
-            (3, signal(SignalKind::quit())?),
+            hear(15, SignalKind::terminate())?,
+            hear(2, SignalKind::interrupt())?,
+            hear(3, SignalKind::quit())?,
         ]))
     }
 
