@@ -201,7 +201,9 @@ fn millicpus(spec: &Spec) -> Option<u32> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let cpu = resources.and_then(|resources| resources.cpu().as_ref())?;
-    let quota = u64::try_from(cpu.quota()?).ok().filter(|quota| *quota > 0)?;
+    let quota = u64::try_from(cpu.quota()?)
+        .ok()
+        .filter(|quota| *quota > 0)?;
     let period = cpu.period().filter(|period| *period > 0);
     let millis = quota.saturating_mul(1000) / period.unwrap_or(CPU_PERIOD);
     Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1))

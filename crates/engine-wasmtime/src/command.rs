@@ -131,10 +131,9 @@ impl Program for LinkedCommand {
                     };
                     let ty = function.ty(&store);
                     let parameters: Vec<_> = ty.params().collect();
-                    let arguments = values::component_arguments(&parameters, &guest.args)
-                        .map_err(|reason| {
-                            NotStarted(Ended::NotStarted(format!("{name} {reason}")))
-                        })?;
+                    let arguments = values::component_arguments(&parameters, &guest.args).map_err(
+                        |reason| NotStarted(Ended::NotStarted(format!("{name} {reason}"))),
+                    )?;
                     started();
                     Ok(call(&mut store, function, &arguments).await)
                 }
