@@ -64,7 +64,8 @@ use generated::wasi::keyvalue::{atomics, batch, store};
 
 /// Why a call fails.
 #[derive(Debug)]
-pub(crate) enum Error {
+#[allow(unreachable_pub, reason = "the generated code exports it again")]
+pub enum Error {
     /// As a guest sees it.
     Said(String),
 }
@@ -84,7 +85,8 @@ pub(crate) struct Buckets(Mutex<HashMap<String, Bucket>>);
 
 /// One of them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Bucket(Arc<Mutex<Values>>);
+#[allow(unreachable_pub, reason = "the generated code exports it again")]
+pub struct Bucket(Arc<Mutex<Values>>);
 
 impl Buckets {
     /// The bucket of this name, which begins empty.
