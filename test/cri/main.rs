@@ -5,6 +5,7 @@ mod crash;
 mod dispatch;
 mod exec;
 mod filesystems;
+mod http;
 mod kubelet;
 mod namespaces;
 mod node;

@@ -64,6 +64,48 @@ pub fn componentise(module: &[u8]) -> Result<Vec<u8>> {
         .encode()
 }
 
+/// A guest as a component of a world in `wit/worlds.wit`: one that answers HTTP requests or
+/// exports functions is a library, any other a command.
+///
+/// # Errors
+/// As for [`module`], or the module does not fit the world.
+pub fn of_world(name: &str, world: &str) -> Result<Vec<u8>> {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/worlds.wit");
+    let text = std::fs::read_to_string(&wit)?;
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str(&wit, &text)?;
+    let chosen = resolve.select_world(&[package], Some(world))?;
+    let mut bytes = module(name)?;
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut bytes, &resolve, chosen, encoding)?;
+    let adapter = if is_library(name) {
+        adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER
+    } else {
+        adapter::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER
+    };
+    wit_component::ComponentEncoder::default()
+        .module(&bytes)?
+        .adapter(adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
+        .validate(true)
+        .encode()
+        .with_context(|| format!("cannot make a component of `{name}` for the world `{world}`"))
+}
+
+/// A guest that answers HTTP requests.
+///
+/// # Errors
+/// As for [`of_world`].
+pub fn handler(name: &str) -> Result<Vec<u8>> {
+    of_world(name, "http")
+}
+
+/// Guests that have no `main`.
+const LIBRARIES: &[&str] = &["functions", "http-handler", "http-hello"];
+
+fn is_library(name: &str) -> bool {
+    LIBRARIES.contains(&name)
+}
+
 /// The folder of the guests' sources.
 pub fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guests")
@@ -86,10 +128,18 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
     let compiler = std::fs::canonicalize("/usr/bin/clang").unwrap_or_default();
     let mut key = Sha256::new();
     key.update(&text);
+    let name = source.file_stem().and_then(|stem| stem.to_str());
+    let model: &[&str] = if name.is_some_and(is_library) {
+        &["-mexec-model=reactor"]
+    } else {
+        &[]
+    };
     key.update(format!(
-        "{CLANG:?} {debug:?} {clang} {}",
+        "{CLANG:?} {debug:?} {model:?} {clang} {}",
         compiler.display()
     ));
+    // What it may include.
+    key.update(std::fs::read(source_dir().join("wasi-http.h"))?);
     let dir = crate::runtime::cache_dir()?.join("guests");
     std::fs::create_dir_all(&dir)?;
     let path = dir.join(format!("{:x}.wasm", key.finalize()));
@@ -99,6 +149,7 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
         let done = Command::new(&clang)
             .args(CLANG)
             .args(debug)
+            .args(model)
             .arg(source)
             .arg("-o")
             .arg(&draft)
@@ -123,6 +174,9 @@ mod tests {
     fn every_guest_compiles() -> Result<()> {
         for entry in std::fs::read_dir(source_dir())? {
             let path = entry?.path();
+            if path.extension().is_some_and(|ext| ext == "h") {
+                continue;
+            }
             let name = path
                 .file_stem()
                 .and_then(|stem| stem.to_str())
@@ -136,6 +190,22 @@ mod tests {
     fn a_component_is_made_of_a_module() -> Result<()> {
         assert!(component("hello")?.starts_with(b"\0asm\x0d\0\x01\0"));
         assert!(component("spin")?.starts_with(b"\0asm\x0d\0\x01\0"));
+        Ok(())
+    }
+
+    #[test]
+    fn guests_are_made_components_of_their_worlds() -> Result<()> {
+        for (name, world) in [
+            ("http-hello", "http"),
+            ("http-handler", "http"),
+            ("http-fetch", "fetch"),
+            ("functions", "functions"),
+        ] {
+            assert!(
+                of_world(name, world)?.starts_with(b"\0asm\x0d\0\x01\0"),
+                "{name}"
+            );
+        }
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod events;
 pub mod guests;
 pub mod house;
+pub mod http;
 pub mod images;
 pub mod net;
 pub mod proc;

@@ -41,6 +41,9 @@ const DEADLY: [Signal; 10] = [
     Signal::ABORT,
 ];
 
+/// The kernel's period for processor time, in microseconds, where a spec has a quota alone.
+const CPU_PERIOD: u64 = 100_000;
+
 /// Longest name that the kernel keeps for a process, without its NUL.
 const NAME_MAX: usize = 15;
 
@@ -133,6 +136,7 @@ impl WasmInit {
             preopens: with_working_directory(self.shared.preopens.clone(), &cwd),
             cwd,
             memory: self.memory(),
+            millicpus: millicpus(spec),
         }
     }
 
@@ -195,6 +199,20 @@ fn drop_capabilities(spec: &Spec) -> std::io::Result<()> {
         },
     )?;
     Ok(())
+}
+
+/// How much processor time the spec lets the container use, in thousandths. A guest cannot look it
+/// up: it has no cgroup file system.
+fn millicpus(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let cpu = resources.and_then(|resources| resources.cpu().as_ref())?;
+    let quota = u64::try_from(cpu.quota()?)
+        .ok()
+        .filter(|quota| *quota > 0)?;
+    let period = cpu.period().filter(|period| *period > 0);
+    let millis = quota.saturating_mul(1000) / period.unwrap_or(CPU_PERIOD);
+    Some(u32::try_from(millis).unwrap_or(u32::MAX).max(1))
 }
 
 /// Makes relative paths start in `cwd`.

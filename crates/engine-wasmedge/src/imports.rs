@@ -90,9 +90,10 @@ pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(
                 return Ok(());
             }
         }
-        return Err(Unfit::Parameters {
+        return Err(Unfit::Signature {
             path: entry.path.clone(),
             export: wanted.to_owned(),
+            reason: "it takes parameters, which wasmtime can give it and wasmedge cannot".into(),
         });
     }
     Err(Unfit::NoExport {
@@ -159,7 +160,7 @@ pub(crate) fn check_imports(
             wanted.is_null() || Signature::new(there).is(&Signature::new(wanted))
         };
         if !fits {
-            return Err(Unfit::Signature {
+            return Err(Unfit::ImportSignature {
                 path: entry.path.clone(),
                 import: format!("{from}::{name}"),
                 engine: NAME,

@@ -1,36 +1,20 @@
-//! Components of the world `wasi:cli/command`: WASI 0.2.
+//! Components of the world `wasi:cli/command`, and single functions of any component: WASI 0.2.
 
 use std::path::PathBuf;
 
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
-use wasmtime::component::{
-    Component, ComponentExportIndex, InstancePre, Linker, ResourceTable, Val, types,
-};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val, types};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
+use crate::host::{Host, Limits, Shared};
 use crate::limiter::Limiter;
-use crate::{NAME, unfit, world};
+use crate::values::{self, Printed};
+use crate::{component, unfit, world};
 
 /// What a command exports, of any 0.2 version.
 const RUN: &str = "wasi:cli/run";
-
-/// What the engine keeps for one component.
-pub(crate) struct Host {
-    context: WasiCtx,
-    table: ResourceTable,
-    limiter: Limiter,
-}
-
-impl WasiView for Host {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.context,
-            table: &mut self.table,
-        }
-    }
-}
 
 /// A component with its imports found.
 pub(crate) struct LinkedCommand {
@@ -40,31 +24,38 @@ pub(crate) struct LinkedCommand {
 
 enum Callable {
     Command(CommandPre<Host>),
-    Export(InstancePre<Host>, ComponentExportIndex),
+    Export {
+        instance: InstancePre<Host>,
+        index: ComponentExportIndex,
+        name: String,
+    },
 }
 
 impl LinkedCommand {
     pub(crate) fn new(
         engine: &Engine,
         component: &Component,
+        instance: InstancePre<Host>,
         entry: &Entry,
     ) -> Result<Self, Unfit> {
-        let linker = linker(engine).map_err(|error| unfit(entry, &error))?;
-        if let Some(import) = unknown_import(engine, &linker, component) {
-            return Err(Unfit::UnknownImport {
-                path: entry.path.clone(),
-                import,
-                engine: NAME,
-            });
-        }
-        let instance = linker
-            .instantiate_pre(component)
-            .map_err(|error| unfit(entry, &error))?;
-        let callable = match &entry.export {
-            None => Callable::Command(command(engine, component, instance, entry)?),
-            Some(name) => {
-                let index = export(engine, component, entry, name)?;
-                Callable::Export(instance, index)
+        let exports = component::exports(engine, component);
+        let wanted = entry.export.as_deref();
+        let callable = match wanted {
+            Some(name) if !component::is(RUN, name) => Callable::Export {
+                index: export(engine, component, entry, name)?,
+                name: name.to_owned(),
+                instance,
+            },
+            _ if exports.iter().any(|name| component::is(name, RUN)) => {
+                let command = CommandPre::new(instance);
+                Callable::Command(command.map_err(|error| unfit(entry, &error))?)
+            }
+            _ => {
+                return Err(Unfit::NoExport {
+                    path: entry.path.clone(),
+                    wanted: RUN.to_owned(),
+                    exports,
+                });
             }
         };
         Ok(Self {
@@ -72,49 +63,6 @@ impl LinkedCommand {
             path: entry.path.clone(),
         })
     }
-}
-
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Ok(linker)
-}
-
-/// The first import that nothing provides. Wasmtime's own message names the import too, in a
-/// sentence about its linker.
-fn unknown_import(engine: &Engine, linker: &Linker<Host>, component: &Component) -> Option<String> {
-    linker.instantiate_pre(component).err()?;
-    let ty = component.component_type();
-    ty.imports(engine)
-        .map(|(name, _)| name.to_owned())
-        .find(|name| !PROVIDED.iter().any(|provided| name.starts_with(provided)))
-}
-
-/// The packages of WASI 0.2 that the linker has; what else a component imports is unknown.
-const PROVIDED: &[&str] = &[
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
-
-fn command(
-    engine: &Engine,
-    component: &Component,
-    instance: InstancePre<Host>,
-    entry: &Entry,
-) -> Result<CommandPre<Host>, Unfit> {
-    let exports = exports(engine, component);
-    if !exports.iter().any(|name| name.starts_with(RUN)) {
-        return Err(Unfit::NoExport {
-            path: entry.path.clone(),
-            wanted: RUN.to_owned(),
-            exports,
-        });
-    }
-    CommandPre::new(instance).map_err(|error| unfit(entry, &error))
 }
 
 fn export(
@@ -125,29 +73,21 @@ fn export(
 ) -> Result<ComponentExportIndex, Unfit> {
     match component.get_export(None, name) {
         Some((types::ComponentItem::ComponentFunc(function), index)) => {
-            if function.params().len() == 0 {
-                Ok(index)
-            } else {
-                Err(Unfit::Parameters {
+            for (parameter, ty) in function.params() {
+                values::check_component(&ty).map_err(|reason| Unfit::Signature {
                     path: entry.path.clone(),
                     export: name.to_owned(),
-                })
+                    reason: format!("its parameter {parameter} is {reason}"),
+                })?;
             }
+            Ok(index)
         }
         _ => Err(Unfit::NoExport {
             path: entry.path.clone(),
             wanted: name.to_owned(),
-            exports: exports(engine, component),
+            exports: component::exports(engine, component),
         }),
     }
-}
-
-fn exports(engine: &Engine, component: &Component) -> Vec<String> {
-    component
-        .component_type()
-        .exports(engine)
-        .map(|(name, _)| name.to_owned())
-        .collect()
 }
 
 impl Program for LinkedCommand {
@@ -160,11 +100,8 @@ impl Program for LinkedCommand {
             Ok(runtime) => runtime,
             Err(error) => return Ended::NotStarted(error.to_string()),
         };
-        let host = Host {
-            context,
-            table: ResourceTable::new(),
-            limiter: Limiter::new(&guest.memory),
-        };
+        let limits = Limits::Alone(Limiter::new(&guest.memory));
+        let host = Host::new(context, Shared::new(&guest.env), limits);
         let result = runtime.block_on(async {
             match &self.entry {
                 Callable::Command(command) => {
@@ -178,15 +115,27 @@ impl Program for LinkedCommand {
                     let result = command.wasi_cli_run().call_run(&mut store).await;
                     Ok(result.and_then(|code| code.map_err(|()| I32Exit(1).into())))
                 }
-                Callable::Export(instance, index) => {
+                Callable::Export {
+                    instance,
+                    index,
+                    name,
+                } => {
                     let mut store = store(instance.component().engine(), host);
                     let instance = instance.instantiate_async(&mut store).await;
                     let instance = match instance {
                         Ok(instance) => instance,
                         Err(error) => return instantiation_failed(&store, error, started),
                     };
+                    let Some(function) = instance.get_func(&mut store, index) else {
+                        return Ok(Ok(()));
+                    };
+                    let ty = function.ty(&store);
+                    let parameters: Vec<_> = ty.params().collect();
+                    let arguments = values::component_arguments(&parameters, &guest.args).map_err(
+                        |reason| NotStarted(Ended::NotStarted(format!("{name} {reason}"))),
+                    )?;
                     started();
-                    Ok(call(&mut store, &instance, index).await)
+                    Ok(call(&mut store, function, &arguments).await)
                 }
             }
         });
@@ -197,10 +146,12 @@ impl Program for LinkedCommand {
     }
 }
 
-/// A store whose guest is held to its limits.
+/// A store for one guest, which nobody else waits for, held to its limits.
 fn store(engine: &Engine, host: Host) -> Store<Host> {
     let mut store = Store::new(engine, host);
-    store.limiter(|host| &mut host.limiter);
+    store.limiter(Host::limiter);
+    // A server's function that is called alone: its engine's epoch never advances.
+    store.set_epoch_deadline(u64::MAX / 2);
     store
 }
 
@@ -217,25 +168,30 @@ fn instantiation_failed(
         started();
         Ok(Err(error))
     } else {
-        Err(NotStarted(world::not_started(
-            &error,
-            &store.data().limiter,
-        )))
+        Err(NotStarted(store.data().not_started(&error)))
     }
 }
 
 async fn call(
     store: &mut Store<Host>,
-    instance: &wasmtime::component::Instance,
-    index: &ComponentExportIndex,
+    function: wasmtime::component::Func,
+    arguments: &[Val],
 ) -> wasmtime::Result<()> {
-    let Some(function) = instance.get_func(&mut *store, index) else {
-        return Ok(());
-    };
     let mut results = vec![Val::Bool(false); function.ty(&*store).results().len()];
-    function.call_async(&mut *store, &[], &mut results).await?;
-    match results.first() {
-        Some(Val::Result(Err(_))) => Err(I32Exit(1).into()),
-        _ => Ok(()),
+    function
+        .call_async(&mut *store, arguments, &mut results)
+        .await?;
+    for result in &results {
+        match values::print_component(result) {
+            Printed::Nothing => {}
+            Printed::Value(text) => world::say(&std::io::stdout(), &text),
+            Printed::Failure(text) => {
+                if let Some(text) = text {
+                    world::say(&std::io::stderr(), &text);
+                }
+                return Err(I32Exit(1).into());
+            }
+        }
     }
+    Ok(())
 }

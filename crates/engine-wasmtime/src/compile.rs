@@ -5,9 +5,9 @@
 
 use medley_engine::{Entry, Form, Native, Unfit};
 use wasmtime::Module;
-use wasmtime::component::Component;
 
-use crate::{chain, command, config, module, unfit};
+use crate::config::{self, Profile};
+use crate::{chain, component, module, unfit};
 
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     let malformed = |reason| Unfit::Malformed {
@@ -15,28 +15,21 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
         reason,
     };
     let bytes = wat::parse_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
-    let engine = config::engine().map_err(|error| unfit(entry, &error))?;
     if wasmparser::Parser::is_component(&bytes) {
-        let component = Component::from_binary(&engine, &bytes)
-            .map_err(|error| malformed(reason(&bytes, &error)))?;
-        command::LinkedCommand::new(&engine, &component, entry)?;
-        let code = component
-            .serialize()
-            .map_err(|error| unfit(entry, &error))?;
-        Ok(Native {
-            code,
+        return Ok(Native {
+            code: component::compile(&bytes, entry)?,
             form: Form::Component,
-        })
-    } else {
-        let compiled = Module::from_binary(&engine, &bytes)
-            .map_err(|error| malformed(reason(&bytes, &error)))?;
-        module::LinkedModule::new(&engine, &compiled, entry)?;
-        let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
-        Ok(Native {
-            code,
-            form: Form::Module,
-        })
+        });
     }
+    let engine = config::engine(Profile::Command).map_err(|error| unfit(entry, &error))?;
+    let compiled =
+        Module::from_binary(&engine, &bytes).map_err(|error| malformed(reason(&bytes, &error)))?;
+    module::LinkedModule::new(&engine, &compiled, entry)?;
+    let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
+    Ok(Native {
+        code,
+        form: Form::Module,
+    })
 }
 
 /// What is wrong with a module: Wasmtime's word, and how much of the file there was.
@@ -102,10 +95,35 @@ mod tests {
 
     #[test]
     fn a_named_export_is_found_or_refused() {
-        let wat = r#"(module (func (export "run")) (func (export "add") (param i32)))"#;
+        let wat = r#"(module (func (export "run")) (func (export "add") (param i32 v128)))"#;
         compile(wat.as_bytes(), &entry(Some("run"))).unwrap();
         assert!(fails(wat, Some("walk")).contains("no function \"walk\""));
-        assert!(fails(wat, Some("add")).contains("takes parameters"));
+        assert_eq!(
+            fails(wat, Some("add")),
+            "/app.wasm cannot be called at \"add\": its parameter 2 is of type v128, and \
+             arguments can only be numbers"
+        );
+    }
+
+    #[test]
+    fn a_start_that_takes_something_is_refused() {
+        let wat = r#"(module (func (export "_start") (param i32)))"#;
+        let error = fails(wat, None);
+        assert!(
+            error.starts_with("/app.wasm cannot be called at \"_start\": the start of a command"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_component_of_another_wasi_is_told_which_there_is() {
+        let wat =
+            r#"(component (import "wasi:cli/exit@0.9.0" (instance)) (export "e" (instance 0)))"#;
+        let wat = wat.replace("(instance)", r#"(instance (export "f" (func)))"#);
+        assert_eq!(
+            fails(&wat, None),
+            "/app.wasm imports wasi:cli/exit@0.9.0, but wasmtime provides version 0.2 of it"
+        );
     }
 
     #[test]

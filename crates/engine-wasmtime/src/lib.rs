@@ -1,17 +1,24 @@
-//! Wasmtime: WASI preview 1 modules and WASI 0.2 command components.
+//! Wasmtime: WASI preview 1 modules, WASI 0.2 command components, and a server for components that
+//! answer HTTP requests.
 
 #![allow(unsafe_code, reason = "native code is mapped and executed")]
 
 mod command;
 mod compile;
+mod component;
 mod config;
+mod host;
+mod http;
+mod keyvalue;
 mod limiter;
 mod module;
+mod outgoing;
 mod output;
+mod roots;
+mod values;
 mod world;
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 
 use medley_engine::{Engine, Entry, Form, Native, Program, Unfit};
 
@@ -37,9 +44,9 @@ impl Engine for Wasmtime {
 
     fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
         let unfit = |error: wasmtime::Error| self::unfit(entry, &error);
-        let engine = config::engine().map_err(unfit)?;
         match form {
             Form::Module => {
+                let engine = config::engine(config::Profile::Command).map_err(unfit)?;
                 // SAFETY: the trait's contract: `code` is what `compile` of this binary wrote,
                 // in a sealed memfd that nobody can change while it is mapped.
                 let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, code) };
@@ -48,17 +55,7 @@ impl Engine for Wasmtime {
                     &engine, &module, entry,
                 )?))
             }
-            Form::Component => {
-                // Components can be mapped by path only. The helper still has the host's /proc.
-                let path = format!("/proc/self/fd/{}", code.as_raw_fd());
-                // SAFETY: as above.
-                let component =
-                    unsafe { wasmtime::component::Component::deserialize_file(&engine, path) };
-                let component = component.map_err(unfit)?;
-                Ok(Box::new(command::LinkedCommand::new(
-                    &engine, &component, entry,
-                )?))
-            }
+            Form::Component => component::load(&code, entry),
         }
     }
 }

@@ -8,6 +8,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use crate::limiter::Limiter;
+use crate::values::{self, Printed};
 use crate::{NAME, unfit, world};
 
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
@@ -68,12 +69,28 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 }
 
 fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Unfit> {
+    let wrong = |reason| Unfit::Signature {
+        path: entry.path.clone(),
+        export: export.to_owned(),
+        reason,
+    };
     match module.get_export(export) {
-        Some(ExternType::Func(function)) if function.params().len() == 0 => Ok(()),
-        Some(ExternType::Func(_)) => Err(Unfit::Parameters {
-            path: entry.path.clone(),
-            export: export.to_owned(),
-        }),
+        Some(ExternType::Func(function)) if export == START => {
+            if function.params().len() + function.results().len() == 0 {
+                Ok(())
+            } else {
+                Err(wrong(format!(
+                    "the start of a command takes and gives nothing, and this is {function}"
+                )))
+            }
+        }
+        Some(ExternType::Func(function)) => {
+            for (index, ty) in function.params().enumerate() {
+                values::check_core(&ty)
+                    .map_err(|reason| wrong(format!("its parameter {} is {reason}", index + 1)))?;
+            }
+            Ok(())
+        }
         _ => Err(Unfit::NoExport {
             path: entry.path.clone(),
             wanted: export.to_owned(),
@@ -112,17 +129,32 @@ impl Program for LinkedModule {
                 }
                 Err(error) => return world::not_started(&error, &store.data().limiter),
             };
+            let Some(function) = instance.get_func(&mut store, &self.export) else {
+                return Ended::NotStarted(format!("{} is no function", self.export));
+            };
+            let parameters: Vec<_> = function.ty(&store).params().collect();
+            let arguments = match values::core_arguments(&parameters, &guest.args) {
+                Ok(arguments) => arguments,
+                Err(reason) => return Ended::NotStarted(format!("{} {reason}", self.export)),
+            };
             started();
-            let mut result = Ok(());
-            for name in [INITIALIZE, &self.export] {
-                let wanted = name == self.export || self.export != START;
-                let Some(function) = instance.get_func(&mut store, name).filter(|_| wanted) else {
-                    continue;
-                };
-                let mut values = vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
-                result = function.call_async(&mut store, &[], &mut values).await;
-                if result.is_err() {
-                    break;
+            let initialize = instance.get_func(&mut store, INITIALIZE);
+            if self.export != START
+                && self.export != INITIALIZE
+                && let Some(initialize) = initialize
+                && let Err(error) = initialize.call_async(&mut store, &[], &mut []).await
+            {
+                return world::ended(&self.path, Err(error));
+            }
+            let mut results = vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
+            let result = function
+                .call_async(&mut store, &arguments, &mut results)
+                .await;
+            if result.is_ok() {
+                for result in &results {
+                    if let Printed::Value(text) = values::print_core(result) {
+                        world::say(&std::io::stdout(), &text);
+                    }
                 }
             }
             world::ended(&self.path, result)

@@ -1,12 +1,13 @@
 //! The guest's stdout and stderr.
 
-use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
 
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, OutputFile, StdoutStream};
 use wasmtime_wasi::p2::OutputStream;
+
+use crate::world;
 
 /// An unbuffered handle of our own stdout or stderr: whatever the guest wrote is out, however
 /// the process ends. Unlike [`OutputFile`] it knows whether it is a terminal.
@@ -17,7 +18,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn of(stream: impl AsFd) -> std::io::Result<Self> {
-        let file = File::from(stream.as_fd().try_clone_to_owned()?);
+        let file = world::stdio(stream)?;
         Ok(Self {
             terminal: file.is_terminal(),
             file: OutputFile::new(file),

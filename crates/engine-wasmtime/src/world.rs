@@ -1,5 +1,8 @@
 //! The guest's world, the same for modules and components.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use medley_engine::{Ended, Guest};
@@ -17,22 +20,34 @@ const PWD: &str = "PWD";
 /// user may not open, are left out: the guest gets ENOENT where a Linux program gets EACCES.
 pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
     let mut builder = WasiCtxBuilder::new();
+    surroundings(&mut builder, guest);
+    builder
+        .inherit_stdin()
+        .stdout(Output::of(std::io::stdout())?)
+        .stderr(Output::of(std::io::stderr())?)
+        // One guest in one process: a blocking read blocks nobody else.
+        .allow_blocking_current_thread(true);
+    preopens(&mut builder, guest);
+    Ok(builder)
+}
+
+/// Arguments, environment and network.
+pub(crate) fn surroundings(builder: &mut WasiCtxBuilder, guest: &Guest) {
     builder
         .args(&guest.args)
         .envs(&guest.env)
         .initial_cwd(&guest.cwd)
-        .inherit_stdin()
-        .stdout(Output::of(std::io::stdout())?)
-        .stderr(Output::of(std::io::stderr())?)
         .inherit_network()
         .allow_tcp(true)
         .allow_udp(true)
-        .allow_ip_name_lookup(true)
-        // One guest in one process: a blocking read blocks nobody else.
-        .allow_blocking_current_thread(true);
+        .allow_ip_name_lookup(true);
     if !guest.env.iter().any(|(name, _)| name == PWD) {
         builder.env(PWD, &guest.cwd);
     }
+}
+
+/// The folders.
+pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest) {
     for preopen in &guest.preopens {
         if !Path::new(&preopen.path).is_dir() {
             continue;
@@ -50,7 +65,19 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
             continue;
         }
     }
-    Ok(builder)
+}
+
+/// An unbuffered handle of our own stdout or stderr: whatever the guest wrote is out, however
+/// the process ends.
+pub(crate) fn stdio(stream: impl AsFd) -> std::io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+/// Writes a line to our own stdout or stderr: what a function that was called by name gives.
+pub(crate) fn say(stream: &impl AsFd, text: &str) {
+    let written = stdio(stream).and_then(|mut file| writeln!(file, "{text}"));
+    // Nobody is left to hear of a log that is gone.
+    drop(written);
 }
 
 /// A runtime for one guest: no threads but those that block.

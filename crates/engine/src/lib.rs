@@ -68,7 +68,7 @@ pub enum Unfit {
     },
     /// It imports something by another signature than the engine has it.
     #[error("{} imports {import} with other parameters or results than {engine} has", path.display())]
-    Signature {
+    ImportSignature {
         /// The module.
         path: PathBuf,
         /// The import's module and name.
@@ -102,13 +102,27 @@ pub enum Unfit {
         /// What there is.
         exports: Vec<String>,
     },
-    /// What is to be called takes parameters.
-    #[error("{} cannot be called at {export:?}: this function takes parameters", path.display())]
-    Parameters {
+    /// It was built for a version of WASI that the engine does not have.
+    #[error("{} imports {import}, but {engine} provides version {provided} of it", path.display())]
+    WasiVersion {
+        /// The module.
+        path: PathBuf,
+        /// The interface, with its version.
+        import: String,
+        /// Which engine.
+        engine: &'static str,
+        /// The version that there is.
+        provided: &'static str,
+    },
+    /// What is to be called takes or gives what it can't.
+    #[error("{} cannot be called at {export:?}: {reason}", path.display())]
+    Signature {
         /// The module.
         path: PathBuf,
         /// The export.
         export: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Something else that the engine objects to.
     #[error("{} cannot be run by {engine}: {reason}", path.display())]
@@ -135,6 +149,8 @@ pub struct Guest {
     pub preopens: Vec<Preopen>,
     /// What its memories and tables come to, together.
     pub memory: memory::Account,
+    /// Processor time that its container may use, in thousandths, where that is limited.
+    pub millicpus: Option<u32>,
 }
 
 /// A folder that a guest may open.

@@ -1,0 +1,152 @@
+//! What all handlers of a server may take of its container's memory.
+//!
+//! To ask the cgroup costs more than to answer a request. So the server asks for some more than it
+//! needs, and keeps what handlers give back for the next ones.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use medley_engine::memory::{Account, Share};
+use wasmtime::ResourceLimiter;
+
+/// What the server asks for at a time, in bytes.
+const STEP: u64 = 16 << 20;
+
+/// An element of a table, in bytes: a pointer.
+const ELEMENT: u64 = 8;
+
+/// Shared by all handlers.
+#[derive(Debug, Clone)]
+pub(super) struct Purse(Arc<Mutex<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    share: Share,
+    /// Bytes that the share has taken.
+    taken: u64,
+    /// Bytes of them that handlers have.
+    given: u64,
+}
+
+/// What one handler has.
+#[derive(Debug)]
+pub(crate) struct Part {
+    purse: Purse,
+    given: u64,
+}
+
+impl Purse {
+    pub(super) fn new(account: &Account) -> Self {
+        Self(Arc::new(Mutex::new(Held {
+            share: account.share(),
+            taken: 0,
+            given: 0,
+        })))
+    }
+
+    /// For a handler that has nothing yet.
+    pub(super) fn part(&self) -> Part {
+        Part {
+            purse: self.clone(),
+            given: 0,
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn give(&mut self, bytes: u64) -> bool {
+        let given = self.given.saturating_add(bytes);
+        if given > self.taken {
+            let ample = given.saturating_add(STEP);
+            let taken = [ample, given]
+                .into_iter()
+                .find(|taken| self.share.grow(self.taken, *taken));
+            let Some(taken) = taken else { return false };
+            self.taken = taken;
+        }
+        self.given = given;
+        true
+    }
+}
+
+impl Part {
+    fn grow(&mut self, from: usize, to: usize, most: Option<usize>, unit: u64) -> bool {
+        // What its own type forbids fails whatever is said here, and is not to be paid for.
+        if most.is_some_and(|most| to > most) {
+            return false;
+        }
+        let more = u64::try_from(to.saturating_sub(from)).unwrap_or(u64::MAX);
+        let more = more.saturating_mul(unit);
+        let given = self.purse.held().give(more);
+        if given {
+            self.given = self.given.saturating_add(more);
+        }
+        given
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut held = self.purse.held();
+        held.given = held.given.saturating_sub(self.given);
+    }
+}
+
+impl ResourceLimiter for Part {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current, desired, maximum, 1))
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(current, desired, maximum, ELEMENT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Purse;
+    use medley_engine::memory::{Account, Allowance, Most};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Allowance for Counted {
+        fn most(&self, _: u64, _: u64) -> Option<Most> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Some(Most {
+                bytes: 20 << 20,
+                limit: 30 << 20,
+            })
+        }
+    }
+
+    #[test]
+    fn handlers_together_have_no_more_than_the_container_and_ask_seldom() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let account = Account::limited_by(Box::new(Counted(asked.clone())));
+        let purse = Purse::new(&account);
+        for _ in 0..100 {
+            assert!(purse.part().grow(0, 1 << 20, None, 1));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        let (mut one, mut two) = (purse.part(), purse.part());
+        assert!(one.grow(0, 15 << 20, None, 1) && !two.grow(0, 6 << 20, None, 1));
+        drop(one);
+        assert!(two.grow(0, 20 << 20, None, 1) && !two.grow(20 << 20, 21 << 20, None, 1));
+        assert!(!purse.part().grow(0, 2, Some(1), 1));
+    }
+}

@@ -1,0 +1,232 @@
+//! What a container's environment says of its server.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Where to listen, as runwasi has it: `0.0.0.0:8080`.
+const ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
+
+/// The port alone, as platforms of many languages have it.
+const PORT: &str = "PORT";
+
+/// Connections that may wait to be accepted: what runwasi reads, and what its manual says.
+const BACKLOG: [&str; 2] = ["WASMTIME_HTTP_BACKLOG", "WASMTIME_HTTP_PROXY_BACKLOG"];
+
+/// How long a handler may take until its answer begins.
+const REQUEST_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT";
+
+/// Largest body of a request.
+const MAX_BODY: &str = "WASMTIME_HTTP_PROXY_MAX_BODY";
+
+/// How long SIGTERM leaves to what is in flight.
+const DRAIN_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_DRAIN_TIMEOUT";
+
+/// Requests that are handled at the same time.
+const CONCURRENCY: &str = "WASMTIME_HTTP_PROXY_CONCURRENCY";
+
+/// Threads that handle them.
+const WORKERS: &str = "WASMTIME_HTTP_PROXY_WORKERS";
+
+const DEFAULT_PORT: u16 = 8080;
+
+/// The kernel cuts it to `net.core.somaxconn`, 4096 on most nodes.
+const DEFAULT_BACKLOG: u32 = 1024;
+
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Below the 30 seconds that Kubernetes gives by default, so that it is us who end what hangs.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// What the server keeps to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(super) address: SocketAddr,
+    pub(super) backlog: u32,
+    /// Absent: for ever.
+    pub(super) request_timeout: Option<Duration>,
+    /// In bytes; absent: any.
+    pub(super) max_body: Option<u64>,
+    pub(super) drain_timeout: Duration,
+    pub(super) concurrency: Option<usize>,
+    pub(super) workers: Option<usize>,
+}
+
+/// A variable that cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the environment has {name}={value:?}, which is not {expected}")]
+pub(crate) struct Error {
+    name: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+impl Settings {
+    /// Reads them from a guest's environment. An empty variable is none.
+    pub(crate) fn of(env: &[(String, String)]) -> Result<Self, Error> {
+        let address = match (
+            parse(
+                env,
+                ADDRESS,
+                "an address such as 0.0.0.0:8080 or [::]:8080",
+                |value| value.parse().ok(),
+            )?,
+            parse(env, PORT, "a port from 1 to 65535", |value| {
+                value.parse().ok().filter(|port| *port > 0)
+            })?,
+        ) {
+            (Some(address), _) => address,
+            (None, port) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(DEFAULT_PORT))),
+        };
+        let mut backlog = None;
+        for name in BACKLOG {
+            if backlog.is_none() {
+                backlog = parse(env, name, "a number of connections above 0", positive)?;
+            }
+        }
+        let timeout = |name| {
+            parse(
+                env,
+                name,
+                "a time such as 30, 30s or 500ms (0: no limit)",
+                duration,
+            )
+        };
+        let count = |name, expected| parse(env, name, expected, positive);
+        Ok(Self {
+            address,
+            backlog: backlog.unwrap_or(DEFAULT_BACKLOG),
+            request_timeout: timeout(REQUEST_TIMEOUT)?
+                .map_or(Some(DEFAULT_REQUEST_TIMEOUT), |time| {
+                    (!time.is_zero()).then_some(time)
+                }),
+            max_body: parse(env, MAX_BODY, "a size such as 1048576, 512K or 1M", size)?,
+            drain_timeout: timeout(DRAIN_TIMEOUT)?.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            concurrency: count(CONCURRENCY, "a number of requests above 0")?,
+            workers: count(WORKERS, "a number of threads above 0")?,
+        })
+    }
+}
+
+fn parse<T>(
+    env: &[(String, String)],
+    name: &'static str,
+    expected: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    // Of two of the same name the last one counts, as for a Linux program.
+    let value = env.iter().rev().find(|(key, _)| key == name);
+    let Some(value) = value
+        .map(|(_, value)| value.trim())
+        .filter(|value| !value.is_empty())
+    else {
+        return Ok(None);
+    };
+    read(value).map(Some).ok_or_else(|| Error {
+        name,
+        value: value.to_owned(),
+        expected,
+    })
+}
+
+fn positive<T: std::str::FromStr + PartialOrd + From<u8>>(value: &str) -> Option<T> {
+    value.parse().ok().filter(|number| *number >= T::from(1))
+}
+
+fn duration(value: &str) -> Option<Duration> {
+    if let Some(number) = value.strip_suffix("ms") {
+        return Some(Duration::from_millis(number.trim().parse().ok()?));
+    }
+    let (number, unit) = match value.strip_suffix('m') {
+        Some(number) => (number, 60),
+        None => (value.strip_suffix('s').unwrap_or(value), 1),
+    };
+    let number: u64 = number.trim().parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(unit)?))
+}
+
+fn size(value: &str) -> Option<u64> {
+    let value = value.strip_suffix('B').unwrap_or(value);
+    let value = value.strip_suffix('i').unwrap_or(value);
+    let (number, shift) = match value.chars().last()? {
+        'K' | 'k' => (&value[..value.len() - 1], 10),
+        'M' => (&value[..value.len() - 1], 20),
+        'G' => (&value[..value.len() - 1], 30),
+        _ => (value, 0),
+    };
+    let number: u64 = number.trim().parse().ok()?;
+    number.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+    use std::time::Duration;
+
+    fn of(env: &[(&str, &str)]) -> Result<Settings, super::Error> {
+        let owned: Vec<_> = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Settings::of(&owned)
+    }
+
+    #[test]
+    fn an_empty_environment_means_port_8080_of_every_address() {
+        let settings = of(&[("PORT", "")]).unwrap();
+        assert_eq!(settings.address, "0.0.0.0:8080".parse().unwrap());
+        assert_eq!(settings.request_timeout, Some(Duration::from_secs(60)));
+        assert_eq!((settings.max_body, settings.workers), (None, None));
+    }
+
+    #[test]
+    fn an_address_comes_before_a_port() {
+        let port = of(&[("PORT", "9000")]).unwrap();
+        assert_eq!(port.address, "0.0.0.0:9000".parse().unwrap());
+        let both = of(&[
+            ("PORT", "9000"),
+            ("WASMTIME_HTTP_PROXY_SOCKET_ADDR", "[::1]:80"),
+        ]);
+        assert_eq!(both.unwrap().address, "[::1]:80".parse().unwrap());
+    }
+
+    #[test]
+    fn both_spellings_of_the_backlog_are_read() {
+        for name in ["WASMTIME_HTTP_BACKLOG", "WASMTIME_HTTP_PROXY_BACKLOG"] {
+            assert_eq!(of(&[(name, "7")]).unwrap().backlog, 7);
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        let settings = of(&[
+            ("WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT", "0"),
+            ("WASMTIME_HTTP_PROXY_DRAIN_TIMEOUT", "250ms"),
+            ("WASMTIME_HTTP_PROXY_MAX_BODY", "2MiB"),
+        ])
+        .unwrap();
+        assert_eq!(settings.request_timeout, None);
+        assert_eq!(settings.drain_timeout, Duration::from_millis(250));
+        assert_eq!(settings.max_body, Some(2 << 20));
+        assert_eq!(super::duration("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(super::size("10k"), Some(10 << 10));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_shown_with_what_could() {
+        let error = of(&[("WASMTIME_HTTP_PROXY_SOCKET_ADDR", ":8080")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the environment has WASMTIME_HTTP_PROXY_SOCKET_ADDR=\":8080\", which is not an \
+             address such as 0.0.0.0:8080 or [::]:8080"
+        );
+        for (name, value) in [
+            ("PORT", "0"),
+            ("PORT", "http"),
+            ("WASMTIME_HTTP_BACKLOG", "0"),
+            ("WASMTIME_HTTP_PROXY_MAX_BODY", "much"),
+            ("WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT", "-1"),
+        ] {
+            assert!(of(&[(name, value)]).is_err(), "{name}={value}");
+        }
+    }
+}

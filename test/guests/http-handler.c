@@ -1,0 +1,193 @@
+/* Answers HTTP requests; the path says how. What follows a `?` is its argument. */
+#include "wasi-http.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+__attribute__((export_name("cabi_realloc"))) void *
+cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
+    (void)old_size, (void)align;
+    return realloc(old, size);
+}
+
+static int write_all(handle stream, const char *text, size_t length) {
+    result r;
+    while (length) {
+        size_t part = length < 4096 ? length : 4096;
+        stream_write(stream, text, part, &r);
+        if (tag(&r, 0))
+            return -1;
+        text += part, length -= part;
+    }
+    return 0;
+}
+
+static void say(handle out, int status, const char *text) {
+    handle body, stream = answer(out, status, &body);
+    write_all(stream, text, strlen(text));
+    finish(stream, body);
+}
+
+/* Copies a body to a stream, piece by piece as it comes. */
+static long copy(handle from, handle to) {
+    result r;
+    long total = 0;
+    incoming_body_stream(from, &r);
+    handle in = word(&r, 4);
+    for (;;) {
+        stream_read(in, 65536, &r);
+        if (tag(&r, 0)) {
+            /* The end, or an error of the stream. */
+            if (tag(&r, 4) == 0)
+                total = -1;
+            break;
+        }
+        total += word(&r, 8);
+        if (to && write_all(to, (char *)(intptr_t)word(&r, 4), word(&r, 8)))
+            break;
+        free((void *)(intptr_t)word(&r, 4));
+    }
+    input_drop(in);
+    return total;
+}
+
+/* Answers with the status and the body of http://AUTHORITY/hello. */
+static void fetch(handle out, const char *authority, int scheme) {
+    result r;
+    handle request = outgoing_new(fields_new());
+    outgoing_scheme(request, 1, scheme, "", 0);
+    outgoing_authority(request, 1, authority, strlen(authority));
+    outgoing_path(request, 1, "/hello", 6);
+    outgoing_handle(request, 0, 0, &r);
+    if (tag(&r, 0)) {
+        say(out, 502, "not sent\n");
+        return;
+    }
+    handle future = word(&r, 8), pollable = future_subscribe(future);
+    pollable_block(pollable);
+    pollable_drop(pollable);
+    future_get(future, &r);
+    if (tag(&r, 16)) {
+        char line[64];
+        snprintf(line, sizeof line, "failed with error code %d\n", tag(&r, 24));
+        say(out, 502, line);
+        return;
+    }
+    handle response = word(&r, 24), body;
+    int status = response_code(response);
+    response_consume(response, &r);
+    handle stream = answer(out, status, &body);
+    copy(word(&r, 4), stream);
+    finish(stream, body);
+}
+
+static int is(const char *path, const char *name) {
+    size_t length = strlen(name);
+    return !strncmp(path, name, length) && (path[length] == 0 || path[length] == '?');
+}
+
+__attribute__((export_name("wasi:http/incoming-handler@0.2.0#handle"))) void
+handle_request(handle request, handle out) {
+    result r;
+    static char path[4096];
+    request_path(request, &r);
+    snprintf(path, sizeof path, "%.*s", (int)word(&r, 8), (char *)(intptr_t)word(&r, 4));
+    char *argument = strchr(path, '?');
+    argument = argument ? argument + 1 : "";
+
+    if (is(path, "/hello")) {
+        say(out, 200, "hello\n");
+    } else if (is(path, "/echo")) {
+        request_consume(request, &r);
+        handle from = word(&r, 4), body, stream = answer(out, 200, &body);
+        copy(from, stream);
+        finish(stream, body);
+    } else if (is(path, "/count")) {
+        /* Reads all of the body before it answers. */
+        request_consume(request, &r);
+        long total = copy(word(&r, 4), 0);
+        if (total < 0)
+            __builtin_trap();
+        snprintf(path, sizeof path, "%ld\n", total);
+        say(out, 200, path);
+    } else if (is(path, "/big")) {
+        char line[4096];
+        memset(line, 'x', sizeof line);
+        handle body, stream = answer(out, 200, &body);
+        for (long left = atol(argument); left > 0; left -= sizeof line)
+            if (write_all(stream, line, left < (long)sizeof line ? (size_t)left : sizeof line))
+                break;
+        finish(stream, body);
+    } else if (is(path, "/trap")) {
+        __builtin_trap();
+    } else if (is(path, "/trap-late")) {
+        handle body, stream = answer(out, 200, &body);
+        write_all(stream, "half of it", 10);
+        usleep(100 * 1000);
+        __builtin_trap();
+    } else if (is(path, "/exit")) {
+        exit(atoi(argument));
+    } else if (is(path, "/nothing")) {
+        return;
+    } else if (is(path, "/spin")) {
+        for (volatile long n = 0;; n++)
+            ;
+    } else if (is(path, "/log")) {
+        /* In pieces, each of them written at once. */
+        printf("request ");
+        fflush(stdout);
+        usleep(1000);
+        printf("%s ", argument);
+        fflush(stdout);
+        usleep(1000);
+        printf("logged\n");
+        fflush(stdout);
+        fprintf(stderr, "error %s\n", argument);
+        say(out, 200, "logged\n");
+    } else if (is(path, "/env")) {
+        const char *value = getenv(argument);
+        say(out, value ? 200 : 404, value ? value : "unset\n");
+    } else if (is(path, "/config")) {
+        config_get(argument, strlen(argument), &r);
+        if (tag(&r, 0) || !tag(&r, 4)) {
+            say(out, 404, "unset\n");
+        } else {
+            char value[256];
+            snprintf(value, sizeof value, "%.*s", (int)word(&r, 12),
+                     (char *)(intptr_t)word(&r, 8));
+            say(out, 200, value);
+        }
+    } else if (is(path, "/file")) {
+        FILE *file = fopen(argument, "r");
+        if (!file || !fgets(path, sizeof path, file))
+            say(out, 404, "no such file\n");
+        else
+            say(out, 200, path);
+    } else if (is(path, "/slow")) {
+        usleep(1000 * atol(argument));
+        say(out, 200, "slow\n");
+    } else if (is(path, "/drip")) {
+        /* A line now, and the next one after as many milliseconds. */
+        handle body, stream = answer(out, 200, &body);
+        for (int line = 0; line < 2; line++) {
+            write_all(stream, "drop\n", 5);
+            usleep(1000 * atol(argument));
+        }
+        finish(stream, body);
+    } else if (is(path, "/tick")) {
+        /* Never answers; its log shows whether it is still there. */
+        for (;;) {
+            printf("tick\n");
+            fflush(stdout);
+            usleep(20 * 1000);
+        }
+    } else if (is(path, "/fetch")) {
+        fetch(out, argument, SCHEME_HTTP);
+    } else if (is(path, "/fetch-tls")) {
+        fetch(out, argument, SCHEME_HTTPS);
+    } else {
+        say(out, 404, "no such path\n");
+    }
+    request_drop(request);
+}
