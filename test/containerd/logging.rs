@@ -82,21 +82,23 @@ fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-each_runtime! {
-    async fn both_streams_are_appended_to_a_file_whose_folders_are_made(runtime: Runtime) -> Result<()> {
-        let (containerd, image) = with_image(runtime).await?;
-        let client = containerd.client().await?;
-        let log = containerd.dir().join("new/folders/log");
-        let uri = format!("file://{}", log.display());
-        let script = "echo out; sleep 0.1; echo err >&2";
-        assert_eq!(run_to(&client, &image, "one", &uri, script).await?, 0);
-        assert_eq!(run_to(&client, &image, "two", &uri, "echo again").await?, 0);
-        assert_eq!(text(&log), "out\nerr\nagain\n");
-        let mode = std::fs::metadata(&log)?.permissions().mode();
-        assert_eq!(mode & 0o777, 0o644);
-        containerd.close().await
-    }
+/// Ours alone: with one file for both streams, runc's shim may lose the one whose last words come late.
+#[tokio::test]
+async fn both_streams_are_appended_to_a_file_whose_folders_are_made() -> Result<()> {
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let log = containerd.dir().join("new/folders/log");
+    let uri = format!("file://{}", log.display());
+    let script = "echo out; sleep 0.1; echo err >&2";
+    assert_eq!(run_to(&client, &image, "one", &uri, script).await?, 0);
+    assert_eq!(run_to(&client, &image, "two", &uri, "echo again").await?, 0);
+    assert_eq!(text(&log), "out\nerr\nagain\n");
+    let mode = std::fs::metadata(&log)?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    containerd.close().await
+}
 
+each_runtime! {
     async fn a_logging_driver_is_given_both_streams_and_told_whose_they_are(runtime: Runtime) -> Result<()> {
         let (containerd, image) = with_image(runtime).await?;
         let client = containerd.client().await?;

@@ -126,6 +126,7 @@ each_runtime! {
         let image = images::linux()?;
         containerd.import(&[&image]).await?;
         let cgroup = format!("/{}/shims", containerd.name());
+        containerd.house().make_cgroup(&cgroup)?;
         let client = containerd.client().await?.with_options(RUNC, field(3, cgroup.as_bytes()));
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
         let container = client.create("it", &image, spec).await?;

@@ -127,7 +127,9 @@ async fn a_scope_is_refused_where_there_is_no_systemd() -> Result<()> {
         json["linux"]["cgroupsPath"] = json!("medley.slice:medley:it");
     });
     let status = client.refused("it", &image, spec).await?;
-    assert!(status.message().contains("systemd"), "{}", status.message());
+    let wanted = "the cgroup \"medley.slice:medley:it\" of the container is for systemd to make, \
+                  but it does not run on this node: configure the cgroup driver cgroupfs";
+    assert!(status.message().contains(wanted), "{}", status.message());
     containerd.expect_clean()?;
     containerd.close().await
 }

@@ -220,6 +220,30 @@ impl House {
             .collect()
     }
 
+    /// Makes a cgroup in every hierarchy, where processes can be put into it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make_cgroup(&self, relative: &str) -> Result<()> {
+        for root in cgroup_roots() {
+            let mut folder = root;
+            for part in relative.split('/').filter(|part| !part.is_empty()) {
+                let parent = folder.clone();
+                folder.push(part);
+                std::fs::create_dir_all(&folder)?;
+                // Of cgroup v1, which has none to begin with.
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    let (from, to) = (parent.join(file), folder.join(file));
+                    let is_empty = |text: String| text.trim().is_empty();
+                    if std::fs::read_to_string(&to).is_ok_and(is_empty) {
+                        std::fs::write(&to, std::fs::read(&from)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Cgroups of containers, of every hierarchy, parents first.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let parents = self.cgroup_parents();

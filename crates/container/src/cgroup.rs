@@ -21,6 +21,7 @@ use medley_task::metrics::{CgroupVersion, Metrics};
 use serde::{Deserialize, Serialize};
 
 pub use oom::OomWatch;
+pub(crate) use place::no_systemd;
 pub use place::prepare_for_move;
 pub use update::UpdateError;
 

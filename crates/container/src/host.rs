@@ -134,6 +134,14 @@ pub enum Error {
         /// Its sentence.
         reason: String,
     },
+    /// systemd is to make its cgroup, and can't.
+    #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
+    Systemd {
+        /// As of the spec.
+        path: PathBuf,
+        /// Why it can't, and what would help.
+        reason: &'static str,
+    },
     /// The working directory is no good.
     #[error("cannot enter the working directory {} inside the container: {reason}", cwd.display())]
     Cwd {

@@ -165,6 +165,20 @@ fn slice_path(slice: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
+/// Why systemd can't make cgroups here, if it can't.
+pub(crate) fn no_systemd() -> Option<&'static str> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        Some("it does not run on this node: configure the cgroup driver cgroupfs")
+    } else if is_unified() {
+        None
+    } else {
+        Some(
+            "this node has cgroup v1, where only the cgroup driver cgroupfs is supported: \
+             configure it, or boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    }
+}
+
 /// Whether the unified hierarchy is all there is: pure cgroup v2.
 pub(super) fn is_unified() -> bool {
     /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.

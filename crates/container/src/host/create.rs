@@ -15,7 +15,7 @@ use super::layers::ImageLayers;
 use super::native::{self, Source};
 use super::user_namespace::UserNamespaces;
 use super::{Created, Error, Host, Order, STATE, process, record, terminal};
-use crate::cgroup::{Cgroup, OomWatch};
+use crate::cgroup::{self, Cgroup, OomWatch};
 use crate::devices;
 use crate::propagation;
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
@@ -73,6 +73,12 @@ fn create_in(
     let linux = spec.linux().as_ref();
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let cgroup_at = || Cgroup::at(cgroups_path.as_deref(), &order.id);
+    if spec::wants_systemd(&spec)
+        && let Some(reason) = cgroup::no_systemd()
+    {
+        let path = cgroups_path.unwrap_or_default();
+        return Err(Error::Systemd { path, reason });
+    }
     cgroup_at().check_vacant()?;
     // From here on, and not before, what is in the cgroup is the container's: see `clean_up`.
     std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
