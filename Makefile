@@ -28,7 +28,7 @@ TEST_THREADS ?= $(shell nproc)
 SECCOMP := LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu
 STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(SECCOMP)
 
-SCRIPTS := test/scripts/* images/pack images/*/build images/sidecar/serve \
+SCRIPTS := test/scripts/* images/pack images/pack-artifact images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
 .PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench soak install clean

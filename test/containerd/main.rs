@@ -31,6 +31,7 @@ mod pause;
 mod pid_namespaces;
 mod pod_delete;
 mod restart;
+mod samples;
 mod security;
 mod shim;
 mod signals;
