@@ -145,10 +145,91 @@ async fn a_module_without_the_asked_for_export_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_module_is_told_by_create_in_one_line() -> Result<()> {
+    const FAULTS: &[(&str, &str, &[&str])] = &[
+        (
+            "no-start",
+            r#"(module (func (export "add")))"#,
+            &["no function", "_start", "it exports add"],
+        ),
+        (
+            "start-takes",
+            r#"(module (func (export "_start") (param i32)))"#,
+            &["cannot be called at", "_start"],
+        ),
+        (
+            "import",
+            r#"(module (import "env" "secret" (func)) (func (export "_start")))"#,
+            &["imports env::secret", "wasmtime"],
+        ),
+        (
+            "import-takes",
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i64)))
+                (func (export "_start")))"#,
+            &["wasi_snapshot_preview1::proc_exit", "wasmtime"],
+        ),
+        (
+            "wasix",
+            r#"(module (import "wasix_32v1" "fd_dup" (func)) (func (export "_start")))"#,
+            &[
+                "needs the engine wasmer",
+                "wasix_32v1",
+                "fd_dup",
+                "it has wasmtime",
+            ],
+        ),
+        (
+            "interface",
+            r#"(component (import "moon:base/door@1.0.0" (instance (export "open" (func)))))"#,
+            &["imports moon:base/door@1.0.0", "wasmtime"],
+        ),
+        (
+            "wasi-0.3",
+            r#"(component (import "wasi:cli/run@0.3.0"
+                (instance (export "run" (func async (result (result)))))))"#,
+            &[
+                "is built for wasi:cli/run@0.3.0",
+                "wasmtime has version 0.2",
+            ],
+        ),
+        (
+            "no-command",
+            "(component)",
+            &["no function", "wasi:cli/run"],
+        ),
+    ];
+    let mut cut = guests::module("hello")?;
+    let whole = cut.len();
+    cut.truncate(whole / 2);
+    let end = format!("of {}", whole / 2);
+    let mut image = scratch().file("/cut.wasm", &cut, 0o644);
+    for (name, wat, _) in FAULTS {
+        image = image.file(&format!("/{name}.wasm"), wat::parse_str(wat)?, 0o644);
+    }
+    let image = image.build()?;
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let cut: &[&str] = &["not valid Wasm", " at byte ", &end];
+    let told = FAULTS.iter().map(|(name, _, words)| (*name, *words));
+    for (name, words) in told.chain([("cut", cut)]) {
+        let path = format!("/{name}.wasm");
+        let spec = client.spec(&image, name).args([&path]);
+        let status = client.refused(name, &image, spec).await?;
+        assert_says(status.message(), &[&path]);
+        assert_says(status.message(), words);
+        assert!(!status.message().contains('\n'), "{}", status.message());
+    }
+    containerd.expect_clean()?;
+    containerd.close().await
+}
+
+#[tokio::test]
 async fn text_that_is_not_wat_is_refused() -> Result<()> {
     let image = scratch().file("/bad.wat", "(module (func $f", 0o644);
     let text = refusal(image, |spec| spec.args(["/bad.wat"])).await?;
-    assert_says(&text, &["/bad.wat"]);
+    assert_says(&text, &["/bad.wat", "line 1, column 17"]);
+    assert!(!text.contains('\n'), "{text}");
     Ok(())
 }
 
@@ -168,9 +249,12 @@ async fn an_engine_that_is_not_built_in_is_named() -> Result<()> {
     let image = scratch().file("/hello.wasm", guests::module("hello")?, 0o644);
     let text = refusal(image, |spec| {
         spec.args(["/hello.wasm"])
-            .annotation("run.oci.handler", "wasmedge")
+            .annotation("run.oci.handler", "wasmer")
     });
-    assert_says(&text.await?.to_lowercase(), &["wasmedge"]);
+    assert_says(
+        &text.await?,
+        &["needs the engine wasmer", "run.oci.handler"],
+    );
     Ok(())
 }
 

@@ -48,7 +48,12 @@ impl LinkedCommand {
             },
             _ if exports.iter().any(|name| component::is(name, RUN)) => {
                 let command = CommandPre::new(instance);
-                Callable::Command(command.map_err(|error| unfit(entry, &error))?)
+                Callable::Command(command.map_err(|error| {
+                    let mut names = exports.iter();
+                    names
+                        .find_map(|name| component::other_version(name, entry))
+                        .unwrap_or_else(|| unfit(entry, &error))
+                })?)
             }
             _ => {
                 return Err(Unfit::NoExport {

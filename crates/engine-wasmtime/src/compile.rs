@@ -7,14 +7,13 @@ use medley_engine::{Entry, Form, Native, Unfit};
 use wasmtime::Module;
 
 use crate::config::{self, Profile};
-use crate::{chain, component, module, unfit};
+use crate::{component, malformed, module, unfit};
 
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
-    let malformed = |reason| Unfit::Malformed {
+    let bytes = wat::parse_bytes(bytes).map_err(|error| Unfit::Malformed {
         path: entry.path.clone(),
-        reason,
-    };
-    let bytes = wat::parse_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
+        reason: in_one_line(&error.to_string()),
+    })?;
     if wasmparser::Parser::is_component(&bytes) {
         return Ok(Native {
             code: component::compile(&bytes, entry)?,
@@ -23,7 +22,7 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     }
     let engine = config::engine(Profile::Command).map_err(|error| unfit(entry, &error))?;
     let compiled =
-        Module::from_binary(&engine, &bytes).map_err(|error| malformed(reason(&bytes, &error)))?;
+        Module::from_binary(&engine, &bytes).map_err(|error| malformed(&bytes, &error, entry))?;
     module::LinkedModule::new(&engine, &compiled, entry)?;
     let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
     Ok(Native {
@@ -32,9 +31,16 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     })
 }
 
-/// What is wrong with a module: Wasmtime's word, and how much of the file there was.
-fn reason(bytes: &[u8], error: &wasmtime::Error) -> String {
-    format!("{} (the file has {} bytes)", chain(error), bytes.len())
+/// What is wrong with text, and where: the first line of an assembler's error, and of what follows
+/// it, which shows the text, no more than the place.
+fn in_one_line(error: &str) -> String {
+    let mut lines = error.lines();
+    let fault = lines.next().unwrap_or_default();
+    let place = lines.find_map(|line| line.trim().strip_prefix("--> <anon>:"));
+    match place.and_then(|place| place.split_once(':')) {
+        Some((line, column)) => format!("{fault} at line {line}, column {column}"),
+        None => fault.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +78,17 @@ mod tests {
             error.starts_with("/app.wasm is not valid Wasm: "),
             "{error}"
         );
-        assert!(error.contains("offset"), "{error}");
+        assert!(error.contains(" at byte "), "{error}");
+        let of = format!(" of {}", whole.len() - 3);
+        assert!(error.ends_with(&of), "{error}");
+    }
+
+    #[test]
+    fn text_that_is_no_module_says_where_in_one_line() {
+        assert_eq!(
+            fails("(module\n  (func $f", None),
+            "/app.wasm is not valid Wasm: expected `)` at line 2, column 11"
+        );
     }
 
     #[test]
@@ -122,8 +138,23 @@ mod tests {
         let wat = wat.replace("(instance)", r#"(instance (export "f" (func)))"#);
         assert_eq!(
             fails(&wat, None),
-            "/app.wasm imports wasi:cli/exit@0.9.0, but wasmtime provides version 0.2 of it"
+            "/app.wasm is built for wasi:cli/exit@0.9.0, but wasmtime has version 0.2 of it"
         );
+    }
+
+    #[test]
+    fn a_component_of_wasi_0_3_is_told_which_there_is() {
+        let run = r#"(instance (export "run" (func async (result (result)))))"#;
+        let imports = format!(r#"(component (import "wasi:cli/run@0.3.0" {run}))"#);
+        let exports = format!(
+            r#"(component (import "it" {run}) (export "wasi:cli/run@0.3.0" (instance 0)))"#
+        );
+        for wat in [imports, exports] {
+            assert_eq!(
+                fails(&wat, None),
+                "/app.wasm is built for wasi:cli/run@0.3.0, but wasmtime has version 0.2 of it"
+            );
+        }
     }
 
     #[test]

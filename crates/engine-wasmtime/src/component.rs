@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 use crate::command::LinkedCommand;
 use crate::config::{self, Profile};
 use crate::http::{HANDLER, LinkedHandler};
-use crate::{NAME, chain, host, unfit};
+use crate::{NAME, host, malformed, unfit};
 
 /// How a component's code is to be compiled. Bytes that are no component are anything: the
 /// compiler will say what is wrong with them.
@@ -111,29 +111,58 @@ fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Opti
             engine: NAME,
         });
     }
-    imports().find_map(|name| {
-        let (_, provided) = host::PROVIDED
-            .iter()
-            .find(|(package, _)| name.starts_with(package))?;
-        let version = name.split_once('@')?.1;
-        if version.starts_with(provided) {
-            return None;
-        }
-        Some(Unfit::WasiVersion {
-            path: entry.path.clone(),
-            import: name.to_owned(),
-            engine: NAME,
-            provided: (*provided).trim_end_matches('.'),
-        })
+    imports().find_map(|name| other_version(name, entry))
+}
+
+/// Whether an interface, as it is imported or exported, is one of another WASI than ours.
+pub(crate) fn other_version(name: &str, entry: &Entry) -> Option<Unfit> {
+    let known = |(package, _): &&(&str, &str)| name.starts_with(package);
+    let (_, provided) = host::PROVIDED.iter().find(known)?;
+    let version = name.split_once('@')?.1;
+    (!version.starts_with(provided)).then(|| Unfit::WasiVersion {
+        path: entry.path.clone(),
+        interface: name.to_owned(),
+        engine: NAME,
+        provided: (*provided).trim_end_matches('.'),
     })
+}
+
+/// The same of bytes that Wasmtime does not take for a component: those of a later WASI use what
+/// only later components may.
+fn built_for_another(bytes: &[u8], entry: &Entry) -> Option<Unfit> {
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let found = match payload.ok()? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                depth += 1;
+                None
+            }
+            Payload::End(_) => {
+                depth = depth.saturating_sub(1);
+                None
+            }
+            Payload::ComponentImportSection(imports) if depth == 0 => imports
+                .into_iter()
+                .flatten()
+                .find_map(|import| other_version(import.name.name, entry)),
+            Payload::ComponentExportSection(exports) if depth == 0 => exports
+                .into_iter()
+                .flatten()
+                .find_map(|export| other_version(export.name.name, entry)),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
 }
 
 /// Checks that a component can be linked, which is all that its compiler has to know.
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Vec<u8>, Unfit> {
     let engine = config::engine(profile(bytes)).map_err(|error| unfit(entry, &error))?;
-    let component = Component::from_binary(&engine, bytes).map_err(|error| Unfit::Malformed {
-        path: entry.path.clone(),
-        reason: format!("{} (the file has {} bytes)", chain(&error), bytes.len()),
+    let component = Component::from_binary(&engine, bytes).map_err(|error| {
+        built_for_another(bytes, entry).unwrap_or_else(|| malformed(bytes, &error, entry))
     })?;
     link(&engine, &component, entry)?;
     component.serialize().map_err(|error| unfit(entry, &error))

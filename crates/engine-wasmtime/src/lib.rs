@@ -69,6 +69,26 @@ fn unfit(entry: &Entry, error: &wasmtime::Error) -> Unfit {
     }
 }
 
+/// What is wrong with bytes that are no module or component, and at which of them.
+fn malformed(bytes: &[u8], error: &wasmtime::Error, entry: &Entry) -> Unfit {
+    let fault = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<wasmparser::BinaryReaderError>());
+    let reason = match fault {
+        Some(fault) => format!(
+            "{} at byte {} of {}",
+            fault.message().replace('\n', " "),
+            fault.offset(),
+            bytes.len()
+        ),
+        None => format!("{} (the file has {} bytes)", chain(error), bytes.len()),
+    };
+    Unfit::Malformed {
+        path: entry.path.clone(),
+        reason,
+    }
+}
+
 /// An error and its causes in one line.
 fn chain(error: &wasmtime::Error) -> String {
     let mut text = String::new();

@@ -103,12 +103,12 @@ pub enum Unfit {
         exports: Vec<String>,
     },
     /// It was built for a version of WASI that the engine does not have.
-    #[error("{} imports {import}, but {engine} provides version {provided} of it", path.display())]
+    #[error("{} is built for {interface}, but {engine} has version {provided} of it", path.display())]
     WasiVersion {
         /// The module.
         path: PathBuf,
-        /// The interface, with its version.
-        import: String,
+        /// What it imports or exports, with its version.
+        interface: String,
         /// Which engine.
         engine: &'static str,
         /// The version that there is.
