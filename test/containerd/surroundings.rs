@@ -66,6 +66,12 @@ each_runtime! {
         Ok(())
     }
 
+    async fn a_folder_to_start_in_that_is_not_there_is_made(runtime: Runtime) -> Result<()> {
+        let text = shell(runtime, "pwd; stat -c %a .", |spec| spec.cwd("/made/for/it").user(1000, 1000));
+        assert_eq!(text.await?, "/made/for/it\n755\n");
+        Ok(())
+    }
+
     async fn a_linux_container_runs_as_its_user(runtime: Runtime) -> Result<()> {
         let text = shell(runtime, "id -u; id -g", |spec| spec.user(1000, 2000)).await?;
         assert_eq!(text, "1000\n2000\n");
@@ -244,6 +250,16 @@ async fn a_components_relative_path_begins_in_its_folder() -> Result<()> {
     relative_path(guests::component("files")?).await
 }
 
+#[tokio::test]
+async fn a_folder_for_a_guest_to_start_in_that_is_not_there_is_made() -> Result<()> {
+    for wasm in [guests::module("files")?, guests::component("files")?] {
+        let args = ["/files.wasm", "write", "note", "text"];
+        let done = guest("files", wasm, |spec, _| spec.args(args).cwd("/made/for/it")).await?;
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    }
+    Ok(())
+}
+
 /// wasi-libc looks such a path up in a preopen called `.`.
 async fn relative_path(wasm: Vec<u8>) -> Result<()> {
     let args = ["/files.wasm", "read", "note"];
@@ -287,6 +303,23 @@ async fn a_guest_sees_no_proc_and_no_sys() -> Result<()> {
         let args = ["/files.wasm", "read", path];
         let done = guest("files", guests::module("files")?, |spec, _| spec.args(args)).await?;
         assert_ne!(done.code, 0, "{path} can be read: {done:?}");
+    }
+    Ok(())
+}
+
+/// No procfs, no sysfs, and no program of the host: neither the shim's nor an engine's.
+#[tokio::test]
+async fn a_guest_finds_its_image_and_its_mounts_and_nothing_else() -> Result<()> {
+    for wasm in [guests::module("files")?, guests::component("files")?] {
+        let args = ["/files.wasm", "list", "/"];
+        let list =
+            |spec: Spec, volume: &std::path::Path| spec.args(args).bind(volume, "/volume", false);
+        let done = guest("files", wasm, list).await?;
+        let mut names: Vec<_> = done.stdout.lines().collect();
+        names.retain(|name| !matches!(*name, "." | ".."));
+        names.sort_unstable();
+        let mounts = ["data", "dev", "files.wasm", "run", "volume"];
+        assert_eq!(names, mounts, "{done:?}");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The rootfs: mounting what containerd's snapshotter names, and unmounting it.
 
+pub(crate) mod cwd;
 mod idmapped;
 
 use std::io;

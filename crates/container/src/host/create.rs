@@ -19,7 +19,7 @@ use crate::cgroup::{self, Cgroup, OomWatch};
 use crate::devices;
 use crate::propagation;
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
-use crate::rootfs::Mounted;
+use crate::rootfs::{Mounted, cwd};
 use crate::spec;
 
 /// The namespaces of a container that somebody else makes.
@@ -70,6 +70,12 @@ fn create_in(
     };
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
+    if let Some(process) = spec.process()
+        && let Err(error) = cwd::make(rootfs.path(), process.cwd())
+    {
+        // It may lie on a mount. Who can't enter it in the end says why.
+        log::debug!("cannot make {}: {error}", process.cwd().display());
+    }
     let linux = spec.linux().as_ref();
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let cgroup_at = || Cgroup::at(cgroups_path.as_deref(), &order.id);
