@@ -1,7 +1,8 @@
 //! The folders of a guest: what it finds in them, and no way out of them.
 
 use medley_test::*;
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 /// Runs the guest `name` with a folder of the host at /vol, which has a file `own` and a folder
@@ -114,6 +115,60 @@ async fn cannot_change_what_is_read_only(engine: Engine, wasm: Vec<u8>) -> Resul
     .await
 }
 
+/// What the guest makes is its user's, and what is another's is out of its reach.
+async fn acts_as_its_user(engine: Engine, wasm: Vec<u8>) -> Result<()> {
+    let given = |spec: Spec, volume: &Path| {
+        let laid = std::fs::set_permissions(volume, Permissions::from_mode(0o777))
+            .and_then(|()| std::fs::write(volume.join("private"), "private\n"))
+            .and_then(|()| {
+                std::fs::set_permissions(volume.join("private"), Permissions::from_mode(0o600))
+            });
+        assert!(laid.is_ok(), "{laid:?}");
+        spec.bind(volume, "/vol", false).user(1000, 2000)
+    };
+    let write = ["write", "/vol/mine", "text"];
+    beside_a_secret(
+        engine,
+        "files",
+        wasm.clone(),
+        &write,
+        given,
+        |volume, done| {
+            assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{done:?}");
+            let mine = volume.join("mine").metadata()?;
+            assert_eq!((mine.uid(), mine.gid()), (1000, 2000));
+            Ok(())
+        },
+    )
+    .await?;
+    for refused in [&["read", "/vol/private"][..], &["write", "/own", "mine"]] {
+        beside_a_secret(engine, "files", wasm.clone(), refused, given, |_, done| {
+            assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{done:?}");
+            assert!(done.stderr.contains(refused[1]), "{done:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn has_clocks_and_random_numbers(engine: Engine, wasm: Vec<u8>) -> Result<()> {
+    let now = || {
+        std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map(|since| since.as_secs())
+    };
+    let before = now()?;
+    let plain = |spec, _: &Path| spec;
+    beside_a_secret(engine, "clocks", wasm, &[], plain, |_, done| {
+        assert_eq!(done.code, 0, "{done:?}");
+        let told = done.stdout.trim().parse::<u64>()?;
+        assert!((before..=now()?).contains(&told), "{told}");
+        Ok(())
+    })
+    .await
+}
+
 each_engine! {
     async fn a_module_cannot_leave_its_folders(engine: Engine) -> Result<()> {
         cannot_leave(engine, guests::module("escape")?).await
@@ -143,16 +198,11 @@ each_engine! {
     }
 
     async fn a_module_has_clocks_and_random_numbers(engine: Engine) -> Result<()> {
-        let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().map(|since| since.as_secs());
-        let before = now()?;
-        let plain = |spec, _: &Path| spec;
-        beside_a_secret(engine, "clocks", guests::module("clocks")?, &[], plain, |_, done| {
-            assert_eq!(done.code, 0, "{done:?}");
-            let told = done.stdout.trim().parse::<u64>()?;
-            assert!((before..=now()?).contains(&told), "{told}");
-            Ok(())
-        })
-        .await
+        has_clocks_and_random_numbers(engine, guests::module("clocks")?).await
+    }
+
+    async fn a_module_acts_as_its_user(engine: Engine) -> Result<()> {
+        acts_as_its_user(engine, guests::module("files")?).await
     }
 }
 
@@ -164,4 +214,14 @@ async fn a_component_cannot_leave_its_folders() -> Result<()> {
 #[tokio::test]
 async fn a_component_cannot_change_what_is_read_only() -> Result<()> {
     cannot_change_what_is_read_only(Engine::Wasmtime, guests::component("escape")?).await
+}
+
+#[tokio::test]
+async fn a_component_has_clocks_and_random_numbers() -> Result<()> {
+    has_clocks_and_random_numbers(Engine::Wasmtime, guests::component("clocks")?).await
+}
+
+#[tokio::test]
+async fn a_component_acts_as_its_user() -> Result<()> {
+    acts_as_its_user(Engine::Wasmtime, guests::component("files")?).await
 }

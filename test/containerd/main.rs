@@ -30,6 +30,7 @@ mod options;
 mod pause;
 mod pid_namespaces;
 mod pod_delete;
+mod preview1;
 mod restart;
 mod samples;
 mod security;

@@ -15,6 +15,7 @@ mod refusals;
 mod restart;
 mod sandbox;
 mod security;
+mod sockets;
 mod streams;
 mod versions;
 mod wasmedge;

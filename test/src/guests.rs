@@ -200,6 +200,7 @@ mod tests {
             ("http-handler", "http"),
             ("http-fetch", "fetch"),
             ("functions", "functions"),
+            ("net", "net"),
         ] {
             assert!(
                 of_world(name, world)?.starts_with(b"\0asm\x0d\0\x01\0"),

@@ -9,6 +9,7 @@ pub mod client;
 pub mod containerd;
 pub mod cri;
 pub mod debian;
+pub mod dns;
 pub mod engine;
 pub mod events;
 pub mod guests;
