@@ -7,6 +7,8 @@ use crate::spec::Spec;
 pub enum Engine {
     /// Modules and components.
     Wasmtime,
+    /// Modules.
+    WasmEdge,
 }
 
 impl Engine {
@@ -14,6 +16,7 @@ impl Engine {
     pub fn name(self) -> &'static str {
         match self {
             Self::Wasmtime => "wasmtime",
+            Self::WasmEdge => "wasmedge",
         }
     }
 
@@ -25,7 +28,8 @@ impl Engine {
 }
 
 /// Makes one test for each engine out of an async function that takes an [`Engine`] and returns a
-/// `Result`: a module of the function's name with `wasmtime`.
+/// `Result`: a module of the function's name with `wasmtime`, and with `wasmedge::does_too`, which a
+/// run without WasmEdge leaves out by its name.
 #[macro_export]
 macro_rules! each_engine {
     ($($(#[$meta:meta])* async fn $name:ident($engine:ident: Engine) -> Result<()> $body:block)*) => {$(
@@ -37,6 +41,13 @@ macro_rules! each_engine {
             #[tokio::test]
             async fn wasmtime() -> $crate::Result<()> {
                 body($crate::Engine::Wasmtime).await
+            }
+            mod wasmedge {
+                #[tokio::test]
+                async fn does_too() -> $crate::Result<()> {
+                    $crate::runtime::wasmedge_path()?;
+                    super::body($crate::Engine::WasmEdge).await
+                }
             }
         }
     )*};
