@@ -284,3 +284,58 @@ async fn beside_a_guest_anything_else_is_refused_with_what_can_be_run() -> Resul
     })
     .await
 }
+
+#[tokio::test]
+async fn beside_a_guest_an_exec_id_is_in_use_until_it_is_deleted() -> Result<()> {
+    beside_a_guest(async |task: Task| {
+        let exec = task
+            .exec("e", process(&["/exports.wasm"]), Stdin::None)
+            .await?;
+        let again = task
+            .exec("e", process(&["/exports.wasm"]), Stdin::None)
+            .await;
+        refused_with(again, Code::AlreadyExists)?;
+        exec.run().await?;
+        assert_eq!(task.run_exec("e", process(&["/exports.wasm"])).await?.0, 0);
+        Ok(task)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guest_that_is_paused_or_has_ended_takes_no_exec() -> Result<()> {
+    beside_a_guest(async |task: Task| {
+        task.pause().await?;
+        let refused = task
+            .exec("e", process(&["/exports.wasm"]), Stdin::None)
+            .await;
+        let text = refused_with(refused, Code::FailedPrecondition)?;
+        assert!(text.contains("it is paused"), "{text}");
+        task.resume().await?;
+        assert_eq!(task.run_exec("e", process(&["/exports.wasm"])).await?.0, 0);
+        task.kill(9, false).await?;
+        task.wait().await?;
+        let refused = task
+            .exec("e", process(&["/exports.wasm"]), Stdin::None)
+            .await;
+        assert!(refused.is_err());
+        Ok(task)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guest_without_a_terminal_has_no_size() -> Result<()> {
+    beside_a_guest(async |task: Task| {
+        let text = refused_with(task.resize(80, 24).await, Code::FailedPrecondition)?;
+        assert!(text.contains("it has no terminal"), "{text}");
+        let exec = task
+            .exec("e", process(&["/exports.wasm"]), Stdin::None)
+            .await?;
+        let text = refused_with(exec.resize(80, 24).await, Code::FailedPrecondition)?;
+        assert!(text.contains("it has no terminal"), "{text}");
+        exec.run().await?;
+        Ok(task)
+    })
+    .await
+}

@@ -284,3 +284,43 @@ async fn a_terminal_with_a_stderr_of_its_own_is_refused() -> Result<()> {
     container.delete().await?;
     containerd.close().await
 }
+
+#[tokio::test]
+async fn a_guest_that_is_to_log_to_nobody_or_apart_from_its_terminal_is_refused() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::wasm("hello", &guests::module("hello")?)?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let plain = client
+        .create("plain", &image, client.spec(&image, "plain"))
+        .await?;
+    for (uri, name, reason) in [
+        ("syslog://here", "syslog://here", "binary-v2"),
+        (
+            "binary:///no/such/driver",
+            "/no/such/driver",
+            "No such file",
+        ),
+    ] {
+        let refused = plain.task_to(uri, uri, false).await;
+        let text = refused_with(refused, Code::Unknown)?;
+        assert!(text.contains(name) && text.contains(reason), "{text}");
+    }
+    let spec = client.spec(&image, "terminal").terminal();
+    let terminal = client.create("terminal", &image, spec).await?;
+    let refused = terminal.task_to("", "/somewhere/else", true).await;
+    let text = refused_with(refused, Code::Unknown)?;
+    assert!(
+        text.contains("/somewhere/else") && text.contains("leave stderr empty"),
+        "{text}"
+    );
+    // Nothing was changed: the same containers run.
+    for (container, has_terminal) in [(plain, false), (terminal, true)] {
+        let task = container.task_to("", "", has_terminal).await?;
+        task.start().await?;
+        assert_eq!(task.wait().await?, 0);
+        task.delete().await?;
+        container.delete().await?;
+    }
+    containerd.close().await
+}
