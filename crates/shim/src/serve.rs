@@ -30,6 +30,10 @@ const IDLE_CHECK: Duration = Duration::from_millis(500);
 /// quiet once they run, and a thread holds memory.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
 
+/// How long no child may have ended until the shim is at rest: longer than the steps of one call
+/// are apart, shorter than [`IDLE_THREAD`], so that a shim of one thread is a small one.
+const REST: Duration = Duration::from_millis(250);
+
 /// Stack of such a thread, in bytes. They parse specs and talk to helpers; nothing recurses.
 const THREAD_STACK: usize = 512 << 10;
 
@@ -48,6 +52,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 }
 
 fn serve(flags: &Flags) -> anyhow::Result<()> {
+    medley_sys::memory::keep_heaps_short();
     // The first Create is on its way.
     medley_container::cgroup::prepare_for_move();
     let listener: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
@@ -131,15 +136,32 @@ async fn abandoned(service: &Service, bundle: &Path) {
     }
 }
 
-/// Reaps what containers leave behind, as often as a child ends.
+/// Reaps what containers leave behind, as often as a child ends; and once none has for a moment,
+/// gives back what the work around them has left in the heaps. Each exec is done by a thread that
+/// may have a heap of its own, and what stays there adds up to more than the shim itself.
 async fn reap_orphans(host: Arc<Host>) {
-    match signal(SignalKind::child()) {
-        Ok(mut children) => {
-            while children.recv().await.is_some() {
+    let mut children = match signal(SignalKind::child()) {
+        Ok(children) => children,
+        Err(error) => {
+            log::warn!("orphans will not be reaped: {error}");
+            return;
+        }
+    };
+    let mut is_trimmed = true;
+    loop {
+        tokio::select! {
+            ended = children.recv() => {
+                if ended.is_none() {
+                    return;
+                }
                 host.reap_orphans();
+                is_trimmed = false;
+            }
+            () = tokio::time::sleep(REST), if !is_trimmed => {
+                medley_sys::memory::trim_heap();
+                is_trimmed = true;
             }
         }
-        Err(error) => log::warn!("orphans will not be reaped: {error}"),
     }
 }
 
