@@ -23,6 +23,10 @@ use crate::{engines, logging, start};
 /// How long the last events may take to reach containerd when the shim ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many turns every task has before the connections are closed. An answer passes through the
+/// task of the work, of the call and of the connection's writer, none of which has to wait.
+const LAST_TURNS: u32 = 16;
+
 /// How often a shim without tasks looks whether anybody still wants it.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
@@ -110,6 +114,10 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             .is_err()
         {
             log::warn!("the last events did not reach containerd within {DRAIN_TIMEOUT:?}");
+        }
+        // The call that ended us is to be answered, and closing its connection would not wait.
+        for _ in 0..LAST_TURNS {
+            tokio::task::yield_now().await;
         }
         server.shutdown().await.context("cannot end the server")
     })
