@@ -101,7 +101,7 @@ async fn probe(
         if number % every == 0 {
             // Threads that wait for helpers go when they have nothing to do.
             proc::until("the shim is at rest", || threads(shim) == 1).await?;
-            let kib = pss(shim)?;
+            let kib = written(shim)?;
             samples.push(Sample { execs: number, kib });
             if number % (every * 10) == 0 {
                 println!("soak: {id}: {number} execs, {kib} KiB");
@@ -125,16 +125,14 @@ fn threads(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
-/// What a process holds alone, in KiB: pages that it shares count for each by its part, and come
-/// and go with others, so they are left out.
-fn pss(pid: u32) -> Result<u64> {
+/// What a process has written, in KiB: pages of its binary come and go, and are its own or not, with
+/// other processes, so they are left out.
+fn written(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let of = |name: &str| -> Result<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let line = line.with_context(|| format!("no {name} of process {pid}"))?;
-        Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
-    };
-    Ok(of("Private_Dirty:")? + of("Private_Clean:")?)
+    let name = "Private_Dirty:";
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.with_context(|| format!("no {name} of process {pid}"))?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
 }
 
 /// Fails if a shim is larger at the end than after the first tenth, when everything has been used
