@@ -154,9 +154,11 @@ async fn the_entrypoint_picks_one_of_several_components() -> Result<()> {
     assert_eq!(run(&["/exit.wasm", "42"]).await?.code, 42);
     let digest = &image.layers()[1][..24];
     assert_eq!(run(&[digest, "43"]).await?.code, 43);
+    let log = containerd.log();
+    let plan = log.lines().find(|line| line.contains("plan id="));
     assert_says(
-        &containerd.log(),
-        &["plan id=", "passed over: ", "application/vnd.example.data"],
+        plan.context("no plan is logged")?,
+        &["passed over: ", "application/vnd.example.data"],
     );
     let spec = client.spec(&image, "it").args(["/neither"]);
     let refused = client.refused("it", &image, spec).await?;
@@ -305,7 +307,8 @@ async fn a_damaged_blob_is_refused() -> Result<()> {
     let mut other = hello.clone();
     let last = other.len() - 1;
     other[last] ^= 1;
-    for content in [&other[..], &hello[..last], &[&hello[..], b"x"].concat()] {
+    // What is behind the bytes that it knows of, containerd does not give.
+    for content in [&other[..], &hello[..last]] {
         fs::remove_file(&layer)?;
         fs::write(&layer, content)?;
         let text = refusal(&containerd, &image).await?;
@@ -382,6 +385,11 @@ async fn packed_layers_that_are_cut_or_too_large_are_refused() -> Result<()> {
         .claiming(1 << 40)
         .entrypoint(["/hello.wasm"])
         .build()?;
+    let hides = ArtifactBuilder::new("hides")
+        .layer(WASM, hello.clone())
+        .claiming(8)
+        .entrypoint(["/hello.wasm"])
+        .build()?;
     // 513 MiB of nothing behind a module's head.
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(b"\0asm\x01\0\0\0")?;
@@ -391,12 +399,13 @@ async fn packed_layers_that_are_cut_or_too_large_are_refused() -> Result<()> {
     }
     let bomb = artifact("bomb", &bomb.finish()?)?;
     containerd
-        .import_packed(&[&cut, &cut_zstd, &claims, &bomb])
+        .import_packed(&[&cut, &cut_zstd, &claims, &hides, &bomb])
         .await?;
     for (image, words) in [
         (&cut, "it is gzip that is cut or damaged"),
         (&cut_zstd, "it is zstd that is cut or damaged"),
         (&claims, "has 1099511627776 bytes; the most that is read is"),
+        (&hides, "longer than its descriptor says"),
         (&bomb, "more than 536870912 bytes are in it"),
     ] {
         let text = refusal(&containerd, image).await?;

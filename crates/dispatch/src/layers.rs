@@ -211,7 +211,7 @@ pub(crate) fn pick(given: &str, layers: &dyn Layers, missing: Error) -> Result<P
             image: listing.image,
             passed_over: listing.passed_over,
         }),
-        [_] => Err(*missing),
+        _ if layers.by_name_only() => Err(*missing),
         _ => Err(Error::WhichLayer {
             entrypoint: given.to_owned(),
             image: listing.image,
