@@ -192,7 +192,7 @@ async fn a_layer_of_the_image_can_be_added_to_its_container_by_name_alone() -> R
     assert_eq!(code, 7);
     let added = task.exec("y", process(&["sh"]), Stdin::None).await;
     let text = format!("{:#}", added.expect_err("no layer is called sh"));
-    assert!(text.contains("\"sh\" not found"), "{text}");
+    assert!(text.contains("not found inside the container"), "{text}");
     task.destroy().await?;
     container.delete().await?;
     containerd.close().await
@@ -367,7 +367,7 @@ async fn an_image_that_is_not_there_any_more_is_named() -> Result<()> {
     let text = refusal(&containerd, &image).await?;
     assert_says(
         &text,
-        &["containerd has no image \"medley.test/hello:latest\" any more"],
+        &["containerd has no image \"medley.test/hello:latest\" in its namespace"],
     );
     containerd.close().await
 }

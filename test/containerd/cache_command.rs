@@ -68,6 +68,82 @@ async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()>
     containerd.close().await
 }
 
+/// The arguments that warm what is called so.
+fn warm<'a>(names: &[&'a str], asked: &[&'a str]) -> Vec<&'a str> {
+    [&["warm"], names, asked].concat()
+}
+
+/// An artifact's layers and the file that an ordinary image starts with, as containerd has them.
+#[tokio::test]
+async fn images_are_warmed_by_their_names() -> Result<()> {
+    const WASM: &str = "application/wasm";
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let folder = containerd.dir().join("cache");
+    let artifact = ArtifactBuilder::new("artifact")
+        .layer(WASM, guests::component("hello")?)
+        .titled("hello.wasm")
+        .layer(WASM, guests::module("exit-with-code")?)
+        .titled("exit.wasm")
+        .entrypoint(["hello.wasm"])
+        .build()?;
+    let rootfs = ImageBuilder::scratch("rootfs")
+        .file("/opt/app.wasm", guests::module("hello")?, 0o644)
+        .entrypoint(["/opt/app.wasm"])
+        .build()?;
+    let text = ImageBuilder::scratch("text")
+        .file("/run.txt", "hello", 0o755)
+        .entrypoint(["/run.txt"])
+        .build()?;
+    containerd.import_packed(&[&artifact]).await?;
+    containerd.import(&[&rootfs, &text]).await?;
+    let socket = containerd.socket().to_string_lossy().into_owned();
+    let asked = ["--address", &socket, "--namespace", containerd.name()];
+    let warmed = done(&folder, &warm(&[&artifact.name, &rootfs.name], &asked))?;
+    let lines = |how: &str| {
+        let modules = [
+            (&artifact, "hello.wasm"),
+            (&artifact, "exit.wasm"),
+            (&rootfs, "/opt/app.wasm"),
+        ];
+        modules
+            .map(|(image, module)| format!("{} {module}: {how}, wasmtime\n", image.name))
+            .concat()
+    };
+    assert_eq!(warmed, lines("compiled"));
+    let again = done(&folder, &warm(&[&artifact.name, &rootfs.name], &asked))?;
+    assert_eq!(again, lines("there already"));
+
+    let client = containerd.client().await?;
+    for image in [&artifact, &rootfs] {
+        let ran = client.run_image("x", image).await?;
+        assert_eq!(ran.stdout, "hello\n", "{}", image.name);
+    }
+    assert!(!containerd.log().contains("compiled engine="));
+
+    let nobody = ["warm", &rootfs.name, "--address", "/nonexistent/c.sock"];
+    for (args, words) in [
+        (
+            warm(&[&text.name], &asked),
+            "cannot run /run.txt of the image",
+        ),
+        (
+            warm(&["medley.test/none:1"], &asked),
+            "there is no such file, and of an image: containerd has no image \"medley.test/none:1\"",
+        ),
+        (
+            nobody.to_vec(),
+            "cannot connect to containerd at /nonexistent/c.sock",
+        ),
+    ] {
+        let ran = cache(&folder, &args)?;
+        assert_eq!(ran.status.code(), Some(1), "{args:?}");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(said.contains(words), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    containerd.close().await
+}
+
 #[test]
 fn what_cannot_be_warmed_is_said_and_the_rest_is_warmed() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));

@@ -62,6 +62,27 @@ async fn with_zoo(options: Options) -> Result<(Containerd, Image)> {
     Ok((containerd, image))
 }
 
+/// Its engine is in another program, which is asked for what names the native code too.
+#[tokio::test]
+async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()> {
+    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let module = containerd.dir().join("app.wasm");
+    std::fs::write(&module, guests::module("hello")?)?;
+    let warmed = std::process::Command::new(shim_path()?)
+        .args(["cache", "warm", "--engine", "wasmedge"])
+        .arg(&module)
+        .env("CONTAINERD_SHIM_WASM_CACHE", containerd.dir().join("cache"))
+        .output()?;
+    assert!(warmed.status.success(), "{warmed:?}");
+    let said = String::from_utf8_lossy(&warmed.stdout);
+    assert!(said.ends_with(": compiled, wasmedge\n"), "{said}");
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").annotation(HANDLER, "wasmedge");
+    assert_eq!(client.run("it", &image, spec).await?.code, 0);
+    assert!(!containerd.log().contains("compiled engine="));
+    containerd.close().await
+}
+
 /// Waits until a file has these words.
 async fn has(file: &std::path::Path, words: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;

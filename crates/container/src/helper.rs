@@ -9,7 +9,7 @@ use medley_engine::Engine;
 
 use crate::protocol::{Reply, Request};
 use crate::{
-    helper_compile, helper_create, helper_exec, helper_image, helper_log, helper_pod,
+    helper_code, helper_compile, helper_create, helper_exec, helper_image, helper_log, helper_pod,
     helper_user_namespace,
 };
 
@@ -46,6 +46,8 @@ pub fn run(engines: Engines) -> u8 {
         Ok(Request::Exec(order)) => one(helper_exec::run(*order, fds, engines)),
         Ok(Request::Compile(order)) => one(helper_compile::run(&order, fds, engines)),
         Ok(Request::UserNamespace(maps)) => one(helper_user_namespace::run(&maps)),
+        Ok(Request::Fingerprint(engine)) => one((helper_code::fingerprint(engine, engines), None)),
+        Ok(Request::Entrypoint(order)) => one(helper_image::entrypoint(&order)),
         Ok(Request::Layers(order)) => one((helper_image::list(&order), None)),
         Ok(Request::Fetch(order)) => one(helper_image::fetch(&order)),
         Ok(Request::Pod(order)) => helper_pod::run(&order, fds),

@@ -119,6 +119,23 @@ pub(crate) fn load(
     Ok(Loaded::Ready(Work::Wasm(init)))
 }
 
+/// Tells an engine's fingerprint.
+pub(crate) fn fingerprint(engine: medley_dispatch::EngineKind, engines: Engines) -> Reply {
+    let fingerprint = engines(engine)
+        .ok_or(Error::NoEngine { engine })
+        .and_then(|engine| {
+            engine
+                .fingerprint()
+                .map_err(|reason| Error::Fingerprint { reason })
+        });
+    match fingerprint {
+        Ok(fingerprint) => Reply::Fingerprint { fingerprint },
+        Err(error) => Reply::Failed {
+            reason: medley_task::error::sentence(&error),
+        },
+    }
+}
+
 /// What the cache has for a module.
 enum Cached {
     Found(Box<dyn medley_engine::Program>, File),

@@ -1,4 +1,5 @@
-//! In the helper: asks containerd for an image's Wasm layers, or for one of them.
+//! In the helper: asks containerd for an image's Wasm layers, for one of them, or for the file that
+//! its containers start with.
 //!
 //! What it reads somebody else wrote: manifests, compressed layers. It is connected as root, which
 //! the socket demands, and looks at the first byte as nobody.
@@ -6,12 +7,13 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use medley_image::artifact;
+use medley_dispatch::layers::Inside;
 use medley_image::store::Store;
+use medley_image::{artifact, entrypoint};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
-use crate::protocol::{FetchOrder, LayersOrder, Reply};
+use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, Whose};
 
 /// Longest processor time, in seconds: a hundred times what the largest module takes.
 const CPU_SECONDS: u64 = 300;
@@ -29,6 +31,8 @@ enum Error {
     Store(#[from] medley_image::store::Error),
     #[error(transparent)]
     Artifact(#[from] artifact::Error),
+    #[error(transparent)]
+    Entrypoint(#[from] entrypoint::Error),
     #[error("the helper cannot give up its privileges")]
     Confine(#[source] std::io::Error),
 }
@@ -37,7 +41,10 @@ enum Error {
 pub(crate) fn list(order: &LayersOrder) -> Reply {
     let list = || {
         let mut store = connect(&order.containerd)?;
-        Ok(artifact::list(&mut store, &order.container)?)
+        Ok(match &order.image {
+            Whose::Container(id) => artifact::list(&mut store, id)?,
+            Whose::Image(name) => Some(artifact::list_image(&mut store, name)?),
+        })
     };
     list().map_or_else(|error| failed(&error), |listing| Reply::Layers { listing })
 }
@@ -55,6 +62,31 @@ pub(crate) fn fetch(order: &FetchOrder) -> (Reply, Option<OwnedFd>) {
                 facts: inside.facts,
             };
             (reply, inside.file.map(File::into))
+        }
+        Err(error) => (failed(&error), None),
+    }
+}
+
+/// Reads the file that an image's containers start with.
+pub(crate) fn entrypoint(order: &EntrypointOrder) -> (Reply, Option<OwnedFd>) {
+    let read = || {
+        let mut store = connect(&order.containerd)?;
+        Ok(entrypoint::of_image(&mut store, &order.image)?)
+    };
+    match read() {
+        Ok(found) => {
+            let Inside {
+                module,
+                facts,
+                file,
+            } = found.inside;
+            let reply = Reply::Entrypoint {
+                path: found.path,
+                size: found.size,
+                module,
+                facts,
+            };
+            (reply, file.map(File::into))
         }
         Err(error) => (failed(&error), None),
     }

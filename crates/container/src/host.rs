@@ -42,6 +42,7 @@ use binaries::Binaries;
 
 pub use binaries::Beside;
 pub use exec::{Addition, Exec};
+pub use layers::ImageModules;
 pub use native::Warmed;
 pub use record::clean_up;
 

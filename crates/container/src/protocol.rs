@@ -26,10 +26,14 @@ pub(crate) enum Request {
     Compile(CompileOrder),
     /// Make a user namespace.
     UserNamespace(Maps),
-    /// Tell the Wasm layers of a container's image. No descriptors.
+    /// Tell what an engine's native code depends on besides the module. No descriptors.
+    Fingerprint(EngineKind),
+    /// Tell the Wasm layers of an image. No descriptors.
     Layers(LayersOrder),
     /// Read one of them. No descriptors.
     Fetch(FetchOrder),
+    /// Read the file that an image's containers start with. No descriptors.
+    Entrypoint(EntrypointOrder),
     /// Make a pod's namespaces. Descriptors: its network namespace, if it has one, and the pipe
     /// that the first process of its pid namespace lives as long as, if it is to have one.
     Pod(PodOrder),
@@ -217,13 +221,31 @@ pub(crate) struct CompileOrder {
     pub(crate) entry: Entry,
 }
 
-/// A container whose image's Wasm layers are asked for.
+/// An image whose Wasm layers are asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LayersOrder {
     /// Which containerd has it.
     pub(crate) containerd: Address,
-    /// Its id.
-    pub(crate) container: String,
+    /// Which.
+    pub(crate) image: Whose,
+}
+
+/// How an image is called.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Whose {
+    /// That of the container with this id.
+    Container(String),
+    /// By its own name.
+    Image(String),
+}
+
+/// A file of an image's file system to read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EntrypointOrder {
+    /// Which containerd has it.
+    pub(crate) containerd: Address,
+    /// The image's name.
+    pub(crate) image: String,
 }
 
 /// A layer to read.
@@ -281,6 +303,22 @@ pub(crate) enum Reply {
         module: String,
         /// What decides about it.
         facts: Facts,
+    },
+    /// The file was read. Descriptors: it, in a sealed memfd.
+    Entrypoint {
+        /// Where it is, in the container.
+        path: PathBuf,
+        /// In bytes.
+        size: u64,
+        /// Its SHA-256.
+        module: String,
+        /// What decides about it.
+        facts: Facts,
+    },
+    /// An engine's fingerprint.
+    Fingerprint {
+        /// Part of the key that its code is kept by.
+        fingerprint: String,
     },
     /// It could not be done; nothing is left of it.
     Failed {

@@ -105,18 +105,18 @@ struct Index {
 }
 
 #[derive(Debug, Deserialize)]
-struct Manifest {
-    config: Option<Entry>,
+pub(crate) struct Manifest {
+    pub(crate) config: Option<Entry>,
     #[serde(default)]
-    layers: Vec<Entry>,
+    pub(crate) layers: Vec<Entry>,
 }
 
 /// A descriptor with what is said about it.
 #[derive(Debug, Clone, Deserialize)]
-struct Entry {
+pub(crate) struct Entry {
     #[serde(flatten)]
-    blob: Descriptor,
-    platform: Option<Platform>,
+    pub(crate) blob: Descriptor,
+    pub(crate) platform: Option<Platform>,
     #[serde(default)]
     annotations: Option<std::collections::HashMap<String, String>>,
 }
@@ -137,28 +137,12 @@ pub fn list(store: &mut Store, container: &str) -> Result<Option<Listing>, Error
 /// # Errors
 /// As for [`list`].
 pub fn list_image(store: &mut Store, image: &str) -> Result<Listing, Error> {
-    let target = store.target_of(image)?;
     let mut listing = Listing {
         image: image.to_owned(),
         layers: Vec::new(),
         passed_over: Vec::new(),
     };
-    if !is(&MANIFESTS, &target) && !is(&INDEXES, &target) {
-        return Err(Error::Target {
-            image: image.to_owned(),
-            media_type: target.media_type,
-        });
-    }
-    let target = Entry {
-        blob: target,
-        platform: None,
-        annotations: None,
-    };
-    for entry in manifests(store, target)? {
-        // Attestations and the like are manifests too, for a platform that nobody has.
-        if entry.platform.as_ref().is_some_and(Platform::is_unknown) {
-            continue;
-        }
+    for entry in manifests_of(store, image)? {
         let manifest: Manifest = match read_json(store, &entry.blob, "manifest") {
             Ok(manifest) => manifest,
             Err(Error::Store(StoreError::Missing { .. })) if entry.platform.is_some() => {
@@ -182,6 +166,26 @@ pub fn list_image(store: &mut Store, image: &str) -> Result<Listing, Error> {
         }
     }
     Ok(listing)
+}
+
+/// The manifests of `image`, in the order in which they are looked at.
+pub(crate) fn manifests_of(store: &mut Store, image: &str) -> Result<Vec<Entry>, Error> {
+    let target = store.target_of(image)?;
+    if !is(&MANIFESTS, &target) && !is(&INDEXES, &target) {
+        return Err(Error::Target {
+            image: image.to_owned(),
+            media_type: target.media_type,
+        });
+    }
+    let target = Entry {
+        blob: target,
+        platform: None,
+        annotations: None,
+    };
+    let mut found = manifests(store, target)?;
+    // Attestations and the like are manifests too, for a platform that nobody has.
+    found.retain(|entry| !entry.platform.as_ref().is_some_and(Platform::is_unknown));
+    Ok(found)
 }
 
 /// The manifests that `target` stands for, in the order in which they are looked at.
@@ -293,10 +297,8 @@ pub fn fetch(store: &mut Store, layer: &Layer) -> Result<Inside, Error> {
         digest: layer.digest.clone(),
         size: layer.size,
     };
-    let mut packed = memory()?;
     // Nothing is unpacked, or looked at, before all of it is known to be what it is called.
-    store.read(&blob, MAX_MODULE, |bytes| packed.write_all(bytes))?;
-    packed.rewind().map_err(Error::Memory)?;
+    let packed = read_blob(store, &blob, MAX_MODULE)?;
     let (module, digest) = match unpack::packing(&packed).map_err(Error::Memory)? {
         None => (packed, layer.digest.clone()),
         Some(packing) => {
@@ -306,8 +308,7 @@ pub fn fetch(store: &mut Store, layer: &Layer) -> Result<Inside, Error> {
         }
     };
     let facts = Facts::of(&module)?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&module, seals).map_err(|errno| Error::Memory(errno.into()))?;
+    seal(&module)?;
     Ok(Inside {
         module: digest.trim_start_matches("sha256:").to_owned(),
         facts,
@@ -315,14 +316,28 @@ pub fn fetch(store: &mut Store, layer: &Layer) -> Result<Inside, Error> {
     })
 }
 
-fn memory() -> Result<File, Error> {
+/// A blob of at most `most` bytes, in memory, from its beginning.
+pub(crate) fn read_blob(store: &mut Store, blob: &Descriptor, most: u64) -> Result<File, Error> {
+    let mut file = memory()?;
+    store.read(blob, most, |bytes| file.write_all(bytes))?;
+    file.rewind().map_err(Error::Memory)?;
+    Ok(file)
+}
+
+/// Nobody can change the file any more.
+pub(crate) fn seal(file: &File) -> Result<(), Error> {
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(file, seals).map_err(|errno| Error::Memory(errno.into()))
+}
+
+pub(crate) fn memory() -> Result<File, Error> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     rustix::fs::memfd_create("medley-layer", flags)
         .map(File::from)
         .map_err(|errno| Error::Memory(errno.into()))
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     store: &mut Store,
     blob: &Descriptor,
     what: &'static str,
@@ -350,7 +365,7 @@ fn is_wasm(media_type: &str) -> bool {
     WASM.contains(&plain.unwrap_or(media_type))
 }
 
-fn is_file_system(media_type: &str) -> bool {
+pub(crate) fn is_file_system(media_type: &str) -> bool {
     FILE_SYSTEMS.iter().any(|kind| media_type.starts_with(kind))
 }
 

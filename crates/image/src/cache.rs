@@ -6,6 +6,7 @@
 //!   code/<digest>      native code, by the digest of its own content
 //!   used/<digest>      when the code was last used, and that it was found whole since the boot
 //!   locks/<key>        held by who compiles for the key
+//!   layers/<digest>    what is in a layer of an image (`known`)
 //!   limit              how much it may hold, such as 4G, where that is not the default
 //! ```
 //!
@@ -22,7 +23,7 @@
 //! Whoever maps an entry holds a lock on it (`flock`, which lasts as long as the mapping does), and
 //! what is locked is never removed to make room: all replicas of a module share one copy.
 
-mod folder;
+pub(crate) mod folder;
 mod key;
 mod lock;
 mod room;
@@ -43,6 +44,9 @@ pub use room::{Entry, Policy, Pruned};
 
 /// Most that all entries hold together, in bytes. Room for some hundred modules of a few MB.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;
+
+/// The folder of what is known of layers.
+pub(crate) const LAYERS: &str = "layers";
 
 /// Why the cache can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +105,7 @@ pub enum Error {
     },
 }
 
-fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { verb, path, source }
 }
@@ -247,6 +251,10 @@ impl Cache {
 
     fn used(&self) -> PathBuf {
         self.folder.join("used")
+    }
+
+    fn layers(&self) -> PathBuf {
+        self.folder.join(LAYERS)
     }
 
     fn locks(&self) -> PathBuf {

@@ -10,18 +10,18 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use medley_dispatch::layers::{FACTS_VERSION, Facts, Inside, Layer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::store::digest_of;
-
-/// The folder of the records, in the cache's.
-const FOLDER: &str = "layers";
+use crate::cache::folder::ours_alone;
+use crate::cache::{Error, LAYERS, failed};
+use crate::store::{digest_of, is_sha256};
 
 /// Most records that are kept: some hundred bytes each, a block on the disk.
 const MOST: usize = 1024;
@@ -51,32 +51,27 @@ impl Known {
     /// The records in the cache's folder `cache`, which need not be there yet.
     ///
     /// # Errors
-    /// Those of making the folder; `PermissionDenied` if somebody else could write to it.
-    pub fn open(cache: &Path) -> io::Result<Self> {
-        let folder = cache.join(FOLDER);
+    /// Those of making the folder; [`Error::NotOurs`] if somebody else could write to it.
+    pub fn open(cache: &Path) -> Result<Self, Error> {
+        let folder = cache.join(LAYERS);
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&folder)?;
-        let ours = rustix::process::geteuid().as_raw();
-        for path in [cache, &folder] {
-            let found = fs::symlink_metadata(path)?;
-            if !found.is_dir() || found.uid() != ours || found.mode() & 0o077 != 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    format!("{} must be a folder of root's alone, 0700", path.display()),
-                ));
-            }
-        }
-        Ok(Self { folder, most: MOST })
+            .create(&folder)
+            .map_err(failed("make", &folder))?;
+        Ok(Self {
+            folder: ours_alone(&folder)?,
+            most: MOST,
+        })
     }
 
-    /// What is known of `layer`.
+    /// What is known of `layer`; notes its use.
     #[must_use]
     pub fn find(&self, layer: &Layer) -> Option<Inside> {
         let path = self.path(layer)?;
         let size = fs::metadata(&path).ok()?.len();
         let text = (size <= LARGEST).then(|| fs::read(&path))?.ok()?;
+        note(&path);
         let record = parse(&text).filter(|record| record.layer == layer.digest);
         let Some(record) = record else {
             log::debug!("the record {} is of no use", path.display());
@@ -125,7 +120,7 @@ impl Known {
         })
     }
 
-    /// Removes the oldest records if there are too many.
+    /// Removes what was of no use for longest if there are too many.
     fn make_room(&self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut records: Vec<_> = entries
@@ -142,8 +137,18 @@ impl Known {
     /// Where the record of `layer` is, if its digest can be a file's name.
     fn path(&self, layer: &Layer) -> Option<PathBuf> {
         let hex = layer.digest.strip_prefix("sha256:")?;
-        let plain = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-        plain.then(|| self.folder.join(hex))
+        is_sha256(&layer.digest).then(|| self.folder.join(hex))
+    }
+}
+
+/// Notes a use now, by the file's time.
+fn note(path: &Path) {
+    let noted = fs::File::options()
+        .write(true)
+        .open(path)
+        .and_then(|record| record.set_modified(SystemTime::now()));
+    if let Err(error) = noted {
+        log::debug!("the use of {} is not noted: {error}", path.display());
     }
 }
 
@@ -167,10 +172,13 @@ fn parse(text: &[u8]) -> Option<Record> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
 
     use medley_dispatch::layers::{Facts, Inside, Layer};
 
     use super::Known;
+    use crate::cache::{Cache, Policy};
 
     fn layer(n: usize) -> Layer {
         Layer {
@@ -231,10 +239,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
         Known::open(&cache).unwrap();
-        for path in [cache.join("layers"), cache.clone()] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+        for (path, mode, words) in [
+            (cache.join("layers"), 0o770, "root's alone"),
+            (cache.clone(), 0o777, "nobody but root may write there"),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = Known::open(&cache).unwrap_err();
-            assert!(error.to_string().contains("root's alone"), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         }
         let odd = Layer {
@@ -246,16 +257,52 @@ mod tests {
         assert!(known.find(&odd).is_none());
     }
 
+    /// Has every record last been used so long ago.
+    fn age(cache: &Path, by: Duration) {
+        for record in fs::read_dir(cache.join("layers")).unwrap() {
+            let record = fs::File::open(record.unwrap().path()).unwrap();
+            record.set_modified(SystemTime::now() - by).unwrap();
+        }
+    }
+
     #[test]
-    fn the_oldest_records_make_room() {
+    fn what_was_of_no_use_for_longest_makes_room() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
         let mut known = Known::open(&cache).unwrap();
         known.most = 8;
-        for n in 0..11 {
+        for n in 0..8 {
+            known.keep(&layer(n), &inside()).unwrap();
+        }
+        age(&cache, Duration::from_secs(60));
+        assert!(known.find(&layer(3)).is_some());
+        for n in 8..15 {
             known.keep(&layer(n), &inside()).unwrap();
         }
         assert_eq!(fs::read_dir(cache.join("layers")).unwrap().count(), 8);
-        assert!(known.find(&layer(10)).is_some());
+        for n in [3, 8, 14] {
+            assert!(known.find(&layer(n)).is_some(), "{n}");
+        }
+    }
+
+    #[test]
+    fn records_are_pruned_by_age_or_with_everything_and_never_for_want_of_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("cache");
+        let known = Known::open(&folder).unwrap();
+        let cache = Cache::open(&folder, 1).unwrap();
+        for n in 0..2 {
+            known.keep(&layer(n), &inside()).unwrap();
+        }
+        cache.prune(Policy::ToSize(0)).unwrap();
+        age(&folder, Duration::from_secs(3600));
+        assert!(known.find(&layer(0)).is_some());
+        cache
+            .prune(Policy::OlderThan(Duration::from_secs(60)))
+            .unwrap();
+        assert!(known.find(&layer(0)).is_some(), "it was used a moment ago");
+        assert!(known.find(&layer(1)).is_none(), "it was not");
+        cache.prune(Policy::All).unwrap();
+        assert!(known.find(&layer(0)).is_none());
     }
 }

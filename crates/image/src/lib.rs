@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod cache;
 mod digest;
+pub mod entrypoint;
 pub mod known;
 mod platform;
 pub mod store;

@@ -53,11 +53,13 @@ pub enum Error {
         /// What is wrong with it.
         source: message::Malformed,
     },
-    /// The container's record names an image that has none.
-    #[error("containerd has no image {name:?} any more; pull it again")]
+    /// There is no image of that name.
+    #[error("containerd has no image {name:?} in its namespace {namespace:?}; pull it there")]
     NoImage {
         /// The image's name.
         name: String,
+        /// The containerd namespace.
+        namespace: String,
     },
     /// The blob is not in the content store.
     #[error("{digest} is not in containerd's content store; pull the image again")]
@@ -108,6 +110,7 @@ pub enum Error {
 pub struct Store {
     runtime: tokio::runtime::Runtime,
     connection: grpc::Connection,
+    namespace: String,
 }
 
 impl std::fmt::Debug for Store {
@@ -132,6 +135,7 @@ impl Store {
         Ok(Self {
             runtime,
             connection,
+            namespace: address.namespace.clone(),
         })
     }
 
@@ -163,6 +167,7 @@ impl Store {
         let answer = answer.map_err(|error| match error {
             error if error.is_not_found() => Error::NoImage {
                 name: image.to_owned(),
+                namespace: self.namespace.clone(),
             },
             error => error.into(),
         })?;

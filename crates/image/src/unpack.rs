@@ -57,6 +57,31 @@ pub(crate) fn packing(layer: &File) -> io::Result<Option<Packing>> {
     })
 }
 
+impl Packing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// What comes out of `layer`, which nothing bounds.
+pub(crate) fn reader(packing: Packing, layer: File) -> Result<Box<dyn Read>, Error> {
+    let layer = io::BufReader::with_capacity(CHUNK, layer);
+    Ok(match packing {
+        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(layer)),
+        Packing::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(layer);
+            let decoder = decoder.map_err(|error| Error::Damaged {
+                packing: packing.name(),
+                source: io::Error::other(error),
+            })?;
+            Box::new(decoder)
+        }
+    })
+}
+
 /// Unpacks `layer`, at most `most` bytes of it, and gives the digest of what came out.
 pub(crate) fn unpack(
     packing: Packing,
@@ -64,21 +89,7 @@ pub(crate) fn unpack(
     mut module: &File,
     most: u64,
 ) -> Result<String, Error> {
-    let layer = io::BufReader::with_capacity(CHUNK, layer);
-    let (name, mut reader): (_, Box<dyn Read>) = match packing {
-        Packing::Gzip => (
-            "gzip",
-            Box::new(flate2::bufread::MultiGzDecoder::new(layer)),
-        ),
-        Packing::Zstd => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(layer);
-            let decoder = decoder.map_err(|error| Error::Damaged {
-                packing: "zstd",
-                source: io::Error::other(error),
-            })?;
-            ("zstd", Box::new(decoder))
-        }
-    };
+    let mut reader = reader(packing, layer)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut size: u64 = 0;
@@ -89,7 +100,7 @@ pub(crate) fn unpack(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(source) => {
                 return Err(Error::Damaged {
-                    packing: name,
+                    packing: packing.name(),
                     source,
                 });
             }

@@ -54,9 +54,7 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
         ),
     };
     match &command.verb {
-        Verb::Warm { modules, engine } => {
-            warm::run(&folder, modules, *engine, command.json).with_context(hint)
-        }
+        Verb::Warm(warm) => warm::run(&folder, warm, command.json).with_context(hint),
         Verb::List => {
             let cache = existing(&folder)?;
             let entries = cache.as_ref().map(Cache::entries).transpose()?;

@@ -2,6 +2,7 @@
 //!
 //! - A component of 10 MB: its first start, which compiles, and later ones.
 //! - Replicas of it: how much memory its native code takes in all of them together.
+//! - The same module as a file of a rootfs, and as an artifact's layer.
 //! - A module of 1 MB: what looking it up costs at every start, against a small one with the same
 //!   native code.
 
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use medley_test::guests::{self, large};
 use medley_test::stdio::Stdin;
-use medley_test::{Client, Containerd, Context as _, Image, Result, Runtime, ensure, images, proc};
+use medley_test::{
+    ArtifactBuilder, Client, Containerd, Context as _, Image, Result, Runtime, ensure, images, proc,
+};
 
 /// Size of the component, in bytes.
 const COMPONENT: usize = 10_000_000;
@@ -38,7 +41,12 @@ async fn measure(containerd: &Containerd) -> Result<()> {
     let hello = guests::module("hello")?;
     let small = images::wasm("small", &hello)?;
     let large = images::wasm("large", &large::padded(&hello, MODULE))?;
+    let artifact = ArtifactBuilder::new("artifact")
+        .layer("application/wasm", hello.clone())
+        .entrypoint(["/hello.wasm"])
+        .build()?;
     containerd.import(&[&component, &small, &large]).await?;
+    containerd.import_packed(&[&artifact]).await?;
     let client = containerd.client().await?;
 
     // The shim itself comes from the disk the first time.
@@ -58,13 +66,15 @@ async fn measure(containerd: &Containerd) -> Result<()> {
         first.as_secs_f64() / later.as_secs_f64()
     );
 
-    let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
+    let (mut of_small, mut of_large, mut of_layer) = (Vec::new(), Vec::new(), Vec::new());
     start(&client, "first-large", &large).await?;
+    start(&client, "first-layer", &artifact).await?;
     for round in 0..ROUNDS {
         of_small.push(start(&client, &format!("small-{round}"), &small).await?);
         of_large.push(start(&client, &format!("large-{round}"), &large).await?);
+        of_layer.push(start(&client, &format!("layer-{round}"), &artifact).await?);
     }
-    let (of_small, of_large) = (median(of_small), median(of_large));
+    let (of_small, of_large, of_layer) = (median(of_small), median(of_large), median(of_layer));
     println!("| the same native code | Create and Start, median of {ROUNDS} |");
     println!("|---|---|");
     println!(
@@ -72,6 +82,7 @@ async fn measure(containerd: &Containerd) -> Result<()> {
         hello.len() / 1000,
         ms(of_small)
     );
+    println!("| by the same as an artifact's layer | {} |", ms(of_layer));
     println!("| by a module of 1 MB | {} |", ms(of_large));
     println!(
         "| look-up of 1 MB | {:.2} ms |\n",

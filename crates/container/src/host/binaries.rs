@@ -106,9 +106,12 @@ fn engine(request: &Request) -> Option<EngineKind> {
         Request::Create(order) => &order.program,
         Request::Exec(order) => &order.program,
         Request::Compile(order) => return Some(order.engine),
-        Request::UserNamespace(_) | Request::Layers(_) | Request::Fetch(_) | Request::Pod(_) => {
-            return None;
-        }
+        Request::Fingerprint(engine) => return Some(*engine),
+        Request::UserNamespace(_)
+        | Request::Layers(_)
+        | Request::Fetch(_)
+        | Request::Entrypoint(_)
+        | Request::Pod(_) => return None,
     };
     match program {
         Program::Linux { .. } => None,

@@ -2,14 +2,14 @@
 //! is kept.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use medley_dispatch::layers::{Cause, Inside, Layer, Layers, Listing};
 use medley_image::known::Known;
 use medley_image::store::Address;
 
 use super::{Error, Host, process};
-use crate::protocol::{FetchOrder, LayersOrder, Reply, Request};
+use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, Request, Whose};
 
 /// The layers of one container's image.
 pub(super) struct ImageLayers<'h> {
@@ -41,31 +41,12 @@ impl<'h> ImageLayers<'h> {
 
 impl Layers for ImageLayers<'_> {
     fn list(&self) -> Result<Option<Listing>, Cause> {
-        let Some(containerd) = &self.host.containerd else {
-            return Ok(None);
-        };
-        let request = Request::Layers(LayersOrder {
-            containerd: containerd.clone(),
-            container: self.container.to_owned(),
-        });
-        match process::ask(self.host, &request, &[])? {
-            (Reply::Layers { listing }, _) => Ok(listing),
-            _ => Err(unexpected().into()),
-        }
+        let whose = Whose::Container(self.container.to_owned());
+        Ok(list(self.host, whose)?)
     }
 
     fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
-        let known = self.cache.and_then(records);
-        if let Some(inside) = known.as_ref().and_then(|known| known.find(layer)) {
-            return Ok(inside);
-        }
-        let inside = fetch(self.host, layer)?;
-        if let Some(known) = known
-            && let Err(error) = known.keep(layer, &inside)
-        {
-            log::warn!("what is in the layer {layer} is not written down: {error}");
-        }
-        Ok(inside)
+        Ok(look_into(self.host, self.cache, layer)?)
     }
 
     fn by_name_only(&self) -> bool {
@@ -73,10 +54,83 @@ impl Layers for ImageLayers<'_> {
     }
 }
 
+/// The modules of an image that no container need run yet.
+pub struct ImageModules<'h> {
+    host: &'h Host,
+    cache: PathBuf,
+    listing: Listing,
+    /// Of an image without Wasm layers: the file that its containers start with, which is told of
+    /// as if it were one.
+    file: Option<Inside>,
+}
+
+impl std::fmt::Debug for ImageModules<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageModules")
+            .field("listing", &self.listing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ImageModules<'_> {
+    /// Each of them.
+    #[must_use]
+    pub fn all(&self) -> &[Layer] {
+        &self.listing.layers
+    }
+}
+
+impl Layers for ImageModules<'_> {
+    fn list(&self) -> Result<Option<Listing>, Cause> {
+        Ok(Some(self.listing.clone()))
+    }
+
+    fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
+        match &self.file {
+            Some(inside) => Ok(Inside {
+                module: inside.module.clone(),
+                facts: inside.facts.clone(),
+                file: inside.file.as_ref().map(File::try_clone).transpose()?,
+            }),
+            None => Ok(look_into(self.host, Some(&self.cache), layer)?),
+        }
+    }
+}
+
+/// The Wasm layers of an image; `None` if nobody can be asked, or there is no image.
+fn list(host: &Host, image: Whose) -> Result<Option<Listing>, Error> {
+    let Some(containerd) = host.containerd.clone() else {
+        return Ok(None);
+    };
+    let request = Request::Layers(LayersOrder { containerd, image });
+    match process::ask(host, &request, &[])? {
+        (Reply::Layers { listing }, _) => Ok(listing),
+        _ => Err(unexpected()),
+    }
+}
+
+/// What is in a layer, if need be by reading it.
+fn look_into(host: &Host, cache: Option<&Path>, layer: &Layer) -> Result<Inside, Error> {
+    let known = cache.and_then(records);
+    if let Some(inside) = known.as_ref().and_then(|known| known.find(layer)) {
+        return Ok(inside);
+    }
+    let inside = fetch(host, layer)?;
+    if let Some(known) = known
+        && let Err(error) = known.keep(layer, &inside)
+    {
+        log::warn!("what is in the layer {layer} is not written down: {error}");
+    }
+    Ok(inside)
+}
+
 /// The records, if they can be used; without them a layer is read at every start.
 fn records(cache: &Path) -> Option<Known> {
     Known::open(cache)
-        .inspect_err(|error| log::warn!("what is in layers is not written down: {error}"))
+        .inspect_err(|error| {
+            let why = medley_task::error::sentence(error);
+            log::warn!("what is in layers is not written down: {why}");
+        })
         .ok()
 }
 
@@ -102,6 +156,46 @@ fn fetch(host: &Host, layer: &Layer) -> Result<Inside, Error> {
     }
 }
 
+/// Has a helper read the file that the containers of an image start with.
+fn entrypoint(host: &Host, listing: &Listing) -> Result<(Layer, Inside), Error> {
+    let request = Request::Entrypoint(EntrypointOrder {
+        containerd: host.containerd.clone().ok_or_else(unexpected)?,
+        image: listing.image.clone(),
+    });
+    let (reply, fds) = process::ask(host, &request, &[]).map_err(|error| match error {
+        Error::Refused { reason } if !listing.passed_over.is_empty() => {
+            let passed_over = listing.passed_over.iter().map(ToString::to_string);
+            let passed_over: Vec<_> = passed_over.collect();
+            Error::Refused {
+                reason: format!("{reason}; passed over: {}", passed_over.join(", ")),
+            }
+        }
+        error => error,
+    })?;
+    let Reply::Entrypoint {
+        path,
+        size,
+        module,
+        facts,
+    } = reply
+    else {
+        return Err(unexpected());
+    };
+    let layer = Layer {
+        digest: format!("sha256:{module}"),
+        media_type: "a file".to_owned(),
+        size,
+        title: Some(path.to_string_lossy().into_owned()),
+    };
+    let file = fds.into_iter().next().map(File::from);
+    let inside = Inside {
+        module,
+        facts,
+        file: Some(file.ok_or_else(unexpected)?),
+    };
+    Ok((layer, inside))
+}
+
 /// The module in a layer, whose bytes nobody has read yet in this start. It is the one that was
 /// decided on: a digest names one content only.
 pub(super) fn module(host: &Host, layer: &Layer, inside: &Inside) -> Result<File, Error> {
@@ -112,7 +206,7 @@ pub(super) fn module(host: &Host, layer: &Layer, inside: &Inside) -> Result<File
     Ok(module)
 }
 
-fn unexpected() -> Error {
+pub(super) fn unexpected() -> Error {
     Error::NoAnswer {
         reason: "it answered something else".into(),
     }
@@ -124,5 +218,26 @@ impl Host {
     pub fn with_containerd(mut self, containerd: Address) -> Self {
         self.containerd = Some(containerd);
         self
+    }
+
+    /// The modules of `image`: its Wasm layers or, if it has none, the file that its containers
+    /// start with. What is in layers is written down beside `cache`.
+    ///
+    /// # Errors
+    /// [`Error`], with what the image has instead.
+    pub fn modules_of(&self, image: &str, cache: &Path) -> Result<ImageModules<'_>, Error> {
+        let listing = list(self, Whose::Image(image.to_owned()))?;
+        let mut modules = ImageModules {
+            host: self,
+            cache: cache.to_owned(),
+            listing: listing.ok_or_else(unexpected)?,
+            file: None,
+        };
+        if modules.listing.layers.is_empty() {
+            let (layer, inside) = entrypoint(self, &modules.listing)?;
+            modules.listing.layers.push(layer);
+            modules.file = Some(inside);
+        }
+        Ok(modules)
     }
 }

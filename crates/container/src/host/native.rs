@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use super::compile::{self, Compiled};
 use super::process::Answer;
 use super::{Error, Host, layers};
-use crate::protocol::{Code, Reply};
+use crate::protocol::{Code, Reply, Request};
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
 /// may go to a slow disk.
@@ -247,24 +247,22 @@ pub enum Warmed {
 }
 
 impl Host {
-    /// Sees to it that the native code of a module is in the cache. `fingerprint` is the engine's.
+    /// Sees to it that the native code of a plan's module is in the cache.
     ///
     /// # Errors
     /// [`Error`]: what a start would say of the module, or why the cache can't be used.
-    pub fn warm(
-        &self,
-        cache: &Path,
-        plan: &WasmPlan,
-        module: &File,
-        fingerprint: &str,
-    ) -> Result<Warmed, Error> {
+    pub fn warm(&self, cache: &Path, plan: &WasmPlan, module: &Module) -> Result<Warmed, Error> {
         let Some(form) = form(plan) else {
             return Err(Error::NotKept {
                 path: plan.module.clone(),
             });
         };
-        let module = sealed_copy(module)?;
-        let place = Place::open(cache, plan, &module, fingerprint)?;
+        let fingerprint = match self.ask(&Request::Fingerprint(plan.engine), &[])? {
+            (Reply::Fingerprint { fingerprint }, _) => fingerprint,
+            _ => return Err(layers::unexpected()),
+        };
+        let module = sealed_copy(&file(self, module)?)?;
+        let place = Place::open(cache, plan, &module, &fingerprint)?;
         let filled = place.fill(self, plan, &module, form)?;
         match filled.lost {
             Some(error) => Err(error.into()),

@@ -37,6 +37,8 @@ pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error
         | Reply::NoCache { .. }
         | Reply::Layers { .. }
         | Reply::Fetched { .. }
+        | Reply::Entrypoint { .. }
+        | Reply::Fingerprint { .. }
         | Reply::Failed { .. } => Err(Error::NoAnswer {
             reason: "it answered something else".into(),
         }),

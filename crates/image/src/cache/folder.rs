@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Cache, Error, failed};
 
@@ -51,38 +51,7 @@ impl Cache {
     }
 
     fn checked(folder: &Path, limit: u64) -> Result<Self, Error> {
-        // From here on without symlinks, which could be turned.
-        let folder = fs::canonicalize(folder).map_err(failed("open", folder))?;
-        let ours = rustix::process::geteuid().as_raw();
-        for (height, path) in folder.ancestors().enumerate() {
-            let found = fs::symlink_metadata(path).map_err(failed("look at", path))?;
-            let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-            let (fine, wanted) = if height == 0 {
-                let fine = found.is_dir() && owner == ours && mode & 0o077 == 0;
-                (fine, "it must be root's alone, 0700")
-            } else {
-                // Whoever may rename a folder above ours may put another in its place.
-                let shared = if found.gid() == 0 {
-                    OTHERS
-                } else {
-                    OTHERS | GROUP
-                };
-                let safe = mode & shared == 0 || mode & STICKY != 0;
-                (
-                    safe && (owner == 0 || owner == ours),
-                    "nobody but root may write there",
-                )
-            };
-            if !fine {
-                return Err(Error::NotOurs {
-                    path: path.to_owned(),
-                    folder,
-                    owner,
-                    mode,
-                    wanted,
-                });
-            }
-        }
+        let folder = ours_alone(folder)?;
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         Ok(Self {
             folder,
@@ -90,4 +59,41 @@ impl Cache {
             boot: boot.trim().to_owned(),
         })
     }
+}
+
+/// Sees to it that nobody else can write into `folder`, or put another in its place. Gives it without
+/// symlinks, which could be turned.
+pub(crate) fn ours_alone(folder: &Path) -> Result<PathBuf, Error> {
+    let folder = fs::canonicalize(folder).map_err(failed("open", folder))?;
+    let ours = rustix::process::geteuid().as_raw();
+    for (height, path) in folder.ancestors().enumerate() {
+        let found = fs::symlink_metadata(path).map_err(failed("look at", path))?;
+        let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+        let (fine, wanted) = if height == 0 {
+            let fine = found.is_dir() && owner == ours && mode & 0o077 == 0;
+            (fine, "it must be root's alone, 0700")
+        } else {
+            // Whoever may rename a folder above ours may put another in its place.
+            let shared = if found.gid() == 0 {
+                OTHERS
+            } else {
+                OTHERS | GROUP
+            };
+            let safe = mode & shared == 0 || mode & STICKY != 0;
+            (
+                safe && (owner == 0 || owner == ours),
+                "nobody but root may write there",
+            )
+        };
+        if !fine {
+            return Err(Error::NotOurs {
+                path: path.to_owned(),
+                folder,
+                owner,
+                mode,
+                wanted,
+            });
+        }
+    }
+    Ok(folder)
 }

@@ -100,7 +100,8 @@ impl Cache {
         })
     }
 
-    /// Removes what `policy` says and nobody uses, and what processes that died have left.
+    /// Removes what `policy` says and nobody uses, and what processes that died have left. What is
+    /// known of layers goes by age, or with everything; it has a limit of its own, by number.
     ///
     /// # Errors
     /// [`Error::File`] if it can't be read.
@@ -123,6 +124,16 @@ impl Cache {
                 pruned.removed.push(entry);
             } else {
                 pruned.kept.push(entry);
+            }
+        }
+        for record in list(&self.layers()) {
+            let goes = match policy {
+                Policy::All => true,
+                Policy::OlderThan(age) => unused_for(&record).is_some_and(|unused| unused > age),
+                Policy::ToSize(_) => false,
+            };
+            if goes {
+                remove(&record.path());
             }
         }
         self.sweep();
@@ -179,7 +190,7 @@ impl Cache {
 
     /// Removes what belongs to nothing.
     fn sweep(&self) {
-        for folder in [self.code(), self.keys(), self.used()] {
+        for folder in [self.code(), self.keys(), self.used(), self.layers()] {
             for file in list(&folder) {
                 if is_left_over(&file) {
                     remove(&file.path());
@@ -224,8 +235,13 @@ fn is_left_over(file: &fs::DirEntry) -> bool {
 }
 
 fn is_old(file: &fs::DirEntry) -> bool {
-    let made = file.metadata().and_then(|found| found.modified());
-    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STALE))
+    unused_for(file).is_some_and(|age| age > STALE)
+}
+
+/// How long ago the file was last written to, or its use noted.
+fn unused_for(file: &fs::DirEntry) -> Option<Duration> {
+    let modified = file.metadata().and_then(|found| found.modified());
+    modified.ok()?.elapsed().ok()
 }
 
 impl Entry {

@@ -18,8 +18,13 @@ The node's cache of native code, compiled from Wasm modules.
       --to-size SIZE                              ... the longest unused first, until 500M, 2G are left
       --all                                       ... whatever it is
                                                   (without any of these: down to the cache's limit)
-  containerd-shim-wasm-v1 cache warm FILE...      compile modules before a container needs them
+  containerd-shim-wasm-v1 cache warm WHAT...      compile modules before a container needs them: files, or
+                                                  images that containerd has pulled
       --engine NAME                               ... by this engine, as run.oci.handler would choose
+      --address SOCKET                            ... of this containerd, else $CONTAINERD_ADDRESS or
+                                                  /run/containerd/containerd.sock
+      --namespace NAME                            ... in this namespace (Kubernetes: k8s.io), else
+                                                  $CONTAINERD_NAMESPACE or default
 
   --folder DIR    the cache's folder, else $CONTAINERD_SHIM_WASM_CACHE or /var/lib/containerd-shim-wasm/cache
   --json          for programs
@@ -44,16 +49,25 @@ pub(super) enum Verb {
     List,
     Stat,
     Prune(Option<Policy>),
-    Warm {
-        modules: Vec<OsString>,
-        engine: Option<EngineKind>,
-    },
+    Warm(Warm),
+}
+
+/// What is to be warmed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Warm {
+    /// Files, or names of images.
+    pub(super) names: Vec<OsString>,
+    pub(super) engine: Option<EngineKind>,
+    /// The containerd that has the images, if it is told.
+    pub(super) address: Option<PathBuf>,
+    pub(super) namespace: Option<String>,
 }
 
 /// Parses the arguments after `cache`; `None` if help is wanted.
 pub(super) fn parse(args: &[OsString]) -> Result<Option<Command>, Usage> {
     let mut words = Vec::new();
     let (mut folder, mut json, mut policy, mut engine) = (None, false, None, None);
+    let (mut address, mut namespace) = (None, None);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let text = arg.to_string_lossy();
@@ -91,6 +105,11 @@ pub(super) fn parse(args: &[OsString]) -> Result<Option<Command>, Usage> {
                 let name = name.to_string_lossy();
                 engine = Some(name.parse().map_err(|error| Usage(format!("{error}")))?);
             }
+            "--address" => address = Some(PathBuf::from(value("a socket")?)),
+            "--namespace" => {
+                let name = value("a namespace")?;
+                namespace = Some(name.to_string_lossy().into_owned());
+            }
             option if option.starts_with('-') => {
                 return Err(Usage(format!("there is no option {option}")));
             }
@@ -103,12 +122,14 @@ pub(super) fn parse(args: &[OsString]) -> Result<Option<Command>, Usage> {
     let verb = match verb.as_ref().map(|verb| verb.to_string_lossy()).as_deref() {
         None => return Ok(None),
         Some("warm") if rest.is_empty() => {
-            return Err(Usage("warm needs a module's file".to_owned()));
+            return Err(Usage("warm needs a module's file, or an image".to_owned()));
         }
-        Some("warm") => Verb::Warm {
-            modules: rest,
+        Some("warm") => Verb::Warm(Warm {
+            names: rest,
             engine: engine.take(),
-        },
+            address: address.take(),
+            namespace: namespace.take(),
+        }),
         Some(verb) if !rest.is_empty() => {
             return Err(Usage(format!("{verb} takes no {}", rest[0].display())));
         }
@@ -121,7 +142,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Option<Command>, Usage> {
             )));
         }
     };
-    if policy.is_some() || engine.is_some() {
+    if policy.is_some() || engine.is_some() || address.is_some() || namespace.is_some() {
         return Err(Usage("an option does not go with this command".to_owned()));
     }
     Ok(Some(Command { verb, folder, json }))
@@ -145,7 +166,7 @@ fn parse_size(text: &str) -> Result<u64, Usage> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, Policy, Usage, Verb, parse};
+    use super::{Command, Policy, Usage, Verb, Warm, parse};
     use medley_dispatch::EngineKind;
     use std::ffi::OsString;
     use std::time::Duration;
@@ -171,11 +192,18 @@ mod tests {
             let verb = verb(&format!("prune --to-size={size}"));
             assert_eq!(verb, Verb::Prune(Some(Policy::ToSize(2 << 30))), "{size}");
         }
-        let Verb::Warm { modules, engine } = verb("warm a.wasm b.wasm --engine wasmedge") else {
-            panic!("not warm");
+        let warm = Warm {
+            names: vec!["a.wasm".into(), "example/app:1".into()],
+            engine: Some(EngineKind::Wasmedge),
+            address: Some("/c.sock".into()),
+            namespace: Some("k8s.io".to_owned()),
         };
-        assert_eq!(modules, ["a.wasm", "b.wasm"]);
-        assert_eq!(engine, Some(EngineKind::Wasmedge));
+        assert_eq!(
+            verb(
+                "warm a.wasm example/app:1 --engine wasmedge --address=/c.sock --namespace k8s.io"
+            ),
+            Verb::Warm(warm)
+        );
         assert_eq!(parsed(""), Ok(None));
         assert_eq!(parsed("ls --help"), Ok(None));
         let command = parsed("ls --json --folder /x").unwrap().unwrap();
@@ -193,6 +221,7 @@ mod tests {
             ("prune --to-size 1T", "\"1T\""),
             ("prune --all --to-size 1", "exclude"),
             ("ls --all", "does not go with"),
+            ("ls --namespace k8s.io", "does not go with"),
             ("warm", "needs a module"),
             ("warm x --engine v8", "\"v8\""),
             ("stat --verbose", "--verbose"),

@@ -1,49 +1,57 @@
 //! `cache warm`: modules compiled before a container needs them, exactly as a start would.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use medley_container::host::{Host, Warmed};
-use medley_dispatch::layers::NoLayers;
-use medley_dispatch::{Decision, EngineKind, Module, Plan, Request, Rootfs};
+use medley_dispatch::layers::{Layers, NoLayers};
+use medley_dispatch::{Decision, EngineKind, Plan, Request, Rootfs};
+use medley_image::store::Address;
 use serde_json::{Value, json};
 
+use super::args::Warm;
 use super::{print, show};
 use crate::engines;
 
 /// Warms every module; false if one could not be, which was told.
-pub(super) fn run(
-    folder: &Path,
-    modules: &[OsString],
-    engine: Option<EngineKind>,
-    as_json: bool,
-) -> anyhow::Result<bool> {
+pub(super) fn run(folder: &Path, warm: &Warm, as_json: bool) -> anyhow::Result<bool> {
     // Whether it can be written to, before anything is compiled.
     medley_image::Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
     let host = Host::new(engines::options(), engines::beside(), false)
-        .context("cannot open our own binary")?;
+        .context("cannot open our own binary")?
+        .with_containerd(containerd(warm));
+    let warmer = Warmer {
+        host: &host,
+        folder,
+        engine: warm.engine,
+    };
     let mut done = Vec::new();
     let mut all = true;
-    for module in modules {
-        let name = module.to_string_lossy();
-        match one(&host, folder, module, engine) {
-            Ok((engine, warmed)) => {
-                let how = match warmed {
-                    Warmed::Found => "there already",
-                    Warmed::Compiled => "compiled",
-                };
-                if !as_json {
-                    print(&format!("{name}: {how}, {engine}\n"))?;
+    for name in &warm.names {
+        let warmed = warmer.name(name).unwrap_or_else(|error| {
+            let name = name.to_string_lossy().into_owned();
+            vec![(name, Err(error))]
+        });
+        for (name, warmed) in warmed {
+            match warmed {
+                Ok((engine, warmed)) => {
+                    let how = match warmed {
+                        Warmed::Found => "there already",
+                        Warmed::Compiled => "compiled",
+                    };
+                    if !as_json {
+                        print(&format!("{name}: {how}, {engine}\n"))?;
+                    }
+                    let (engine, compiled) = (engine.to_string(), warmed == Warmed::Compiled);
+                    done.push(json!({"name": name, "engine": engine, "compiled": compiled}));
                 }
-                let (engine, compiled) = (engine.to_string(), warmed == Warmed::Compiled);
-                done.push(json!({"name": name, "engine": engine, "compiled": compiled}));
-            }
-            Err(error) => {
-                all = false;
-                eprintln!("containerd-shim-wasm-v1 cache: cannot warm {name}: {error:#}");
-                done.push(json!({"name": name, "error": format!("{error:#}")}));
+                Err(error) => {
+                    all = false;
+                    eprintln!("containerd-shim-wasm-v1 cache: cannot warm {name}: {error:#}");
+                    done.push(json!({"name": name, "error": format!("{error:#}")}));
+                }
             }
         }
     }
@@ -53,41 +61,76 @@ pub(super) fn run(
     Ok(all)
 }
 
-/// Warms one module of the node's own files, decided on as if it were a container's entrypoint.
-fn one(
-    host: &Host,
-    folder: &Path,
-    module: &OsStr,
+/// The containerd that has the images: the one that its own tools would ask.
+fn containerd(warm: &Warm) -> Address {
+    let told = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let socket = || told("CONTAINERD_ADDRESS").map(PathBuf::from);
+    let namespace = || Some(told("CONTAINERD_NAMESPACE")?.to_string_lossy().into_owned());
+    Address {
+        socket: (warm.address.clone().or_else(socket))
+            .unwrap_or_else(|| "/run/containerd/containerd.sock".into()),
+        namespace: (warm.namespace.clone().or_else(namespace))
+            .unwrap_or_else(|| "default".to_owned()),
+    }
+}
+
+/// The engine of a module, and whether it was there.
+type Done = (EngineKind, Warmed);
+
+struct Warmer<'a> {
+    host: &'a Host,
+    folder: &'a Path,
     engine: Option<EngineKind>,
-) -> anyhow::Result<(EngineKind, Warmed)> {
-    let path = std::path::absolute(module)?;
-    let handler = engine.map_or_else(|| "wasm".to_owned(), |engine| engine.to_string());
-    let request = Request {
-        args: &[path.to_string_lossy().into_owned()],
-        env: &[],
-        cwd: Path::new("/"),
-        annotations: &HashMap::from([("run.oci.handler".to_owned(), handler)]),
-        uid: 0,
-        gid: 0,
-        mounts: &[],
-    };
-    let root = Rootfs::open(Path::new("/"))?;
-    let decision = medley_dispatch::plan(&request, &root, &NoLayers, &engines::options())?;
-    let Decision {
-        plan: Plan::Wasm(plan),
-        module: Some(Module::File(module)),
-        ..
-    } = decision
-    else {
-        bail!("it is no Wasm module");
-    };
-    let engine = engines::built_in(plan.engine)
-        .with_context(|| format!("the engine {} is not built in", plan.engine))?;
-    let fingerprint = engine
-        .fingerprint()
-        .map_err(|reason| anyhow::anyhow!("{} does not work here: {reason}", engine.name()))?;
-    Ok((
-        plan.engine,
-        host.warm(folder, &plan, &module, &fingerprint)?,
-    ))
+}
+
+impl Warmer<'_> {
+    /// Warms what is called `name`: a file or, if there is none and it can be an image's name, the
+    /// modules of an image, each of which may fail by itself.
+    fn name(&self, name: &OsStr) -> anyhow::Result<Vec<(String, anyhow::Result<Done>)>> {
+        let text = name.to_string_lossy().into_owned();
+        if text.starts_with(['/', '.']) || Path::new(name).exists() {
+            let path = std::path::absolute(name)?;
+            let done = self.warm(&path.to_string_lossy(), Path::new("/"), &NoLayers);
+            return Ok(vec![(text, done)]);
+        }
+        let modules = self
+            .host
+            .modules_of(&text, self.folder)
+            .context("there is no such file, and of an image")?;
+        let warm = |layer: &medley_dispatch::layers::Layer| {
+            // In the cache's own folder there is no file of that name.
+            let done = self.warm(&layer.digest, self.folder, &modules);
+            let module = layer.title.as_ref().unwrap_or(&layer.digest);
+            let module: String = module.chars().filter(|c| !c.is_control()).collect();
+            (format!("{text} {module}"), done)
+        };
+        Ok(modules.all().iter().map(warm).collect())
+    }
+
+    /// Warms one module, decided on as if it were a container's entrypoint.
+    fn warm(&self, entrypoint: &str, root: &Path, layers: &dyn Layers) -> anyhow::Result<Done> {
+        let handler = self
+            .engine
+            .map_or_else(|| "wasm".to_owned(), |engine| engine.to_string());
+        let request = Request {
+            args: &[entrypoint.to_owned()],
+            env: &[],
+            cwd: Path::new("/"),
+            annotations: &HashMap::from([("run.oci.handler".to_owned(), handler)]),
+            uid: 0,
+            gid: 0,
+            mounts: &[],
+        };
+        let root = Rootfs::open(root)?;
+        let decision = medley_dispatch::plan(&request, &root, layers, &engines::options())?;
+        let Decision {
+            plan: Plan::Wasm(plan),
+            module: Some(module),
+            ..
+        } = decision
+        else {
+            bail!("it is no Wasm module");
+        };
+        Ok((plan.engine, self.host.warm(self.folder, &plan, &module)?))
+    }
 }
