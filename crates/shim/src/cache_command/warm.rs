@@ -90,6 +90,9 @@ impl Warmer<'_> {
         let text = name.to_string_lossy().into_owned();
         if text.starts_with(['/', '.']) || Path::new(name).exists() {
             let path = std::path::absolute(name)?;
+            if !path.exists() {
+                bail!("file not found");
+            }
             let done = self.warm(&path.to_string_lossy(), Path::new("/"), &NoLayers);
             return Ok(vec![(text, done)]);
         }
