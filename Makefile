@@ -84,9 +84,12 @@ test-vm: build ## the CRI tests in a Debian 13 virtual machine: cgroup v2, syste
 demo: build ## one mixed pod on a private containerd, through the CRI API (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin demo
 
-bench: build ## time and memory beside runc, and what the cache saves, as tables (root)
+bench: build ## time and memory beside runc, what the cache saves, the engines, as tables (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin cache-bench
+ifneq ($(WASMEDGE),off)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin engine-bench
+endif
 
 soak: build ## 10,000 execs in each kind of container: the shim's memory, as docs/soak.svg (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak

@@ -55,7 +55,7 @@ static void *create(const module_descriptor *descriptor) {
 
 static module_descriptor modules[] = {{"wasmedge_answer", "the answer", create}};
 static plugin_descriptor descriptor = {
-    "answer", "for a test", 3, {0, 14, 1, 0}, 1, 0, modules, NULL,
+    "answer", "for a test", 4, {0, 14, 1, 0}, 1, 0, modules, NULL,
 };
 
 const plugin_descriptor *WasmEdge_Plugin_GetDescriptor(void) {

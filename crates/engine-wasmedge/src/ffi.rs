@@ -90,6 +90,11 @@ unsafe extern "C" {
     pub(crate) fn WasmEdge_ResultGetMessage(result: Result) -> *const c_char;
 
     pub(crate) fn WasmEdge_ValTypeIsEqual(one: ValueType, other: ValueType) -> bool;
+    pub(crate) fn WasmEdge_ValTypeIsI32(it: ValueType) -> bool;
+    pub(crate) fn WasmEdge_ValTypeIsI64(it: ValueType) -> bool;
+    pub(crate) fn WasmEdge_ValTypeIsF32(it: ValueType) -> bool;
+    pub(crate) fn WasmEdge_ValTypeIsF64(it: ValueType) -> bool;
+    pub(crate) fn WasmEdge_ValTypeIsV128(it: ValueType) -> bool;
 
     pub(crate) fn WasmEdge_ConfigureCreate() -> *mut Configure;
     pub(crate) fn WasmEdge_ConfigureDelete(it: *mut Configure);

@@ -3,67 +3,24 @@
 use std::ffi::CStr;
 use std::ptr;
 
+use medley_engine::call::{self, START};
 use medley_engine::{Entry, Unfit};
 
-use crate::ffi::{self, AstModule, FunctionType, ModuleInstance, ValueType};
+use crate::ffi::{self, AstModule, ModuleInstance};
 use crate::owned::{Owned, owned_text, text};
 use crate::plugins::{self, Plugins};
+use crate::signature::Signature;
 use crate::{NAME, unfit};
 
 /// The module of WASI, in which WasmEdge has its sockets too.
 pub(crate) const PREVIEW_1: &str = "wasi_snapshot_preview1";
-
-/// A command's entry.
-pub(crate) const START: &str = "_start";
 
 /// What is to be called of `entry`.
 pub(crate) fn export(entry: &Entry) -> &str {
     entry.export.as_deref().unwrap_or(START)
 }
 
-/// Parameters and results of a function.
-struct Signature {
-    parameters: Vec<ValueType>,
-    results: Vec<ValueType>,
-}
-
-impl Signature {
-    /// # Safety
-    /// `of` is a function type whose owner lives.
-    unsafe fn new(of: *const FunctionType) -> Self {
-        // SAFETY: it lives, by the contract; each list is as long as WasmEdge says that it has to
-        // be.
-        unsafe {
-            let length = ffi::WasmEdge_FunctionTypeGetParametersLength(of);
-            let mut parameters = values(length);
-            ffi::WasmEdge_FunctionTypeGetParameters(of, parameters.as_mut_ptr(), length);
-            let length = ffi::WasmEdge_FunctionTypeGetReturnsLength(of);
-            let mut results = values(length);
-            ffi::WasmEdge_FunctionTypeGetReturns(of, results.as_mut_ptr(), length);
-            Self {
-                parameters,
-                results,
-            }
-        }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        let same = |one: &[ValueType], other: &[ValueType]| {
-            // SAFETY: it compares two values that WasmEdge has made. Not all their bytes count.
-            let equal = |(one, other): (&ValueType, &ValueType)| unsafe {
-                ffi::WasmEdge_ValTypeIsEqual(*one, *other)
-            };
-            one.len() == other.len() && one.iter().zip(other).all(equal)
-        };
-        same(&self.parameters, &other.parameters) && same(&self.results, &other.results)
-    }
-}
-
-fn values(length: u32) -> Vec<ValueType> {
-    vec![ValueType::default(); usize::try_from(length).unwrap_or_default()]
-}
-
-/// Checks that the module exports a function without parameters by the name that is to be called.
+/// Checks that the module exports a function by the name that is to be called, which can be.
 pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(), Unfit> {
     let wanted = export(entry);
     let mut functions = Vec::new();
@@ -76,7 +33,7 @@ pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(
     };
     for export in exports {
         // SAFETY: the export is a part of the module, which lives.
-        unsafe {
+        let signature = unsafe {
             if ffi::WasmEdge_ExportTypeGetExternalType(export) != ffi::FUNCTION {
                 continue;
             }
@@ -86,14 +43,16 @@ pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(
                 continue;
             }
             let kind = ffi::WasmEdge_ExportTypeGetFunctionType(module.get(), export);
-            if kind.is_null() || Signature::new(kind).parameters.is_empty() {
-                return Ok(());
+            if kind.is_null() {
+                return Err(unfit(entry, "it does not know what its functions take"));
             }
-        }
-        return Err(Unfit::Signature {
+            Signature::new(kind)
+        };
+        let checked = call::check(wanted, &signature.parameters(), &signature.results());
+        return checked.map_err(|reason| Unfit::Signature {
             path: entry.path.clone(),
             export: wanted.to_owned(),
-            reason: "it takes parameters, which wasmtime can give it and wasmedge cannot".into(),
+            reason,
         });
     }
     Err(Unfit::NoExport {

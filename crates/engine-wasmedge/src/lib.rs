@@ -18,6 +18,7 @@ mod module;
 mod owned;
 mod plugins;
 mod sections;
+mod signature;
 mod world;
 
 use std::ffi::CStr;

@@ -7,17 +7,16 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use medley_engine::call::{self, INITIALIZE, Number, START};
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 
 use crate::faults::Call;
-use crate::ffi::{self, AstModule, Configure, Executor, ModuleInstance, Store, Value, ValueType};
-use crate::imports::{self, START};
+use crate::ffi::{self, AstModule, Configure, Executor, FunctionInstance, ModuleInstance, Store};
+use crate::imports;
 use crate::owned::{Mode, Owned, check, configure, message, text};
 use crate::plugins::{self, Plugins};
+use crate::signature::{self, Signature};
 use crate::{compile, unfit, world};
-
-/// A reactor's constructor, called before any other of its exports.
-const INITIALIZE: &str = "_initialize";
 
 /// How a shared object begins.
 const ELF: &[u8; 4] = b"\x7fELF";
@@ -194,32 +193,53 @@ impl Running {
         }
     }
 
-    /// Calls the export of this name, if there is one.
-    fn call(&self, instance: *mut ModuleInstance, name: &str) -> Option<ffi::Result> {
-        // SAFETY: the instance lives, and with it what is found in it; there are no parameters, as
-        // was checked, and there is room for as many results as the function has.
+    /// The function that is exported by this name.
+    fn find(&self, instance: *mut ModuleInstance, name: &str) -> Option<Function> {
+        // SAFETY: the instance lives until the process ends, and with it what is found in it.
         unsafe {
-            let function = ffi::WasmEdge_ModuleInstanceFindFunction(instance, text(name));
-            if function.is_null() {
+            let it = ffi::WasmEdge_ModuleInstanceFindFunction(instance, text(name));
+            if it.is_null() {
                 return None;
             }
-            let kind = ffi::WasmEdge_FunctionInstanceGetFunctionType(function);
-            let length = ffi::WasmEdge_FunctionTypeGetReturnsLength(kind);
-            let nothing = Value {
-                value: 0,
-                kind: ValueType::default(),
-            };
-            let mut results = vec![nothing; usize::try_from(length).unwrap_or_default()];
-            Some(ffi::WasmEdge_ExecutorInvoke(
-                self.executor,
-                function,
-                std::ptr::null(),
-                0,
-                results.as_mut_ptr(),
-                length,
-            ))
+            let signature = Signature::new(ffi::WasmEdge_FunctionInstanceGetFunctionType(it));
+            Some(Function { it, signature })
         }
     }
+
+    /// Calls a function, and gives what can be shown of its results.
+    fn call(
+        &self,
+        function: &Function,
+        arguments: &[Number],
+    ) -> (ffi::Result, impl Iterator<Item = Number>) {
+        let signature = &function.signature;
+        let arguments = signature.arguments(arguments);
+        let mut results = signature.room();
+        let length = |list: &[ffi::Value]| u32::try_from(list.len()).unwrap_or(u32::MAX);
+        // SAFETY: executor and function live; both lists are as long as is said, and WasmEdge
+        // compares their lengths and types with the function's before it calls it.
+        let result = unsafe {
+            ffi::WasmEdge_ExecutorInvoke(
+                self.executor,
+                function.it,
+                arguments.as_ptr(),
+                length(&arguments),
+                results.as_mut_ptr(),
+                length(&results),
+            )
+        };
+        let kinds = signature.results().into_iter().zip(results);
+        (
+            result,
+            kinds.filter_map(|(kind, value)| signature::number(kind, &value)),
+        )
+    }
+}
+
+/// A function of an instance.
+struct Function {
+    it: *mut FunctionInstance,
+    signature: Signature,
 }
 
 impl Program for LinkedModule {
@@ -235,26 +255,39 @@ impl Program for LinkedModule {
             Ok(ready) => ready,
             Err(error) => return Ended::NotStarted(error),
         };
-        let call = Call::begin();
+        let faults = Call::begin();
         let instance = match running.instantiate(&self.module) {
             Ok(instance) => instance,
             // A start section has run, and ended the guest.
             Err(result) if result.code == ffi::TERMINATED || TRAPS.contains(&result.code) => {
                 started();
-                return self.ended(result, &call, &wasi);
+                return self.ended(result, &faults, &wasi);
             }
             Err(result) => return Ended::NotStarted(message(result).to_owned()),
         };
+        let Some(function) = running.find(instance, &self.export) else {
+            return Ended::NotStarted(format!("{} is no function", self.export));
+        };
+        let arguments = match call::numbers(&function.signature.parameters(), &guest.args) {
+            Ok(arguments) => arguments,
+            Err(reason) => return Ended::NotStarted(format!("{} {reason}", self.export)),
+        };
         started();
         if self.export != START
-            && let Some(result) = running.call(instance, INITIALIZE)
-            && result.code != ffi::SUCCESS
+            && self.export != INITIALIZE
+            && let Some(initialize) = running.find(instance, INITIALIZE)
         {
-            return self.ended(result, &call, &wasi);
+            let (result, _) = running.call(&initialize, &[]);
+            if result.code != ffi::SUCCESS {
+                return self.ended(result, &faults, &wasi);
+            }
         }
-        match running.call(instance, &self.export) {
-            Some(result) => self.ended(result, &call, &wasi),
-            None => Ended::NotStarted(format!("it has no function {:?}", self.export)),
+        let (result, results) = running.call(&function, &arguments);
+        if result.code == ffi::SUCCESS {
+            for number in results {
+                call::say(&std::io::stdout(), &number);
+            }
         }
+        self.ended(result, &faults, &wasi)
     }
 }

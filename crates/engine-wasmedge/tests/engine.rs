@@ -84,6 +84,34 @@ fn a_named_export_is_called_after_the_constructor_whatever_it_returns() {
 }
 
 #[test]
+fn numbers_reach_a_named_export_and_what_is_none_is_named() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "sum") (param i32 i64 f32 f64)
+            (call $exit (i32.add
+                (i32.add (local.get 0) (i32.wrap_i64 (local.get 1)))
+                (i32.add
+                    (i32.trunc_f32_s (local.get 2))
+                    (i32.trunc_f64_s (local.get 3)))))))"#;
+    let native = compile(wat, Some("sum")).expect("it is fit");
+    let sum = |args: &[&str]| {
+        let program = load(&native, Some("sum")).expect("it loads");
+        let guest = Guest {
+            args: args.iter().copied().map(str::to_owned).collect(),
+            ..Guest::default()
+        };
+        program.run(&guest, &mut || ())
+    };
+    let ended = sum(&["/app.wasm", "4294967295", "20", "3.5", "2e1"]);
+    assert_eq!(ended, Ended::Exited(42));
+    assert_eq!(
+        sum(&["/app.wasm", "1", "2", "3", "many"]),
+        Ended::NotStarted("sum takes f64, which \"many\" cannot be".to_owned())
+    );
+}
+
+#[test]
 fn a_trap_says_what_it_was() {
     let unreachable = r#"(module (func (export "_start") unreachable))"#;
     let division = r#"(module (func (export "_start")
@@ -106,7 +134,7 @@ fn a_trap_says_what_it_was() {
 fn a_stack_that_is_used_up_is_a_trap_and_told_from_an_access_out_of_bounds() {
     let wat = r#"(module
         (func $deeper (param i64) (result i64)
-            (i64.add (call $deeper (i64.add (local.get 0) (i64.const 1))) (local.get 0)))
+            (i64.sub (local.get 0) (call $deeper (i64.add (local.get 0) (i64.const 1)))))
         (func (export "_start") (drop (call $deeper (i64.const 0)))))"#;
     let (ended, _) = run(wat.as_bytes(), None);
     let expected = "/app.wasm: wasm trap: call stack exhausted";
@@ -172,7 +200,20 @@ fn exports_are_checked_before_anything_runs() {
         fails(wat, None),
         "/app.wasm has no function \"_start\" to call; it exports run, add"
     );
-    assert!(fails(wat, Some("add")).contains("takes parameters"));
+    assert!(compile(wat, Some("add")).is_ok());
+    assert_eq!(
+        fails(r#"(module (func (export "_start") (param i32)))"#, None),
+        "/app.wasm cannot be called at \"_start\": the start of a command takes and gives nothing, and \
+         this takes (i32) and gives ()"
+    );
+    assert_eq!(
+        fails(
+            r#"(module (func (export "f") (param externref)))"#,
+            Some("f")
+        ),
+        "/app.wasm cannot be called at \"f\": it takes (reference), and an argument cannot be a \
+         reference, only a number"
+    );
 }
 
 #[test]

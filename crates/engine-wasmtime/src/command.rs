@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use medley_engine::call::say;
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val, types};
 use wasmtime::{Engine, Store};
@@ -189,10 +190,10 @@ async fn call(
     for result in &results {
         match values::print_component(result) {
             Printed::Nothing => {}
-            Printed::Value(text) => world::say(&std::io::stdout(), &text),
+            Printed::Value(text) => say(&std::io::stdout(), &text),
             Printed::Failure(text) => {
                 if let Some(text) = text {
-                    world::say(&std::io::stderr(), &text);
+                    say(&std::io::stderr(), &text);
                 }
                 return Err(I32Exit(1).into());
             }

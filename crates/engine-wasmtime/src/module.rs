@@ -2,22 +2,17 @@
 
 use std::path::PathBuf;
 
+use medley_engine::call::{self, INITIALIZE, START};
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use crate::limiter::Limiter;
-use crate::values::{self, Printed};
+use crate::values;
 use crate::{NAME, unfit, world};
 
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
-
-/// A command's entry.
-const START: &str = "_start";
-
-/// A reactor's constructor, called before any other of its exports.
-const INITIALIZE: &str = "_initialize";
 
 /// What the engine keeps for one module.
 struct Host {
@@ -69,27 +64,15 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 }
 
 fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Unfit> {
-    let wrong = |reason| Unfit::Signature {
-        path: entry.path.clone(),
-        export: export.to_owned(),
-        reason,
-    };
     match module.get_export(export) {
-        Some(ExternType::Func(function)) if export == START => {
-            if function.params().len() + function.results().len() == 0 {
-                Ok(())
-            } else {
-                Err(wrong(format!(
-                    "the start of a command takes and gives nothing, and this is {function}"
-                )))
-            }
-        }
         Some(ExternType::Func(function)) => {
-            for (index, ty) in function.params().enumerate() {
-                values::check_core(&ty)
-                    .map_err(|reason| wrong(format!("its parameter {} is {reason}", index + 1)))?;
-            }
-            Ok(())
+            let parameters: Vec<_> = function.params().map(|ty| values::kind(&ty)).collect();
+            let results: Vec<_> = function.results().map(|ty| values::kind(&ty)).collect();
+            call::check(export, &parameters, &results).map_err(|reason| Unfit::Signature {
+                path: entry.path.clone(),
+                export: export.to_owned(),
+                reason,
+            })
         }
         _ => Err(Unfit::NoExport {
             path: entry.path.clone(),
@@ -132,7 +115,8 @@ impl Program for LinkedModule {
             let Some(function) = instance.get_func(&mut store, &self.export) else {
                 return Ended::NotStarted(format!("{} is no function", self.export));
             };
-            let parameters: Vec<_> = function.ty(&store).params().collect();
+            let ty = function.ty(&store);
+            let parameters: Vec<_> = ty.params().map(|ty| values::kind(&ty)).collect();
             let arguments = match values::core_arguments(&parameters, &guest.args) {
                 Ok(arguments) => arguments,
                 Err(reason) => return Ended::NotStarted(format!("{} {reason}", self.export)),
@@ -151,10 +135,8 @@ impl Program for LinkedModule {
                 .call_async(&mut store, &arguments, &mut results)
                 .await;
             if result.is_ok() {
-                for result in &results {
-                    if let Printed::Value(text) = values::print_core(result) {
-                        world::say(&std::io::stdout(), &text);
-                    }
+                for number in results.iter().filter_map(values::number) {
+                    call::say(&std::io::stdout(), &number);
                 }
             }
             world::ended(&self.path, result)

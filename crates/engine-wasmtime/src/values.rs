@@ -1,8 +1,8 @@
 //! Arguments of functions that are called by name, and their results: numbers and text.
 
 use std::fmt::Display;
-use std::str::FromStr;
 
+use medley_engine::call::{self, Kind, Number};
 use wasmtime::component::{Type, Val as ComponentVal};
 use wasmtime::{Val, ValType};
 
@@ -17,13 +17,15 @@ pub(crate) enum Printed {
     Failure(Option<String>),
 }
 
-/// Checks that a module's function can be called with arguments of text.
-pub(crate) fn check_core(ty: &ValType) -> Result<(), String> {
+/// What a module's function takes or gives.
+pub(crate) fn kind(ty: &ValType) -> Kind {
     match ty {
-        ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64 => Ok(()),
-        other => Err(format!(
-            "of type {other}, and arguments can only be numbers"
-        )),
+        ValType::I32 => Kind::I32,
+        ValType::I64 => Kind::I64,
+        ValType::F32 => Kind::F32,
+        ValType::F64 => Kind::F64,
+        ValType::V128 => Kind::V128,
+        ValType::Ref(_) => Kind::Reference,
     }
 }
 
@@ -47,17 +49,18 @@ pub(crate) fn check_component(ty: &Type) -> Result<(), String> {
     }
 }
 
-/// The values for a module's function, of the arguments behind the program's name. A function
-/// without parameters may have any: it reads them as a program does.
-pub(crate) fn core_arguments(parameters: &[ValType], args: &[String]) -> Result<Vec<Val>, String> {
-    values(parameters, args, |ty, text| match ty {
-        // As a number with a sign, or as one without.
-        ValType::I32 => integer(text, i32::from_str, |n: u32| n.cast_signed()).map(Val::I32),
-        ValType::I64 => integer(text, i64::from_str, |n: u64| n.cast_signed()).map(Val::I64),
-        ValType::F32 => text.parse().ok().map(|n: f32| Val::F32(n.to_bits())),
-        ValType::F64 => text.parse().ok().map(|n: f64| Val::F64(n.to_bits())),
-        _ => None,
-    })
+/// The values for a module's function, of the container's arguments.
+pub(crate) fn core_arguments(parameters: &[Kind], args: &[String]) -> Result<Vec<Val>, String> {
+    let numbers = call::numbers(parameters, args)?.into_iter();
+    Ok(numbers
+        .map(|number| match number {
+            Number::I32(n) => Val::I32(n),
+            Number::I64(n) => Val::I64(n),
+            Number::F32(bits) => Val::F32(bits),
+            Number::F64(bits) => Val::F64(bits),
+            Number::V128(bits) => Val::V128(bits.into()),
+        })
+        .collect())
 }
 
 /// The values for a component's function, of the arguments behind the program's name.
@@ -69,7 +72,7 @@ pub(crate) fn component_arguments(
         .iter()
         .map(|(name, ty)| Named { name, ty })
         .collect();
-    values(&types, args, |Named { ty, .. }, text| {
+    call::arguments(&types, args, |Named { ty, .. }, text| {
         Some(match ty {
             Type::Bool => ComponentVal::Bool(text.parse().ok()?),
             Type::S8 => ComponentVal::S8(text.parse().ok()?),
@@ -116,54 +119,15 @@ impl Display for Named<'_> {
     }
 }
 
-fn values<T: Display, V>(
-    parameters: &[T],
-    args: &[String],
-    parse: impl Fn(&T, &str) -> Option<V>,
-) -> Result<Vec<V>, String> {
-    if parameters.is_empty() {
-        return Ok(Vec::new());
-    }
-    let args = args.get(1..).unwrap_or_default();
-    if args.len() != parameters.len() {
-        let list: Vec<_> = parameters.iter().map(ToString::to_string).collect();
-        return Err(format!(
-            "takes {} ({}), but the container's arguments are {}",
-            plural(parameters.len(), "argument"),
-            list.join(", "),
-            args.len()
-        ));
-    }
-    let pairs = parameters.iter().zip(args);
-    pairs
-        .map(|(parameter, text)| {
-            parse(parameter, text)
-                .ok_or_else(|| format!("takes {parameter}, which {text:?} cannot be"))
-        })
-        .collect()
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-fn integer<S, U: FromStr>(
-    text: &str,
-    signed: impl Fn(&str) -> Result<S, std::num::ParseIntError>,
-    cast: impl Fn(U) -> S,
-) -> Option<S> {
-    signed(text).ok().or_else(|| text.parse().ok().map(cast))
-}
-
-/// A module's result.
-pub(crate) fn print_core(value: &Val) -> Printed {
+/// A module's result, if it can be shown.
+pub(crate) fn number(value: &Val) -> Option<Number> {
     match value {
-        Val::I32(n) => Printed::Value(n.to_string()),
-        Val::I64(n) => Printed::Value(n.to_string()),
-        Val::F32(bits) => Printed::Value(f32::from_bits(*bits).to_string()),
-        Val::F64(bits) => Printed::Value(f64::from_bits(*bits).to_string()),
-        Val::V128(bits) => Printed::Value(format!("{:#034x}", bits.as_u128())),
-        _ => Printed::Nothing,
+        Val::I32(n) => Some(Number::I32(*n)),
+        Val::I64(n) => Some(Number::I64(*n)),
+        Val::F32(bits) => Some(Number::F32(*bits)),
+        Val::F64(bits) => Some(Number::F64(*bits)),
+        Val::V128(bits) => Some(Number::V128(bits.as_u128())),
+        _ => None,
     }
 }
 
@@ -228,7 +192,7 @@ fn wave(value: &ComponentVal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Printed, component_arguments, core_arguments, print_component, print_core};
+    use super::{Printed, component_arguments, core_arguments, kind, number, print_component};
     use wasmtime::ValType;
     use wasmtime::component::{Type, Val as ComponentVal};
 
@@ -240,33 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_with_and_without_a_sign() {
-        let types = [ValType::I32, ValType::I64, ValType::F64];
-        let values = core_arguments(&types, &args(&["4294967295", "-2", "0.5"])).unwrap();
-        let shown: Vec<_> = values.iter().map(print_core).collect();
-        let value = |text: &str| Printed::Value(text.to_owned());
-        assert_eq!(shown, [value("-1"), value("-2"), value("0.5")]);
-    }
-
-    #[test]
-    fn arguments_that_do_not_fit_are_named() {
-        let types = [ValType::I32, ValType::I32];
-        assert_eq!(
-            core_arguments(&types, &args(&["1"])).unwrap_err(),
-            "takes 2 arguments (i32, i32), but the container's arguments are 1"
-        );
-        assert_eq!(
-            core_arguments(&types, &args(&["1", "two"])).unwrap_err(),
-            "takes i32, which \"two\" cannot be"
-        );
-    }
-
-    #[test]
-    fn a_function_without_parameters_leaves_the_arguments_to_the_program() {
-        assert!(matches!(
-            core_arguments(&[], &args(&["a", "b"])).as_deref(),
-            Ok([])
-        ));
+    fn numbers_pass_through_the_engine_as_they_are() {
+        let kinds = [ValType::I32, ValType::I64, ValType::F32, ValType::F64].map(|ty| kind(&ty));
+        let values = core_arguments(&kinds, &args(&["4294967295", "-2", "2.5", "0.5"])).unwrap();
+        let shown: Vec<_> = values.iter().filter_map(number).collect();
+        let shown: Vec<_> = shown.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["-1", "-2", "2.5", "0.5"]);
     }
 
     #[test]

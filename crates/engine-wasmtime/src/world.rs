@@ -1,7 +1,6 @@
 //! The guest's world, the same for modules and components.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -71,13 +70,6 @@ pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest) {
 /// the process ends.
 pub(crate) fn stdio(stream: impl AsFd) -> std::io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
-}
-
-/// Writes a line to our own stdout or stderr: what a function that was called by name gives.
-pub(crate) fn say(stream: &impl AsFd, text: &str) {
-    let written = stdio(stream).and_then(|mut file| writeln!(file, "{text}"));
-    // Nobody is left to hear of a log that is gone.
-    drop(written);
 }
 
 /// A runtime for one guest: no threads but those that block.

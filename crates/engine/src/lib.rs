@@ -10,6 +10,7 @@
 //!
 //! The helper clones itself into init, so that what it loaded is there when the guest starts.
 
+pub mod call;
 pub mod memory;
 
 use std::fs::File;

@@ -2,7 +2,8 @@
 //! which is not built in.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -85,7 +86,18 @@ impl Binaries {
     }
 }
 
+/// How a program begins. The C library hands what does not to a shell.
+const ELF: &[u8; 4] = b"\x7fELF";
+
 fn open(path: &Path) -> io::Result<OwnBinary> {
+    let mut magic = [0; ELF.len()];
+    let read = File::open(path)?.read_exact(&mut magic);
+    if read.is_err() || magic != *ELF {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no ELF program",
+        ));
+    }
     OwnBinary::read_only_at(path).or_else(|error| {
         let unprotected = OwnBinary::unprotected_at(path)?;
         warn(&path.display().to_string(), &error);
