@@ -21,7 +21,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a connection stays open, when the server is to end, without a request: one may be on
 /// its way, and would be lost.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What is known of a connection.
 #[derive(Debug, Default)]
