@@ -27,7 +27,7 @@ async fn a_modules_functions_take_numbers_and_their_results_are_shown() -> Resul
         (memory i64 1)
         (func (export "pages") (result i64) (drop (memory.grow (i64.const 2))) (memory.size))
         (func (export "quiet")))"#;
-    let image = images::wasm("numbers", wat.as_bytes())?;
+    let image = images::wasm("numbers", &wat::parse_str(wat)?)?;
     let path = &image.args[0];
     let named = |name: &str| format!("{path}#{name}");
     let (add, half, pages, quiet) = (named("add"), named("half"), named("pages"), named("quiet"));

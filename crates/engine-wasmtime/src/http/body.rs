@@ -18,22 +18,27 @@ pub(super) struct Limited {
     body: Incoming,
     limit: u64,
     left: u64,
-    overflowed: Overflowed,
+    overflowed: Flag,
 }
 
-/// Whether a body was larger than allowed.
+/// Something that is true from a moment on: of a request's body, that it was larger than allowed; of
+/// a handler, that it has failed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Overflowed(Arc<AtomicBool>);
+pub(super) struct Flag(Arc<AtomicBool>);
 
-impl Overflowed {
+impl Flag {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
 impl Limited {
     /// Lets at most `limit` bytes of `body` through, and tells `overflowed` of more.
-    pub(super) fn new(body: Incoming, limit: u64, overflowed: Overflowed) -> Self {
+    pub(super) fn new(body: Incoming, limit: u64, overflowed: Flag) -> Self {
         Self {
             body,
             limit,
@@ -65,7 +70,7 @@ impl Body for Limited {
                 Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
             }
             None => {
-                self.overflowed.0.store(true, Ordering::Relaxed);
+                self.overflowed.set();
                 Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.limit)))))
             }
         }
@@ -114,6 +119,9 @@ pub(super) enum Answer {
         /// The handler, if it runs on. A client that goes away in the middle of its answer takes
         /// it along; one that has all of it does not.
         rest: Option<Rest>,
+        /// Whether the handler has failed, set before its end of the body is closed: what it has
+        /// not finished must not pass for whole.
+        failed: Flag,
     },
     /// The server's own.
     Own(Full<Bytes>),
@@ -127,6 +135,7 @@ impl Answer {
         to_head: bool,
         body: WasiBody,
         mut rest: Option<Rest>,
+        failed: Flag,
     ) -> Self {
         let length = headers.get(header::CONTENT_LENGTH);
         let left = length.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -138,7 +147,12 @@ impl Answer {
         if empty && let Some(rest) = &mut rest {
             rest.leave();
         }
-        Self::Handler { body, left, rest }
+        Self::Handler {
+            body,
+            left,
+            rest,
+            failed,
+        }
     }
 }
 
@@ -155,8 +169,16 @@ impl Body for Answer {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
-            Self::Handler { body, left, rest } => {
+            Self::Handler {
+                body,
+                left,
+                rest,
+                failed,
+            } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
+                if frame.is_none() && failed.is_set() {
+                    return Poll::Ready(Some(Err(Error::HttpProtocolError)));
+                }
                 if let (Some(left), Some(Ok(frame))) = (left.as_mut(), &frame) {
                     let size = frame.data_ref().map_or(0, Bytes::len);
                     *left = left.saturating_sub(u64::try_from(size).unwrap_or(u64::MAX));

@@ -21,7 +21,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a connection stays open, when the server is to end, without a request: one may be on
 /// its way, and would be lost.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What is known of a connection.
 #[derive(Debug, Default)]
@@ -112,6 +112,9 @@ pub(super) async fn serve(
     };
     // How a client ends a connection is its own affair: nothing of it is for the log.
     tokio::select! {
+        // In this order: a request that has arrived while this task had no turn is read before the
+        // connection is found idle, or closing it would reset it.
+        biased;
         ended = connection.as_mut() => drop(ended),
         () = closable => {
             connection.as_mut().graceful_shutdown();

@@ -26,11 +26,11 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use super::LinkedHandler;
-use super::body::{Answer, Limited, Overflowed, Rest};
+use super::body::{Answer, Flag, Limited, Rest};
 use super::purse::Purse;
 use super::settings::Settings;
 use super::stdio::Lines;
-use super::ticker::{Ticker, Turn};
+use super::ticker::Ticker;
 use crate::host::{Host, Limits, Shared};
 use crate::world;
 
@@ -106,7 +106,7 @@ impl Handlers {
         {
             return own(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        let overflowed = Overflowed::default();
+        let overflowed = Flag::default();
         let answered = match self.request_timeout {
             None => self.handle(request, overflowed, alive).await,
             Some(time) => {
@@ -126,14 +126,15 @@ impl Handlers {
     async fn handle(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        overflowed: Overflowed,
+        overflowed: Flag,
         alive: &Alive,
     ) -> Result<Response<Answer>, StatusCode> {
         let permit = self.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let to_head = request.method() == Method::HEAD;
         let (sender, mut receiver) = oneshot::channel();
-        let mut running = self.begin(request, &overflowed, sender, permit)?;
+        let failed = Flag::default();
+        let mut running = self.begin(request, &overflowed, sender, permit, &failed)?;
 
         // Most handlers are done when they first pause, and never need a task of their own.
         let (said, ended) = poll_fn(|cx| {
@@ -156,7 +157,7 @@ impl Handlers {
                 let (handlers, alive) = (self.clone(), alive.clone());
                 let task = tokio::spawn(async move {
                     if let Err(error) = running.await {
-                        handlers.failed(&error, &Overflowed::default());
+                        handlers.failed(&error, &Flag::default());
                     }
                     drop(alive);
                 });
@@ -166,7 +167,8 @@ impl Handlers {
         match said {
             Some(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                let body = Answer::of_handler(head.status, &head.headers, to_head, body, rest);
+                let body =
+                    Answer::of_handler(head.status, &head.headers, to_head, body, rest, failed);
                 Ok(Response::from_parts(head, body))
             }
             Some(Err(code)) => {
@@ -184,9 +186,10 @@ impl Handlers {
     fn begin(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        overflowed: &Overflowed,
+        overflowed: &Flag,
         sender: oneshot::Sender<Said>,
         permit: OwnedSemaphorePermit,
+        failed: &Flag,
     ) -> Result<Running, StatusCode> {
         let turn = self.ticker.turn();
         let mut store = Store::new(self.handler.engine(), self.host());
@@ -208,23 +211,29 @@ impl Handlers {
         let out = http
             .new_response_outparam(sender)
             .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-        Ok(Box::pin(
-            self.clone().call(store, incoming, out, turn, permit),
-        ))
+        let (handlers, failed) = (self.clone(), failed.clone());
+        Ok(Box::pin(async move {
+            let _held = (turn, permit);
+            let result = handlers.call(&mut store, incoming, out).await;
+            if result.is_err() {
+                failed.set();
+            }
+            // Not before: it closes the answer's body.
+            drop(store);
+            result
+        }))
     }
 
     async fn call(
-        self: Arc<Self>,
-        mut store: Store<Host>,
+        &self,
+        store: &mut Store<Host>,
         request: Resource<HostIncomingRequest>,
         out: Resource<HostResponseOutparam>,
-        _turn: Turn,
-        _permit: OwnedSemaphorePermit,
     ) -> wasmtime::Result<()> {
-        let handler = self.handler.instantiate_async(&mut store).await?;
+        let handler = self.handler.instantiate_async(&mut *store).await?;
         handler
             .wasi_http_incoming_handler()
-            .call_handle(&mut store, request, out)
+            .call_handle(store, request, out)
             .await
     }
 
@@ -243,7 +252,7 @@ impl Handlers {
     }
 
     /// Says on stderr why a handler failed, and tells the answer that its client gets.
-    fn failed(&self, error: &wasmtime::Error, overflowed: &Overflowed) -> StatusCode {
+    fn failed(&self, error: &wasmtime::Error, overflowed: &Flag) -> StatusCode {
         if error.is::<PoolConcurrencyLimitError>() {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
