@@ -60,8 +60,10 @@ async fn the_status_of_a_container_tells_its_life(node: &Node) -> Result<()> {
         it.start().await?;
         let status = it.ends_with(code).await?;
         assert_eq!(status.reason, reason);
-        let times = [status.created_at, status.started_at, status.finished_at];
-        assert!(times.is_sorted(), "{times:?}");
+        // It may have ended before the CRI plugin takes down that it has been started.
+        for later in [status.started_at, status.finished_at] {
+            assert!(later > status.created_at, "{status:?}");
+        }
     }
     pod.remove().await
 }

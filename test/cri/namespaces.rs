@@ -116,7 +116,10 @@ async fn containers_of_a_pod_can_share_their_processes(node: &Node) -> Result<()
     let look = "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 360[2]'";
     assert_eq!(asked(&side, look).await?, "1");
     // A sidecar may signal the main container.
-    assert_eq!(asked(&side, "pkill -f 'sleep 360[2]'").await?, "");
+    let signal = "for process in /proc/[0-9]*; do \
+        if tr '\\0' ' ' < $process/cmdline | grep -q 'sleep 360[2]'; then kill ${process#/proc/}; fi; \
+        done";
+    assert_eq!(asked(&side, signal).await?, "");
     main.ends_with(143).await?;
     pod.remove().await
 }

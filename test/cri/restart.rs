@@ -99,8 +99,17 @@ async fn ends_in_between(options: Options) -> Result<()> {
         })
         .await?;
     let quiet = found_again(&containerd, &quiet).await?;
-    quiet.ends_with(42).await?;
-    quiet.expect_stdout("last words\n").await?;
+    // containerd 2 throws away how a task of runc's ended that has no processes.
+    if containerd.log().contains("cleaning leaked shim process") {
+        assert_eq!(containerd.runtime(), Runtime::Runc);
+        quiet.ends_with(255).await?;
+    } else {
+        quiet.ends_with(42).await?;
+    }
+    // One that is busy deletes the task, and stops reading for it, before it has begun to read.
+    if !containerd.log().contains("reading from a closed fifo") {
+        quiet.expect_stdout("last words\n").await?;
+    }
     let loud = found_again(&containerd, &loud).await?;
     loud.ends_with(43).await?;
     loud.expect_stdout(&format!("{LINE}\n").repeat(LINES))

@@ -1,4 +1,4 @@
-//! The streaming server: `kubectl attach` and `kubectl port-forward`.
+//! The streaming server: `kubectl attach`, `kubectl port-forward`, and terminals.
 
 use crate::node::{Node, asked, features};
 use medley_test::cri::Streams;
@@ -59,6 +59,70 @@ async fn a_guest_that_is_executed_answers_a_line_that_it_is_sent(node: &Node) ->
     pod.remove().await
 }
 
+/// Answers a line, tells when its terminal is 101 wide and 37 high, and goes on until Ctrl-C.
+const ON_A_TERMINAL: &str = "trap 'exit 130' INT; tty; read line; echo answer $line; \
+    until [ \"$(stty size)\" = '37 101' ]; do sleep 0.05; done; echo sized; \
+    while true; do sleep 0.05; done";
+
+/// Talks to [`ON_A_TERMINAL`], and ends it.
+async fn typed_to_a_program(streams: &mut Streams) -> Result<()> {
+    streams.send(b"hello\r").await?;
+    streams.expect(Streams::STDOUT, "answer hello\r\n").await?;
+    streams.resize(101, 37).await?;
+    streams.expect(Streams::STDOUT, "sized\r\n").await?;
+    streams.send(b"\x03").await
+}
+
+/// Talks to `cat`, and ends it. The terminal shows what is typed, and the guest says it again.
+async fn typed_to_a_guest(streams: &mut Streams) -> Result<()> {
+    streams.send(b"a line\r").await?;
+    streams
+        .expect(Streams::STDOUT, "a line\r\na line\r\n")
+        .await?;
+    streams.send(b"\x03").await
+}
+
+async fn kubectl_exec_it_is_a_terminal_with_lines_a_size_and_ctrl_c(node: &Node) -> Result<()> {
+    let pod = node.pod("exec-terminal").await?;
+    let it = pod.run(node.sleeper("it")).await?;
+    let mut streams = it.exec_on_a_terminal(&["sh", "-c", ON_A_TERMINAL]).await?;
+    typed_to_a_program(&mut streams).await?;
+    streams.expect(Streams::STATUS, "130").await?;
+    streams.close().await;
+    pod.remove().await
+}
+
+async fn kubectl_run_it_is_a_terminal_with_lines_a_size_and_ctrl_c(node: &Node) -> Result<()> {
+    let pod = node.pod("terminal").await?;
+    let it = pod.run(node.shell("it", ON_A_TERMINAL).terminal()).await?;
+    let mut streams = it.attach_to_its_terminal().await?;
+    typed_to_a_program(&mut streams).await?;
+    it.ends_with(130).await?;
+    streams.close().await;
+    it.wait_for_log("answer hello").await?;
+    pod.remove().await
+}
+
+async fn kubectl_exec_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c(node: &Node) -> Result<()> {
+    let pod = node.pod("exec-guest-terminal").await?;
+    let it = pod.run(node.guest("it", &["/sleep.wasm"])).await?;
+    let mut streams = it.exec_on_a_terminal(&["/cat.wasm"]).await?;
+    typed_to_a_guest(&mut streams).await?;
+    streams.expect(Streams::STATUS, "130").await?;
+    streams.close().await;
+    pod.remove().await
+}
+
+async fn kubectl_run_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c(node: &Node) -> Result<()> {
+    let pod = node.pod("guest-terminal").await?;
+    let it = pod.run(node.guest("it", &["/cat.wasm"]).terminal()).await?;
+    let mut streams = it.attach_to_its_terminal().await?;
+    typed_to_a_guest(&mut streams).await?;
+    it.ends_with(130).await?;
+    streams.close().await;
+    pod.remove().await
+}
+
 async fn a_port_of_a_pod_is_forwarded(node: &Node) -> Result<()> {
     let pod = node.pod("forward").await?;
     // On the pod's own loopback, where nobody else gets.
@@ -83,9 +147,13 @@ async fn a_port_of_a_pod_is_forwarded(node: &Node) -> Result<()> {
 features! {
     linux:
         a_port_of_a_pod_is_forwarded,
+        kubectl_exec_it_is_a_terminal_with_lines_a_size_and_ctrl_c,
+        kubectl_run_it_is_a_terminal_with_lines_a_size_and_ctrl_c,
         whoever_attaches_sees_what_a_container_says_by_itself,
         whoever_attaches_talks_to_the_container_and_may_come_again;
     wasm:
         a_guest_that_is_executed_answers_a_line_that_it_is_sent,
+        kubectl_exec_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c,
+        kubectl_run_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c,
         whoever_attaches_talks_to_a_guest_and_may_come_again,
 }

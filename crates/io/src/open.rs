@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl Stdio {
         stdout: Target,
         stderr: &Target,
     ) -> Result<(ContainerEnds, Keeper), Error> {
-        if *stderr != Target::Null && *stderr != stdout {
+        if *stderr != stdout && !is_left_alone(stderr) {
             return Err(Error::TerminalWithStderr {
                 stderr: self.stderr.clone(),
             });
@@ -139,6 +139,19 @@ impl Stdio {
                 path: PathBuf::from(&self.stdin),
             }),
         }
+    }
+}
+
+/// Whether a terminal may have this as stderr, of which it makes no use: containerd's CRI plugin
+/// makes and names a FIFO for it too, and does not read there. Whoever names anything else waits
+/// for output that never comes.
+fn is_left_alone(stderr: &Target) -> bool {
+    match stderr {
+        Target::Null => true,
+        Target::Fifo(path) => path
+            .metadata()
+            .is_ok_and(|found| found.file_type().is_fifo()),
+        Target::File(_) | Target::Driver(_) => false,
     }
 }
 

@@ -301,3 +301,27 @@ fn a_terminal_has_no_stderr_of_its_own() {
     let error = stdio.open(0).unwrap_err();
     assert!(error.to_string().contains("leave stderr empty"), "{error}");
 }
+
+#[tokio::test]
+async fn a_terminal_leaves_a_fifo_alone_that_is_named_as_its_stderr() {
+    let fifos = Fifos::new("named-stderr");
+    let path = fifos.0.join("err");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let stdio = Stdio {
+        stderr: fifos.path("err"),
+        terminal: true,
+        ..fifos.stdio()
+    };
+    let (_ends, keeper) = stdio.open(0).unwrap();
+    // Nobody has it open for writing, so a reader finds its end.
+    let reader = crate::fifo::open_fifo("stderr", &path, rustix::fs::OFlags::RDONLY).unwrap();
+    assert_eq!(File::from(reader).read(&mut [0]).unwrap(), 0);
+    keeper.close().await;
+}

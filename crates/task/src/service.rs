@@ -277,14 +277,20 @@ impl Service {
         Ok((pid, exit))
     }
 
-    /// Every process of the task.
+    /// Every process of the task; of one that has none left, init.
+    ///
+    /// A containerd 2 that starts takes a task without processes for one that was lost, and has it
+    /// deleted before anyone has asked how it ended.
     ///
     /// # Errors
     /// [`Error::NotFound`], or [`Error::Runtime`] if the cgroup can't be read.
     pub async fn pids(&self, id: &str) -> Result<Vec<Listed>, Error> {
         let task = self.task(id)?;
         let pids = task.container.pids().await;
-        let pids = pids.map_err(failed(&task.life.name, "list the processes of"))?;
+        let mut pids = pids.map_err(failed(&task.life.name, "list the processes of"))?;
+        if pids.is_empty() {
+            pids.push(task.container.pid());
+        }
         let execs = task.every_exec();
         let begun_by = |pid| {
             let exec = execs.iter().find(|exec| exec.process.pid() == pid)?;

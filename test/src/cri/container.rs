@@ -112,6 +112,13 @@ impl PodContainer {
         self
     }
 
+    /// Gives it a terminal, which those who attach to it type on.
+    #[must_use]
+    pub fn terminal(mut self) -> Self {
+        self.config.tty = true;
+        self.stdin()
+    }
+
     /// Sets the memory limit, in bytes.
     #[must_use]
     pub fn memory(mut self, limit: i64) -> Self {
@@ -208,12 +215,25 @@ impl CriContainer {
     /// # Errors
     /// The CRI plugin's answer, or that of its streaming server.
     pub async fn attach(&self) -> Result<Streams> {
+        self.attach_with(false).await
+    }
+
+    /// Connects to its terminal, as `kubectl attach -it` does.
+    ///
+    /// # Errors
+    /// As for [`CriContainer::attach`].
+    pub async fn attach_to_its_terminal(&self) -> Result<Streams> {
+        self.attach_with(true).await
+    }
+
+    async fn attach_with(&self, tty: bool) -> Result<Streams> {
         let ask = v1::AttachRequest {
             container_id: self.id.clone(),
             stdin: true,
             stdout: true,
-            stderr: true,
-            tty: false,
+            // A terminal has but one output.
+            stderr: !tty,
+            tty,
         };
         let answer = timed(self.cri.runtime.clone().attach(request(ask))).await?;
         Streams::open(&answer.url).await

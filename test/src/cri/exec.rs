@@ -51,13 +51,26 @@ impl CriContainer {
     /// # Errors
     /// The CRI plugin's answer, or that of its streaming server.
     pub async fn exec_streams(&self, command: &[&str]) -> Result<Streams> {
+        self.exec_with(command, false).await
+    }
+
+    /// Runs a command on a terminal of its own, as `kubectl exec -it` does.
+    ///
+    /// # Errors
+    /// As for [`CriContainer::exec_streams`].
+    pub async fn exec_on_a_terminal(&self, command: &[&str]) -> Result<Streams> {
+        self.exec_with(command, true).await
+    }
+
+    async fn exec_with(&self, command: &[&str], tty: bool) -> Result<Streams> {
         let ask = v1::ExecRequest {
             container_id: self.id.clone(),
             cmd: command.iter().map(ToString::to_string).collect(),
-            tty: false,
+            tty,
             stdin: true,
             stdout: true,
-            stderr: true,
+            // A terminal has but one output.
+            stderr: !tty,
         };
         let answer = timed(self.cri.runtime.clone().exec(request(ask))).await?;
         Streams::open(&answer.url).await

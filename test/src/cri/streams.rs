@@ -28,6 +28,8 @@ impl Streams {
     pub const STDERR: u8 = 2;
     /// The number of the stream that tells how a process ended.
     pub const STATUS: u8 = 3;
+    /// The number of the stream that takes a terminal's sizes.
+    const RESIZE: u8 = 4;
 
     pub(super) async fn open(url: &str) -> Result<Self> {
         let address = url.strip_prefix("http://").context("not http")?;
@@ -50,7 +52,20 @@ impl Streams {
     /// # Errors
     /// The server has hung up.
     pub async fn send(&mut self, text: &[u8]) -> Result<()> {
-        let mut bytes = vec![Self::STDIN];
+        self.send_on(Self::STDIN, text).await
+    }
+
+    /// Gives the terminal a size, in characters.
+    ///
+    /// # Errors
+    /// The server has hung up.
+    pub async fn resize(&mut self, width: u16, height: u16) -> Result<()> {
+        let size = serde_json::json!({ "Width": width, "Height": height }).to_string();
+        self.send_on(Self::RESIZE, size.as_bytes()).await
+    }
+
+    async fn send_on(&mut self, stream: u8, text: &[u8]) -> Result<()> {
+        let mut bytes = vec![stream];
         bytes.extend_from_slice(text);
         Ok(self.socket.send(Message::binary(bytes)).await?)
     }
