@@ -186,6 +186,64 @@ async fn containers_that_share_processes_see_each_other_and_nothing_of_the_node(
     containerd.close().await
 }
 
+#[tokio::test]
+async fn whoever_runs_in_a_pod_of_a_user_namespace_is_nobody_on_the_node() -> Result<()> {
+    /// The node's id of the pod's root.
+    const ROOT: u32 = 500_000;
+    let containerd = start().await?;
+    let linux = images::linux()?;
+    let wasm = images::wasm("sleep", &guests::module("sleep")?)?;
+    containerd.import_cri(&[&linux, &wasm]).await?;
+    let ids = || {
+        vec![v1::IdMapping {
+            host_id: ROOT,
+            container_id: 0,
+            length: 65536,
+        }]
+    };
+    for (name, pids) in [
+        ("apart", v1::NamespaceMode::Container),
+        ("together", v1::NamespaceMode::Pod),
+    ] {
+        let mapped = PodOptions::namespaces(|namespaces| {
+            let mut users = v1::UserNamespace {
+                uids: ids(),
+                gids: ids(),
+                ..Default::default()
+            };
+            users.set_mode(v1::NamespaceMode::Pod);
+            namespaces.userns_options = Some(users);
+            namespaces.set_pid(pids);
+        });
+        let pod = pod(&containerd, name, mapped).await?;
+        let main = pod.run(PodContainer::new("main", &wasm)).await?;
+        let side = pod.run(sleeper("side", &linux)).await?;
+        main.wait_for_log("up").await?;
+        side.wait_for_log("up").await?;
+        let both = [main.pid().await?, side.pid().await?];
+        for pid in both {
+            let uids = proc::field(pid, "Uid")?;
+            let mut uids = uids.split_whitespace();
+            assert!(uids.all(|uid| uid == ROOT.to_string()), "{name}: {pid}");
+        }
+        assert_eq!(namespace(both[0], "user")?, namespace(both[1], "user")?);
+        assert_eq!(
+            stdout(&side, "id -u; stat -c %u /bin/busybox; hostname").await?,
+            format!("0\n0\n{name}\n")
+        );
+        stdout(&side, "echo shared > /dev/shm/note").await?;
+        let ran = main.exec_sync(&["/sleep.wasm", "0"], 0).await?;
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "up\ndone\n"));
+        main.stop(5).await?;
+        assert_eq!(main.wait().await?.exit_code, 143);
+        pod.remove().await?;
+    }
+    containerd.expect_clean()?;
+    containerd.close().await
+}
+
+/// Not the node's network: containerd 2.1 dies of a nil pointer when it makes such a pod, before
+/// any shim is asked.
 /// Not the node's network: containerd 2.1 dies of a nil pointer when it makes such a pod, before
 /// any shim is asked.
 #[tokio::test]

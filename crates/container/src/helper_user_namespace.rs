@@ -62,12 +62,14 @@ pub(crate) fn map(mounts: &[IdMapped]) -> Result<(), Error> {
         };
         mount_point(mount).map_err(attach)?;
         let clone = MountClone::of(&mount.source, true).map_err(attach)?;
-        File::open(&mount.namespace)
-            .and_then(|namespace| clone.map_ids(namespace.as_fd(), mount.recursive))
-            .map_err(|source| Error::Map {
-                path: mount.source.clone(),
-                source,
-            })?;
+        if let Some(namespace) = &mount.namespace {
+            File::open(namespace)
+                .and_then(|namespace| clone.map_ids(namespace.as_fd(), mount.recursive))
+                .map_err(|source| Error::Map {
+                    path: mount.source.clone(),
+                    source,
+                })?;
+        }
         clone.attach(&mount.at).map_err(attach)?;
     }
     Ok(())

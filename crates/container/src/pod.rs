@@ -203,6 +203,11 @@ impl Pod {
         Ok(fds)
     }
 
+    /// Where its files are, which its containers see as mounts.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Mounts the pod's files, but for those that the spec has something for.
     fn add_files(&self, spec: &mut Spec, has_own_ipc: bool) {
         let root = spec.root().as_ref();

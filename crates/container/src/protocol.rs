@@ -86,15 +86,16 @@ pub(crate) struct TerminalOrder {
     pub(crate) size: Option<(u16, u16)>,
 }
 
-/// A mount to show with the ids of a user namespace.
+/// A mount to show to a user namespace, with its ids.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct IdMapped {
     /// What is mounted.
     pub(crate) source: PathBuf,
     /// Where, for libcontainer to mount it from.
     pub(crate) at: PathBuf,
-    /// The namespace.
-    pub(crate) namespace: PathBuf,
+    /// The namespace; none for a mount that is shown as it is, where the container's root may not
+    /// pass the folders above its source.
+    pub(crate) namespace: Option<PathBuf>,
     /// Whether what is mounted below it is shown so too.
     pub(crate) recursive: bool,
 }

@@ -27,6 +27,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// task of the work, of the call and of the connection's writer, none of which has to wait.
 const LAST_TURNS: u32 = 16;
 
+/// How long the connection stays open behind the answer that a pod is no more. containerd's client
+/// may take one that ends right behind its answer for one without, and then fails the pod's removal;
+/// of a task it does not mind.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
+
 /// How often a shim without tasks looks whether anybody still wants it.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
@@ -118,6 +123,9 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         // The call that ended us is to be answered, and closing its connection would not wait.
         for _ in 0..LAST_TURNS {
             tokio::task::yield_now().await;
+        }
+        if service.is_for_pod() {
+            tokio::time::sleep(LAST_ANSWER).await;
         }
         server.shutdown().await.context("cannot end the server")
     })

@@ -40,6 +40,8 @@ struct Shared {
     tasks: Mutex<HashMap<String, Slot>>,
     /// Guards which pod the shim stands for; held for look-ups only. Never taken with `tasks` held.
     sandbox: Mutex<sandbox::Slot>,
+    /// Set once there is or was a pod.
+    for_pod: AtomicBool,
     /// Set under the lock of `tasks`, once there will be no more.
     ending: AtomicBool,
     shutdown: Notify,
@@ -90,6 +92,7 @@ impl Service {
                 events,
                 tasks: Mutex::default(),
                 sandbox: Mutex::default(),
+                for_pod: AtomicBool::new(false),
                 ending: AtomicBool::new(false),
                 shutdown: Notify::new(),
                 emptied: Notify::new(),

@@ -161,7 +161,9 @@ fn make(
         .unwrap_or_default();
     let systemd = spec::wants_systemd(&spec);
     let propagation = propagation::changes(&spec);
-    let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
+    let hidden = host.pod().map(|pod| pod.folder().to_owned());
+    let users = &mut namespaces.users;
+    let (mapped, adapted) = users.adapt(host, &mut spec, folder, hidden.as_deref())?;
     let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];

@@ -65,14 +65,16 @@ impl UserNamespaces {
     }
 
     /// Takes out of the spec what libcontainer can't do, and gives what the helper is to do for it:
-    /// mounts to map, in `folder`. Whether the spec was changed is told too.
+    /// mounts to map, or of what lies below `hidden`, in `folder`. Whether the spec was changed is told too.
     pub(super) fn adapt(
         &mut self,
         host: &Host,
         spec: &mut Spec,
         folder: &Path,
+        hidden: Option<&Path>,
     ) -> Result<(Vec<IdMapped>, bool), Error> {
-        let mapped = self.adapt_mounts(host, spec, folder)?;
+        let hidden = hidden.filter(|_| self.own.is_some());
+        let mapped = self.adapt_mounts(host, spec, folder, hidden)?;
         let mut changed = !mapped.is_empty();
         if let Some((fd, _)) = self.own.as_ref().filter(|_| self.is_new)
             && let Some(linux) = spec.linux_mut()
@@ -92,8 +94,10 @@ impl UserNamespaces {
         host: &Host,
         spec: &mut Spec,
         folder: &Path,
+        hidden: Option<&Path>,
     ) -> Result<Vec<IdMapped>, Error> {
         let mut mapped = Vec::new();
+        let at = |count: usize| folder.join("mapped").join(count.to_string());
         for mount in spec.mounts_mut().iter_mut().flatten() {
             let options = mount.options().clone().unwrap_or_default();
             let asks = |wanted: &str| options.iter().any(|option| option == wanted);
@@ -102,6 +106,20 @@ impl UserNamespaces {
                 mount.gid_mappings().as_deref(),
             );
             if wanted.is_empty() && !OPTIONS.iter().any(|option| asks(option)) {
+                // The container's root is nobody on the node, and may not pass the folders above it.
+                let source = mount.source().clone();
+                let is_hidden =
+                    |source: &PathBuf| hidden.is_some_and(|hidden| source.starts_with(hidden));
+                if let Some(source) = source.filter(is_hidden) {
+                    let at = at(mapped.len());
+                    mount.set_source(Some(at.clone()));
+                    mapped.push(IdMapped {
+                        source,
+                        at,
+                        namespace: None,
+                        recursive: false,
+                    });
+                }
                 continue;
             }
             let destination = mount.destination().clone();
@@ -118,7 +136,7 @@ impl UserNamespaces {
                     path
                 }
             };
-            let at = folder.join("mapped").join(mapped.len().to_string());
+            let at = at(mapped.len());
             mount.set_source(Some(at.clone()));
             mount.set_uid_mappings(None);
             mount.set_gid_mappings(None);
@@ -129,7 +147,7 @@ impl UserNamespaces {
             mapped.push(IdMapped {
                 source,
                 at,
-                namespace,
+                namespace: Some(namespace),
                 recursive: asks("ridmap"),
             });
         }

@@ -1,5 +1,6 @@
 //! The calls of the Sandbox API: the pod that the shim serves.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -87,6 +88,7 @@ impl Service {
             });
             tokio::spawn(watch_over(Arc::clone(&sandbox)));
             *service.sandbox_slot() = Slot::Sandbox(sandbox);
+            service.shared.for_pod.store(true, Ordering::Release);
             Ok(())
         })
         .await
@@ -228,6 +230,12 @@ impl Service {
         {
             log::warn!("{}: {error}", Name::sandbox(&sandbox.request.id));
         }
+    }
+
+    /// Whether the shim stands for a pod, or did.
+    #[must_use]
+    pub fn is_for_pod(&self) -> bool {
+        self.shared.for_pod.load(Ordering::Acquire)
     }
 
     /// Whether the shim stands for a pod, which outlives its containers.
