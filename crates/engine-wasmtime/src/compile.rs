@@ -116,8 +116,8 @@ mod tests {
         assert!(fails(wat, Some("walk")).contains("no function \"walk\""));
         assert_eq!(
             fails(wat, Some("add")),
-            "/app.wasm cannot be called at \"add\": its parameter 2 is of type v128, and \
-             arguments can only be numbers"
+            "/app.wasm cannot be called at \"add\": it takes (i32, v128), and an argument cannot be \
+             a v128, only a number"
         );
     }
 
