@@ -112,13 +112,13 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
     }
-    let settled = Alone::check()
-        .map_err(Error::Alone)
-        .and_then(|alone| Ok(propagation::set(&alone, pid, &order.propagation)?))
-        .and_then(|()| match console {
-            Some((socket, terminal)) => Ok(Some(socket.receive(terminal)?)),
-            None => Ok(None),
-        });
+    // Before this process enters init's mount namespace, where the socket has no path.
+    let master = console.map(|(socket, terminal)| socket.receive(terminal));
+    let settled = master.transpose().map_err(Error::from).and_then(|master| {
+        let alone = Alone::check().map_err(Error::Alone)?;
+        propagation::set(&alone, pid, &order.propagation)?;
+        Ok(master)
+    });
     match settled {
         Ok(master) => Ok((Reply::Created { pid }, master)),
         Err(error) => {
