@@ -107,6 +107,8 @@ fn spawn(
         .args(opts.debug.then_some("-debug"))
         .env_clear()
         .env("TTRPC_ADDRESS", &opts.ttrpc_address)
+        // What a thread frees of another's heap it keeps for itself, and each piece holds its page.
+        .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         // containerd waits for the end of our output, so the shim must not hold it.
         .stdout(Stdio::null())
