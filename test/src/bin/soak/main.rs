@@ -22,9 +22,9 @@ const EXECS: u32 = 10_000;
 /// How many samples a line has.
 const SAMPLES: u32 = 100;
 
-/// How much larger than after the first samples a shim may be in the end, in KiB: what the
-/// allocator rounds by, and no more than a byte and a half an exec.
-const MAY_GROW: u64 = 16;
+/// How much larger than after its first tenth a shim may be in the end, in KiB: a page here and there
+/// in the heap of each thread, and no more than seven bytes an exec.
+const MAY_GROW: u64 = 64;
 
 #[tokio::main]
 async fn main() -> ExitCode {
