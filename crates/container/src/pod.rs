@@ -191,8 +191,7 @@ impl Pod {
             if let Some((_, fd)) = wanted.filter(|_| namespace.path().as_ref() == Some(&the_pods)) {
                 // In the helper, as a number that is known by then: nobody else can open it from
                 // within the pod's user namespace.
-                let number = FIRST_NAMESPACE.saturating_add(u32::try_from(fds.len()).unwrap_or(0));
-                namespace.set_path(Some(Path::new(HELPERS).join(number.to_string())));
+                namespace.set_path(Some(path_of(fds.len())));
                 fds.push(fd.try_clone().map_err(|source| Error::Network {
                     path: the_pods,
                     source,
@@ -201,11 +200,6 @@ impl Pod {
         }
         self.add_files(spec, has_own_ipc);
         Ok(fds)
-    }
-
-    /// Where its files are, which its containers see as mounts.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Mounts the pod's files, but for those that the spec has something for.
@@ -384,6 +378,12 @@ fn bind(source: &Path, destination: &str, read_only: bool) -> Mount {
         .set_typ(Some("bind".to_owned()))
         .set_options(Some(options.into()));
     mount
+}
+
+/// How a spec names the namespace that is the `index`th of those that its helper holds.
+pub(crate) fn path_of(index: usize) -> PathBuf {
+    let number = FIRST_NAMESPACE.saturating_add(u32::try_from(index).unwrap_or(0));
+    Path::new(HELPERS).join(number.to_string())
 }
 
 /// The namespace of a pod that a spec names by `path`, after [`Pod::adapt`] has given it and

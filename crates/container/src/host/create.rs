@@ -13,7 +13,7 @@ use oci_spec::runtime::Spec;
 
 use super::layers::ImageLayers;
 use super::native::{self, Source};
-use super::user_namespace::UserNamespaces;
+use super::user_namespace::{self, UserNamespaces};
 use super::{Created, Error, Host, Order, STATE, process, record, terminal};
 use crate::cgroup::{self, Cgroup, OomWatch};
 use crate::devices;
@@ -24,7 +24,7 @@ use crate::spec;
 
 /// The namespaces of a container that somebody else makes.
 struct Namespaces {
-    /// Its pod's, which its spec names then and is not the one in the bundle.
+    /// Its pod's, held open, which its spec names then and is not the one in the bundle.
     shared: Option<Vec<OwnedFd>>,
     /// Those of users.
     users: UserNamespaces,
@@ -33,7 +33,10 @@ struct Namespaces {
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let mut spec = spec::load(&order.bundle)?;
-    let shared = host.pod().map(|pod| pod.adapt(&mut spec)).transpose()?;
+    let shared = match host.pod() {
+        Some(pod) => Some(pod.adapt(&mut spec)?),
+        None => user_namespace::hold_namespaces(&mut spec)?,
+    };
     let namespaces = Namespaces {
         users: UserNamespaces::of(host, &spec, shared.as_deref().unwrap_or_default())?,
         shared,
@@ -161,9 +164,7 @@ fn make(
         .unwrap_or_default();
     let systemd = spec::wants_systemd(&spec);
     let propagation = propagation::changes(&spec);
-    let hidden = host.pod().map(|pod| pod.folder().to_owned());
-    let users = &mut namespaces.users;
-    let (mapped, adapted) = users.adapt(host, &mut spec, folder, hidden.as_deref())?;
+    let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
     let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];

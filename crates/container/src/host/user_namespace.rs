@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
@@ -65,16 +66,14 @@ impl UserNamespaces {
     }
 
     /// Takes out of the spec what libcontainer can't do, and gives what the helper is to do for it:
-    /// mounts to map, or of what lies below `hidden`, in `folder`. Whether the spec was changed is told too.
+    /// mounts to map, or of what only the node's root can reach, in `folder`. Whether the spec was changed is told too.
     pub(super) fn adapt(
         &mut self,
         host: &Host,
         spec: &mut Spec,
         folder: &Path,
-        hidden: Option<&Path>,
     ) -> Result<(Vec<IdMapped>, bool), Error> {
-        let hidden = hidden.filter(|_| self.own.is_some());
-        let mapped = self.adapt_mounts(host, spec, folder, hidden)?;
+        let mapped = self.adapt_mounts(host, spec, folder)?;
         let mut changed = !mapped.is_empty();
         if let Some((fd, _)) = self.own.as_ref().filter(|_| self.is_new)
             && let Some(linux) = spec.linux_mut()
@@ -94,7 +93,6 @@ impl UserNamespaces {
         host: &Host,
         spec: &mut Spec,
         folder: &Path,
-        hidden: Option<&Path>,
     ) -> Result<Vec<IdMapped>, Error> {
         let mut mapped = Vec::new();
         let at = |count: usize| folder.join("mapped").join(count.to_string());
@@ -106,11 +104,14 @@ impl UserNamespaces {
                 mount.gid_mappings().as_deref(),
             );
             if wanted.is_empty() && !OPTIONS.iter().any(|option| asks(option)) {
-                // The container's root is nobody on the node, and may not pass the folders above it.
-                let source = mount.source().clone();
-                let is_hidden =
-                    |source: &PathBuf| hidden.is_some_and(|hidden| source.starts_with(hidden));
-                if let Some(source) = source.filter(is_hidden) {
+                let is_bind = options
+                    .iter()
+                    .any(|option| option == "bind" || option == "rbind");
+                let source = mount
+                    .source()
+                    .clone()
+                    .filter(|_| is_bind && self.own.is_some());
+                if let Some(source) = source.filter(|source| is_hidden(source)) {
                     let at = at(mapped.len());
                     mount.set_source(Some(at.clone()));
                     mapped.push(IdMapped {
@@ -153,6 +154,37 @@ impl UserNamespaces {
         }
         Ok(mapped)
     }
+}
+
+/// Whether a folder above a file, or a folder, lets nobody but its owner pass: the root of a container
+/// with a user namespace is nobody on the node, and libcontainer looks for files as it.
+fn is_hidden(path: &Path) -> bool {
+    const MAY_PASS: u32 = 0o001;
+    path.ancestors().skip(1).any(|folder| {
+        let metadata = std::fs::metadata(folder);
+        metadata.is_ok_and(|metadata| metadata.permissions().mode() & MAY_PASS == 0)
+    })
+}
+
+/// Opens the namespaces that a container with a user namespace joins, as nobody may on the node, and
+/// names them in its spec as the helper will have them. None, if there are none.
+pub(super) fn hold_namespaces(spec: &mut Spec) -> Result<Option<Vec<OwnedFd>>, Error> {
+    let linux = spec.linux_mut().as_mut();
+    let Some(all) = linux.and_then(|linux| linux.namespaces_mut().as_mut()) else {
+        return Ok(None);
+    };
+    if !all.iter().any(|one| one.typ() == LinuxNamespaceType::User) {
+        return Ok(None);
+    }
+    let mut held = Vec::new();
+    for namespace in all {
+        if let Some(path) = namespace.path().clone() {
+            let fd = open(&path)?;
+            namespace.set_path(Some(pod::path_of(held.len())));
+            held.push(fd);
+        }
+    }
+    Ok((!held.is_empty()).then_some(held))
 }
 
 /// The path of a handle of this process, for processes that it makes.
