@@ -149,10 +149,22 @@ async fn told_of(pod: &Pod, busy: &CriContainer, idle: &CriContainer) -> Result<
 
 /// What the pod as a whole uses, its sandbox and its containers' processes.
 async fn told_of_the_pod(node: &Node, pod: &Pod, processes: u64) -> Result<()> {
-    let linux = pod.stats().await?.linux.unwrap_or_default();
-    assert_eq!(linux.containers.len(), 2);
-    let found = linux.process.and_then(|process| process.process_count);
-    assert_eq!(found.unwrap_or_default().value, processes);
+    let deadline = std::time::Instant::now() + containerd::PATIENCE;
+    let linux = loop {
+        let linux = pod.stats().await?.linux.unwrap_or_default();
+        assert_eq!(linux.containers.len(), 2);
+        let found = linux
+            .process
+            .as_ref()
+            .and_then(|process| process.process_count);
+        let found = found.unwrap_or_default().value;
+        if found == processes {
+            break linux;
+        }
+        // A runtime's init may not have become its program yet.
+        ensure!(std::time::Instant::now() < deadline, "{found} processes");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
     // Its own numbers are those of the pod's cgroup, which a kubelet makes, from 1.7 on.
     let cgroup = linux.memory.and_then(|memory| memory.working_set_bytes);
     assert!(cgroup.is_some() || node.is_at_least(1, 7));
