@@ -5,6 +5,33 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
 
+/// Sees a pod whose shim is dead as the kubelet would, which then removes it: its containers exited,
+/// with their processes, and itself not ready.
+pub(crate) async fn ended_with_its_shim(
+    pod: Pod,
+    containers: [CriContainer; 2],
+    pids: [u32; 2],
+) -> Result<()> {
+    for container in &containers {
+        let status = container.wait().await?;
+        assert_ne!(status.exit_code, 0, "{}: {status:?}", container.name);
+    }
+    for left in (0..100).rev() {
+        if !pod.is_ready().await? {
+            break;
+        }
+        assert!(left > 0, "the pod is still ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for pid in pids {
+        proc::until("its processes are gone", || !proc::is_alive(pid)).await?;
+    }
+    for container in containers {
+        container.remove().await?;
+    }
+    pod.remove().await
+}
+
 async fn killed_under(options: Options, linux: &Image, other: &Image) -> Result<()> {
     let runtime = options.runtime;
     let containerd = Containerd::start_with(options).await?;
@@ -24,24 +51,7 @@ async fn killed_under(options: Options, linux: &Image, other: &Image) -> Result<
     proc::until("one shim serves the pod", alone).await?;
     let shims = containerd.shims();
     kill(Pid::from_raw(shims[0].pid), Signal::SIGKILL)?;
-    // The kubelet would see both as exited, and the pod as not ready.
-    for container in [&main, &side] {
-        let status = container.wait().await?;
-        assert_ne!(status.exit_code, 0, "{}: {status:?}", container.name);
-    }
-    for left in (0..100).rev() {
-        if !pod.is_ready().await? {
-            break;
-        }
-        assert!(left > 0, "the pod is still ready");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    for pid in pids {
-        proc::until("its processes are gone", || !proc::is_alive(pid)).await?;
-    }
-    main.remove().await?;
-    side.remove().await?;
-    pod.remove().await?;
+    ended_with_its_shim(pod, [main, side], pids).await?;
     if runtime == Runtime::Runc {
         // Its `delete` leaves the socket of the dead shim behind.
         for socket in containerd.house().sockets() {

@@ -137,26 +137,28 @@ async fn mounts_below_a_private_volume_stay_on_their_side(node: &Node) -> Result
     pod.remove().await
 }
 
-async fn mounts_of_the_host_come_into_a_volume_that_asks_for_them(node: &Node) -> Result<()> {
-    let volume = Shared::new(node)?;
-    let pod = node
-        .pod_with(
-            "slave",
-            PodOptions {
-                privileged: true,
-                ..Default::default()
-            },
-        )
-        .await?;
+/// A privileged container that has the volume.
+async fn privileged(
+    node: &Node,
+    volume: &Shared,
+    propagation: MountPropagation,
+) -> Result<(Pod, CriContainer)> {
+    let options = PodOptions {
+        privileged: true,
+        ..Default::default()
+    };
+    let pod = node.pod_with("privileged", options).await?;
     let it = node
         .sleeper("it")
-        .mount(
-            &volume.path,
-            "/vol",
-            by(MountPropagation::PropagationHostToContainer),
-        )
+        .mount(&volume.path, "/vol", by(propagation))
         .security(|security| security.privileged = true);
     let it = pod.run(it).await?;
+    Ok((pod, it))
+}
+
+async fn mounts_of_the_host_come_into_a_volume_that_asks_for_them(node: &Node) -> Result<()> {
+    let volume = Shared::new(node)?;
+    let (pod, it) = privileged(node, &volume, MountPropagation::PropagationHostToContainer).await?;
     volume.mount_below()?;
     assert_eq!(asked(&it, "cat /vol/sub/note").await?, "mounted");
     // But not the other way.
@@ -174,24 +176,7 @@ async fn mounts_of_the_host_come_into_a_volume_that_asks_for_them(node: &Node) -
 
 async fn mounts_of_a_container_come_out_of_a_volume_that_allows_it(node: &Node) -> Result<()> {
     let volume = Shared::new(node)?;
-    let pod = node
-        .pod_with(
-            "shared",
-            PodOptions {
-                privileged: true,
-                ..Default::default()
-            },
-        )
-        .await?;
-    let it = node
-        .sleeper("it")
-        .mount(
-            &volume.path,
-            "/vol",
-            by(MountPropagation::PropagationBidirectional),
-        )
-        .security(|security| security.privileged = true);
-    let it = pod.run(it).await?;
+    let (pod, it) = privileged(node, &volume, MountPropagation::PropagationBidirectional).await?;
     assert_eq!(
         asked(
             &it,

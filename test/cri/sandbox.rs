@@ -332,23 +332,7 @@ async fn a_pod_whose_shim_is_killed_leaves_nothing_behind() -> Result<()> {
     let pids = [main.pid().await?, side.pid().await?];
     let shim = the_shim(&containerd).await?;
     kill(Pid::from_raw(i32::try_from(shim)?), Signal::SIGKILL)?;
-    for container in [&main, &side] {
-        let status = container.wait().await?;
-        assert_ne!(status.exit_code, 0, "{}: {status:?}", container.name);
-    }
-    for left in (0..100).rev() {
-        if !pod.is_ready().await? {
-            break;
-        }
-        assert!(left > 0, "the pod is still ready");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    for pid in pids {
-        proc::until("its processes are gone", || !proc::is_alive(pid)).await?;
-    }
-    main.remove().await?;
-    side.remove().await?;
-    pod.remove().await?;
+    crate::crash::ended_with_its_shim(pod, [main, side], pids).await?;
     containerd.expect_clean()?;
     containerd.close().await
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use medley_engine::Entry;
 use medley_image::cache::MAX_MODULE;
+use medley_sys::child::NOBODY;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
@@ -37,9 +38,6 @@ const MAX_FILES: u64 = 64;
 /// Most bytes of files that an engine may keep beside its memory, for those that work through
 /// files.
 const MAX_SCRATCH: u64 = 2 << 30;
-
-/// The user that owns nothing, `nobody` and `nogroup` on every distribution.
-const NOBODY: u32 = 65534;
 
 /// Why a module could not be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +106,6 @@ pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
 }
 
 fn confine(scratch: bool) -> std::io::Result<()> {
-    let shim = medley_sys::child::parent();
     // Of all processes on the node this is the one to kill for want of memory.
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
     medley_sys::child::leave_namespaces()?;
@@ -139,13 +136,7 @@ fn confine(scratch: bool) -> std::io::Result<()> {
     limit(Resource::Data, MAX_MEMORY, 0)?;
     limit(Resource::Nofile, MAX_FILES, 0)?;
     limit(Resource::Core, 0, 0)?;
-    rustix::thread::set_no_new_privs(true)?;
-    rustix::thread::set_thread_groups(&[])?;
-    let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    // A change of user clears it.
-    medley_sys::child::die_with(shim)
+    medley_sys::child::give_up_rights()
 }
 
 /// The last step before hostile bytes: from here on the process can compute, and answer.

@@ -11,7 +11,6 @@ use medley_dispatch::layers::Inside;
 use medley_image::store::Store;
 use medley_image::{artifact, entrypoint};
 use rustix::process::{Resource, Rlimit};
-use rustix::thread::{Gid, Uid};
 
 use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, Whose};
 
@@ -20,9 +19,6 @@ const CPU_SECONDS: u64 = 300;
 
 /// Most memory, in bytes of address space. Layers are in files, of which none is mapped.
 const MAX_MEMORY: u64 = 1 << 30;
-
-/// The user that owns nothing.
-const NOBODY: u32 = 65534;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +101,6 @@ fn connect(containerd: &medley_image::store::Address) -> Result<Store, Error> {
 }
 
 fn confine() -> std::io::Result<()> {
-    let shim = rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid);
     let limit = |resource, most| {
         rustix::process::setrlimit(
             resource,
@@ -118,11 +113,5 @@ fn confine() -> std::io::Result<()> {
     limit(Resource::Cpu, CPU_SECONDS)?;
     limit(Resource::As, MAX_MEMORY)?;
     limit(Resource::Core, 0)?;
-    rustix::thread::set_no_new_privs(true)?;
-    rustix::thread::set_thread_groups(&[])?;
-    let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    // A change of user clears it.
-    medley_sys::child::die_with(shim)
+    medley_sys::child::give_up_rights()
 }

@@ -7,6 +7,7 @@ mod binaries;
 mod compile;
 mod control;
 mod create;
+mod error;
 mod exec;
 mod layers;
 mod native;
@@ -32,15 +33,14 @@ use medley_task::metrics::Metrics;
 use medley_task::pod::PodRequest;
 
 use crate::cgroup::{self, Cgroup, OomWatch};
-use crate::devices;
-use crate::pod::{self, Pod};
+use crate::pod::Pod;
 use crate::protocol::{Reply, Request, STARTED};
-use crate::rootfs::{self, Mounted};
-use crate::spec;
+use crate::rootfs::Mounted;
 
 use binaries::Binaries;
 
 pub use binaries::Beside;
+pub use error::Error;
 pub use exec::{Addition, Exec};
 pub use layers::ImageModules;
 pub use native::Warmed;
@@ -74,191 +74,6 @@ pub struct Settings {
     pub default_engine: Option<EngineKind>,
     /// Whether the root is moved instead of pivoted.
     pub no_pivot_root: bool,
-}
-
-/// Why a container could not be made, started or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its spec.
-    #[error(transparent)]
-    Spec(#[from] spec::Error),
-    /// Its rootfs.
-    #[error(transparent)]
-    Rootfs(#[from] rootfs::Error),
-    /// Its entrypoint.
-    #[error(transparent)]
-    Dispatch(#[from] medley_dispatch::Error),
-    /// Its stdio.
-    #[error(transparent)]
-    Stdio(#[from] medley_io::Error),
-    /// Its cgroup.
-    #[error(transparent)]
-    Cgroup(#[from] cgroup::Error),
-    /// Its pod.
-    #[error(transparent)]
-    Pod(#[from] pod::Error),
-    /// Its device rules.
-    #[error(transparent)]
-    Devices(#[from] devices::Error),
-    /// A helper could not be run.
-    #[error("cannot run a helper process")]
-    Spawn(#[source] io::Error),
-    /// The program that has an engine could not be run.
-    #[error(
-        "cannot run {}, which has the engine {engine}; is it made for this machine, with the \
-         libraries that it needs?",
-        path.display()
-    )]
-    Beside {
-        /// The program.
-        path: PathBuf,
-        /// The engine.
-        engine: EngineKind,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The request is larger than a helper takes.
-    #[error("cannot talk to the helper process")]
-    Talk(#[source] io::Error),
-    /// A helper ended without an answer.
-    #[error("the helper process ended without an answer: {reason}")]
-    NoAnswer {
-        /// What it left in its log.
-        reason: String,
-    },
-    /// A helper met a page that could not be read.
-    #[error("the helper process ended without an answer: a page of the native code is unreadable")]
-    Page,
-    /// A helper said no.
-    #[error("{reason}")]
-    Refused {
-        /// Its sentence.
-        reason: String,
-    },
-    /// systemd is to make its cgroup, and can't.
-    #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
-    Systemd {
-        /// As of the spec.
-        path: PathBuf,
-        /// Why it can't, and what would help.
-        reason: &'static str,
-    },
-    /// The working directory is no good.
-    #[error("cannot enter the working directory {} inside the container: {reason}", cwd.display())]
-    Cwd {
-        /// As of the spec.
-        cwd: PathBuf,
-        /// libcontainer's word.
-        reason: String,
-    },
-    /// A module could not be compiled.
-    #[error("cannot compile {}: {reason}", path.display())]
-    Compile {
-        /// The module.
-        path: PathBuf,
-        /// What happened, and what would help.
-        reason: String,
-    },
-    /// The cache could not be used, where that is no matter of time alone.
-    #[error(transparent)]
-    Cache(#[from] medley_image::cache::Error),
-    /// There is nothing to keep of a module.
-    #[error(
-        "no native code is kept of {}: it is text, or the cache is off; use a binary module",
-        path.display()
-    )]
-    NotKept {
-        /// The module.
-        path: PathBuf,
-    },
-    /// Init died before it could be watched.
-    #[error("init, process {pid}, was gone right after it was made")]
-    InitGone {
-        /// Its pid.
-        pid: i32,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The folder for the container's state could not be made.
-    #[error("cannot make the folder {}", path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// A user namespace to enter is not there.
-    #[error("cannot open the user namespace {}", path.display())]
-    UserNamespace {
-        /// Where it should be.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// A mount can't be mapped.
-    #[error(
-        "the mount {} asks for mapped ids: it needs a source, and ids of its own or a user \
-         namespace of the container",
-        path.display()
-    )]
-    IdMapped {
-        /// Where it is, in the container.
-        path: PathBuf,
-    },
-    /// Init could not be reached.
-    #[error("cannot tell init, process {pid}, to start")]
-    Notify {
-        /// Its pid.
-        pid: i32,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// Init could not run its program.
-    #[error("{reason}")]
-    NotStarted {
-        /// Its sentence.
-        reason: String,
-    },
-    /// A process to add is malformed.
-    #[error("the process to run is not a valid OCI process")]
-    Process {
-        /// Where and what.
-        source: serde_json::Error,
-    },
-    /// A process to add to a container of guests can't be run there.
-    #[error(
-        "in this wasm container can be run: a wasm file, wasm-file#function, or a linux program of \
-         its root filesystem"
-    )]
-    BesideGuest {
-        /// What it is instead.
-        source: medley_dispatch::Error,
-    },
-    /// The process and the request differ.
-    #[error(
-        "the process says terminal = {process}, but the request says terminal = {request}: they \
-         must agree"
-    )]
-    Terminal {
-        /// What the process says.
-        process: bool,
-        /// What the request says.
-        request: bool,
-    },
-    /// A process was started twice.
-    #[error("the process was started before")]
-    Ends,
-    /// A hook failed.
-    #[error("a {kind} hook failed")]
-    Hook {
-        /// Which kind.
-        kind: &'static str,
-        /// What libcontainer says.
-        source: Box<libcontainer::hooks::HookError>,
-    },
-    /// libcontainer's record of the container can't be read.
-    #[error("cannot read libcontainer's state of the container")]
-    State(#[source] Box<libcontainer::error::LibcontainerError>),
 }
 
 /// Makes containers, and knows which processes are its own to reap.

@@ -30,7 +30,7 @@ pub(crate) enum Limits {
     /// Its container, whose only guest it is.
     Alone(Limiter),
     /// The server, of which it is one handler.
-    Handler(Part),
+    Handler(Limiter<Part>),
 }
 
 /// What all components of a process have in common.
@@ -69,7 +69,7 @@ impl Host {
     pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         match &mut self.limits {
             Limits::Alone(limiter) => limiter,
-            Limits::Handler(part) => part,
+            Limits::Handler(limiter) => limiter,
         }
     }
 

@@ -12,37 +12,58 @@ const THING: u64 = 1024;
 /// Most instances, memories or tables of a guest: Wasmtime's own limit.
 const THINGS: u64 = wasmtime::DEFAULT_INSTANCE_LIMIT as u64;
 
+/// Whom a limiter asks.
+pub(crate) trait Grow {
+    /// Whether something of `from` bytes may become one of `to` bytes.
+    fn grow(&mut self, from: u64, to: u64) -> bool;
+}
+
+impl Grow for Share {
+    fn grow(&mut self, from: u64, to: u64) -> bool {
+        Share::grow(self, from, to)
+    }
+}
+
 /// The limiter of one store.
 #[derive(Debug)]
-pub(crate) struct Limiter {
-    share: Share,
+pub(crate) struct Limiter<G = Share> {
+    room: G,
     things: usize,
 }
 
 impl Limiter {
     /// One of what `account` leaves.
     pub(crate) fn new(account: &Account) -> Self {
-        let room = account.most().map_or(u64::MAX, |most| most.bytes);
-        Self {
-            share: account.share(),
-            things: usize::try_from((room / THING).min(THINGS)).unwrap_or(usize::MAX),
-        }
+        Self::of(account.share(), things(account))
     }
 
     /// What the guest was refused last.
     pub(crate) fn refused(&self) -> Option<Refused> {
-        self.share.refused()
+        self.room.refused()
+    }
+}
+
+/// How many instances, memories or tables there may be of each.
+pub(crate) fn things(account: &Account) -> usize {
+    let room = account.most().map_or(u64::MAX, |most| most.bytes);
+    usize::try_from((room / THING).min(THINGS)).unwrap_or(usize::MAX)
+}
+
+impl<G: Grow> Limiter<G> {
+    /// One of what `room` gives, for no more than so many [`things`].
+    pub(crate) fn of(room: G, things: usize) -> Self {
+        Self { room, things }
     }
 
     fn grow(&mut self, from: usize, to: usize, most: Option<usize>, unit: u64) -> bool {
         let bytes =
             |count: usize| u64::try_from(count).map_or(u64::MAX, |n| n.saturating_mul(unit));
         // What its own type forbids fails whatever is said here, and is not to be paid for.
-        most.is_none_or(|most| to <= most) && self.share.grow(bytes(from), bytes(to))
+        most.is_none_or(|most| to <= most) && self.room.grow(bytes(from), bytes(to))
     }
 }
 
-impl ResourceLimiter for Limiter {
+impl<G: Grow + Send> ResourceLimiter for Limiter<G> {
     fn memory_growing(
         &mut self,
         current: usize,

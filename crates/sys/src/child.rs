@@ -3,6 +3,7 @@
 use std::io;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::thread::{Gid, Uid};
 
 /// Makes the calling process the parent of every orphan below it.
 ///
@@ -81,9 +82,31 @@ pub fn die_with(parent: i32) -> io::Result<()> {
     }
 }
 
-/// Takes all files away from this process: its root is an empty folder in memory from here on, that
-/// any user may write to and that holds `bytes` at most. Descriptors stay. The caller has a mount
-/// namespace of its own.
+/// The user that owns nothing: `nobody` and `nogroup` on every distribution.
+pub const NOBODY: u32 = 65534;
+
+/// Gives up what root may, for good, and becomes [`NOBODY`]; goes on dying with its parent.
+///
+/// # Errors
+/// Those of the calls.
+pub fn give_up_rights() -> io::Result<()> {
+    let parent = parent();
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_thread_groups(&[])?;
+    become_user(NOBODY)?;
+    // A change of user clears it.
+    die_with(parent)
+}
+
+pub(crate) fn become_user(id: u32) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
+}
+
+/// Takes all files away from this process: its root is an empty folder from here on, that any user
+/// may write to and that holds `bytes` at most; read-only, if there are none to hold. Descriptors
+/// stay. The caller has a mount namespace of its own.
 ///
 /// # Errors
 /// Those of `mount` and `pivot_root`.
@@ -95,9 +118,11 @@ pub fn enter_empty_root(bytes: u64) -> io::Result<()> {
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let data = std::ffi::CString::new(format!("mode=1777,size={bytes}"))?;
-    rustix::mount::mount("medley-compiler", COVERED, "tmpfs", flags, data.as_c_str())?;
+    let mut flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    flags.set(MountFlags::RDONLY, bytes == 0);
+    // No size at all would be no limit.
+    let data = std::ffi::CString::new(format!("mode=1777,size={}", bytes.max(1)))?;
+    rustix::mount::mount("medley-empty", COVERED, "tmpfs", flags, data.as_c_str())?;
     rustix::process::chdir(COVERED)?;
     // The old root lies over the new one then, and goes with all below it.
     rustix::process::pivot_root(".", ".")?;

@@ -29,24 +29,7 @@ impl Alone {
     /// # Errors
     /// Those of `clone`.
     pub fn sibling(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
-        // SAFETY: without CLONE_VM and a stack this is fork, but for the parent. One thread is all
-        // there is, so that the clone holds no lock that nobody will open; nothing but `program`
-        // runs in it, and it never returns. libc's own fork can't give the clone another parent.
-        let pid = unsafe {
-            libc::syscall(
-                libc::SYS_clone,
-                libc::CLONE_PARENT | libc::SIGCHLD,
-                std::ptr::null::<libc::c_void>(),
-                std::ptr::null::<libc::c_void>(),
-                std::ptr::null::<libc::c_void>(),
-                0,
-            )
-        };
-        match i32::try_from(pid) {
-            Ok(0) => crate::child::exit_now(program()),
-            Ok(pid) if pid > 0 => Ok(pid),
-            _ => Err(io::Error::last_os_error()),
-        }
+        Self::clone_with(libc::CLONE_PARENT, program)
     }
 
     /// Runs `program` in a clone of this process, our child, in a user namespace of its own that
@@ -55,11 +38,17 @@ impl Alone {
     /// # Errors
     /// Those of `clone`.
     pub fn child_in_user_namespace(&self, program: impl FnOnce() -> u8) -> io::Result<i32> {
-        // SAFETY: as in `sibling`.
+        Self::clone_with(libc::CLONE_NEWUSER, program)
+    }
+
+    fn clone_with(flags: libc::c_int, program: impl FnOnce() -> u8) -> io::Result<i32> {
+        // SAFETY: without CLONE_VM and a stack this is fork, but for what the flags say. One thread
+        // is all there is, so that the clone holds no lock that nobody will open; nothing but
+        // `program` runs in it, and it never returns. libc's own fork takes no flags.
         let pid = unsafe {
             libc::syscall(
                 libc::SYS_clone,
-                libc::CLONE_NEWUSER | libc::SIGCHLD,
+                flags | libc::SIGCHLD,
                 std::ptr::null::<libc::c_void>(),
                 std::ptr::null::<libc::c_void>(),
                 std::ptr::null::<libc::c_void>(),

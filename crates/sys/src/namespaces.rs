@@ -4,15 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::{DumpableBehavior, Signal};
-use rustix::thread::{Gid, LinkNameSpaceType, Uid, UnshareFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
+use crate::child::{NOBODY, become_user, enter_empty_root};
 use crate::clone::Alone;
 
 /// `NS_GET_USERNS` of `linux/nsfs.h`.
 const GET_USERNS: libc::Ioctl = 0xb701;
-
-/// Somebody without rights, whom every user namespace of a pod has an id for.
-const NOBODY: u32 = 65534;
 
 /// The user namespace that owns the namespace `of`.
 ///
@@ -74,12 +72,6 @@ impl Alone {
     }
 }
 
-fn become_user(id: u32) -> io::Result<()> {
-    let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
-    rustix::thread::set_thread_res_gid(group, group, group)?;
-    Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
-}
-
 /// Makes the calling process, alone in a new mount namespace, one that nobody gets anything from:
 /// its root is empty and read-only, it has no rights, and its memory and its files are not for
 /// those who share its pid namespace. Its children are reaped by the kernel.
@@ -87,20 +79,10 @@ fn become_user(id: u32) -> io::Result<()> {
 /// # Errors
 /// Those of the calls.
 pub fn become_nobody() -> io::Result<()> {
-    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-    /// A folder that is there for everybody. What is mounted on it is seen by nobody else.
-    const FOLDER: &str = "/proc";
     // SAFETY: none of the flags is CLONE_FILES, so that no descriptor changes its meaning; the
     // caller is a clone with one thread.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private)?;
-    let bare = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("tmpfs", FOLDER, "tmpfs", bare, None)?;
-    std::env::set_current_dir(FOLDER)?;
-    rustix::process::pivot_root(".", ".")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-    std::env::set_current_dir("/")?;
+    enter_empty_root(0)?;
     // Where setgroups is denied there is nothing to give up either.
     if let Err(errno) = rustix::thread::set_thread_groups(&[])
         && errno != rustix::io::Errno::PERM
@@ -108,7 +90,7 @@ pub fn become_nobody() -> io::Result<()> {
         return Err(errno.into());
     }
     rustix::thread::set_no_new_privs(true)?;
-    // All capabilities go with root's id.
+    // All capabilities go with root's id. Every user namespace of a pod has one for nobody.
     become_user(NOBODY)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // SAFETY: SIG_IGN is a valid disposition; rustix has no call for it.

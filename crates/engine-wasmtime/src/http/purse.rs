@@ -6,17 +6,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use medley_engine::memory::{Account, Share};
-use wasmtime::ResourceLimiter;
+
+use crate::limiter::{self, Grow, Limiter};
 
 /// What the server asks for at a time, in bytes.
 const STEP: u64 = 16 << 20;
 
-/// An element of a table, in bytes: a pointer.
-const ELEMENT: u64 = 8;
-
 /// Shared by all handlers.
 #[derive(Debug, Clone)]
-pub(super) struct Purse(Arc<Mutex<Held>>);
+pub(super) struct Purse {
+    held: Arc<Mutex<Held>>,
+    /// How many instances, memories or tables a handler may have of each.
+    things: usize,
+}
 
 #[derive(Debug)]
 struct Held {
@@ -36,15 +38,22 @@ pub(crate) struct Part {
 
 impl Purse {
     pub(super) fn new(account: &Account) -> Self {
-        Self(Arc::new(Mutex::new(Held {
-            share: account.share(),
-            taken: 0,
-            given: 0,
-        })))
+        Self {
+            held: Arc::new(Mutex::new(Held {
+                share: account.share(),
+                taken: 0,
+                given: 0,
+            })),
+            things: limiter::things(account),
+        }
     }
 
-    /// For a handler that has nothing yet.
-    pub(super) fn part(&self) -> Part {
+    /// The limiter of a handler that has nothing yet.
+    pub(super) fn limiter(&self) -> Limiter<Part> {
+        Limiter::of(self.part(), self.things)
+    }
+
+    fn part(&self) -> Part {
         Part {
             purse: self.clone(),
             given: 0,
@@ -52,7 +61,7 @@ impl Purse {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,14 +81,9 @@ impl Held {
     }
 }
 
-impl Part {
-    fn grow(&mut self, from: usize, to: usize, most: Option<usize>, unit: u64) -> bool {
-        // What its own type forbids fails whatever is said here, and is not to be paid for.
-        if most.is_some_and(|most| to > most) {
-            return false;
-        }
-        let more = u64::try_from(to.saturating_sub(from)).unwrap_or(u64::MAX);
-        let more = more.saturating_mul(unit);
+impl Grow for Part {
+    fn grow(&mut self, from: u64, to: u64) -> bool {
+        let more = to.saturating_sub(from);
         let given = self.purse.held().give(more);
         if given {
             self.given = self.given.saturating_add(more);
@@ -95,29 +99,9 @@ impl Drop for Part {
     }
 }
 
-impl ResourceLimiter for Part {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.grow(current, desired, maximum, 1))
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.grow(current, desired, maximum, ELEMENT))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Purse;
+    use super::{Grow, Purse};
     use medley_engine::memory::{Account, Allowance, Most};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,13 +124,12 @@ mod tests {
         let account = Account::limited_by(Box::new(Counted(asked.clone())));
         let purse = Purse::new(&account);
         for _ in 0..100 {
-            assert!(purse.part().grow(0, 1 << 20, None, 1));
+            assert!(purse.part().grow(0, 1 << 20));
         }
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         let (mut one, mut two) = (purse.part(), purse.part());
-        assert!(one.grow(0, 15 << 20, None, 1) && !two.grow(0, 6 << 20, None, 1));
+        assert!(one.grow(0, 15 << 20) && !two.grow(0, 6 << 20));
         drop(one);
-        assert!(two.grow(0, 20 << 20, None, 1) && !two.grow(20 << 20, 21 << 20, None, 1));
-        assert!(!purse.part().grow(0, 2, Some(1), 1));
+        assert!(two.grow(0, 20 << 20) && !two.grow(20 << 20, 21 << 20));
     }
 }

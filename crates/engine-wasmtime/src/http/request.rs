@@ -247,7 +247,7 @@ impl Handlers {
             .stderr(Lines::new(self.stderr.clone()));
         let mut context = builder.build();
         *context.filesystem() = self.folders.clone();
-        let limits = Limits::Handler(self.purse.part());
+        let limits = Limits::Handler(self.purse.limiter());
         Host::new(context, self.shared.clone(), limits)
     }
 
