@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub struct Stdio {
     stdout: Option<Reader>,
     stderr: Option<Reader>,
     writer: Option<JoinHandle<std::io::Result<()>>>,
+    /// When stdout first brought something.
+    first: Arc<OnceLock<Instant>>,
 }
 
 impl Stdio {
@@ -55,10 +57,11 @@ impl Stdio {
         if !matches!(stdin, Stdin::None) {
             fifo("stdin")?;
         }
-        let stdout = Some(Reader::start(fifo("stdout")?));
+        let first = Arc::default();
+        let stdout = Some(Reader::start(fifo("stdout")?, Arc::clone(&first)));
         let stderr = match stdin {
             Stdin::Terminal => None,
-            _ => Some(Reader::start(fifo("stderr")?)),
+            _ => Some(Reader::start(fifo("stderr")?, Arc::default())),
         };
         let mut this = Self {
             dir,
@@ -67,6 +70,7 @@ impl Stdio {
             stdout,
             stderr,
             writer: None,
+            first,
         };
         if let Stdin::Bytes(bytes) = &mut this.stdin {
             let bytes = std::mem::take(bytes);
@@ -87,7 +91,13 @@ impl Stdio {
             stdout: None,
             stderr: None,
             writer: None,
+            first: Arc::default(),
         }
+    }
+
+    /// When stdout first brought something.
+    pub fn first_output(&self) -> Option<Instant> {
+        self.first.get().copied()
     }
 
     /// The paths for stdin, stdout and stderr of a create request; stdin may be empty.
@@ -144,7 +154,8 @@ impl Stdio {
 
     /// Reads stdout again.
     pub fn attach(&mut self) {
-        self.stdout = Some(Reader::start(self.dir.join("stdout")));
+        let path = self.dir.join("stdout");
+        self.stdout = Some(Reader::start(path, Arc::clone(&self.first)));
     }
 
     /// Opens the writing end of an [`Stdin::Open`] input; dropping it does not end the
@@ -220,11 +231,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn start(path: PathBuf) -> Self {
+    fn start(path: PathBuf, first: Arc<OnceLock<Instant>>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let leave = Arc::new(AtomicBool::new(false));
         let theirs = (Arc::clone(&seen), Arc::clone(&leave));
-        let thread = std::thread::spawn(move || read(&path, &theirs.0, &theirs.1));
+        let thread = std::thread::spawn(move || read(&path, &theirs.0, &theirs.1, &first));
         Self {
             seen,
             leave,
@@ -244,7 +255,12 @@ impl Reader {
     }
 }
 
-fn read(path: &Path, seen: &Mutex<Vec<u8>>, leave: &AtomicBool) -> std::io::Result<()> {
+fn read(
+    path: &Path,
+    seen: &Mutex<Vec<u8>>,
+    leave: &AtomicBool,
+    first: &OnceLock<Instant>,
+) -> std::io::Result<()> {
     // The open blocks until the container's side is opened too.
     let mut fifo = File::open(path)?;
     let mut chunk = vec![0; 65536];
@@ -257,6 +273,7 @@ fn read(path: &Path, seen: &Mutex<Vec<u8>>, leave: &AtomicBool) -> std::io::Resu
         if count == 0 {
             return Ok(());
         }
+        first.get_or_init(Instant::now);
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.extend_from_slice(&chunk[..count]);
     }

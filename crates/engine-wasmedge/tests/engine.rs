@@ -241,17 +241,6 @@ fn a_malformed_module_says_where() {
 }
 
 #[test]
-fn native_code_in_a_module_is_left_alone() {
-    let mut module = wat::parse_str(exits_with(3)).expect("it is one");
-    // What `wasmedge compile` writes into a module, cut off after the first field.
-    let section = [&[8][..], b"wasmedge", &[3, 1, 2]].concat();
-    module.push(0);
-    module.push(u8::try_from(section.len()).expect("it is small"));
-    module.extend_from_slice(&section);
-    assert_eq!(run(&module, None), (Ended::Exited(3), true));
-}
-
-#[test]
 fn the_fingerprint_stays_the_same_and_names_the_version() {
     let first = Wasmedge.fingerprint().expect("a machine");
     assert_eq!(Wasmedge.fingerprint().expect("a machine"), first);

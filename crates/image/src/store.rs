@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 mod grpc;
 mod message;
+#[cfg(test)]
+mod tests;
 
 pub use grpc::Error as CallError;
 

@@ -5,11 +5,13 @@
 //! - The same module as a file of a rootfs, and as an artifact's layer.
 //! - A module of 1 MB: what looking it up costs at every start, against a small one with the same
 //!   native code.
+//! - From the call of Start, made to the shim itself, to the guest's first output.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use medley_test::guests::{self, large};
+use medley_test::shim::Shim;
 use medley_test::stdio::Stdin;
 use medley_test::{
     ArtifactBuilder, Client, Containerd, Context as _, Image, Result, Runtime, ensure, images, proc,
@@ -23,6 +25,9 @@ const MODULE: usize = 1_000_000;
 
 /// Starts that each median is taken over.
 const ROUNDS: usize = 30;
+
+/// Starts of which the first output is timed.
+const FIRST_OUTPUTS: usize = 100;
 
 /// Containers of the component that are up at a time.
 const REPLICAS: usize = 50;
@@ -88,6 +93,18 @@ async fn measure(containerd: &Containerd) -> Result<()> {
         "| look-up of 1 MB | {:.2} ms |\n",
         (of_large.as_secs_f64() - of_small.as_secs_f64()) * 1000.0
     );
+    let mut first = Vec::new();
+    for round in 0..FIRST_OUTPUTS {
+        first.push(first_output(&client, &format!("output-{round}"), &small).await?);
+    }
+    first.sort();
+    println!("| from Start to a guest's first output | {FIRST_OUTPUTS} starts |");
+    println!("|---|---|");
+    println!("| fastest | {:.2} ms |", first[0].as_secs_f64() * 1000.0);
+    println!(
+        "| median | {:.2} ms |\n",
+        median(first).as_secs_f64() * 1000.0
+    );
     replicas(containerd, &client, &component).await
 }
 
@@ -119,6 +136,22 @@ async fn start(client: &Client, id: &str, image: &Image) -> Result<Duration> {
     task.destroy().await?;
     container.delete().await?;
     Ok(took)
+}
+
+/// How long it takes from the call of Start to the first byte at the end of the guest's stdout. The
+/// call is the shim's: what containerd adds is not in it.
+async fn first_output(client: &Client, id: &str, image: &Image) -> Result<Duration> {
+    let container = client.create(id, image, client.spec(image, id)).await?;
+    let mut task = container.task(Stdin::None).await?;
+    let shim = Shim::connect(&task.shim_socket()).await?;
+    let from = Instant::now();
+    shim.start(id).await?;
+    task.wait().await?;
+    task.output().await?;
+    let first = task.first_output().context("the guest said nothing")?;
+    task.delete().await?;
+    container.delete().await?;
+    Ok(first.saturating_duration_since(from))
 }
 
 async fn replicas(containerd: &Containerd, client: &Client, image: &Image) -> Result<()> {

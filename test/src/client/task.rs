@@ -226,6 +226,11 @@ impl Task {
         timed(self.client.tasks().update(self.client.request(update)?)).await
     }
 
+    /// When its output first had something.
+    pub fn first_output(&self) -> Option<std::time::Instant> {
+        self.stdio.first_output()
+    }
+
     /// The socket of the shim that serves it, if it is the first of its group.
     pub fn shim_socket(&self) -> std::path::PathBuf {
         self.client

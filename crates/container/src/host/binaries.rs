@@ -53,6 +53,14 @@ impl Binaries {
         Ok(Self { own, beside })
     }
 
+    /// Our own.
+    pub(super) fn own(&self) -> Chosen<'_> {
+        Chosen {
+            binary: &self.own,
+            beside: None,
+        }
+    }
+
     /// The program that does what `request` asks for.
     pub(super) fn choose(&self, request: &Request) -> Result<Chosen<'_>, super::Error> {
         let wanted = engine(request);
@@ -61,10 +69,7 @@ impl Binaries {
             .iter()
             .find(|(beside, _)| Some(beside.engine) == wanted);
         let Some((beside, binary)) = found else {
-            return Ok(Chosen {
-                binary: &self.own,
-                beside: None,
-            });
+            return Ok(self.own());
         };
         let binary = match binary.get() {
             Some(binary) => binary,

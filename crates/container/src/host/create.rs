@@ -1,7 +1,8 @@
 //! Create, step by step.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -9,10 +10,12 @@ use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::ContainerEnds;
 use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
+use medley_task::RootfsMount;
 use oci_spec::runtime::Spec;
 
-use super::layers::ImageLayers;
+use super::layers::{self, ImageLayers};
 use super::native::{self, Source};
+use super::process::{Answer, Helper};
 use super::user_namespace::{self, UserNamespaces};
 use super::{Created, Error, Host, Order, STATE, process, record, terminal};
 use crate::cgroup::{self, Cgroup, OomWatch};
@@ -30,9 +33,48 @@ struct Namespaces {
     users: UserNamespaces,
 }
 
+/// Who makes a container, with helpers that were started ahead: the kernel loads them, and
+/// containerd answers, while the rootfs is mounted and looked into.
+struct Maker<'h> {
+    host: &'h Host,
+    /// Who will make init.
+    helper: Cell<Option<Helper<'h>>>,
+    /// Who lists the Wasm layers of its image.
+    lister: Cell<Option<Helper<'h>>>,
+}
+
+impl<'h> Maker<'h> {
+    fn start(host: &'h Host, order: &Order) -> Result<Self, Error> {
+        let lister = if has_empty_image(&order.rootfs) {
+            layers::ask_ahead(host, &order.id)?
+        } else {
+            None
+        };
+        Ok(Self {
+            host,
+            helper: Cell::new(Some(Helper::ahead(host)?)),
+            lister: Cell::new(lister),
+        })
+    }
+
+    fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
+        process::ask_ahead(self.host, self.helper.take(), request, fds)
+    }
+}
+
+/// Whether a rootfs comes from no layer that containerd could unpack, which is what it makes of an
+/// artifact: a lone folder without files. The entrypoint is in a Wasm layer then, or nowhere.
+fn has_empty_image(rootfs: &[RootfsMount]) -> bool {
+    let [only] = rootfs else {
+        return false;
+    };
+    only.kind == "bind" && std::fs::read_dir(&only.source).is_ok_and(|mut it| it.next().is_none())
+}
+
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let mut spec = spec::load(&order.bundle)?;
+    let maker = Maker::start(host, &order)?;
     let shared = match host.pod() {
         Some(pod) => Some(pod.adapt(&mut spec)?),
         None => user_namespace::hold_namespaces(&mut spec)?,
@@ -44,7 +86,7 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let at = spec::rootfs(&order.bundle, &spec);
     let rootfs = Mounted::new(at, &order.rootfs, &order.bundle, namespaces.users.own())?;
     let folder = order.bundle.join(STATE);
-    let made = create_in(host, order, spec, namespaces, rootfs.clone(), &folder);
+    let made = create_in(&maker, order, spec, namespaces, rootfs.clone(), &folder);
     if made.is_err() {
         if let Err(error) = record::remove(&folder) {
             log::warn!("{}", medley_task::error::sentence(&error));
@@ -57,17 +99,19 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
 }
 
 fn create_in(
-    host: &Host,
+    maker: &Maker<'_>,
     order: Order,
     spec: Spec,
     namespaces: Namespaces,
     rootfs: Mounted,
     folder: &Path,
 ) -> Result<Created, Error> {
+    let host = maker.host;
     // Decided once, on what the container will see. Nobody decides again.
     let decision = {
         let view = Rootfs::open(rootfs.path())?;
-        let layers = ImageLayers::of(host, &order.id, order.settings.cache.as_deref());
+        let layers = ImageLayers::of(host, &order.id, order.settings.cache.as_deref())
+            .asked(maker.lister.take());
         let options = host.options_for(&order.settings);
         medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &layers, &options)?
     };
@@ -102,7 +146,7 @@ fn create_in(
 
     let devices = devices::rules(&spec);
     let made = make(
-        host,
+        maker,
         &order,
         spec,
         namespaces,
@@ -149,7 +193,7 @@ fn create_in(
 /// Has a helper make init. Gives its pid, the pipe that tells how its start went, and the master of
 /// its terminal.
 fn make(
-    host: &Host,
+    maker: &Maker<'_>,
     order: &Order,
     mut spec: Spec,
     mut namespaces: Namespaces,
@@ -157,6 +201,7 @@ fn make(
     (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
 ) -> Result<(i32, File, Option<OwnedFd>), Error> {
+    let host = maker.host;
     let cwd = spec
         .process()
         .as_ref()
@@ -187,7 +232,9 @@ fn make(
         fds.push(status_writer.as_fd());
         fds.extend(shared.iter().flat_map(|fds| fds.iter().map(AsFd::as_fd)));
         fds.extend(code.and_then(Source::fd));
-        process::ask(host, &request, &fds).map_err(|error| name_cwd(error, &cwd))
+        maker
+            .ask(&request, &fds)
+            .map_err(|error| name_cwd(error, &cwd))
     };
 
     let answer = match (&decision.plan, &decision.module) {

@@ -1,6 +1,7 @@
 //! The Wasm layers of a container's image, for dispatch: helpers read them, and what they found once
 //! is kept.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,8 @@ use medley_dispatch::layers::{Cause, Inside, Layer, Layers, Listing};
 use medley_image::known::Known;
 use medley_image::store::Address;
 
-use super::{Error, Host, process};
+use super::process::{self, Answer, Helper};
+use super::{Error, Host};
 use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, Request, Whose};
 
 /// The layers of one container's image.
@@ -17,6 +19,8 @@ pub(super) struct ImageLayers<'h> {
     container: &'h str,
     cache: Option<&'h Path>,
     by_name_only: bool,
+    /// Who lists them already.
+    asked: Cell<Option<Helper<'h>>>,
 }
 
 impl<'h> ImageLayers<'h> {
@@ -27,7 +31,14 @@ impl<'h> ImageLayers<'h> {
             container,
             cache,
             by_name_only: false,
+            asked: Cell::default(),
         }
+    }
+
+    /// Whose listing was asked for before.
+    pub(super) fn asked(self, asked: Option<Helper<'h>>) -> Self {
+        self.asked.set(asked);
+        self
     }
 
     /// For a process that is added to it: `sh` does not mean the image's only module.
@@ -41,8 +52,11 @@ impl<'h> ImageLayers<'h> {
 
 impl Layers for ImageLayers<'_> {
     fn list(&self) -> Result<Option<Listing>, Cause> {
-        let whose = Whose::Container(self.container.to_owned());
-        Ok(list(self.host, whose)?)
+        let listed = match self.asked.take() {
+            Some(asked) => listing(asked.answer()),
+            None => list(self.host, of_container(self.container)),
+        };
+        Ok(listed?)
     }
 
     fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
@@ -97,13 +111,36 @@ impl Layers for ImageModules<'_> {
     }
 }
 
-/// The Wasm layers of an image; `None` if nobody can be asked, or there is no image.
-fn list(host: &Host, image: Whose) -> Result<Option<Listing>, Error> {
-    let Some(containerd) = host.containerd.clone() else {
+/// Asks for the layers of the image that a container was made of, ahead of whoever looks for its
+/// entrypoint; `None` if nobody can be asked.
+pub(super) fn ask_ahead<'h>(host: &'h Host, container: &str) -> Result<Option<Helper<'h>>, Error> {
+    let Some(request) = request(host, of_container(container)) else {
         return Ok(None);
     };
-    let request = Request::Layers(LayersOrder { containerd, image });
-    match process::ask(host, &request, &[])? {
+    let mut helper = Helper::ahead(host)?;
+    helper.send(&request, &[])?;
+    Ok(Some(helper))
+}
+
+/// The Wasm layers of an image; `None` if nobody can be asked, or there is no image.
+fn list(host: &Host, image: Whose) -> Result<Option<Listing>, Error> {
+    match request(host, image) {
+        Some(request) => listing(process::ask(host, &request, &[])),
+        None => Ok(None),
+    }
+}
+
+fn of_container(id: &str) -> Whose {
+    Whose::Container(id.to_owned())
+}
+
+fn request(host: &Host, image: Whose) -> Option<Request> {
+    let containerd = host.containerd.clone()?;
+    Some(Request::Layers(LayersOrder { containerd, image }))
+}
+
+fn listing(answer: Result<Answer, Error>) -> Result<Option<Listing>, Error> {
+    match answer? {
         (Reply::Layers { listing }, _) => Ok(listing),
         _ => Err(unexpected()),
     }

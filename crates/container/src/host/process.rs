@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::MemfdFlags;
 use rustix::process::Signal;
 
+use super::binaries::Chosen;
 use super::{Error, Host};
 use crate::helper::VERB;
 use crate::helper_log;
@@ -74,27 +75,24 @@ impl End {
 }
 
 /// Runs one helper to its end and gives its answer.
-pub(super) fn ask(
-    host: &Host,
+pub(super) fn ask(host: &Host, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
+    ask_ahead(host, None, request, fds)
+}
+
+/// As [`ask`], of a helper that was started ahead, unless the request needs another program.
+pub(super) fn ask_ahead<'h>(
+    host: &'h Host,
+    ahead: Option<Helper<'h>>,
     request: &Request,
     fds: &[BorrowedFd<'_>],
-) -> Result<(Reply, Vec<OwnedFd>), Error> {
-    let told = run(host, request, fds, None)?;
-    match told.answer {
-        Ok((bytes, fds)) => Ok((parse(&bytes, &told.log)?, fds)),
-        Err(_) if told.end.is_by(Signal::BUS) => Err(Error::Page),
-        Err(_) if !told.log.is_empty() => Err(Error::NoAnswer {
-            reason: helper_log::cause(&told.log).unwrap_or_default().to_owned(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            let reason = match told.end {
-                End::Exited(status) => status.to_string(),
-                End::TimedOut => "it took too long".to_owned(),
-            };
-            Err(Error::NoAnswer { reason })
-        }
-        Err(error) => Err(Error::Talk(error)),
-    }
+) -> Result<Answer, Error> {
+    let chosen = host.binaries.choose(request)?;
+    let mut helper = match ahead.filter(|_| chosen.beside.is_none()) {
+        Some(helper) => helper,
+        None => Helper::start(host, &chosen)?,
+    };
+    helper.send(request, fds)?;
+    helper.answer()
 }
 
 /// A helper's answer, if it could do what it was asked.
@@ -114,58 +112,141 @@ pub(super) fn run(
     fds: &[BorrowedFd<'_>],
     patience: Option<Duration>,
 ) -> Result<Told, Error> {
-    let message = serde_json::to_vec(request).map_err(|error| Error::Talk(error.into()))?;
-    let (ours, theirs) = medley_sys::message::pair().map_err(Error::Spawn)?;
-    let mut log = File::from(
-        rustix::fs::memfd_create("medley-helper-log", MemfdFlags::CLOEXEC)
-            .map_err(|errno| Error::Spawn(errno.into()))?,
-    );
-    let chosen = host.binaries.choose(request)?;
-    let mut child = Command::new(chosen.binary.path())
-        .arg0(NAME)
-        .args([VERB, &std::process::id().to_string()])
-        .env_clear()
-        .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
-        // Ours may be a bundle that is gone by now.
-        .current_dir("/")
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?))
-        .spawn()
-        .map_err(|source| match chosen.beside {
-            None => Error::Spawn(source),
-            Some(beside) => Error::Beside {
-                path: beside.path.clone(),
-                engine: beside.engine,
-                source,
-            },
-        })?;
-    if let Ok(pid) = i32::try_from(child.id()) {
-        host.track(pid);
+    let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
+    helper.send(request, fds)?;
+    helper.hear(patience)
+}
+
+/// A helper that was started, before somebody knows what to ask it or while it does what it was
+/// asked. One that nobody waits for is killed.
+pub(super) struct Helper<'h> {
+    host: &'h Host,
+    child: Child,
+    /// Closed once it has been heard.
+    socket: Option<OwnedFd>,
+    log: File,
+    /// Why the request did not reach it.
+    unsent: Option<io::Error>,
+}
+
+impl<'h> Helper<'h> {
+    /// Starts our own binary ahead of a request that will most likely come: the kernel loads it
+    /// while its caller does other things.
+    pub(super) fn ahead(host: &'h Host) -> Result<Self, Error> {
+        Self::start(host, &host.binaries.own())
     }
-    let answer = medley_sys::message::send(&ours, &message, fds)
-        .and_then(|()| answer_or_end(&ours, &child, patience));
-    if answer.is_err() {
-        // Whatever it is doing, nobody waits for it any more.
-        child.kill().ok();
+
+    fn start(host: &'h Host, chosen: &Chosen<'_>) -> Result<Self, Error> {
+        let (ours, theirs) = medley_sys::message::pair().map_err(Error::Spawn)?;
+        let log = File::from(
+            rustix::fs::memfd_create("medley-helper-log", MemfdFlags::CLOEXEC)
+                .map_err(|errno| Error::Spawn(errno.into()))?,
+        );
+        let child = Command::new(chosen.binary.path())
+            .arg0(NAME)
+            .args([VERB, &std::process::id().to_string()])
+            .env_clear()
+            .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
+            // Ours may be a bundle that is gone by now.
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?))
+            .spawn()
+            .map_err(|source| match chosen.beside {
+                None => Error::Spawn(source),
+                Some(beside) => Error::Beside {
+                    path: beside.path.clone(),
+                    engine: beside.engine,
+                    source,
+                },
+            })?;
+        if let Ok(pid) = i32::try_from(child.id()) {
+            host.track(pid);
+        }
+        Ok(Self {
+            host,
+            child,
+            socket: Some(ours),
+            log,
+            unsent: None,
+        })
     }
-    // Reaped before anything else: init becomes our child with the helper's end.
-    drop(ours);
-    let status = child.wait();
-    if let Ok(pid) = i32::try_from(child.id()) {
-        host.children().tracked.remove(&pid);
+
+    /// Asks it, and lets it work. Its end, should it come before, is told by [`Self::hear`].
+    pub(super) fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        let message = serde_json::to_vec(request).map_err(|error| Error::Talk(error.into()))?;
+        if let Some(socket) = &self.socket {
+            self.unsent = medley_sys::message::send(socket, &message, fds).err();
+        }
+        Ok(())
     }
-    let log = read_log(&mut log).map_err(Error::Talk)?;
-    if host.debug {
-        log.lines().for_each(|line| log::debug!("helper: {line}"));
+
+    /// Waits for the end of one that was asked, and gives its answer.
+    pub(super) fn answer(self) -> Result<Answer, Error> {
+        let told = self.hear(None)?;
+        match told.answer {
+            Ok((bytes, fds)) => Ok((parse(&bytes, &told.log)?, fds)),
+            Err(_) if told.end.is_by(Signal::BUS) => Err(Error::Page),
+            Err(_) if !told.log.is_empty() => Err(Error::NoAnswer {
+                reason: helper_log::cause(&told.log).unwrap_or_default().to_owned(),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let reason = match told.end {
+                    End::Exited(status) => status.to_string(),
+                    End::TimedOut => "it took too long".to_owned(),
+                };
+                Err(Error::NoAnswer { reason })
+            }
+            Err(error) => Err(Error::Talk(error)),
+        }
     }
-    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-    let end = if answer.as_ref().is_err_and(timed_out) {
-        End::TimedOut
-    } else {
-        End::Exited(status.map_err(Error::Talk)?)
-    };
-    Ok(Told { answer, end, log })
+
+    /// Waits for the end of one that was asked, which comes after `patience` at the latest.
+    fn hear(mut self, patience: Option<Duration>) -> Result<Told, Error> {
+        let answer = match (self.unsent.take(), &self.socket) {
+            (None, Some(socket)) => answer_or_end(socket, &self.child, patience),
+            (Some(error), _) => Err(error),
+            (None, None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        if answer.is_err() {
+            // Whatever it is doing, nobody waits for it any more.
+            self.child.kill().ok();
+        }
+        let status = self.reap();
+        let log = read_log(&mut self.log).map_err(Error::Talk)?;
+        if self.host.debug {
+            log.lines().for_each(|line| log::debug!("helper: {line}"));
+        }
+        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let end = if answer.as_ref().is_err_and(timed_out) {
+            End::TimedOut
+        } else {
+            End::Exited(status.map_err(Error::Talk)?)
+        };
+        Ok(Told { answer, end, log })
+    }
+
+    /// Reaps it, before anything else is done: init becomes our child with its end.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        drop(self.socket.take());
+        let status = self.child.wait();
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            self.host.children().tracked.remove(&pid);
+        }
+        status
+    }
+}
+
+impl Drop for Helper<'_> {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            self.child.kill().ok();
+            if let Err(error) = self.reap() {
+                log::warn!("a helper that nobody needs could not be reaped: {error}");
+            }
+        }
+    }
 }
 
 /// Waits for the helper's answer, or for its end. The socket alone does not tell the end: init, the
