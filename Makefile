@@ -31,7 +31,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $
 SCRIPTS := test/scripts/* images/pack images/pack-artifact images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench soak install clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench bench-http soak install clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -90,6 +90,11 @@ bench: build ## time and memory beside runc, what the cache saves, the engines, 
 ifneq ($(WASMEDGE),off)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin engine-bench
 endif
+
+bench-http: setup ## the HTTP server beside a plain Wasmtime host, both as release builds (root)
+	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim -p medley-engine-wasmtime \
+		--bins --example plain-host
+	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench-http
 
 soak: build ## 10,000 execs in each kind of container: the shim's memory, as docs/soak.svg (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak

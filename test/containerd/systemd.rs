@@ -42,6 +42,16 @@ fn property(unit: &str, name: &str) -> Result<String> {
     Ok(String::from_utf8(done.stdout)?.trim().to_owned())
 }
 
+/// Stops a slice, and with it those below. Who asks for one removes it, as the kubelet does: no runtime
+/// knows what else is to come into it.
+fn stop(slice: &str) -> Result<()> {
+    let done = std::process::Command::new("systemctl")
+        .args(["stop", "--", slice])
+        .output()?;
+    ensure!(done.status.success(), "systemctl stop {slice}: {done:?}");
+    Ok(())
+}
+
 /// A container that sleeps, in a scope of a slice of the containerd's own.
 async fn lives_in_a_scope(runtime: Runtime, image: &Image, exec: &[&str]) -> Result<()> {
     let containerd = Containerd::start(runtime).await?;
@@ -88,6 +98,7 @@ async fn lives_in_a_scope(runtime: Runtime, image: &Image, exec: &[&str]) -> Res
         property(unit, "ActiveState").is_ok_and(|state| state == "inactive")
     })
     .await?;
+    stop(&format!("{}.slice", containerd.name()))?;
     containerd.close().await
 }
 
