@@ -1,8 +1,11 @@
 //! The engine with WasmEdge's library: `cargo test -p medley-engine-wasmedge --features library`.
 
+mod guests;
+
 use std::fs::File;
 use std::io::Write;
 
+use guests::exits_with;
 use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, Unfit};
 use medley_engine_wasmedge::Wasmedge;
 
@@ -45,16 +48,6 @@ fn run(module: &[u8], export: Option<&str>) -> (Ended, bool) {
     let mut started = false;
     let ended = program.run(&Guest::default(), &mut || started = true);
     (ended, started)
-}
-
-/// Calls `proc_exit` with the code.
-fn exits_with(code: u32) -> String {
-    format!(
-        r#"(module
-            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-            (memory (export "memory") 1)
-            (func (export "_start") (call $exit (i32.const {code}))))"#
-    )
 }
 
 #[test]

@@ -2,9 +2,12 @@
 //! globals, and ours can't be kept from working at the same time by whom it does not know.
 //! `cargo test -p medley-engine-wasmedge --features library`.
 
+mod guests;
+
 use std::fs::File;
 use std::io::Write;
 
+use guests::exits_with;
 use medley_engine::{Ended, Engine, Entry, Guest};
 use medley_engine_wasmedge::Wasmedge;
 
@@ -142,16 +145,6 @@ fn leb128(mut number: usize) -> Vec<u8> {
         }
         bytes.push(low | 0x80);
     }
-}
-
-/// Calls `proc_exit` with the code.
-fn exits_with(code: u32) -> String {
-    format!(
-        r#"(module
-            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-            (memory (export "memory") 1)
-            (func (export "_start") (call $exit (i32.const {code}))))"#
-    )
 }
 
 #[test]
