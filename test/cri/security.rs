@@ -234,6 +234,61 @@ fn has_apparmor() -> bool {
     enabled.is_ok_and(|word| word.starts_with('Y')) && Path::new("/sbin/apparmor_parser").exists()
 }
 
+fn profile_in_force(pid: u32) -> Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/attr/current"))?;
+    Ok(text.trim_end().to_owned())
+}
+
+async fn a_guest_and_one_beside_it_run_under_apparmor_profiles(node: &Node) -> Result<()> {
+    if !has_apparmor() {
+        return node.cannot_try("AppArmor", "this kernel or system has none");
+    }
+    let pod = node.pod("apparmor-guest").await?;
+    let confined = "cri-containerd.apparmor.d (enforce)";
+    for (name, kind, of, wanted) in [
+        ("default", ProfileType::RuntimeDefault, "", confined),
+        ("free", ProfileType::Unconfined, "", "unconfined"),
+        (
+            "local",
+            ProfileType::Localhost,
+            "cri-containerd.apparmor.d",
+            confined,
+        ),
+    ] {
+        let it = node.guest(name, &["/sleep.wasm"]);
+        let it = it.security(|security| security.apparmor = profile(kind, of));
+        let it = pod.run(it).await?;
+        it.wait_for_log("up").await?;
+        let init = it.pid().await?;
+        assert_eq!(profile_in_force(init)?, wanted, "{name}");
+        // One that ends by its time alone, for its profile to be read meanwhile.
+        let exec = it.exec_sync(&["/sleep.wasm"], 5);
+        let is_confined = |pid: &u32| {
+            *pid != init && profile_in_force(*pid).is_ok_and(|profile| profile == wanted)
+        };
+        let beside = proc::until("an exec has the container's profile", || {
+            proc::beside(init).iter().any(is_confined)
+        });
+        let (ran, beside) = tokio::join!(exec, beside);
+        beside.context(name)?;
+        assert!(ran.is_err(), "{name}: it was to be stopped");
+        let ran = it
+            .exec_sync(&["/files.wasm", "write", "/note", "x"], 0)
+            .await?;
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name}");
+        it.stop(5).await?;
+        it.ends_with(143).await?;
+    }
+    let missing = node.guest("missing", &["/sleep.wasm"]);
+    let missing = missing.security(|security| {
+        security.apparmor = profile(ProfileType::Localhost, "no-such-profile");
+    });
+    let error = pod.run(missing).await.err();
+    let error = format!("{:#}", error.context("there is no such profile")?);
+    assert!(error.contains("no-such-profile"), "{error}");
+    pod.remove().await
+}
+
 async fn apparmor_profiles_are_in_force(node: &Node) -> Result<()> {
     if !has_apparmor() {
         return node.cannot_try("AppArmor", "this kernel or system has none");
@@ -243,8 +298,7 @@ async fn apparmor_profiles_are_in_force(node: &Node) -> Result<()> {
         let it = node.sleeper(name);
         let it = it.security(|security| security.apparmor = profile(kind, of));
         let it = pod.run(it).await?;
-        let path = format!("/proc/{}/attr/current", it.pid().await?);
-        let init = std::fs::read_to_string(path)?.trim_end().to_owned();
+        let init = profile_in_force(it.pid().await?)?;
         assert_eq!(
             asked(&it, "cat /proc/self/attr/current").await?,
             init,
@@ -409,5 +463,6 @@ features! {
     wasm:
         a_guest_reads_what_its_supplemental_groups_may,
         a_guest_runs_under_the_seccomp_profiles_of_pods,
+        a_guest_and_one_beside_it_run_under_apparmor_profiles,
         a_privileged_guest_runs,
 }

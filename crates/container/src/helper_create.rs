@@ -9,6 +9,7 @@ use medley_sys::clone::Alone;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
+use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::{Channel, Sources};
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
@@ -40,6 +41,8 @@ enum Error {
     NoPid,
     #[error(transparent)]
     IdMapped(#[from] helper_user_namespace::Error),
+    #[error(transparent)]
+    AppArmor(#[from] apparmor::Error),
     #[error("cannot set the propagation of the container's mounts")]
     Alone(#[source] std::io::Error),
     #[error(transparent)]
@@ -99,7 +102,12 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     let channel = init.channel();
     let builder = match init {
         Work::Linux(init) => builder.with_executor(init),
-        Work::Wasm(init) => builder.with_executor(init),
+        Work::Wasm(init) => {
+            if let Some(profile) = &order.profile {
+                init.confine(Confinement::open(profile)?);
+            }
+            builder.with_executor(init)
+        }
     };
     let container = builder
         .validate_id()?

@@ -9,11 +9,12 @@ use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
 
+use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::Sources;
 use crate::console;
 use crate::exec_process::{self, Becoming};
 use crate::helper::{Answer, Engines};
-use crate::helper_code::{self, Loaded};
+use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
 use crate::protocol::{CREATE_FDS, ExecOrder, Reply};
 use crate::{cgroup, spec};
@@ -31,8 +32,8 @@ enum Error {
     Cgroup(#[from] cgroup::Error),
     #[error("cannot set oom_score_adj to {value}")]
     OomScore { value: i32, source: io::Error },
-    #[error("cannot set the apparmor profile {profile:?}")]
-    AppArmor { profile: String, source: io::Error },
+    #[error(transparent)]
+    AppArmor(#[from] apparmor::Error),
     #[error("cannot enter the namespaces of the container's init, process {init}")]
     Enter { init: i32, source: io::Error },
     #[error(transparent)]
@@ -95,17 +96,11 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
         std::fs::write("/proc/self/oom_score_adj", value.to_string())
             .map_err(|source| Error::OomScore { value, source })?;
     }
-    if let Some(profile) = process.apparmor_profile()
-        && !profile.is_empty()
-        && libcontainer::apparmor::is_enabled().unwrap_or(false)
-    {
-        // In force from the exec on.
-        std::fs::write("/proc/thread-self/attr/exec", format!("exec {profile}")).map_err(
-            |source| Error::AppArmor {
-                profile: profile.clone(),
-                source,
-            },
-        )?;
+    if let Some(profile) = apparmor::profile(&process) {
+        match &work {
+            Work::Linux(_) => apparmor::set_on_exec(profile)?,
+            Work::Wasm(init) => init.confine(Confinement::open(profile)?),
+        }
     }
     let channel = work.channel();
     let limits = match &channel {

@@ -15,6 +15,7 @@ use oci_spec::runtime::Spec;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::Channel;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 
@@ -47,6 +48,15 @@ const CPU_PERIOD: u64 = 100_000;
 /// Longest name that the kernel keeps for a process, without its NUL.
 const NAME_MAX: usize = 15;
 
+/// Why its process could not be hidden from the others of its container.
+#[derive(Debug, thiserror::Error)]
+enum Private {
+    #[error("cannot make the process undumpable")]
+    Dumpable(#[source] std::io::Error),
+    #[error(transparent)]
+    AppArmor(#[from] apparmor::Error),
+}
+
 /// Shared by the executor's clones, all in one process.
 #[derive(Clone)]
 pub(crate) struct WasmInit {
@@ -65,6 +75,16 @@ struct Shared {
     status: RefCell<Option<File>>,
     /// What the helper tells after it has made this process.
     channel: Rc<Channel>,
+    confined: RefCell<Confined>,
+}
+
+/// How far its process is with its AppArmor profile.
+#[derive(Default)]
+enum Confined {
+    #[default]
+    No,
+    Wanted(Confinement),
+    Ready(apparmor::Ready),
 }
 
 impl WasmInit {
@@ -86,10 +106,16 @@ impl WasmInit {
             env: RefCell::default(),
             status: RefCell::new(Some(status)),
             channel: Rc::new(channel),
+            confined: RefCell::default(),
         };
         Self {
             shared: Rc::new(shared),
         }
+    }
+
+    /// Has its process change to an AppArmor profile before the guest begins.
+    pub(crate) fn confine(&self, confinement: Confinement) {
+        *self.shared.confined.borrow_mut() = Confined::Wanted(confinement);
     }
 
     /// By which its process hears of its limits.
@@ -140,11 +166,32 @@ impl WasmInit {
         }
     }
 
+    /// While Create can still fail, and with the capabilities that the container's other processes
+    /// have too: from here on they could look into this one.
+    fn stay_private(&self) -> Result<(), Private> {
+        // Its memory holds the engine, its descriptors are the pod's, and its executable is the
+        // shim's.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|errno| Private::Dumpable(errno.into()))?;
+        let mut confined = self.shared.confined.borrow_mut();
+        if let Confined::Wanted(wanted) = std::mem::take(&mut *confined) {
+            *confined = Confined::Ready(wanted.prepare()?);
+        }
+        Ok(())
+    }
+
+    /// Comes under the container's AppArmor profile. What was opened before stays open.
+    fn enter_profile(&self) -> Result<(), apparmor::Error> {
+        match std::mem::take(&mut *self.shared.confined.borrow_mut()) {
+            Confined::Ready(ready) => ready.enter(),
+            Confined::Wanted(wanted) => wanted.prepare()?.enter(),
+            Confined::No => Ok(()),
+        }
+    }
+
     /// Makes a bare process of the helper's clone.
     fn prepare(&self, spec: &Spec) -> std::io::Result<()> {
         drop_capabilities(spec)?;
-        // Its memory holds the engine, and its executable is the shim's.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         for signal in DEADLY {
             medley_sys::child::exit_on_signal(signal.as_raw())?;
         }
@@ -252,20 +299,30 @@ impl Executor for WasmInit {
         // The guest's environment is not this process's: RUST_BACKTRACE of a pod must change
         // nothing in the engine.
         *self.shared.env.borrow_mut() = envs;
-        Ok(())
+        self.stay_private()
+            .map_err(|error| ExecutorSetEnvsError::Other(medley_task::error::sentence(&error)))
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let ended = match self.prepare(spec) {
-            Ok(()) => {
+        let guest = self
+            .prepare(spec)
+            .map(|()| self.guest(spec))
+            .map_err(|error| error.to_string())
+            .and_then(|guest| {
+                self.enter_profile()
+                    .map(|()| guest)
+                    .map_err(|error| medley_task::error::sentence(&error))
+            });
+        let ended = match guest {
+            Ok(guest) => {
                 let mut started = || {
                     if let Some(mut status) = self.shared.status.borrow_mut().take() {
                         drop(status.write_all(STARTED));
                     }
                 };
-                self.shared.program.run(&self.guest(spec), &mut started)
+                self.shared.program.run(&guest, &mut started)
             }
-            Err(error) => Ended::NotStarted(error.to_string()),
+            Err(reason) => Ended::NotStarted(reason),
         };
         let status = match ended {
             Ended::Exited(code) => code,

@@ -19,6 +19,7 @@
 //! with libcontainer, answers with init's pid, and exits; init becomes the shim's child, the
 //! shim being a subreaper.
 
+mod apparmor;
 pub mod cgroup;
 mod console;
 pub mod devices;

@@ -68,6 +68,9 @@ pub(crate) struct CreateOrder {
     pub(crate) terminal: Option<TerminalOrder>,
     /// Mounts to map before.
     pub(crate) mapped: Vec<IdMapped>,
+    /// The AppArmor profile that a Wasm container's init changes to. A Linux one gets it from its
+    /// spec.
+    pub(crate) profile: Option<String>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first four are namespaces for the container to join, and

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use medley_engine::Preopen;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
-use crate::{propagation, seccomp};
+use crate::{apparmor, propagation, seccomp};
 
 /// Why a spec can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,12 @@ pub fn groups(spec: &Spec) -> Vec<u32> {
         .collect()
 }
 
+/// The AppArmor profile that the container's process has.
+pub(crate) fn profile(spec: &Spec) -> Option<String> {
+    let process = spec.process().as_ref()?;
+    apparmor::profile(process).map(str::to_owned)
+}
+
 /// The id on the node of an id in the container's user namespace.
 fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
     let mapped = mappings.into_iter().flatten().find_map(|mapping| {
@@ -251,6 +257,8 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
         process.set_no_new_privileges(Some(true));
         // libcontainer needs procfs to set them; the helper has done it by then.
         process.user_mut().set_additional_gids(None);
+        // In force from an exec on, which there is none of: init changes to it by itself.
+        process.set_apparmor_profile(None);
     }
     if let Some(linux) = spec.linux_mut() {
         // Those below /proc and /sys are not there, or covered as a whole.
@@ -280,18 +288,14 @@ fn elsewhere(paths: &Option<Vec<String>>) -> Vec<String> {
         .collect()
 }
 
-/// Whether libcontainer writes to procfs while it sets the container up. It is covered then before
-/// the guest starts.
+/// Whether libcontainer writes kernel parameters to procfs, which is covered then before the guest
+/// starts.
 fn needs_proc(spec: &Spec) -> bool {
     let sysctl = spec
         .linux()
         .as_ref()
         .and_then(|linux| linux.sysctl().as_ref());
-    let profile = spec
-        .process()
-        .as_ref()
-        .and_then(|process| process.apparmor_profile().as_ref());
-    sysctl.is_some_and(|sysctl| !sysctl.is_empty()) || profile.is_some()
+    sysctl.is_some_and(|sysctl| !sysctl.is_empty())
 }
 
 /// The folders that a guest may open: the rootfs, and every mount of files below it.

@@ -213,7 +213,7 @@ fn make(
     let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-    let ask = |bundle: &Path, groups: Vec<u32>, program, code: Option<&Source>| {
+    let ask = |bundle: &Path, (groups, profile), program, code: Option<&Source>| {
         let request = Request::Create(Box::new(CreateOrder {
             id: order.id.clone(),
             bundle: bundle.to_owned(),
@@ -236,6 +236,7 @@ fn make(
             .ask(&request, &fds)
             .map_err(|error| name_cwd(error, &cwd))
     };
+            profile,
 
     let answer = match (&decision.plan, &decision.module) {
         (Plan::Linux(plan), _) => {
@@ -250,10 +251,10 @@ fn make(
                 }
                 None => &order.bundle,
             };
-            ask(bundle, Vec::new(), program, None)?
+            ask(bundle, (Vec::new(), None), program, None)?
         }
         (Plan::Wasm(plan), Some(module)) => {
-            let groups = spec::groups(&spec);
+            let process = (spec::groups(&spec), spec::profile(&spec));
             let spec = spec::for_wasm(&order.bundle, spec);
             spec::save(folder, &spec)?;
             let ask = |source: &Source| {
@@ -264,7 +265,7 @@ fn make(
                     preopens: spec::preopens(&spec),
                     argv_start: plan.argv_start,
                 };
-                ask(folder, groups.clone(), program, Some(source))
+                ask(folder, process.clone(), program, Some(source))
             };
             native::with_code(host, order.settings.cache.as_deref(), plan, module, ask)?
         }
