@@ -199,14 +199,14 @@ async fn a_layer_of_the_image_can_be_added_to_its_container_by_name_alone() -> R
 }
 
 #[tokio::test]
-async fn a_layer_that_was_looked_into_once_is_not_read_again() -> Result<()> {
+async fn a_manifest_and_a_layer_that_were_looked_into_once_are_not_read_again() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = artifact("hello", &gzip(&guests::module("hello")?)?)?;
     containerd.import_packed(&[&image]).await?;
     says_hello(&containerd, "first", &image).await?;
     // Only its native code is needed from here on, which was made of verified bytes.
-    let layer = blob(&containerd, &image.layers()[0]);
-    fs::remove_file(&layer)?;
+    fs::remove_file(blob(&containerd, &image.layers()[0]))?;
+    fs::remove_file(blob(&containerd, image.target()))?;
     says_hello(&containerd, "second", &image).await?;
     // Without the native code it has to be read, and is missed.
     fs::remove_dir_all(containerd.dir().join("cache/keys"))?;
@@ -320,7 +320,9 @@ async fn a_damaged_blob_is_refused() -> Result<()> {
             ],
         );
     }
-    // Nor is a manifest believed that is not what its name says.
+    // Nor is a manifest believed that is not what its name says. The other one is known by now.
+    let image = artifact("other", &guests::module("sleep")?)?;
+    containerd.import_packed(&[&image]).await?;
     let manifest = blob(&containerd, image.target());
     let text = fs::read_to_string(&manifest)?;
     fs::remove_file(&manifest)?;

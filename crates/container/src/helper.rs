@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use medley_dispatch::EngineKind;
 use medley_engine::Engine;
+use medley_sys::clone::Alone;
 
 use crate::protocol::{Reply, Request};
 use crate::{
@@ -36,27 +37,69 @@ pub fn run(engines: Engines) -> u8 {
         Ok(socket) => socket,
         Err(error) => return complain(&error),
     };
-    let (bytes, fds) = match medley_sys::message::receive(&socket) {
-        Ok(message) => message,
+    let (request, fds) = match receive(&socket) {
+        Ok(received) => received,
         Err(error) => return complain(&error),
     };
     let one = |(reply, fd): Answer| (reply, fd.into_iter().collect());
-    let (reply, fds) = match serde_json::from_slice(&bytes) {
-        Ok(Request::Create(order)) => one(helper_create::run(*order, fds, engines)),
-        Ok(Request::Exec(order)) => one(helper_exec::run(*order, fds, engines)),
-        Ok(Request::Compile(order)) => one(helper_compile::run(&order, fds, engines)),
-        Ok(Request::UserNamespace(maps)) => one(helper_user_namespace::run(&maps)),
-        Ok(Request::Fingerprint(engine)) => one((helper_code::fingerprint(engine, engines), None)),
-        Ok(Request::Entrypoint(order)) => one(helper_image::entrypoint(&order)),
-        Ok(Request::Layers(order)) => one((helper_image::list(&order), None)),
-        Ok(Request::Fetch(order)) => one(helper_image::fetch(&order)),
-        Ok(Request::Pod(order)) => helper_pod::run(&order, fds),
-        Err(error) => return complain(&error),
+    let (reply, fds) = match request {
+        Request::Create(order) => one(helper_create::run(*order, fds, engines)),
+        Request::Exec(order) => one(helper_exec::run(*order, fds, engines)),
+        Request::Compile(order) => one(helper_compile::run(&order, fds, engines)),
+        Request::UserNamespace(maps) => one(helper_user_namespace::run(&maps)),
+        Request::Fingerprint(engine) => one((helper_code::fingerprint(engine, engines), None)),
+        Request::Entrypoint(order) => one(helper_image::entrypoint(&order)),
+        Request::Layers(order) => one((helper_image::list(&order), None)),
+        Request::Fetch(order) => one(helper_image::fetch(&order)),
+        Request::Pod(order) => helper_pod::run(&order, fds),
+        Request::TargetFirst(_) => return complain(&Error::Twice),
     };
     match answer(&socket, &reply, &fds) {
         Ok(()) => 0,
         Err(error) => complain(&error),
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot receive a request")]
+    Receive(#[source] std::io::Error),
+    #[error("cannot read the request")]
+    Read(#[from] serde_json::Error),
+    #[error("cannot ask for a container's image in a process of its own")]
+    Clone(#[source] std::io::Error),
+    #[error("asked for a container's image again")]
+    Twice,
+}
+
+/// The request to answer in this process, after one that another answers.
+fn receive(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Error> {
+    let next = || {
+        let (bytes, fds) = medley_sys::message::receive(socket).map_err(Error::Receive)?;
+        Ok((serde_json::from_slice(&bytes)?, fds))
+    };
+    let (order, _) = match next()? {
+        (Request::TargetFirst(order), fds) => (order, fds),
+        request => return Ok(request),
+    };
+    // What reads an image gives up root's rights, which its own process has to keep.
+    let alone = Alone::check().map_err(Error::Clone)?;
+    let helper = std::process::id();
+    let listed = alone.child_to_its_end(|| {
+        let die = i32::try_from(helper)
+            .map_err(std::io::Error::other)
+            .and_then(medley_sys::child::die_with);
+        if let Err(error) = die {
+            return complain(&error);
+        }
+        match answer(socket, &helper_image::target(&order), &[]) {
+            Ok(()) => 0,
+            Err(error) => complain(&error),
+        }
+    });
+    listed.map_err(Error::Clone)?;
+    next()
 }
 
 fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {

@@ -12,7 +12,7 @@ use medley_image::store::Store;
 use medley_image::{artifact, entrypoint};
 use rustix::process::{Resource, Rlimit};
 
-use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, Whose};
+use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, TargetOrder, Whose};
 
 /// Longest processor time, in seconds: a hundred times what the largest module takes.
 const CPU_SECONDS: u64 = 300;
@@ -37,12 +37,24 @@ enum Error {
 pub(crate) fn list(order: &LayersOrder) -> Reply {
     let list = || {
         let mut store = connect(&order.containerd)?;
-        Ok(match &order.image {
-            Whose::Container(id) => artifact::list(&mut store, id)?,
-            Whose::Image(name) => Some(artifact::list_image(&mut store, name)?),
-        })
+        let target = match &order.image {
+            Whose::Container(id) => artifact::target(&mut store, id)?,
+            Whose::Image(name) => Some(artifact::named(&mut store, name)?),
+            Whose::Target(target) => Some(target.clone()),
+        };
+        let listing = target.map(|target| artifact::list(&mut store, target));
+        Ok(listing.transpose()?)
     };
     list().map_or_else(|error| failed(&error), |listing| Reply::Layers { listing })
+}
+
+/// Tells which image a container was made of.
+pub(crate) fn target(order: &TargetOrder) -> Reply {
+    let target = || {
+        let mut store = connect(&order.containerd)?;
+        Ok(artifact::target(&mut store, &order.container)?)
+    };
+    target().map_or_else(|error| failed(&error), |target| Reply::Target { target })
 }
 
 /// Reads one layer.

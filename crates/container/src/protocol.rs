@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use medley_dispatch::EngineKind;
 use medley_dispatch::layers::{Facts, Layer, Listing};
 use medley_engine::{Entry, Form, Preopen};
+use medley_image::artifact::Target;
 use medley_image::store::Address;
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub(crate) enum Request {
     Fingerprint(EngineKind),
     /// Tell the Wasm layers of an image. No descriptors.
     Layers(LayersOrder),
+    /// Tell in a process of its own which image a container was made of, and then take another
+    /// request. No descriptors.
+    TargetFirst(TargetOrder),
     /// Read one of them. No descriptors.
     Fetch(FetchOrder),
     /// Read the file that an image's containers start with. No descriptors.
@@ -64,13 +68,13 @@ pub(crate) struct CreateOrder {
     /// The supplementary groups that a Wasm container's init has, as ids on the node. A Linux
     /// one gets them from its spec.
     pub(crate) groups: Vec<u32>,
+    /// The AppArmor profile that a Wasm container's init changes to. A Linux one gets it from its
+    /// spec.
+    pub(crate) profile: Option<String>,
     /// The terminal that init gets.
     pub(crate) terminal: Option<TerminalOrder>,
     /// Mounts to map before.
     pub(crate) mapped: Vec<IdMapped>,
-    /// The AppArmor profile that a Wasm container's init changes to. A Linux one gets it from its
-    /// spec.
-    pub(crate) profile: Option<String>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first four are namespaces for the container to join, and
@@ -234,6 +238,15 @@ pub(crate) struct LayersOrder {
     pub(crate) image: Whose,
 }
 
+/// A container whose image is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TargetOrder {
+    /// Which containerd has it.
+    pub(crate) containerd: Address,
+    /// Its id.
+    pub(crate) container: String,
+}
+
 /// How an image is called.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Whose {
@@ -241,6 +254,8 @@ pub(crate) enum Whose {
     Container(String),
     /// By its own name.
     Image(String),
+    /// By what the name stood for.
+    Target(Target),
 }
 
 /// A file of an image's file system to read.
@@ -295,6 +310,11 @@ pub(crate) enum Reply {
     NoCache {
         /// Why, as a sentence.
         reason: String,
+    },
+    /// The image that a container was made of.
+    Target {
+        /// None if it was made of none.
+        target: Option<Target>,
     },
     /// The image's Wasm layers.
     Layers {

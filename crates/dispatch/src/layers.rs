@@ -22,7 +22,8 @@ use crate::imports;
 use crate::plan::EngineKind;
 use crate::shown::{FirstBytes, Shown};
 
-/// Raised whenever [`Facts::of`] may answer otherwise than before: answers are kept.
+/// Raised whenever [`Facts::of`] may answer otherwise than before, or other layers may be listed of
+/// an image: answers are kept.
 pub const FACTS_VERSION: u32 = 1;
 
 /// Fewest characters of a digest that name a layer: `sha256:` and twelve digits.
@@ -61,6 +62,8 @@ pub struct Listing {
     pub layers: Vec<Layer>,
     /// What else there is.
     pub passed_over: Vec<PassedOver>,
+    /// Whether a manifest was not there, which may be pulled yet.
+    pub is_partial: bool,
 }
 
 /// What decides about a module: its own bytes, and nothing else.

@@ -94,3 +94,30 @@ impl<G: Grow + Send> ResourceLimiter for Limiter<G> {
         self.things
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter as _;
+
+    use super::{ELEMENT, Grow, Limiter};
+
+    /// Gives whatever is asked for, and adds it up.
+    struct Paid(u64);
+
+    impl Grow for Paid {
+        fn grow(&mut self, from: u64, to: u64) -> bool {
+            self.0 += to - from;
+            true
+        }
+    }
+
+    #[test]
+    fn what_its_own_type_forbids_is_not_paid_for() {
+        let mut limiter = Limiter::of(Paid(0), 1);
+        assert!(!limiter.memory_growing(0, 2, Some(1)).unwrap());
+        assert_eq!(limiter.room.0, 0);
+        assert!(limiter.memory_growing(0, 2, Some(2)).unwrap());
+        assert!(limiter.table_growing(0, 3, None).unwrap());
+        assert_eq!(limiter.room.0, 2 + 3 * ELEMENT);
+    }
+}

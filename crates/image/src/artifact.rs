@@ -11,7 +11,7 @@ use std::io::{self, Seek, Write};
 
 use medley_dispatch::layers::{Facts, Inside, Layer, Listing, NoModule, PassedOver};
 use rustix::fs::{MemfdFlags, SealFlags};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::platform::Platform;
 use crate::store::{Descriptor, Error as StoreError, Store, is_sha256};
@@ -121,31 +121,53 @@ pub(crate) struct Entry {
     annotations: Option<std::collections::HashMap<String, String>>,
 }
 
-/// What the image of `container` holds besides a file system; `None` if it was made of no image.
+/// What an image's name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The name.
+    pub image: String,
+    /// Its manifest or index.
+    pub blob: Descriptor,
+}
+
+/// The image of `container`; `None` if it was made of none.
 ///
 /// # Errors
 /// [`Error`] if that can't be told.
-pub fn list(store: &mut Store, container: &str) -> Result<Option<Listing>, Error> {
+pub fn target(store: &mut Store, container: &str) -> Result<Option<Target>, Error> {
     match store.image_of(container)? {
-        Some(image) => list_image(store, &image).map(Some),
+        Some(image) => named(store, &image).map(Some),
         None => Ok(None),
     }
 }
 
-/// As [`list`], for an image by its name.
+/// The image of that name.
 ///
 /// # Errors
-/// As for [`list`].
-pub fn list_image(store: &mut Store, image: &str) -> Result<Listing, Error> {
-    let mut listing = Listing {
+/// As for [`target`].
+pub fn named(store: &mut Store, image: &str) -> Result<Target, Error> {
+    Ok(Target {
         image: image.to_owned(),
+        blob: store.target_of(image)?,
+    })
+}
+
+/// What an image holds besides a file system.
+///
+/// # Errors
+/// As for [`target`].
+pub fn list(store: &mut Store, target: Target) -> Result<Listing, Error> {
+    let mut listing = Listing {
+        image: target.image.clone(),
         layers: Vec::new(),
         passed_over: Vec::new(),
+        is_partial: false,
     };
-    for entry in manifests_of(store, image)? {
+    for entry in manifests_of(store, target)? {
         let manifest: Manifest = match read_json(store, &entry.blob, "manifest") {
             Ok(manifest) => manifest,
             Err(Error::Store(StoreError::Missing { .. })) if entry.platform.is_some() => {
+                listing.is_partial = true;
                 // Only of use to those who look for Wasm; of others there are many.
                 if let Some(platform) = entry.platform.filter(Platform::is_wasm) {
                     pass_over(
@@ -168,17 +190,17 @@ pub fn list_image(store: &mut Store, image: &str) -> Result<Listing, Error> {
     Ok(listing)
 }
 
-/// The manifests of `image`, in the order in which they are looked at.
-pub(crate) fn manifests_of(store: &mut Store, image: &str) -> Result<Vec<Entry>, Error> {
-    let target = store.target_of(image)?;
-    if !is(&MANIFESTS, &target) && !is(&INDEXES, &target) {
+/// The manifests of an image, in the order in which they are looked at.
+pub(crate) fn manifests_of(store: &mut Store, target: Target) -> Result<Vec<Entry>, Error> {
+    let Target { image, blob } = target;
+    if !is(&MANIFESTS, &blob) && !is(&INDEXES, &blob) {
         return Err(Error::Target {
-            image: image.to_owned(),
-            media_type: target.media_type,
+            image,
+            media_type: blob.media_type,
         });
     }
     let target = Entry {
-        blob: target,
+        blob,
         platform: None,
         annotations: None,
     };

@@ -184,7 +184,8 @@ pub fn of_image(store: &mut Store, image: &str) -> Result<Entrypoint, Error> {
 
 /// The manifest that containerd would unpack.
 fn first_manifest(store: &mut Store, image: &str) -> Result<Option<Manifest>, Error> {
-    for entry in artifact::manifests_of(store, image)? {
+    let target = artifact::named(store, image)?;
+    for entry in artifact::manifests_of(store, target)? {
         match artifact::read_json(store, &entry.blob, "manifest") {
             Ok(manifest) => return Ok(Some(manifest)),
             // Of an index, those for other platforms were not pulled.

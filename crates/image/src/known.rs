@@ -1,8 +1,8 @@
-//! What is known of layers that were looked into: a record for each, beside the cache of native
-//! code.
+//! What is known of layers that were looked into, and of images whose layers were listed: a record
+//! for each, beside the cache of native code.
 //!
-//! A layer's digest names its bytes for ever, so what was found in them once holds for ever too. With
-//! the module's own digest at hand, a start finds its native code without reading the layer at all:
+//! A digest names its bytes for ever, so what was found in them once holds for ever too. With the
+//! module's own digest at hand, a start finds its native code without reading the layer at all:
 //! code that was made of other bytes has another key.
 //!
 //! **Records are root's alone,** in a folder that nobody else can write to, and each begins with a
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use medley_dispatch::layers::{FACTS_VERSION, Facts, Inside, Layer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -29,14 +30,26 @@ const MOST: usize = 1024;
 /// Largest record, in bytes.
 const LARGEST: u64 = 4096;
 
-/// What is written down.
+/// What is written down of a blob.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct Record<T> {
     /// [`FACTS_VERSION`] of whoever wrote it.
     version: u32,
-    layer: String,
+    digest: String,
+    known: T,
+}
+
+/// What is known of a layer.
+#[derive(Debug, Serialize, Deserialize)]
+struct OfLayer {
     module: String,
     facts: Facts,
+}
+
+/// What is known of an image's manifest or index.
+#[derive(Debug, Serialize, Deserialize)]
+struct OfTarget {
+    layers: Vec<Layer>,
 }
 
 /// The records of one node.
@@ -68,20 +81,18 @@ impl Known {
     /// What is known of `layer`; notes its use.
     #[must_use]
     pub fn find(&self, layer: &Layer) -> Option<Inside> {
-        let path = self.path(layer)?;
-        let size = fs::metadata(&path).ok()?.len();
-        let text = (size <= LARGEST).then(|| fs::read(&path))?.ok()?;
-        note(&path);
-        let record = parse(&text).filter(|record| record.layer == layer.digest);
-        let Some(record) = record else {
-            log::debug!("the record {} is of no use", path.display());
-            return None;
-        };
+        let OfLayer { module, facts } = self.read(&layer.digest)?;
         Some(Inside {
-            module: record.module,
-            facts: record.facts,
+            module,
+            facts,
             file: None,
         })
+    }
+
+    /// The Wasm layers of an image, by the digest of its manifest or index; notes their use.
+    #[must_use]
+    pub fn listing(&self, target: &str) -> Option<Vec<Layer>> {
+        self.read(target).map(|OfTarget { layers }| layers)
     }
 
     /// Writes down what is in `layer`.
@@ -89,22 +100,54 @@ impl Known {
     /// # Errors
     /// Those of writing a file; nothing of it stays then.
     pub fn keep(&self, layer: &Layer, inside: &Inside) -> io::Result<()> {
-        /// Tells the files of threads apart that look into one layer at once.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let path = self.path(layer).ok_or(io::ErrorKind::InvalidInput)?;
-        let record = serde_json::to_vec(&Record {
-            version: FACTS_VERSION,
-            layer: layer.digest.clone(),
+        let known = OfLayer {
             module: inside.module.clone(),
             facts: inside.facts.clone(),
+        };
+        self.write(&layer.digest, known)
+    }
+
+    /// Writes down which Wasm layers an image has. `target` has to decide it, so that every manifest
+    /// was there.
+    ///
+    /// # Errors
+    /// As for [`Self::keep`].
+    pub fn keep_listing(&self, target: &str, layers: &[Layer]) -> io::Result<()> {
+        let layers = layers.to_vec();
+        self.write(target, OfTarget { layers })
+    }
+
+    fn read<T: DeserializeOwned>(&self, digest: &str) -> Option<T> {
+        let path = self.path(digest)?;
+        let size = fs::metadata(&path).ok()?.len();
+        let text = (size <= LARGEST).then(|| fs::read(&path))?.ok()?;
+        note(&path);
+        let record = parse(&text).filter(|record| record.digest == digest);
+        if record.is_none() {
+            log::debug!("the record {} is of no use", path.display());
+        }
+        record.map(|record| record.known)
+    }
+
+    fn write<T: Serialize>(&self, digest: &str, known: T) -> io::Result<()> {
+        /// Tells the files of threads apart that write of one blob at once.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let path = self.path(digest).ok_or(io::ErrorKind::InvalidInput)?;
+        let record = serde_json::to_vec(&Record {
+            version: FACTS_VERSION,
+            digest: digest.to_owned(),
+            known,
         })?;
+        let record = [sealed(&record).as_bytes(), &record].concat();
+        if record.len() as u64 > LARGEST {
+            // It would not be read: whoever has so much to say is asked every time.
+            return Ok(());
+        }
         self.make_room();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let new = self.folder.join(format!(
-            ".{}.{}.{count}",
-            &layer.digest[7..],
-            std::process::id()
-        ));
+        let new = self
+            .folder
+            .join(format!(".{}.{}.{count}", &digest[7..], std::process::id()));
         let write = || {
             let mut file = fs::File::options()
                 .create(true)
@@ -112,7 +155,7 @@ impl Known {
                 .write(true)
                 .mode(0o600)
                 .open(&new)?;
-            io::Write::write_all(&mut file, &[sealed(&record).as_bytes(), &record].concat())?;
+            io::Write::write_all(&mut file, &record)?;
             fs::rename(&new, &path)
         };
         write().inspect_err(|_| {
@@ -134,10 +177,10 @@ impl Known {
         }
     }
 
-    /// Where the record of `layer` is, if its digest can be a file's name.
-    fn path(&self, layer: &Layer) -> Option<PathBuf> {
-        let hex = layer.digest.strip_prefix("sha256:")?;
-        is_sha256(&layer.digest).then(|| self.folder.join(hex))
+    /// Where the record of a blob is, if its digest can be a file's name.
+    fn path(&self, digest: &str) -> Option<PathBuf> {
+        let hex = digest.strip_prefix("sha256:")?;
+        is_sha256(digest).then(|| self.folder.join(hex))
     }
 }
 
@@ -159,13 +202,13 @@ fn sealed(record: &[u8]) -> String {
     digest_of(hasher) + "\n"
 }
 
-fn parse(text: &[u8]) -> Option<Record> {
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Option<Record<T>> {
     let end = text.iter().position(|byte| *byte == b'\n')?;
     let (seal, record) = text.split_at(end + 1);
     let record = (sealed(record).as_bytes() == seal).then(|| serde_json::from_slice(record))?;
     record
         .ok()
-        .filter(|record: &Record| record.version == FACTS_VERSION)
+        .filter(|record: &Record<T>| record.version == FACTS_VERSION)
 }
 
 #[cfg(test)]
@@ -212,6 +255,24 @@ mod tests {
             (inside().module, inside().facts)
         );
         assert!(known.find(&layer(2)).is_none());
+    }
+
+    #[test]
+    fn which_layers_an_image_has_is_known_by_its_target_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = Known::open(&dir.path().join("cache")).unwrap();
+        let target = layer(1).digest;
+        assert!(known.listing(&target).is_none());
+        known.keep_listing(&target, &[layer(2), layer(3)]).unwrap();
+        assert_eq!(known.listing(&target), Some(vec![layer(2), layer(3)]));
+        // What is known of an image is not taken for what is known of a layer, nor the reverse.
+        assert!(known.find(&layer(1)).is_none());
+        known.keep(&layer(2), &inside()).unwrap();
+        assert!(known.listing(&layer(2).digest).is_none());
+        // More than a record holds.
+        let many: Vec<_> = (0..100).map(layer).collect();
+        known.keep_listing(&layer(4).digest, &many).unwrap();
+        assert!(known.listing(&layer(4).digest).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType;
 
 /// Proof that the calling process has one thread. Its clone is then a whole program, in which no
@@ -30,6 +31,25 @@ impl Alone {
     /// Those of `clone`.
     pub fn sibling(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
         Self::clone_with(libc::CLONE_PARENT, program)
+    }
+
+    /// Runs `program` in a clone of this process, our child, and waits for its end. The clone ends
+    /// with what `program` returns.
+    ///
+    /// # Errors
+    /// Those of `clone` and `waitid`; one that says how the clone ended, unless it did with 0.
+    pub fn child_to_its_end(&self, program: impl FnOnce() -> u8) -> io::Result<()> {
+        let pid = Self::clone_with(0, program)?;
+        let child = Pid::from_raw(pid).map(WaitId::Pid);
+        let child = child.ok_or(io::ErrorKind::InvalidData)?;
+        let ended = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(child.clone(), WaitIdOptions::EXITED)
+        })?;
+        match ended.and_then(|status| status.exit_status()) {
+            Some(0) => Ok(()),
+            Some(code) => Err(io::Error::other(format!("its clone ended with {code}"))),
+            None => Err(io::Error::other("its clone was killed")),
+        }
     }
 
     /// Runs `program` in a clone of this process, our child, in a user namespace of its own that

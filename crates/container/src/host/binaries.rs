@@ -126,6 +126,7 @@ fn engine(request: &Request) -> Option<EngineKind> {
         Request::Fingerprint(engine) => return Some(*engine),
         Request::UserNamespace(_)
         | Request::Layers(_)
+        | Request::TargetFirst(_)
         | Request::Fetch(_)
         | Request::Entrypoint(_)
         | Request::Pod(_) => return None,

@@ -13,7 +13,7 @@ use medley_sys::pidfd::PidFd;
 use medley_task::RootfsMount;
 use oci_spec::runtime::Spec;
 
-use super::layers::{self, ImageLayers};
+use super::layers::{self, ImageLayers, Listed};
 use super::native::{self, Source};
 use super::process::{Answer, Helper};
 use super::user_namespace::{self, UserNamespaces};
@@ -33,28 +33,42 @@ struct Namespaces {
     users: UserNamespaces,
 }
 
-/// Who makes a container, with helpers that were started ahead: the kernel loads them, and
-/// containerd answers, while the rootfs is mounted and looked into.
+/// Who makes a container, with a helper that was started ahead: the kernel loads it, and
+/// containerd answers it, while the rootfs is mounted and looked into.
 struct Maker<'h> {
     host: &'h Host,
     /// Who will make init.
     helper: Cell<Option<Helper<'h>>>,
-    /// Who lists the Wasm layers of its image.
-    lister: Cell<Option<Helper<'h>>>,
+    /// Whether it was asked first which image the container was made of.
+    knows_image: bool,
 }
 
 impl<'h> Maker<'h> {
     fn start(host: &'h Host, order: &Order) -> Result<Self, Error> {
-        let lister = if has_empty_image(&order.rootfs) {
-            layers::ask_ahead(host, &order.id)?
-        } else {
-            None
-        };
+        let mut helper = Helper::ahead(host)?;
+        let first = layers::request_first(host, &order.id);
+        let first = first.filter(|_| has_empty_image(&order.rootfs));
+        if let Some(request) = &first {
+            helper.send(request, &[])?;
+        }
         Ok(Self {
             host,
-            helper: Cell::new(Some(Helper::ahead(host)?)),
-            lister: Cell::new(lister),
+            helper: Cell::new(Some(helper)),
+            knows_image: first.is_some(),
         })
+    }
+
+    /// The Wasm layers of its image, if that was asked for.
+    fn listing(&self, cache: Option<&Path>) -> Option<Listed> {
+        if !self.knows_image {
+            return None;
+        }
+        let helper = self.helper.take()?;
+        let listed = helper.first_answer().and_then(|(reply, helper)| {
+            self.helper.set(Some(helper));
+            layers::of_target(self.host, cache, reply)
+        });
+        Some(listed)
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
@@ -73,8 +87,8 @@ fn has_empty_image(rootfs: &[RootfsMount]) -> bool {
 
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
-    let mut spec = spec::load(&order.bundle)?;
     let maker = Maker::start(host, &order)?;
+    let mut spec = spec::load(&order.bundle)?;
     let shared = match host.pod() {
         Some(pod) => Some(pod.adapt(&mut spec)?),
         None => user_namespace::hold_namespaces(&mut spec)?,
@@ -110,8 +124,8 @@ fn create_in(
     // Decided once, on what the container will see. Nobody decides again.
     let decision = {
         let view = Rootfs::open(rootfs.path())?;
-        let layers = ImageLayers::of(host, &order.id, order.settings.cache.as_deref())
-            .asked(maker.lister.take());
+        let cache = order.settings.cache.as_deref();
+        let layers = ImageLayers::of(host, &order.id, cache).listed(maker.listing(cache));
         let options = host.options_for(&order.settings);
         medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &layers, &options)?
     };
@@ -222,6 +236,7 @@ fn make(
             no_pivot_root: order.settings.no_pivot_root,
             debug: host.debug,
             groups,
+            profile,
             terminal,
             mapped: mapped.clone(),
             propagation: propagation.clone(),
@@ -236,7 +251,6 @@ fn make(
             .ask(&request, &fds)
             .map_err(|error| name_cwd(error, &cwd))
     };
-            profile,
 
     let answer = match (&decision.plan, &decision.module) {
         (Plan::Linux(plan), _) => {

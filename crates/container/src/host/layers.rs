@@ -9,9 +9,14 @@ use medley_dispatch::layers::{Cause, Inside, Layer, Layers, Listing};
 use medley_image::known::Known;
 use medley_image::store::Address;
 
-use super::process::{self, Answer, Helper};
+use super::process;
 use super::{Error, Host};
-use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, Request, Whose};
+use crate::protocol::{
+    EntrypointOrder, FetchOrder, LayersOrder, Reply, Request, TargetOrder, Whose,
+};
+
+/// A listing, or none of what was made of no image.
+pub(super) type Listed = Result<Option<Listing>, Error>;
 
 /// The layers of one container's image.
 pub(super) struct ImageLayers<'h> {
@@ -19,8 +24,8 @@ pub(super) struct ImageLayers<'h> {
     container: &'h str,
     cache: Option<&'h Path>,
     by_name_only: bool,
-    /// Who lists them already.
-    asked: Cell<Option<Helper<'h>>>,
+    /// What was asked for before.
+    listed: Cell<Option<Listed>>,
 }
 
 impl<'h> ImageLayers<'h> {
@@ -31,13 +36,13 @@ impl<'h> ImageLayers<'h> {
             container,
             cache,
             by_name_only: false,
-            asked: Cell::default(),
+            listed: Cell::default(),
         }
     }
 
     /// Whose listing was asked for before.
-    pub(super) fn asked(self, asked: Option<Helper<'h>>) -> Self {
-        self.asked.set(asked);
+    pub(super) fn listed(self, listed: Option<Listed>) -> Self {
+        self.listed.set(listed);
         self
     }
 
@@ -52,11 +57,9 @@ impl<'h> ImageLayers<'h> {
 
 impl Layers for ImageLayers<'_> {
     fn list(&self) -> Result<Option<Listing>, Cause> {
-        let listed = match self.asked.take() {
-            Some(asked) => listing(asked.answer()),
-            None => list(self.host, of_container(self.container)),
-        };
-        Ok(listed?)
+        let listed = self.listed.take();
+        Ok(listed
+            .unwrap_or_else(|| list(self.host, Whose::Container(self.container.to_owned())))?)
     }
 
     fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
@@ -111,36 +114,57 @@ impl Layers for ImageModules<'_> {
     }
 }
 
-/// Asks for the layers of the image that a container was made of, ahead of whoever looks for its
-/// entrypoint; `None` if nobody can be asked.
-pub(super) fn ask_ahead<'h>(host: &'h Host, container: &str) -> Result<Option<Helper<'h>>, Error> {
-    let Some(request) = request(host, of_container(container)) else {
+/// Asks the helper that will make a container which image that was made of; `None` if nobody can be
+/// asked.
+pub(super) fn request_first(host: &Host, container: &str) -> Option<Request> {
+    Some(Request::TargetFirst(TargetOrder {
+        containerd: host.containerd.clone()?,
+        container: container.to_owned(),
+    }))
+}
+
+/// The Wasm layers of the image that was the answer. They are known where it was listed before.
+pub(super) fn of_target(host: &Host, cache: Option<&Path>, reply: Reply) -> Listed {
+    let target = match reply {
+        Reply::Target { target } => target,
+        _ => return Err(unexpected()),
+    };
+    let Some(target) = target else {
         return Ok(None);
     };
-    let mut helper = Helper::ahead(host)?;
-    helper.send(&request, &[])?;
-    Ok(Some(helper))
+    let known = cache.and_then(records);
+    if let Some(layers) = known
+        .as_ref()
+        .and_then(|known| known.listing(&target.blob.digest))
+    {
+        return Ok(Some(Listing {
+            image: target.image,
+            layers,
+            passed_over: Vec::new(),
+            is_partial: false,
+        }));
+    }
+    let digest = target.blob.digest.clone();
+    let listing = list(host, Whose::Target(target))?;
+    if let (Some(known), Some(listing)) = (known, &listing)
+        && !listing.is_partial
+        && !listing.layers.is_empty()
+        && listing.passed_over.is_empty()
+        && let Err(error) = known.keep_listing(&digest, &listing.layers)
+    {
+        let image = &listing.image;
+        log::warn!("which layers the image {image:?} has is not written down: {error}");
+    }
+    Ok(listing)
 }
 
 /// The Wasm layers of an image; `None` if nobody can be asked, or there is no image.
-fn list(host: &Host, image: Whose) -> Result<Option<Listing>, Error> {
-    match request(host, image) {
-        Some(request) => listing(process::ask(host, &request, &[])),
-        None => Ok(None),
-    }
-}
-
-fn of_container(id: &str) -> Whose {
-    Whose::Container(id.to_owned())
-}
-
-fn request(host: &Host, image: Whose) -> Option<Request> {
-    let containerd = host.containerd.clone()?;
-    Some(Request::Layers(LayersOrder { containerd, image }))
-}
-
-fn listing(answer: Result<Answer, Error>) -> Result<Option<Listing>, Error> {
-    match answer? {
+fn list(host: &Host, image: Whose) -> Listed {
+    let Some(containerd) = host.containerd.clone() else {
+        return Ok(None);
+    };
+    let request = Request::Layers(LayersOrder { containerd, image });
+    match process::ask(host, &request, &[])? {
         (Reply::Layers { listing }, _) => Ok(listing),
         _ => Err(unexpected()),
     }

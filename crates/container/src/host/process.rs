@@ -36,6 +36,7 @@ pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error
         | Reply::UserNamespace
         | Reply::NotCached { .. }
         | Reply::NoCache { .. }
+        | Reply::Target { .. }
         | Reply::Layers { .. }
         | Reply::Fetched { .. }
         | Reply::Entrypoint { .. }
@@ -182,35 +183,48 @@ impl<'h> Helper<'h> {
         Ok(())
     }
 
+    /// Waits for the answer of one that takes another request after it.
+    pub(super) fn first_answer(mut self) -> Result<(Reply, Self), Error> {
+        match self.wait(None) {
+            Ok((bytes, _)) => Ok((parse(&bytes, "")?, self)),
+            Err(error) => {
+                let (end, log) = self.end(true)?;
+                Err(no_answer(error, &end, &log))
+            }
+        }
+    }
+
     /// Waits for the end of one that was asked, and gives its answer.
     pub(super) fn answer(self) -> Result<Answer, Error> {
         let told = self.hear(None)?;
         match told.answer {
             Ok((bytes, fds)) => Ok((parse(&bytes, &told.log)?, fds)),
-            Err(_) if told.end.is_by(Signal::BUS) => Err(Error::Page),
-            Err(_) if !told.log.is_empty() => Err(Error::NoAnswer {
-                reason: helper_log::cause(&told.log).unwrap_or_default().to_owned(),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let reason = match told.end {
-                    End::Exited(status) => status.to_string(),
-                    End::TimedOut => "it took too long".to_owned(),
-                };
-                Err(Error::NoAnswer { reason })
-            }
-            Err(error) => Err(Error::Talk(error)),
+            Err(error) => Err(no_answer(error, &told.end, &told.log)),
         }
     }
 
     /// Waits for the end of one that was asked, which comes after `patience` at the latest.
     fn hear(mut self, patience: Option<Duration>) -> Result<Told, Error> {
-        let answer = match (self.unsent.take(), &self.socket) {
+        let answer = self.wait(patience);
+        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let is_late = answer.as_ref().is_err_and(timed_out);
+        let (end, log) = self.end(answer.is_err())?;
+        let end = if is_late { End::TimedOut } else { end };
+        Ok(Told { answer, end, log })
+    }
+
+    fn wait(&mut self, patience: Option<Duration>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        match (self.unsent.take(), &self.socket) {
             (None, Some(socket)) => answer_or_end(socket, &self.child, patience),
             (Some(error), _) => Err(error),
             (None, None) => Err(io::ErrorKind::UnexpectedEof.into()),
-        };
-        if answer.is_err() {
-            // Whatever it is doing, nobody waits for it any more.
+        }
+    }
+
+    /// Waits for its end, and brings it about if nobody waits for what it is doing any more. Gives
+    /// its log too.
+    fn end(mut self, kill: bool) -> Result<(End, String), Error> {
+        if kill {
             self.child.kill().ok();
         }
         let status = self.reap();
@@ -218,13 +232,7 @@ impl<'h> Helper<'h> {
         if self.host.debug {
             log.lines().for_each(|line| log::debug!("helper: {line}"));
         }
-        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-        let end = if answer.as_ref().is_err_and(timed_out) {
-            End::TimedOut
-        } else {
-            End::Exited(status.map_err(Error::Talk)?)
-        };
-        Ok(Told { answer, end, log })
+        Ok((End::Exited(status.map_err(Error::Talk)?), log))
     }
 
     /// Reaps it, before anything else is done: init becomes our child with its end.
@@ -247,6 +255,22 @@ impl Drop for Helper<'_> {
             }
         }
     }
+}
+
+/// Why a helper gave no answer.
+fn no_answer(error: io::Error, end: &End, log: &str) -> Error {
+    if end.is_by(Signal::BUS) {
+        return Error::Page;
+    }
+    let reason = match helper_log::cause(log) {
+        Some(cause) => cause.to_owned(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => match end {
+            End::Exited(status) => status.to_string(),
+            End::TimedOut => "it took too long".to_owned(),
+        },
+        None => return Error::Talk(error),
+    };
+    Error::NoAnswer { reason }
 }
 
 /// Waits for the helper's answer, or for its end. The socket alone does not tell the end: init, the

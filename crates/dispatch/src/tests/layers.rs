@@ -33,6 +33,7 @@ impl Layers for Recorded {
             image: "example/app:1".to_owned(),
             layers: self.titles.iter().enumerate().map(layer).collect(),
             passed_over: self.passed_over.clone(),
+            is_partial: false,
         }))
     }
 
