@@ -184,12 +184,12 @@ async fn what_is_wrong_with_a_module_is_told_by_create_in_one_line() -> Result<(
             &["imports moon:base/door@1.0.0", "wasmtime"],
         ),
         (
-            "wasi-0.3",
-            r#"(component (import "wasi:cli/run@0.3.0"
+            "wasi-draft",
+            r#"(component (import "wasi:cli/run@0.3.0-rc-2026-01-06"
                 (instance (export "run" (func async (result (result)))))))"#,
             &[
-                "is built for wasi:cli/run@0.3.0",
-                "wasmtime has version 0.2",
+                "is built for wasi:cli/run@0.3.0-rc-2026-01-06",
+                "wasmtime has 0.2 and 0.3 of it",
             ],
         ),
         (

@@ -3,7 +3,7 @@
 use medley_test::*;
 
 /// Those that wasmtime's own `proc_exit` would trap on are among them.
-const ALL: &[u32] = &[0, 1, 42, 125, 126, 127, 128, 134, 137, 143, 255];
+pub(crate) const ALL: &[u32] = &[0, 1, 42, 125, 126, 127, 128, 134, 137, 143, 255];
 
 each_runtime! {
     async fn a_linux_container_says_hello_and_exits_with_0(runtime: Runtime) -> Result<()> {
@@ -48,17 +48,21 @@ async fn hello(wasm: Vec<u8>) -> Result<()> {
     containerd.close().await
 }
 
-async fn exit_codes(wasm: Vec<u8>, codes: &[u32]) -> Result<()> {
+async fn exit_codes(wasm: Vec<u8>, all: &[u32]) -> Result<()> {
+    codes(&images::wasm("exit", &wasm)?, &["/exit.wasm"], all).await
+}
+
+/// Runs an image with each of these codes as its last argument.
+pub(crate) async fn codes(image: &Image, args: &[&str], all: &[u32]) -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::wasm("exit", &wasm)?;
-    containerd.import(&[&image]).await?;
+    containerd.import(&[image]).await?;
     let client = containerd.client().await?;
-    for code in codes.iter().copied() {
+    for code in all.iter().copied() {
         let id = format!("exit-{code}");
-        let spec = client
-            .spec(&image, &id)
-            .args(["/exit.wasm", &code.to_string()]);
-        let done = client.run(&id, &image, spec).await?;
+        let number = code.to_string();
+        let args = args.iter().copied().chain([number.as_str()]);
+        let spec = client.spec(image, &id).args(args);
+        let done = client.run(&id, image, spec).await?;
         assert_eq!((done.code, done.stderr.as_str()), (code, ""));
     }
     containerd.close().await

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicUsize;
 
 /// A server in a container that shares the host's network.
 pub(crate) struct Server {
-    containerd: Containerd,
+    pub(crate) containerd: Containerd,
     container: Container,
     pub(crate) task: Task,
     pub(crate) address: SocketAddr,
@@ -45,16 +45,24 @@ impl Server {
         env: &[&str],
         change: impl FnOnce(Spec) -> Spec,
     ) -> Result<Self> {
+        Self::of(&image()?, env, change).await
+    }
+
+    /// Starts the handler of this image.
+    pub(crate) async fn of(
+        image: &Image,
+        env: &[&str],
+        change: impl FnOnce(Spec) -> Spec,
+    ) -> Result<Self> {
         let containerd = Containerd::start(Runtime::Medley).await?;
-        let image = image()?;
-        containerd.import(&[&image]).await?;
+        containerd.import(&[image]).await?;
         let client = containerd.client().await?;
         let port = free_port()?;
-        let mut spec = on_host_network(client.spec(&image, "server")).env(&format!("PORT={port}"));
+        let mut spec = on_host_network(client.spec(image, "server")).env(&format!("PORT={port}"));
         for variable in env {
             spec = spec.env(variable);
         }
-        let container = client.create("server", &image, change(spec)).await?;
+        let container = client.create("server", image, change(spec)).await?;
         let task = container.start(Stdin::None).await?;
         Ok(Self {
             containerd,
@@ -178,7 +186,7 @@ async fn an_answer_whose_handler_traps_halfway_breaks_off() -> Result<()> {
     Ok(())
 }
 
-fn none() -> futures_util::stream::Empty<Result<Frame<Bytes>, Infallible>> {
+pub(crate) fn none() -> futures_util::stream::Empty<Result<Frame<Bytes>, Infallible>> {
     futures_util::stream::empty()
 }
 

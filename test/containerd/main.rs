@@ -42,4 +42,5 @@ mod systemd;
 mod terminal;
 mod update;
 mod versions;
+mod wasi_0_3;
 mod wasmedge;

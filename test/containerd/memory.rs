@@ -16,7 +16,7 @@ fn limited(spec: Spec) -> Spec {
     spec.edit(|json| json["linux"]["resources"]["memory"] = limit(LIMIT))
 }
 
-async fn run(wasm: Vec<u8>, args: &[&str]) -> Result<Finished> {
+pub(crate) async fn run(wasm: Vec<u8>, args: &[&str]) -> Result<Finished> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch("app")
         .file("/app.wasm", wasm, 0o644)
@@ -32,7 +32,7 @@ async fn run(wasm: Vec<u8>, args: &[&str]) -> Result<Finished> {
 }
 
 /// How many MiB the guest `grow` got.
-fn mib(done: &Finished) -> Result<u64> {
+pub(crate) fn mib(done: &Finished) -> Result<u64> {
     ensure!(done.code == 0, "{done:?}");
     let count = done.stdout.strip_prefix("up\n").unwrap_or_default();
     let count = count.trim_end().strip_suffix(" MiB");
@@ -42,7 +42,7 @@ fn mib(done: &Finished) -> Result<u64> {
 }
 
 /// Most of the limit, and not all of it.
-fn assert_most_of_the_limit(mib: u64) {
+pub(crate) fn assert_most_of_the_limit(mib: u64) {
     assert!((LIMIT * 3 / 4..LIMIT).contains(&mib), "{mib} MiB");
 }
 

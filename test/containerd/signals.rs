@@ -4,11 +4,11 @@ use medley_test::stdio::Stdin;
 use medley_test::*;
 use std::time::Duration;
 
-const SIGTERM: u32 = 15;
+pub(crate) const SIGTERM: u32 = 15;
 const SIGKILL: u32 = 9;
 
 /// Starts the image, lets it come up, sends it a signal, and returns its exit status.
-async fn signalled(
+pub(crate) async fn signalled(
     containerd: &Containerd,
     image: &Image,
     args: &[&str],

@@ -12,7 +12,7 @@ fn pattern() -> Vec<u8> {
 }
 
 /// Input as bytes, and input that stays open until CloseIO, through a program that copies.
-async fn input(containerd: &Containerd, image: &Image, args: &[&str]) -> Result<()> {
+pub(crate) async fn input(containerd: &Containerd, image: &Image, args: &[&str]) -> Result<()> {
     let client = containerd.client().await?;
     let bytes = pattern();
     let stdin = Stdin::Bytes(bytes[..100_000].to_vec());

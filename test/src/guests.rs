@@ -64,13 +64,19 @@ pub fn componentise(module: &[u8]) -> Result<Vec<u8>> {
         .encode()
 }
 
-/// A guest as a component of a world in `wit/worlds.wit`: one that answers HTTP requests or
-/// exports functions is a library, any other a command.
+/// A guest as a component of a world in `wit/worlds.wit`, or in `wit/async.wit` for those of WASI
+/// 0.3: one that answers HTTP requests, exports functions or is of WASI 0.3 is a library, any other
+/// a command.
 ///
 /// # Errors
 /// As for [`module`], or the module does not fit the world.
 pub fn of_world(name: &str, world: &str) -> Result<Vec<u8>> {
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit/worlds.wit");
+    let file = if world.starts_with("async-") {
+        "async.wit"
+    } else {
+        "worlds.wit"
+    };
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit").join(file);
     let text = std::fs::read_to_string(&wit)?;
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_str(&wit, &text)?;
@@ -100,7 +106,16 @@ pub fn handler(name: &str) -> Result<Vec<u8>> {
 }
 
 /// Guests that have no `main`.
-const LIBRARIES: &[&str] = &["functions", "http-handler", "http-hello"];
+const LIBRARIES: &[&str] = &[
+    "async-command",
+    "async-handler",
+    "functions",
+    "http-handler",
+    "http-hello",
+];
+
+/// What guests include.
+const HEADERS: [&str; 2] = ["wasi-async.h", "wasi-http.h"];
 
 fn is_library(name: &str) -> bool {
     LIBRARIES.contains(&name)
@@ -138,8 +153,9 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
         "{CLANG:?} {debug:?} {model:?} {clang} {}",
         compiler.display()
     ));
-    // What it may include.
-    key.update(std::fs::read(source_dir().join("wasi-http.h"))?);
+    for header in HEADERS {
+        key.update(std::fs::read(source_dir().join(header))?);
+    }
     let dir = crate::runtime::cache_dir()?.join("guests");
     std::fs::create_dir_all(&dir)?;
     let path = dir.join(format!("{:x}.wasm", key.finalize()));
@@ -201,6 +217,8 @@ mod tests {
             ("http-fetch", "fetch"),
             ("functions", "functions"),
             ("net", "net"),
+            ("async-command", "async-command"),
+            ("async-handler", "async-service"),
         ] {
             assert!(
                 of_world(name, world)?.starts_with(b"\0asm\x0d\0\x01\0"),

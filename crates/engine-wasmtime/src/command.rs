@@ -1,20 +1,21 @@
-//! Components of the world `wasi:cli/command`, and single functions of any component: WASI 0.2.
+//! Components of the world `wasi:cli/command`, WASI 0.2 and 0.3, and single functions of any
+//! component.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 
 use medley_engine::call::say;
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val, types};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{I32Exit, p2, p3};
 
 use crate::host::{Host, Limits, Shared};
 use crate::limiter::Limiter;
 use crate::values::{self, Printed};
-use crate::{component, unfit, world};
+use crate::{component, host, unfit, world};
 
-/// What a command exports, of any 0.2 version.
+/// What a command exports, of any version that there is.
 const RUN: &str = "wasi:cli/run";
 
 /// A component with its imports found.
@@ -24,7 +25,9 @@ pub(crate) struct LinkedCommand {
 }
 
 enum Callable {
-    Command(CommandPre<Host>),
+    Command(p2::bindings::CommandPre<Host>),
+    /// One of WASI 0.3, with an engine of a concurrent profile.
+    Concurrent(p3::bindings::CommandPre<Host>),
     Export {
         instance: InstancePre<Host>,
         index: ComponentExportIndex,
@@ -37,9 +40,13 @@ impl LinkedCommand {
         engine: &Engine,
         component: &Component,
         instance: InstancePre<Host>,
+        exports: &[String],
         entry: &Entry,
     ) -> Result<Self, Unfit> {
-        let exports = component::exports(engine, component);
+        let another = |error: wasmtime::Error| {
+            component::any_other_version(exports, entry).unwrap_or_else(|| unfit(entry, &error))
+        };
+        let mut run = exports.iter().filter(|name| component::is(name, RUN));
         let wanted = entry.export.as_deref();
         let callable = match wanted {
             Some(name) if !component::is(RUN, name) => Callable::Export {
@@ -47,20 +54,19 @@ impl LinkedCommand {
                 name: name.to_owned(),
                 instance,
             },
-            _ if exports.iter().any(|name| component::is(name, RUN)) => {
-                let command = CommandPre::new(instance);
-                Callable::Command(command.map_err(|error| {
-                    let mut names = exports.iter();
-                    names
-                        .find_map(|name| component::other_version(name, entry))
-                        .unwrap_or_else(|| unfit(entry, &error))
-                })?)
+            _ if run.clone().any(|name| host::is_of_0_3(name)) => {
+                let command = p3::bindings::CommandPre::new(instance);
+                Callable::Concurrent(command.map_err(another)?)
+            }
+            _ if run.next().is_some() => {
+                let command = p2::bindings::CommandPre::new(instance);
+                Callable::Command(command.map_err(another)?)
             }
             _ => {
                 return Err(Unfit::NoExport {
                     path: entry.path.clone(),
                     wanted: RUN.to_owned(),
-                    exports,
+                    exports: exports.to_vec(),
                 });
             }
         };
@@ -113,13 +119,23 @@ impl Program for LinkedCommand {
                 Callable::Command(command) => {
                     let mut store = store(command.engine(), host);
                     let command = command.instantiate_async(&mut store).await;
-                    let command = match command {
-                        Ok(command) => command,
-                        Err(error) => return instantiation_failed(&store, error, started),
-                    };
+                    let command = made(command, &store, started)?;
                     started();
                     let result = command.wasi_cli_run().call_run(&mut store).await;
-                    Ok(result.and_then(|code| code.map_err(|()| I32Exit(1).into())))
+                    Ok(of_run(result))
+                }
+                Callable::Concurrent(command) => {
+                    let mut store = store(command.engine(), host);
+                    let command = command.instantiate_async(&mut store).await;
+                    let command = made(command, &store, started)?;
+                    started();
+                    let result = store.run_concurrent(async |accessor| {
+                        let result = command.wasi_cli_run().call_run(accessor).await?;
+                        // Its exit code is said; what it still does is part of it.
+                        poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                        Ok(result)
+                    });
+                    Ok(of_run(result.await.flatten()))
                 }
                 Callable::Export {
                     instance,
@@ -128,18 +144,15 @@ impl Program for LinkedCommand {
                 } => {
                     let mut store = store(instance.component().engine(), host);
                     let instance = instance.instantiate_async(&mut store).await;
-                    let instance = match instance {
-                        Ok(instance) => instance,
-                        Err(error) => return instantiation_failed(&store, error, started),
-                    };
+                    let instance = made(instance, &store, started)?;
                     let Some(function) = instance.get_func(&mut store, index) else {
                         return Ok(Ok(()));
                     };
                     let ty = function.ty(&store);
                     let parameters: Vec<_> = ty.params().collect();
-                    let arguments = values::component_arguments(&parameters, &guest.args).map_err(
-                        |reason| NotStarted(Ended::NotStarted(format!("{name} {reason}"))),
-                    )?;
+                    let arguments = values::component_arguments(&parameters, &guest.args)
+                        .map_err(|reason| Ended::NotStarted(format!("{name} {reason}")))
+                        .map_err(Failed::NotStarted)?;
                     started();
                     Ok(call(&mut store, function, &arguments).await)
                 }
@@ -147,7 +160,8 @@ impl Program for LinkedCommand {
         });
         match result {
             Ok(result) => world::ended(&self.path, result),
-            Err(NotStarted(ended)) => ended,
+            Err(Failed::Trapped(error)) => world::ended(&self.path, Err(error)),
+            Err(Failed::NotStarted(ended)) => ended,
         }
     }
 }
@@ -161,21 +175,33 @@ fn store(engine: &Engine, host: Host) -> Store<Host> {
     store
 }
 
-/// An instance that could not be made.
-struct NotStarted(Ended);
+/// Why there is no instance whose function could be called.
+enum Failed {
+    /// One of its start functions trapped or exited.
+    Trapped(wasmtime::Error),
+    NotStarted(Ended),
+}
 
-/// A guest whose start functions trapped or exited has run; any other has not.
-fn instantiation_failed(
+/// An instance, if it could be made. A guest whose start functions trapped or exited has run; any
+/// other has not.
+fn made<T>(
+    instance: wasmtime::Result<T>,
     store: &Store<Host>,
-    error: wasmtime::Error,
     started: &mut dyn FnMut(),
-) -> Result<wasmtime::Result<()>, NotStarted> {
-    if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() {
-        started();
-        Ok(Err(error))
-    } else {
-        Err(NotStarted(store.data().not_started(&error)))
-    }
+) -> Result<T, Failed> {
+    instance.map_err(|error| {
+        if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() {
+            started();
+            Failed::Trapped(error)
+        } else {
+            Failed::NotStarted(store.data().not_started(&error))
+        }
+    })
+}
+
+/// What a command's `run` means: failure is an exit code too.
+fn of_run(result: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<()> {
+    result?.map_err(|()| I32Exit(1).into())
 }
 
 async fn call(

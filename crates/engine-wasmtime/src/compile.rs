@@ -46,6 +46,7 @@ fn in_one_line(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::compile;
+    use crate::config::Profile;
     use medley_engine::{Entry, Form, Unfit};
 
     fn entry(export: Option<&str>) -> Entry {
@@ -60,6 +61,16 @@ mod tests {
             .unwrap_err()
             .to_string()
     }
+
+    /// A function `$f` of a component, async, and `$run`, an instance with it.
+    const ASYNC_RUN: &str = r#"
+        (core module $m
+            (func (export "f") (result i32) (i32.const 0))
+            (func (export "callback") (param i32 i32 i32) (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func $f async (result (result)) (canon lift (core func $i "f") async
+            (callback (core func $i "callback"))))
+        (instance $run (export "run" (func $f)))"#;
 
     #[test]
     fn a_module_with_start_compiles() {
@@ -138,23 +149,57 @@ mod tests {
         let wat = wat.replace("(instance)", r#"(instance (export "f" (func)))"#);
         assert_eq!(
             fails(&wat, None),
-            "/app.wasm is built for wasi:cli/exit@0.9.0, but wasmtime has version 0.2 of it"
+            "/app.wasm is built for wasi:cli/exit@0.9.0, but wasmtime has 0.2 and 0.3 of it"
         );
     }
 
     #[test]
-    fn a_component_of_wasi_0_3_is_told_which_there_is() {
+    fn a_component_of_a_draft_of_wasi_0_3_is_told_which_there_is() {
+        let draft = "wasi:cli/run@0.3.0-rc-2026-01-06";
         let run = r#"(instance (export "run" (func async (result (result)))))"#;
-        let imports = format!(r#"(component (import "wasi:cli/run@0.3.0" {run}))"#);
-        let exports = format!(
-            r#"(component (import "it" {run}) (export "wasi:cli/run@0.3.0" (instance 0)))"#
-        );
+        let imports = format!(r#"(component (import "{draft}" {run}))"#);
+        let exports = format!(r#"(component {ASYNC_RUN} (export "{draft}" (instance $run)))"#);
         for wat in [imports, exports] {
-            assert_eq!(
-                fails(&wat, None),
-                "/app.wasm is built for wasi:cli/run@0.3.0, but wasmtime has version 0.2 of it"
-            );
+            let wanted =
+                format!("/app.wasm is built for {draft}, but wasmtime has 0.2 and 0.3 of it");
+            assert_eq!(fails(&wat, None), wanted);
         }
+    }
+
+    #[test]
+    fn a_component_of_wasi_0_3_is_linked() {
+        let wat = format!(
+            r#"(component
+                (import "wasi:cli/exit@0.3.0" (instance (export "exit" (func (param "status" (result))))))
+                {ASYNC_RUN}
+                (export "wasi:cli/run@0.3.0" (instance $run)))"#
+        );
+        let native = compile(wat.as_bytes(), &entry(None)).unwrap();
+        assert_eq!(native.form, Form::Component);
+        assert_eq!(
+            native.code.last(),
+            Some(&Profile::ConcurrentCommand.number())
+        );
+    }
+
+    #[test]
+    fn a_function_that_is_async_without_any_of_wasi_0_3_is_linked() {
+        let wat = format!(r#"(component {ASYNC_RUN} (export "go" (func $f)))"#);
+        let native = compile(wat.as_bytes(), &entry(Some("go"))).unwrap();
+        assert_eq!(
+            native.code.last(),
+            Some(&Profile::ConcurrentCommand.number())
+        );
+    }
+
+    #[test]
+    fn a_component_of_wasi_0_2_is_none_of_a_concurrent_profile() {
+        let wat = r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func (export "go") (canon lift (core func $i "f"))))"#;
+        let native = compile(wat.as_bytes(), &entry(Some("go"))).unwrap();
+        assert_eq!(native.code.last(), Some(&Profile::Command.number()));
     }
 
     #[test]

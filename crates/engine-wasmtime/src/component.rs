@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 use medley_engine::{Entry, Program, Unfit};
 use wasmparser::{Parser, Payload};
@@ -10,50 +11,71 @@ use wasmtime::component::Component;
 
 use crate::command::LinkedCommand;
 use crate::config::{self, Profile};
-use crate::http::{HANDLER, LinkedHandler};
+use crate::http::{self, LinkedHandler};
 use crate::{NAME, host, malformed, unfit};
 
 /// How a component's code is to be compiled. Bytes that are no component are anything: the
 /// compiler will say what is wrong with them.
 pub(crate) fn profile(bytes: &[u8]) -> Profile {
+    let interfaces = interfaces(bytes);
+    let serves = |(exported, name): &(bool, String)| *exported && http::is_handler(name);
+    Profile::of(
+        interfaces.iter().any(serves),
+        interfaces.iter().any(|(_, name)| host::is_of_0_3(name)),
+    )
+}
+
+/// What a component imports and exports, as far as its bytes can be read, and whether it exports
+/// it.
+fn interfaces(bytes: &[u8]) -> Vec<(bool, String)> {
+    let mut found = Vec::new();
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
             Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
             Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentImportSection(imports)) if depth == 0 => {
+                let imports = imports.into_iter().flatten();
+                found.extend(imports.map(|import| (false, import.name.name.to_owned())));
+            }
             Ok(Payload::ComponentExportSection(exports)) if depth == 0 => {
-                let mut exports = exports.into_iter().flatten();
-                if exports.any(|export| export.name.name.starts_with(HANDLER)) {
-                    return Profile::Server;
-                }
+                let exports = exports.into_iter().flatten();
+                found.extend(exports.map(|export| (true, export.name.name.to_owned())));
             }
             Ok(_) => {}
             Err(_) => break,
         }
     }
-    Profile::Command
+    found
 }
 
-/// Maps native code that [`crate::compile`] made of a component, and links it.
+/// Maps native code that [`compile`] made of a component, and links it.
 pub(crate) fn load(code: &File, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
     // Components can be mapped by path only. The helper still has the host's /proc.
     let path = format!("/proc/self/fd/{}", code.as_raw_fd());
-    let load = |engine: Engine| {
+    let loaded = engine_of(code).and_then(|engine| {
         // SAFETY: the contract of `medley_engine::Engine::load`: `code` is what `compile` of this
         // binary wrote, in a file that nobody can change while it is mapped.
         let component = unsafe { Component::deserialize_file(&engine, &path) }?;
-        Ok::<_, wasmtime::Error>((engine, component))
-    };
-    // An engine refuses code of another profile, before it has mapped much of it.
-    let loaded = config::engine(Profile::Command)
-        .and_then(load)
-        .or_else(|_| {
-            // A node that allows no such address space has servers that are a little slower.
-            let pooling = config::pooling_engine();
-            load(pooling.or_else(|_| config::engine(Profile::Server))?)
-        });
+        Ok((engine, component))
+    });
     let (engine, component) = loaded.map_err(|error| unfit(entry, &error))?;
     link(&engine, &component, entry)
+}
+
+/// The engine that native code is for, by its last byte.
+fn engine_of(code: &File) -> wasmtime::Result<Engine> {
+    let mut number = [0];
+    let last = code.metadata()?.len().saturating_sub(1);
+    code.read_exact_at(&mut number, last)?;
+    let profile = Profile::numbered(number[0])
+        .ok_or_else(|| wasmtime::format_err!("its native code is of no known profile"))?;
+    if profile.serves() {
+        // A node that allows no such address space has servers that are a little slower.
+        config::pooling_engine(profile).or_else(|_| config::engine(profile))
+    } else {
+        config::engine(profile)
+    }
 }
 
 /// Finds a component's imports, and what is to be called.
@@ -67,15 +89,17 @@ pub(crate) fn link(
         missing_import(engine, component, entry).unwrap_or_else(|| unfit(entry, &error))
     })?;
     let wanted = entry.export.as_deref();
-    let serves = exports(engine, component)
+    let exports = exports(engine, component);
+    let handler = exports
         .iter()
-        .any(|name| name.starts_with(HANDLER) && wanted.is_none_or(|wanted| is(name, wanted)));
-    if serves {
-        Ok(Box::new(LinkedHandler::new(component, instance, entry)?))
-    } else {
-        Ok(Box::new(LinkedCommand::new(
-            engine, component, instance, entry,
-        )?))
+        .find(|name| http::is_handler(name) && wanted.is_none_or(|wanted| is(name, wanted)));
+    match handler {
+        Some(name) => Ok(Box::new(LinkedHandler::new(
+            component, instance, name, entry,
+        )?)),
+        None => Ok(Box::new(LinkedCommand::new(
+            engine, component, instance, &exports, entry,
+        )?)),
     }
 }
 
@@ -116,54 +140,52 @@ fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Opti
 
 /// Whether an interface, as it is imported or exported, is one of another WASI than ours.
 pub(crate) fn other_version(name: &str, entry: &Entry) -> Option<Unfit> {
-    let known = |(package, _): &&(&str, &str)| name.starts_with(package);
+    let known = |(package, _): &&(&str, &[&str])| name.starts_with(package);
     let (_, provided) = host::PROVIDED.iter().find(known)?;
     let version = name.split_once('@')?.1;
-    (!version.starts_with(provided)).then(|| Unfit::WasiVersion {
+    (!host::provides(provided, version)).then(|| Unfit::WasiVersion {
         path: entry.path.clone(),
         interface: name.to_owned(),
         engine: NAME,
-        provided: (*provided).trim_end_matches('.'),
+        provided: provided.join(" and "),
     })
 }
 
-/// The same of bytes that Wasmtime does not take for a component: those of a later WASI use what
-/// only later components may.
-fn built_for_another(bytes: &[u8], entry: &Entry) -> Option<Unfit> {
-    let mut depth = 0_u32;
-    for payload in Parser::new(0).parse_all(bytes) {
-        let found = match payload.ok()? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
-                depth += 1;
-                None
-            }
-            Payload::End(_) => {
-                depth = depth.saturating_sub(1);
-                None
-            }
-            Payload::ComponentImportSection(imports) if depth == 0 => imports
-                .into_iter()
-                .flatten()
-                .find_map(|import| other_version(import.name.name, entry)),
-            Payload::ComponentExportSection(exports) if depth == 0 => exports
-                .into_iter()
-                .flatten()
-                .find_map(|export| other_version(export.name.name, entry)),
-            _ => None,
-        };
-        if found.is_some() {
-            return found;
+/// Whether any of several is.
+pub(crate) fn any_other_version(names: &[String], entry: &Entry) -> Option<Unfit> {
+    names.iter().find_map(|name| other_version(name, entry))
+}
+
+/// The bytes as Wasmtime takes them. Those that only a concurrent engine takes, whatever of WASI
+/// they import, are for one.
+fn compiled(bytes: &[u8]) -> wasmtime::Result<(Engine, Component, Profile)> {
+    let compile = |profile| {
+        let engine = config::engine(profile)?;
+        let component = Component::from_binary(&engine, bytes)?;
+        Ok((engine, component, profile))
+    };
+    let profile = profile(bytes);
+    compile(profile).or_else(|error| {
+        if profile.is_concurrent() {
+            return Err(error);
         }
-    }
-    None
+        compile(Profile::of(profile.serves(), true))
+    })
 }
 
 /// Checks that a component can be linked, which is all that its compiler has to know.
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Vec<u8>, Unfit> {
-    let engine = config::engine(profile(bytes)).map_err(|error| unfit(entry, &error))?;
-    let component = Component::from_binary(&engine, bytes).map_err(|error| {
-        built_for_another(bytes, entry).unwrap_or_else(|| malformed(bytes, &error, entry))
+    let (engine, component, profile) = compiled(bytes).map_err(|error| {
+        // Those of a later WASI use what only later components may.
+        let mut interfaces = interfaces(bytes).into_iter();
+        interfaces
+            .find_map(|(_, name)| other_version(&name, entry))
+            .unwrap_or_else(|| malformed(bytes, &error, entry))
     })?;
     link(&engine, &component, entry)?;
-    component.serialize().map_err(|error| unfit(entry, &error))
+    let mut code = component
+        .serialize()
+        .map_err(|error| unfit(entry, &error))?;
+    code.push(profile.number());
+    Ok(code)
 }

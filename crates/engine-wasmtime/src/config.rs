@@ -10,7 +10,7 @@ use wasmtime::{
 };
 
 /// How code is compiled, by what it is for. Code of one profile is refused by the engine of
-/// another, which is how [`crate::component::load`] tells them apart.
+/// another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// One guest for the life of its process, which a signal ends.
@@ -18,14 +18,61 @@ pub(crate) enum Profile {
     /// Many guests in one process, none of which may keep the others from running: their code
     /// looks at the epoch in every loop.
     Server,
+    /// A command of WASI 0.3, which may have several calls under way. Its store keeps account of
+    /// every call, of which those of WASI 0.2 are spared.
+    ConcurrentCommand,
+    /// A server of WASI 0.3.
+    ConcurrentServer,
+}
+
+impl Profile {
+    /// All of them, in the order of their numbers.
+    const ALL: [Self; 4] = [
+        Self::Command,
+        Self::Server,
+        Self::ConcurrentCommand,
+        Self::ConcurrentServer,
+    ];
+
+    /// The one for a component that is a server or not, of WASI 0.3 or not.
+    pub(crate) fn of(serves: bool, concurrent: bool) -> Self {
+        match (serves, concurrent) {
+            (false, false) => Self::Command,
+            (true, false) => Self::Server,
+            (false, true) => Self::ConcurrentCommand,
+            (true, true) => Self::ConcurrentServer,
+        }
+    }
+
+    pub(crate) fn serves(self) -> bool {
+        matches!(self, Self::Server | Self::ConcurrentServer)
+    }
+
+    pub(crate) fn is_concurrent(self) -> bool {
+        matches!(self, Self::ConcurrentCommand | Self::ConcurrentServer)
+    }
+
+    /// What stands for it behind native code.
+    pub(crate) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The one that `number` stands for.
+    pub(crate) fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 }
 
 /// Part of the fingerprint: to be counted up with every change of what a profile but
 /// [`Profile::Command`] adds, of whose settings Wasmtime gives an account itself.
-const PROFILES: u32 = 1;
+const PROFILES: u32 = 2;
 
 /// Requests that are handled at the same time, at most.
 pub(crate) const SLOTS: u32 = 512;
+
+/// Stacks for each of them where several of its calls may be under way: one for each call that
+/// waits in the middle of a function.
+const STACKS: u32 = 4;
 
 /// Linear memories, for all of them. Each takes 4 GiB of address space, and nothing else until it
 /// is used.
@@ -40,7 +87,7 @@ const CORE_INSTANCES: u32 = 16 * SLOTS;
 
 /// An engine that compiles, and loads what an equal one compiled. Made once in a process.
 pub(crate) fn engine(profile: Profile) -> wasmtime::Result<Engine> {
-    static ENGINES: [OnceLock<Engine>; 2] = [OnceLock::new(), OnceLock::new()];
+    static ENGINES: [OnceLock<Engine>; 4] = [const { OnceLock::new() }; 4];
     let made = &ENGINES[profile as usize];
     if let Some(engine) = made.get() {
         return Ok(engine.clone());
@@ -49,24 +96,25 @@ pub(crate) fn engine(profile: Profile) -> wasmtime::Result<Engine> {
     Ok(made.get_or_init(|| engine).clone())
 }
 
-/// An engine of the profile [`Profile::Server`] whose guests take what they need from a pool:
-/// instances, memories and stacks are made ready once, and used again.
+/// An engine of a server's profile whose guests take what they need from a pool: instances,
+/// memories and stacks are made ready once, and used again.
 ///
 /// Must be called in the process that becomes init, or in one that it is cloned from.
-pub(crate) fn pooling_engine() -> wasmtime::Result<Engine> {
+pub(crate) fn pooling_engine(profile: Profile) -> wasmtime::Result<Engine> {
+    let stacks = if profile.is_concurrent() { STACKS } else { 1 };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(SLOTS)
         .total_core_instances(CORE_INSTANCES)
         .total_memories(MEMORIES)
         .total_tables(TABLES)
-        .total_stacks(SLOTS)
+        .total_stacks(stacks * SLOTS)
         .total_gc_heaps(SLOTS)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
         .linear_memory_keep_resident(KEPT_MEMORY)
         .table_keep_resident(KEPT_TABLE);
-    let mut config = config(Profile::Server);
+    let mut config = config(profile);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -89,7 +137,8 @@ fn config(profile: Profile) -> Config {
         .memory_init_cow(true)
         // Nobody unwinds through guest frames with the system's unwinder.
         .native_unwind_info(false)
-        .epoch_interruption(profile == Profile::Server);
+        .concurrency_support(profile.is_concurrent())
+        .epoch_interruption(profile.serves());
     config
 }
 
@@ -167,12 +216,15 @@ mod tests {
     #[test]
     fn every_setting_that_native_code_depends_on_changes_the_fingerprint() {
         let mut all = vec![changed(|_| {})];
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
             ("optimisation", |c| {
                 c.cranelift_opt_level(OptLevel::SpeedAndSize);
             }),
             ("interruption", |c| {
                 c.epoch_interruption(true);
+            }),
+            ("concurrency", |c| {
+                c.concurrency_support(true);
             }),
             ("fuel", |c| {
                 c.consume_fuel(true);
@@ -215,6 +267,19 @@ mod tests {
             assert!(!all.contains(&fingerprint), "{what}");
             all.push(fingerprint);
         }
+    }
+
+    #[test]
+    fn a_profile_is_found_by_its_number() {
+        for (number, profile) in (0_u8..).zip(Profile::ALL) {
+            assert_eq!(profile.number(), number);
+            assert_eq!(Profile::numbered(number), Some(profile));
+            assert_eq!(
+                Profile::of(profile.serves(), profile.is_concurrent()),
+                profile
+            );
+        }
+        assert_eq!(Profile::numbered(4), None);
     }
 
     fn oldest() -> String {

@@ -101,32 +101,52 @@ impl WasiHttpView for Host {
     }
 }
 
-/// The packages that the linker has, of which a component takes what it needs, and the version
-/// of each, as far as it matters.
-pub(crate) const PROVIDED: &[(&str, &str)] = &[
-    ("wasi:cli/", "0.2."),
-    ("wasi:clocks/", "0.2."),
-    ("wasi:config/", "0.2."),
-    ("wasi:filesystem/", "0.2."),
-    ("wasi:http/", "0.2."),
-    ("wasi:io/", "0.2."),
-    ("wasi:keyvalue/", "0.2."),
-    ("wasi:random/", "0.2."),
-    ("wasi:sockets/", "0.2."),
+/// The packages that the linker has, of which a component takes what it needs, and the versions
+/// of each: of a release every patch, of a draft the one.
+pub(crate) const PROVIDED: &[(&str, &[&str])] = &[
+    ("wasi:cli/", &["0.2", "0.3"]),
+    ("wasi:clocks/", &["0.2", "0.3"]),
+    ("wasi:config/", &["0.2.0-rc.1"]),
+    ("wasi:filesystem/", &["0.2", "0.3"]),
+    ("wasi:http/", &["0.2", "0.3"]),
+    ("wasi:io/", &["0.2"]),
+    ("wasi:keyvalue/", &["0.2.0-draft"]),
+    ("wasi:random/", &["0.2", "0.3"]),
+    ("wasi:sockets/", &["0.2", "0.3"]),
 ];
 
+/// Whether `version` is one of `provided`.
+pub(crate) fn provides(provided: &[&str], version: &str) -> bool {
+    provided.iter().any(|known| {
+        let patch = version
+            .strip_prefix(known)
+            .and_then(|rest| rest.strip_prefix('.'));
+        version == *known || patch.is_some_and(|patch| patch.bytes().all(|b| b.is_ascii_digit()))
+    })
+}
+
+/// Whether an interface is one of WASI 0.3.
+pub(crate) fn is_of_0_3(interface: &str) -> bool {
+    let version = interface.split_once('@').map(|(_, version)| version);
+    interface.starts_with("wasi:") && version.is_some_and(|version| provides(&["0.3"], version))
+}
+
 /// A linker with all that `component` may import: what it does not is left out, which most
-/// starts are the quicker for.
+/// starts are the quicker for. What is of WASI 0.3 needs an engine of a concurrent profile.
 pub(crate) fn linker(engine: &Engine, component: &Component) -> wasmtime::Result<Linker<Host>> {
     let ty = component.component_type();
-    let imports = |package| {
-        ty.imports(engine)
-            .any(|(name, _)| name.starts_with(package))
-    };
+    let any = |wanted: &dyn Fn(&str) -> bool| ty.imports(engine).any(|(name, _)| wanted(name));
+    let imports = |package: &str| any(&|name| name.starts_with(package));
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    if any(&is_of_0_3) {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    }
     if imports("wasi:http/") {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    }
+    if any(&|name| name.starts_with("wasi:http/") && is_of_0_3(name)) {
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     if imports("wasi:config/") {
         wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| {
@@ -140,4 +160,36 @@ pub(crate) fn linker(engine: &Engine, component: &Component) -> wasmtime::Result
         })?;
     }
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_of_0_3, provides};
+
+    #[test]
+    fn a_release_has_every_patch_and_no_draft() {
+        for version in ["0.2.0", "0.2.12", "0.3.0"] {
+            assert!(provides(&["0.2", "0.3"], version), "{version}");
+        }
+        for version in [
+            "0.1.0",
+            "0.20.0",
+            "0.3.0-rc-2026-01-06",
+            "0.4.0",
+            "1.0.0",
+            "",
+        ] {
+            assert!(!provides(&["0.2", "0.3"], version), "{version}");
+        }
+        assert!(provides(&["0.2.0-draft"], "0.2.0-draft"));
+        assert!(!provides(&["0.2.0-draft"], "0.2.0"));
+    }
+
+    #[test]
+    fn only_wasis_own_interfaces_are_of_wasi_0_3() {
+        assert!(is_of_0_3("wasi:cli/run@0.3.0"));
+        for name in ["wasi:cli/run@0.2.3", "wasi:cli/run", "moon:base/door@0.3.0"] {
+            assert!(!is_of_0_3(name), "{name}");
+        }
+    }
 }

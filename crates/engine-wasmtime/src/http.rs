@@ -1,5 +1,5 @@
-//! Components that answer HTTP requests: they export `wasi:http/incoming-handler`, and the
-//! engine is their server.
+//! Components that answer HTTP requests: they export `wasi:http/incoming-handler`, or
+//! `wasi:http/handler` of WASI 0.3, and the engine is their server.
 //!
 //! | file | what |
 //! |---|---|
@@ -8,12 +8,14 @@
 //! | `listener` | the socket, and how it is closed without losing anybody |
 //! | `connection` | one client, HTTP/1.1 or HTTP/2 |
 //! | `request` | one request: an instance of its own |
+//! | `call` | what an instance is called with, by the WASI that it is of |
 //! | `body` | bodies on their way in and out |
 //! | `purse` | what handlers may take of the container's memory |
 //! | `stdio` | what handlers write, in whole lines |
 //! | `ticker` | takes turns among handlers that never wait |
 
 mod body;
+mod call;
 mod connection;
 mod listener;
 mod purse;
@@ -24,24 +26,32 @@ mod stdio;
 mod ticker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 pub(crate) use purse::Part;
 
 use crate::config::{MEMORIES, SLOTS, TABLES};
 use crate::host::Host;
-use crate::unfit;
+use crate::{component, host, unfit};
 
-/// What a handler exports, of any 0.2 version.
-pub(crate) const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
+/// Whether an export is that of a handler.
+pub(crate) fn is_handler(name: &str) -> bool {
+    name.starts_with("wasi:http/incoming-handler@0.2.") || is_of_0_3(name)
+}
+
+fn is_of_0_3(name: &str) -> bool {
+    component::is(name, "wasi:http/handler") && host::is_of_0_3(name)
+}
 
 /// A handler with its imports found.
 pub(crate) struct LinkedHandler {
-    handler: ProxyPre<Host>,
+    handler: Callable,
     path: PathBuf,
     /// How many instances there can be at a time.
     instances: usize,
@@ -49,13 +59,27 @@ pub(crate) struct LinkedHandler {
     instance_size: u64,
 }
 
+/// It, by the WASI that it is of.
+#[derive(Clone)]
+enum Callable {
+    Proxy(Arc<ProxyPre<Host>>),
+    /// One of WASI 0.3, with an engine of a concurrent profile.
+    Service(Arc<ServicePre<Host>>),
+}
+
 impl LinkedHandler {
     pub(crate) fn new(
         component: &Component,
         instance: InstancePre<Host>,
+        name: &str,
         entry: &Entry,
     ) -> Result<Self, Unfit> {
-        let handler = ProxyPre::new(instance).map_err(|error| unfit(entry, &error))?;
+        let handler = if is_of_0_3(name) {
+            ServicePre::new(instance).map(|pre| Callable::Service(Arc::new(pre)))
+        } else {
+            ProxyPre::new(instance).map(|pre| Callable::Proxy(Arc::new(pre)))
+        };
+        let handler = handler.map_err(|error| unfit(entry, &error))?;
         let needs = component.resources_required();
         let share = |all: u32, each: u32| all / each.max(1);
         let (memories, tables, size) = needs.map_or((1, 1, 0), |needs| {
@@ -74,7 +98,10 @@ impl LinkedHandler {
     }
 
     pub(crate) fn engine(&self) -> &Engine {
-        self.handler.engine()
+        match &self.handler {
+            Callable::Proxy(handler) => handler.engine(),
+            Callable::Service(handler) => handler.engine(),
+        }
     }
 }
 

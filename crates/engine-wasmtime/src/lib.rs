@@ -1,5 +1,5 @@
-//! Wasmtime: WASI preview 1 modules, WASI 0.2 command components, and a server for components that
-//! answer HTTP requests.
+//! Wasmtime: WASI preview 1 modules, command components of WASI 0.2 and 0.3, and a server for
+//! components that answer HTTP requests.
 
 #![allow(unsafe_code, reason = "native code is mapped and executed")]
 

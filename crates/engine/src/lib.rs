@@ -33,7 +33,7 @@ pub struct Entry {
 pub enum Form {
     /// A core module, WASI preview 1.
     Module,
-    /// A component, WASI 0.2.
+    /// A component, WASI 0.2 or 0.3.
     Component,
 }
 
@@ -104,7 +104,7 @@ pub enum Unfit {
         exports: Vec<String>,
     },
     /// It was built for a version of WASI that the engine does not have.
-    #[error("{} is built for {interface}, but {engine} has version {provided} of it", path.display())]
+    #[error("{} is built for {interface}, but {engine} has {provided} of it", path.display())]
     WasiVersion {
         /// The module.
         path: PathBuf,
@@ -112,8 +112,8 @@ pub enum Unfit {
         interface: String,
         /// Which engine.
         engine: &'static str,
-        /// The version that there is.
-        provided: &'static str,
+        /// The versions that there are.
+        provided: String,
     },
     /// What is to be called takes or gives what it can't.
     #[error("{} cannot be called at {export:?}: {reason}", path.display())]

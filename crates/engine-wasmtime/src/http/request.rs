@@ -12,25 +12,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use medley_engine::Guest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use wasmtime::component::Resource;
-use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
-use super::LinkedHandler;
 use super::body::{Answer, Flag, Limited, Rest};
+use super::call::{Call, Said};
 use super::purse::Purse;
 use super::settings::Settings;
 use super::stdio::Lines;
 use super::ticker::Ticker;
+use super::{Callable, LinkedHandler};
 use crate::host::{Host, Limits, Shared};
 use crate::world;
 
@@ -42,7 +38,8 @@ pub(super) type Alive = mpsc::Sender<()>;
 
 /// Makes an instance for every request.
 pub(super) struct Handlers {
-    handler: ProxyPre<Host>,
+    handler: Callable,
+    engine: Engine,
     path: PathBuf,
     guest: Guest,
     /// Opened once, shared by all.
@@ -62,9 +59,6 @@ pub(super) struct Handlers {
 /// A handler that runs.
 type Running = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
 
-/// What a handler answers.
-type Said = Result<Response<WasiBody>, ErrorCode>;
-
 impl Handlers {
     pub(super) fn new(
         linked: &LinkedHandler,
@@ -79,6 +73,7 @@ impl Handlers {
         let folders = builder.build().filesystem().clone();
         Ok(Self {
             handler: linked.handler.clone(),
+            engine: linked.engine().clone(),
             path: linked.path.clone(),
             guest: guest.clone(),
             folders,
@@ -172,7 +167,7 @@ impl Handlers {
                 Ok(Response::from_parts(head, body))
             }
             Some(Err(code)) => {
-                self.say(&format!("the handler gave up: {code:?}"));
+                self.say(&format!("the handler gave up: {code}"));
                 Err(StatusCode::INTERNAL_SERVER_ERROR)
             }
             None => {
@@ -192,29 +187,22 @@ impl Handlers {
         failed: &Flag,
     ) -> Result<Running, StatusCode> {
         let turn = self.ticker.turn();
-        let mut store = Store::new(self.handler.engine(), self.host());
+        let mut store = Store::new(&self.engine, self.host());
         store.limiter(Host::limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        let mut http = store.data_mut().http();
-        let incoming = match self.max_body {
-            None => http.new_incoming_request(Scheme::Http, request),
+        let call = match self.max_body {
+            None => Call::new(&self.handler, &mut store, request, sender),
             Some(limit) => {
                 let overflowed = overflowed.clone();
-                let request =
-                    request.map(|body| Limited::new(body, limit, overflowed).boxed_unsync());
-                http.new_incoming_request(Scheme::Http, request)
+                let request = request.map(|body| Limited::new(body, limit, overflowed));
+                Call::new(&self.handler, &mut store, request, sender)
             }
-        };
-        // It names no authority.
-        let incoming = incoming.map_err(|_| StatusCode::BAD_REQUEST)?;
-        let out = http
-            .new_response_outparam(sender)
-            .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-        let (handlers, failed) = (self.clone(), failed.clone());
+        }?;
+        let failed = failed.clone();
         Ok(Box::pin(async move {
             let _held = (turn, permit);
-            let result = handlers.call(&mut store, incoming, out).await;
+            let result = call.make(&mut store).await;
             if result.is_err() {
                 failed.set();
             }
@@ -222,19 +210,6 @@ impl Handlers {
             drop(store);
             result
         }))
-    }
-
-    async fn call(
-        &self,
-        store: &mut Store<Host>,
-        request: Resource<HostIncomingRequest>,
-        out: Resource<HostResponseOutparam>,
-    ) -> wasmtime::Result<()> {
-        let handler = self.handler.instantiate_async(&mut *store).await?;
-        handler
-            .wasi_http_incoming_handler()
-            .call_handle(store, request, out)
-            .await
     }
 
     fn host(&self) -> Host {

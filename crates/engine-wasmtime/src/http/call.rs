@@ -1,0 +1,206 @@
+//! What an instance is called with, by the WASI that it is of, and what it says.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::{Parts, Scheme};
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types as p2;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::p3;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
+
+use super::Callable;
+use crate::host::Host;
+
+/// What a handler answers: a response, or the name of an error.
+pub(super) type Said = Result<Response<WasiBody>, String>;
+
+/// What is told of a request when it is over.
+type Over = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// A call that can be made.
+pub(super) enum Call {
+    Proxy {
+        handler: Arc<ProxyPre<Host>>,
+        request: Resource<HostIncomingRequest>,
+        out: Resource<HostResponseOutparam>,
+    },
+    Service {
+        handler: Arc<ServicePre<Host>>,
+        request: p3::Request,
+        over: Over,
+        sender: oneshot::Sender<Said>,
+    },
+}
+
+impl Call {
+    /// Puts a request into `store`, whose answer goes to `sender`.
+    pub(super) fn new<B>(
+        handler: &Callable,
+        store: &mut Store<Host>,
+        request: Request<B>,
+        sender: oneshot::Sender<Said>,
+    ) -> Result<Self, StatusCode>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let mut http = store.data_mut().http();
+        match handler {
+            Callable::Proxy(handler) => {
+                // It names no authority.
+                let request = http
+                    .new_incoming_request(p2::Scheme::Http, request)
+                    .map_err(|_| StatusCode::BAD_REQUEST)?;
+                let say = move |said: Result<_, p2::ErrorCode>| {
+                    // Nobody waits for it who has gone away.
+                    sender.send(said.map_err(|code| format!("{code:?}"))).ok();
+                };
+                let out = http
+                    .new_response_outparam_from_callback(say)
+                    .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+                Ok(Self::Proxy {
+                    handler: handler.clone(),
+                    request,
+                    out,
+                })
+            }
+            Callable::Service(handler) => {
+                let request = absolute(request).ok_or(StatusCode::BAD_REQUEST)?;
+                let (request, over) = p3::Request::from_http(http.hooks, request);
+                Ok(Self::Service {
+                    handler: handler.clone(),
+                    request,
+                    over: Box::pin(over),
+                    sender,
+                })
+            }
+        }
+    }
+
+    /// Makes it, with an instance of its own, and lets the instance run to its end.
+    pub(super) async fn make(self, store: &mut Store<Host>) -> wasmtime::Result<()> {
+        match self {
+            Self::Proxy {
+                handler,
+                request,
+                out,
+            } => {
+                let handler = handler.instantiate_async(&mut *store).await?;
+                let handler = handler.wasi_http_incoming_handler();
+                handler.call_handle(store, request, out).await
+            }
+            Self::Service {
+                handler,
+                request,
+                over,
+                sender,
+            } => {
+                let handler = handler.instantiate_async(&mut *store).await?;
+                let handled = store.run_concurrent(async |accessor| {
+                    let said = match handler.handle(accessor, request).await? {
+                        Ok(response) => Ok(
+                            accessor.with(|mut access| response.into_http(&mut access, over))?
+                        ),
+                        Err(code) => Err(format!("{code:?}")),
+                    };
+                    let (held, gone) = oneshot::channel();
+                    let hold = |body| Held::new(body, held).boxed_unsync();
+                    sender.send(said.map(|response| response.map(hold))).ok();
+                    // Its body may come out of another stream, with no call that is under way.
+                    gone.await.ok();
+                    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                    Ok(())
+                });
+                handled.await.flatten()
+            }
+        }
+    }
+}
+
+/// A request with its scheme and authority, which HTTP/1.1 has in a header; `None` if it names no
+/// authority.
+fn absolute<B>(mut request: Request<B>) -> Option<Request<B>> {
+    let mut parts: Parts = std::mem::take(request.uri_mut()).into_parts();
+    if parts.authority.is_none() {
+        let host = request.headers().get(header::HOST)?;
+        parts.authority = Some(host.to_str().ok()?.parse().ok()?);
+    }
+    parts.scheme = Some(Scheme::HTTP);
+    *request.uri_mut() = Uri::from_parts(parts).ok()?;
+    Some(request)
+}
+
+/// A body that tells by its end, or when it is dropped, that nobody asks for it any more.
+struct Held {
+    body: WasiBody,
+    held: Option<oneshot::Sender<Infallible>>,
+}
+
+impl Held {
+    fn new(body: WasiBody, held: oneshot::Sender<Infallible>) -> Self {
+        Self {
+            body,
+            held: Some(held),
+        }
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.held = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absolute;
+    use http::Request;
+
+    fn uri_of(uri: &str, host: Option<&str>) -> Option<String> {
+        let mut request = Request::builder().uri(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        absolute(request.body(()).unwrap()).map(|request| request.uri().to_string())
+    }
+
+    #[test]
+    fn a_request_names_whom_it_was_sent_to() {
+        let wanted = Some("http://a.example:8080/x?y=1".to_owned());
+        assert_eq!(uri_of("/x?y=1", Some("a.example:8080")), wanted);
+        assert_eq!(uri_of("http://a.example:8080/x?y=1", Some("b")), wanted);
+        assert_eq!(uri_of("/x", None), None);
+        assert_eq!(uri_of("/x", Some("not a host")), None);
+    }
+}

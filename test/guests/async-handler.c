@@ -1,0 +1,117 @@
+/* Answers HTTP requests of WASI 0.3; the path says how. What follows a `?` is its argument. */
+#include "wasi-async.h"
+#include <stdio.h>
+
+IMPORT("[export]wasi:http/handler@0.3.0", "[task-return]handle")
+void handle_returns(int32_t is_error, int32_t, int32_t, int64_t, int32_t, int32_t, int32_t,
+                    int32_t);
+
+static result r;
+
+/* Begins an answer whose body is a stream, and gives where its trailers are to be written. */
+static handle begin(int status, handle stream) {
+    int64_t trailers = trailers_new();
+    response_new(fields_new(), 1, stream, reader(trailers), &r);
+    handle response = word(&r, 0);
+    response_status(response, status);
+    handle_returns(0, response, 0, 0, 0, 0, 0, 0);
+    return writer(trailers);
+}
+
+/* There are none. */
+static void end(handle trailers) { done(trailers, trailers_write(trailers, &nothing)); }
+
+static void say(int status, const char *text) {
+    int64_t pair = stream_new();
+    handle trailers = begin(status, reader(pair));
+    write_all(writer(pair), text, strlen(text));
+    stream_close(writer(pair));
+    end(trailers);
+}
+
+static int is(const char *path, const char *name) {
+    size_t length = strlen(name);
+    return !strncmp(path, name, length) && (path[length] == 0 || path[length] == '?');
+}
+
+__attribute__((noinline)) static void answer(handle request) {
+    static char path[4096], line[4096 + 16];
+    request_path_of(request, &r);
+    snprintf(path, sizeof path, "%.*s", (int)word(&r, 8), pointer(&r, 4));
+    char *argument = strchr(path, '?');
+    argument = argument ? argument + 1 : "";
+
+    if (is(path, "/hello")) {
+        say(200, "hello\n");
+    } else if (is(path, "/echo")) {
+        int64_t taken = taken_new();
+        request_body(request, reader(taken), &r);
+        handle trailers = begin(200, word(&r, 0));
+        taken_write(writer(taken), &nothing);
+        end(trailers);
+    } else if (is(path, "/big")) {
+        memset(line, 'x', 4096);
+        int64_t pair = stream_new();
+        handle trailers = begin(200, reader(pair));
+        for (long left = atol(argument); left > 0; left -= 4096)
+            if (write_all(writer(pair), line, left < 4096 ? (size_t)left : 4096))
+                break;
+        stream_close(writer(pair));
+        end(trailers);
+    } else if (is(path, "/trap")) {
+        __builtin_trap();
+    } else if (is(path, "/trap-late")) {
+        int64_t pair = stream_new();
+        begin(200, reader(pair));
+        write_all(writer(pair), "half of it", 10);
+        sleep_ms(100);
+        __builtin_trap();
+    } else if (is(path, "/error")) {
+        /* `configuration-error` */
+        handle_returns(1, 37, 0, 0, 0, 0, 0, 0);
+    } else if (is(path, "/spin")) {
+        for (volatile long n = 0;; n++)
+            ;
+    } else if (is(path, "/log")) {
+        snprintf(line, sizeof line, "request %s logged\n", argument);
+        out(line);
+        snprintf(line, sizeof line, "error %s\n", argument);
+        err(line);
+        say(200, "logged\n");
+    } else if (is(path, "/env")) {
+        const char *value = variable(argument);
+        say(value ? 200 : 404, value ? value : "unset\n");
+    } else if (is(path, "/slow")) {
+        sleep_ms(atol(argument));
+        say(200, "slow\n");
+    } else if (is(path, "/after")) {
+        say(200, "answered\n");
+        sleep_ms(50);
+        out("after the answer\n");
+    } else if (is(path, "/fetch")) {
+        int error;
+        handle response = fetch(argument, SCHEME_HTTP, &error);
+        if (response) {
+            int status = response_code(response);
+            end(begin(status, body_of(response)));
+        } else {
+            snprintf(line, sizeof line, "failed with error code %d\n", error);
+            say(502, line);
+        }
+    } else {
+        say(404, "no such path\n");
+    }
+}
+
+__attribute__((export_name("[async-lift]wasi:http/handler@0.3.0#handle"))) int32_t
+handle_request(handle request) {
+    answer(request);
+    return 0;
+}
+
+/* Nothing is left to be told of. */
+__attribute__((export_name("[callback][async-lift]wasi:http/handler@0.3.0#handle"))) int32_t
+handle_told(int32_t event, int32_t one, int32_t two) {
+    (void)event, (void)one, (void)two;
+    __builtin_trap();
+}
