@@ -17,6 +17,11 @@ WASMEDGE ?= on
 export WASMEDGE
 BESIDE := $(SHIM)-wasmedge
 
+# wasi-nn for components: `WASI_NN=on` builds it in.
+WASI_NN ?= off
+export WASI_NN
+FEATURES := $(if $(filter-out off,$(WASI_NN)),--features wasi-nn)
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 # End-to-end tests that run at a time, each with a containerd of its own.
@@ -42,7 +47,7 @@ setup: ## install what build, demo and tests need from Debian's packages
 
 build: setup ## build the shim, one static file, and the program with WasmEdge beside it (WASMEDGE=off: without)
 	@echo "build: the static shim, $(SHIM)"
-	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim
+	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim $(FEATURES)
 	@rm -f "$(BESIDE)"
 ifneq ($(WASMEDGE),off)
 	@settings=$$(test/scripts/wasmedge) && eval "$$settings" && \
@@ -62,6 +67,10 @@ fmt-check:
 clippy:
 	@echo "check: clippy, warnings are errors"
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+ifneq ($(FEATURES),)
+	@echo "check: clippy, of wasi-nn"
+	@cargo clippy -p medley-shim --all-targets --locked $(FEATURES) -- -D warnings
+endif
 
 rustdoc:
 	@echo "check: documentation, warnings are errors"

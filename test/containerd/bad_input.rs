@@ -137,6 +137,17 @@ async fn an_import_that_no_host_has_is_named() -> Result<()> {
 }
 
 #[tokio::test]
+async fn wasi_nn_is_named_in_a_build_without_wasi_nn() -> Result<()> {
+    let image = scratch().file("/nn.wasm", guests::of_world("nn", "nn")?, 0o644);
+    let text = refusal(image, |spec| spec.args(["/nn.wasm"])).await?;
+    assert_says(
+        &text,
+        &["imports wasi:nn/", "in a build with WASI_NN=on only"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_module_without_the_asked_for_export_is_refused() -> Result<()> {
     let image = scratch().file("/exports.wasm", guests::module("exports")?, 0o644);
     let text = refusal(image, |spec| spec.args(["/exports.wasm#nothing"])).await?;

@@ -25,6 +25,7 @@ mod http_drain;
 mod logging;
 mod memory;
 mod metrics;
+mod nn;
 mod oom;
 mod options;
 mod pause;

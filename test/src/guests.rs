@@ -217,6 +217,7 @@ mod tests {
             ("http-fetch", "fetch"),
             ("functions", "functions"),
             ("net", "net"),
+            ("nn", "nn"),
             ("async-command", "async-command"),
             ("async-handler", "async-service"),
         ] {

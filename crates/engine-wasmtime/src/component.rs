@@ -129,6 +129,14 @@ fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Opti
             .any(|(package, _)| name.starts_with(package))
     };
     if let Some(import) = imports().find(|name| !known(name)) {
+        if import.starts_with("wasi:nn/") {
+            return Some(Unfit::NotBuiltIn {
+                path: entry.path.clone(),
+                import: import.to_owned(),
+                engine: NAME,
+                by: "WASI_NN=on",
+            });
+        }
         return Some(Unfit::UnknownImport {
             path: entry.path.clone(),
             import: import.to_owned(),

@@ -23,6 +23,8 @@ pub(crate) struct Host {
     shared: Arc<Shared>,
     limits: Limits,
     table: ResourceTable,
+    #[cfg(feature = "nn")]
+    nn: wasmtime_wasi_nn::wit::WasiNnCtx,
 }
 
 /// Who says how much memory a component may have.
@@ -62,6 +64,8 @@ impl Host {
             shared,
             limits,
             table: ResourceTable::new(),
+            #[cfg(feature = "nn")]
+            nn: crate::nn::context(),
         }
     }
 
@@ -111,6 +115,8 @@ pub(crate) const PROVIDED: &[(&str, &[&str])] = &[
     ("wasi:http/", &["0.2", "0.3"]),
     ("wasi:io/", &["0.2"]),
     ("wasi:keyvalue/", &["0.2.0-draft"]),
+    #[cfg(feature = "nn")]
+    ("wasi:nn/", &["0.2.0-rc-2024-10-28"]),
     ("wasi:random/", &["0.2", "0.3"]),
     ("wasi:sockets/", &["0.2", "0.3"]),
 ];
@@ -151,6 +157,12 @@ pub(crate) fn linker(engine: &Engine, component: &Component) -> wasmtime::Result
     if imports("wasi:config/") {
         wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| {
             WasiConfig::from(&host.shared.variables)
+        })?;
+    }
+    #[cfg(feature = "nn")]
+    if imports("wasi:nn/") {
+        crate::nn::add_to_linker(&mut linker, |host: &mut Host| {
+            crate::nn::view(&mut host.table, &mut host.nn)
         })?;
     }
     if imports("wasi:keyvalue/") {

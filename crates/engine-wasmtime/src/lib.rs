@@ -12,6 +12,8 @@ mod http;
 mod keyvalue;
 mod limiter;
 mod module;
+#[cfg(feature = "nn")]
+mod nn;
 mod outgoing;
 mod output;
 mod roots;

@@ -67,6 +67,18 @@ pub enum Unfit {
         /// Which engine.
         engine: &'static str,
     },
+    /// It imports something that the engine does not have in this build.
+    #[error("{} imports {import}, which {engine} has in a build with {by} only", path.display())]
+    NotBuiltIn {
+        /// The module.
+        path: PathBuf,
+        /// The import's name.
+        import: String,
+        /// Which engine.
+        engine: &'static str,
+        /// What brings it.
+        by: &'static str,
+    },
     /// It imports something by another signature than the engine has it.
     #[error("{} imports {import} with other parameters or results than {engine} has", path.display())]
     ImportSignature {
