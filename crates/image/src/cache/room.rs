@@ -70,7 +70,12 @@ impl Cache {
         }
         let folder = self.code();
         let mut entries = Vec::new();
-        for file in fs::read_dir(&folder).map_err(failed("list", &folder))? {
+        let files = match fs::read_dir(&folder) {
+            // Somebody is just making the cache.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+            files => files.map_err(failed("list", &folder))?,
+        };
+        for file in files {
             let file = file.map_err(failed("list", &folder))?;
             let code = file.file_name().to_string_lossy().into_owned();
             if !digest::is_digest(&code) {

@@ -95,6 +95,14 @@ impl Drop for Node {
 }
 
 #[test]
+fn a_cache_that_somebody_is_just_making_is_empty() {
+    let node = Node::new("making", 1 << 20);
+    fs::remove_dir(node.folder.join("cache/code")).unwrap();
+    assert!(node.cache.entries().unwrap().is_empty());
+    assert!(node.cache.prune(Policy::All).unwrap().removed.is_empty());
+}
+
+#[test]
 fn what_is_stored_is_found_by_its_key_and_no_other() {
     let node = Node::new("found", DEFAULT_LIMIT);
     let key = node.key(b"module");
