@@ -1,14 +1,9 @@
 /* Functions of a component, to be called by name; ../wit/worlds.wit says of which types. */
+#include "lists.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-__attribute__((export_name("cabi_realloc"))) void *
-cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-    (void)old_size, (void)align;
-    return realloc(old, size);
-}
 
 static struct {
     const char *text;

@@ -1,15 +1,10 @@
 /* A command that sends a request: prints the status and the body of http://AUTHORITY/hello, its
    first argument, and what `wasi:config` has for its second one. */
+#include "lists.h"
 #include "wasi-http.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-__attribute__((export_name("cabi_realloc"))) void *
-cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-    (void)old_size, (void)align;
-    return realloc(old, size);
-}
 
 int main(int argc, char **argv) {
     result r;

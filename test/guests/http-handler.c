@@ -1,15 +1,10 @@
 /* Answers HTTP requests; the path says how. What follows a `?` is its argument. */
+#include "lists.h"
 #include "wasi-http.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-__attribute__((export_name("cabi_realloc"))) void *
-cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-    (void)old_size, (void)align;
-    return realloc(old, size);
-}
 
 static int write_all(handle stream, const char *text, size_t length) {
     result r;

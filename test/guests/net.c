@@ -2,23 +2,16 @@
    `net resolve NAME` prints its addresses; `net get ADDRESS PORT` prints what a TCP server says to
    a greeting; `net serve FAMILY PORT` answers one TCP client, FAMILY being 4 or 6; `net ask ADDRESS
    PORT` prints what a UDP server answers; `net answer FAMILY PORT` answers one datagram. */
-#include <stdint.h>
+#include "canonical.h"
+#include "lists.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define IMPORT(module, name) __attribute__((import_module(module), import_name(name)))
 #define NET(interface, name) IMPORT("wasi:sockets/" interface "@0.2.0", name)
 #define TCP(name) NET("tcp", "[method]tcp-socket." name)
 #define UDP(name) NET("udp", "[method]udp-socket." name)
 #define STREAMS(name) IMPORT("wasi:io/streams@0.2.0", name)
-
-typedef int32_t handle;
-
-/* Results come in memory, their discriminant first; 0 is `ok`. */
-typedef struct {
-    _Alignas(8) unsigned char bytes[64];
-} result;
 
 /* An `ip-socket-address`, as parameters: its discriminant, and what the larger case takes. */
 typedef struct {
@@ -60,19 +53,9 @@ void stream_write(handle, const void *, size_t, result *);
 IMPORT("wasi:io/poll@0.2.0", "[method]pollable.block") void block(handle);
 IMPORT("wasi:io/poll@0.2.0", "[resource-drop]pollable") void pollable_drop(handle);
 
-__attribute__((export_name("cabi_realloc"))) void *
-cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-    (void)old_size, (void)align;
-    return realloc(old, size);
-}
-
 #define WOULD_BLOCK 8
 
 static result r;
-
-static handle word(int at) {
-    return *(const handle *)(r.bytes + at);
-}
 
 static void check(const char *what) {
     if (r.bytes[0]) {
@@ -115,7 +98,7 @@ static int next(handle names, address *found, int port) {
 static handle names(const char *name) {
     resolve(network(), name, strlen(name), &r);
     check("resolve");
-    return word(4);
+    return word(&r, 4);
 }
 
 static void print(const address *a) {
@@ -142,7 +125,7 @@ static address any(const char *family, const char *port) {
 static handle new_tcp(const address *a) {
     tcp_new(a->kind, &r);
     check("make a socket");
-    return word(4);
+    return word(&r, 4);
 }
 
 /* Reads until the other side ends, and prints it; gives what came first. */
@@ -153,11 +136,11 @@ static size_t copy(handle in, char *keep, size_t most) {
         if (r.bytes[0])
             return length;
         if (keep) {
-            length = (size_t)word(8) < most ? (size_t)word(8) : most;
-            memcpy(keep, (const void *)(size_t)word(4), length);
+            length = (size_t)word(&r, 8) < most ? (size_t)word(&r, 8) : most;
+            memcpy(keep, (const void *)(size_t)word(&r, 4), length);
             return length;
         }
-        fwrite((const void *)(size_t)word(4), 1, word(8), stdout);
+        fwrite((const void *)(size_t)word(&r, 4), 1, word(&r, 8), stdout);
     }
 }
 
@@ -169,7 +152,7 @@ static void get(const address *a) {
         tcp_connected(socket, &r);
     while (again(4, tcp_wait(socket)));
     check("connect");
-    in = word(4), out = word(8);
+    in = word(&r, 4), out = word(&r, 8);
     stream_write(out, "hello\n", 6, &r);
     check("write");
     copy(in, NULL, 0);
@@ -193,7 +176,7 @@ static void serve(const address *a) {
         tcp_accept(socket, &r);
     while (again(4, tcp_wait(socket)));
     check("accept");
-    in = word(8), out = word(12);
+    in = word(&r, 8), out = word(&r, 12);
     head += copy(in, text + head, sizeof text - head);
     stream_write(out, text, head, &r);
     check("write");
@@ -203,7 +186,7 @@ static handle new_udp(const address *bound) {
     handle socket;
     udp_new(bound->kind, &r);
     check("make a socket");
-    socket = word(4);
+    socket = word(&r, 4);
     udp_bind(socket, network(), PASS(bound), &r);
     check("bind");
     udp_bound(socket, &r);
@@ -231,13 +214,13 @@ static const unsigned char *receive_one(handle in) {
     do {
         receive(in, 1, &r);
         check("receive");
-        if (!word(8)) {
+        if (!word(&r, 8)) {
             handle ready = receive_wait(in);
             block(ready);
             pollable_drop(ready);
         }
-    } while (!word(8));
-    return (const unsigned char *)(size_t)word(4);
+    } while (!word(&r, 8));
+    return (const unsigned char *)(size_t)word(&r, 4);
 }
 
 static void ask(const address *a) {
@@ -246,7 +229,7 @@ static void ask(const address *a) {
     const unsigned char *datagram;
     udp_stream(socket, 1, PASS(a), &r);
     check("connect");
-    in = word(4), out = word(8);
+    in = word(&r, 4), out = word(&r, 8);
     send_one(out, "ping\n", 5, NULL);
     datagram = receive_one(in);
     fwrite(*(char *const *)datagram, 1, *(const size_t *)(datagram + 4), stdout);
@@ -260,7 +243,7 @@ static void answer(const address *a) {
     size_t head = strlen(text), length;
     udp_stream(socket, 0, PASS(&nobody), &r);
     check("listen");
-    in = word(4), out = word(8);
+    in = word(&r, 4), out = word(&r, 8);
     puts("listening");
     fflush(stdout);
     datagram = receive_one(in);

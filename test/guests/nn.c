@@ -1,11 +1,10 @@
 /* wasi-nn: runs the model in the file argv[1] on the numbers behind it, which are its one row of
    input, and prints the row that comes out. ../wit/worlds.wit says what is imported. */
-#include <stdint.h>
+#include "canonical.h"
+#include "lists.h"
 #include <stdio.h>
-#include <stdlib.h>
 
-#define NN(interface, name)                                                                        \
-    __attribute__((import_module("wasi:nn/" interface "@0.2.0-rc-2024-10-28"), import_name(name)))
+#define NN(interface, name) IMPORT("wasi:nn/" interface "@0.2.0-rc-2024-10-28", name)
 
 enum { FP32 = 1, ONNX = 1, CPU = 0 };
 
@@ -16,39 +15,25 @@ typedef struct {
 
 typedef struct {
     list name;
-    int32_t tensor;
+    handle tensor;
 } named;
 
-typedef struct {
-    uint8_t is_error;
-    union {
-        int32_t handle;
-        list list;
-    } value;
-} result;
-
 NN("tensor", "[constructor]tensor")
-int32_t tensor_new(const uint32_t *dimensions, size_t rank, int32_t type, const void *data,
+handle tensor_new(const uint32_t *dimensions, size_t rank, int32_t type, const void *data,
                    size_t length);
-NN("tensor", "[method]tensor.data") void tensor_data(int32_t tensor, list *data);
+NN("tensor", "[method]tensor.data") void tensor_data(handle tensor, list *data);
 NN("graph", "load")
 void graph_load(const list *parts, size_t count, int32_t encoding, int32_t target, result *graph);
-NN("graph", "[method]graph.init-execution-context") void graph_init(int32_t graph, result *context);
+NN("graph", "[method]graph.init-execution-context") void graph_init(handle graph, result *context);
 NN("inference", "[method]graph-execution-context.compute")
-void compute(int32_t context, const named *inputs, size_t count, result *outputs);
-NN("errors", "[method]error.data") void error_data(int32_t error, list *text);
-
-__attribute__((export_name("cabi_realloc"))) void *
-cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-    (void)old_size, (void)align;
-    return realloc(old, size);
-}
+void compute(handle context, const named *inputs, size_t count, result *outputs);
+NN("errors", "[method]error.data") void error_data(handle error, list *text);
 
 static void check(const char *what, const result *result) {
-    if (!result->is_error)
+    if (!tag(result, 0))
         return;
     list text;
-    error_data(result->value.handle, &text);
+    error_data(word(result, 4), &text);
     fprintf(stderr, "%s: %.*s\n", what, (int)text.length, (const char *)text.at);
     exit(1);
 }
@@ -74,13 +59,13 @@ int main(int argc, char **argv) {
     result graph, context, outputs;
     graph_load(&part, 1, ONNX, CPU, &graph);
     check("load", &graph);
-    graph_init(graph.value.handle, &context);
+    graph_init(word(&graph, 4), &context);
     check("init", &context);
     named input = {{"x", 1}, tensor_new(shape, 2, FP32, row, 4 * shape[1])};
-    compute(context.value.handle, &input, 1, &outputs);
+    compute(word(&context, 4), &input, 1, &outputs);
     check("compute", &outputs);
 
-    const named *output = outputs.value.list.at;
+    const named *output = (const named *)(intptr_t)word(&outputs, 4);
     list data;
     tensor_data(output->tensor, &data);
     printf("%.*s:", (int)output->name.length, (const char *)output->name.at);

@@ -1,32 +1,14 @@
 /* WASI 0.3 as C sees it: the canonical ABI of the interfaces in ../wit/async.wit. Calls that may
-   wait are started, and then waited for. Results come in memory, their discriminant first; 0 is
-   `ok` or `none` there. */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+   wait are started, and then waited for. */
+#include "canonical.h"
+#include "lists.h"
 #include <string.h>
 
-#define IMPORT(module, name) __attribute__((import_module(module), import_name(name)))
 #define ROOT(name) IMPORT("$root", name)
 #define CLI(interface, name) IMPORT("wasi:cli/" interface "@0.3.0", name)
 #define TYPES(name) IMPORT("wasi:http/types@0.3.0", name)
 
-typedef int32_t handle;
-
-/* Large enough for every result, and as aligned as any. */
-typedef struct {
-    _Alignas(8) unsigned char bytes[64];
-} result;
-
-static inline int tag(const result *r, int at) { return r->bytes[at]; }
-static inline int32_t word(const result *r, int at) { return *(const int32_t *)(r->bytes + at); }
 static inline char *pointer(const result *r, int at) { return (char *)(intptr_t)word(r, at); }
-
-__attribute__((export_name("cabi_realloc"))) void *
-cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-    (void)old_size, (void)align;
-    return realloc(old, size);
-}
 
 /* What is under way. */
 #define BLOCKED (-1)

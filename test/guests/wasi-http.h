@@ -1,22 +1,9 @@
 /* wasi:http and wasi:config as C sees them: the canonical ABI of the interfaces in
-   ../wit/worlds.wit. Results come in memory, their discriminant first; 0 is `ok` or `none`
-   there, and an error code is not looked into. */
-#include <stdint.h>
-#include <stddef.h>
+   ../wit/worlds.wit. An error code is not looked into. */
+#include "canonical.h"
 
-#define IMPORT(module, name) __attribute__((import_module(module), import_name(name)))
 #define TYPES(name) IMPORT("wasi:http/types@0.2.0", name)
 #define STREAMS(name) IMPORT("wasi:io/streams@0.2.0", name)
-
-typedef int32_t handle;
-
-/* Large enough for every result, and as aligned as any. */
-typedef struct {
-    _Alignas(8) unsigned char bytes[64];
-} result;
-
-static inline int tag(const result *r, int at) { return r->bytes[at]; }
-static inline handle word(const result *r, int at) { return *(const handle *)(r->bytes + at); }
 
 TYPES("[constructor]fields") handle fields_new(void);
 TYPES("[method]incoming-request.path-with-query") void request_path(handle, result *);

@@ -115,7 +115,7 @@ const LIBRARIES: &[&str] = &[
 ];
 
 /// What guests include.
-const HEADERS: [&str; 2] = ["wasi-async.h", "wasi-http.h"];
+const HEADERS: [&str; 4] = ["canonical.h", "lists.h", "wasi-async.h", "wasi-http.h"];
 
 fn is_library(name: &str) -> bool {
     LIBRARIES.contains(&name)

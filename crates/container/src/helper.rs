@@ -54,10 +54,7 @@ pub fn run(engines: Engines) -> u8 {
         Request::Pod(order) => helper_pod::run(&order, fds),
         Request::TargetFirst(_) => return complain(&Error::Twice),
     };
-    match answer(&socket, &reply, &fds) {
-        Ok(()) => 0,
-        Err(error) => complain(&error),
-    }
+    say(&socket, &reply, &fds)
 }
 
 /// Why there is no answer.
@@ -79,27 +76,25 @@ fn receive(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Error> {
         let (bytes, fds) = medley_sys::message::receive(socket).map_err(Error::Receive)?;
         Ok((serde_json::from_slice(&bytes)?, fds))
     };
-    let (order, _) = match next()? {
-        (Request::TargetFirst(order), fds) => (order, fds),
+    let order = match next()? {
+        (Request::TargetFirst(order), _) => order,
         request => return Ok(request),
     };
-    // What reads an image gives up root's rights, which its own process has to keep.
-    let alone = Alone::check().map_err(Error::Clone)?;
-    let helper = std::process::id();
-    let listed = alone.child_to_its_end(|| {
-        let die = i32::try_from(helper)
-            .map_err(std::io::Error::other)
-            .and_then(medley_sys::child::die_with);
-        if let Err(error) = die {
-            return complain(&error);
-        }
-        match answer(socket, &helper_image::target(&order), &[]) {
-            Ok(()) => 0,
-            Err(error) => complain(&error),
-        }
-    });
-    listed.map_err(Error::Clone)?;
+    // Who asks containerd gives up root's rights, which this process has to keep.
+    Alone::check()
+        .and_then(|alone| {
+            alone.child_to_its_end(|| say(socket, &helper_image::target(&order), &[]))
+        })
+        .map_err(Error::Clone)?;
     next()
+}
+
+/// Answers, and gives the process's exit status.
+fn say(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> u8 {
+    match answer(socket, reply, fds) {
+        Ok(()) => 0,
+        Err(error) => complain(&error),
+    }
 }
 
 fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {

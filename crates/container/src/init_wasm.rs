@@ -48,11 +48,13 @@ const CPU_PERIOD: u64 = 100_000;
 /// Longest name that the kernel keeps for a process, without its NUL.
 const NAME_MAX: usize = 15;
 
-/// Why its process could not be hidden from the others of its container.
+/// Why its process could not be made a guest's.
 #[derive(Debug, thiserror::Error)]
-enum Private {
+enum Error {
     #[error("cannot make the process undumpable")]
     Dumpable(#[source] std::io::Error),
+    #[error("cannot make it a bare process")]
+    Bare(#[source] std::io::Error),
     #[error(transparent)]
     AppArmor(#[from] apparmor::Error),
 }
@@ -168,11 +170,11 @@ impl WasmInit {
 
     /// While Create can still fail, and with the capabilities that the container's other processes
     /// have too: from here on they could look into this one.
-    fn stay_private(&self) -> Result<(), Private> {
+    fn stay_private(&self) -> Result<(), Error> {
         // Its memory holds the engine, its descriptors are the pod's, and its executable is the
         // shim's.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .map_err(|errno| Private::Dumpable(errno.into()))?;
+            .map_err(|errno| Error::Dumpable(errno.into()))?;
         let mut confined = self.shared.confined.borrow_mut();
         if let Confined::Wanted(wanted) = std::mem::take(&mut *confined) {
             *confined = Confined::Ready(wanted.prepare()?);
@@ -180,13 +182,17 @@ impl WasmInit {
         Ok(())
     }
 
-    /// Comes under the container's AppArmor profile. What was opened before stays open.
-    fn enter_profile(&self) -> Result<(), apparmor::Error> {
+    /// All that comes before the guest. In the end the process is under its container's AppArmor
+    /// profile, and what was opened before stays open.
+    fn ready(&self, spec: &Spec) -> Result<Guest, Error> {
+        self.prepare(spec).map_err(Error::Bare)?;
+        let guest = self.guest(spec);
         match std::mem::take(&mut *self.shared.confined.borrow_mut()) {
-            Confined::Ready(ready) => ready.enter(),
-            Confined::Wanted(wanted) => wanted.prepare()?.enter(),
-            Confined::No => Ok(()),
+            Confined::Ready(ready) => ready.enter()?,
+            Confined::Wanted(wanted) => wanted.prepare()?.enter()?,
+            Confined::No => {}
         }
+        Ok(guest)
     }
 
     /// Makes a bare process of the helper's clone.
@@ -304,16 +310,7 @@ impl Executor for WasmInit {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let guest = self
-            .prepare(spec)
-            .map(|()| self.guest(spec))
-            .map_err(|error| error.to_string())
-            .and_then(|guest| {
-                self.enter_profile()
-                    .map(|()| guest)
-                    .map_err(|error| medley_task::error::sentence(&error))
-            });
-        let ended = match guest {
+        let ended = match self.ready(spec) {
             Ok(guest) => {
                 let mut started = || {
                     if let Some(mut status) = self.shared.status.borrow_mut().take() {
@@ -322,7 +319,7 @@ impl Executor for WasmInit {
                 };
                 self.shared.program.run(&guest, &mut started)
             }
-            Err(reason) => Ended::NotStarted(reason),
+            Err(error) => Ended::NotStarted(medley_task::error::sentence(&error)),
         };
         let status = match ended {
             Ended::Exited(code) => code,

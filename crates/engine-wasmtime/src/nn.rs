@@ -149,19 +149,24 @@ fn names(
     Ok(outlets?.iter().map(name).collect())
 }
 
+/// What a tensor may hold, as the interface and tract call it. tract has no bf16.
+const KINDS: [(TensorType, DatumType); 6] = [
+    (TensorType::Fp16, DatumType::F16),
+    (TensorType::Fp32, DatumType::F32),
+    (TensorType::Fp64, DatumType::F64),
+    (TensorType::U8, DatumType::U8),
+    (TensorType::I32, DatumType::I32),
+    (TensorType::I64, DatumType::I64),
+];
+
+fn unsupported(kind: &impl std::fmt::Debug, name: &str) -> BackendError {
+    error(format!("no tensor can hold {kind:?}, which {name:?} does"))
+}
+
 /// A guest's tensor as tract has it.
 fn taken(tensor: &Tensor, name: &str) -> Result<tract_onnx::prelude::Tensor, BackendError> {
-    let kind = match tensor.ty {
-        TensorType::Fp16 => DatumType::F16,
-        TensorType::Fp32 => DatumType::F32,
-        TensorType::Fp64 => DatumType::F64,
-        TensorType::U8 => DatumType::U8,
-        TensorType::I32 => DatumType::I32,
-        TensorType::I64 => DatumType::I64,
-        TensorType::Bf16 => {
-            return Err(BackendError::UnsupportedTensorType("bf16".to_owned()));
-        }
-    };
+    let known = KINDS.iter().find(|(theirs, _)| *theirs == tensor.ty);
+    let (_, kind) = known.ok_or_else(|| unsupported(&tensor.ty, name))?;
     let shape: Vec<_> = tensor
         .dimensions
         .iter()
@@ -169,30 +174,21 @@ fn taken(tensor: &Tensor, name: &str) -> Result<tract_onnx::prelude::Tensor, Bac
         .collect();
     // SAFETY: of the types above every value is one, and the function checks that there are as many
     // bytes as the shape says.
-    let taken = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(kind, &shape, &tensor.data) };
+    let taken = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(*kind, &shape, &tensor.data) };
     taken.map_err(|reason| error(format!("the model's input {name:?}: {reason:#}")))
 }
 
 /// A tensor of tract's as a guest has it.
 fn given_back(tensor: &tract_onnx::prelude::Tensor, name: &str) -> Result<Tensor, BackendError> {
-    let kind = match tensor.datum_type() {
-        DatumType::F16 => TensorType::Fp16,
-        DatumType::F32 => TensorType::Fp32,
-        DatumType::F64 => TensorType::Fp64,
-        DatumType::U8 => TensorType::U8,
-        DatumType::I32 => TensorType::I32,
-        DatumType::I64 => TensorType::I64,
-        other => {
-            let of = format!("{other:?}, of the model's output {name:?}");
-            return Err(BackendError::UnsupportedTensorType(of));
-        }
-    };
+    let kind = tensor.datum_type();
+    let known = KINDS.iter().find(|(_, ours)| *ours == kind);
+    let (kind, _) = known.ok_or_else(|| unsupported(&kind, name))?;
     let dimensions = tensor
         .shape()
         .iter()
         .map(|size| u32::try_from(*size).map_err(|_| BackendError::NotEnoughMemory(*size)))
         .collect::<Result<_, _>>()?;
-    Ok(Tensor::new(dimensions, kind, tensor.as_bytes().to_vec()))
+    Ok(Tensor::new(dimensions, *kind, tensor.as_bytes().to_vec()))
 }
 
 struct OnnxGraph(Arc<Model>);

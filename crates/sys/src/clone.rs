@@ -34,12 +34,16 @@ impl Alone {
     }
 
     /// Runs `program` in a clone of this process, our child, and waits for its end. The clone ends
-    /// with what `program` returns.
+    /// with what `program` returns, or with us.
     ///
     /// # Errors
     /// Those of `clone` and `waitid`; one that says how the clone ended, unless it did with 0.
     pub fn child_to_its_end(&self, program: impl FnOnce() -> u8) -> io::Result<()> {
-        let pid = Self::clone_with(0, program)?;
+        let us = rustix::process::getpid().as_raw_nonzero().get();
+        let pid = Self::clone_with(0, || match crate::child::die_with(us) {
+            Ok(()) => program(),
+            Err(_) => 1,
+        })?;
         let child = Pid::from_raw(pid).map(WaitId::Pid);
         let child = child.ok_or(io::ErrorKind::InvalidData)?;
         let ended = rustix::io::retry_on_intr(|| {

@@ -4,12 +4,11 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::uri::{Parts, Scheme};
 use http::{Request, Response, StatusCode, Uri, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use wasmtime::Store;
@@ -116,8 +115,10 @@ impl Call {
                         ),
                         Err(code) => Err(format!("{code:?}")),
                     };
-                    let (held, gone) = oneshot::channel();
-                    let hold = |body| Held::new(body, held).boxed_unsync();
+                    // The body takes one end along, and drops it when nobody asks for more.
+                    let (held, gone) = oneshot::channel::<Infallible>();
+                    let hold =
+                        |body: WasiBody| body.map_err(move |error| (error, &held).0).boxed_unsync();
                     sender.send(said.map(|response| response.map(hold))).ok();
                     // Its body may come out of another stream, with no call that is under way.
                     gone.await.ok();
@@ -141,45 +142,6 @@ fn absolute<B>(mut request: Request<B>) -> Option<Request<B>> {
     parts.scheme = Some(Scheme::HTTP);
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
     Some(request)
-}
-
-/// A body that tells by its end, or when it is dropped, that nobody asks for it any more.
-struct Held {
-    body: WasiBody,
-    held: Option<oneshot::Sender<Infallible>>,
-}
-
-impl Held {
-    fn new(body: WasiBody, held: oneshot::Sender<Infallible>) -> Self {
-        Self {
-            body,
-            held: Some(held),
-        }
-    }
-}
-
-impl Body for Held {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() {
-            self.held = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]
