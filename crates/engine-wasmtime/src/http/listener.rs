@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockFilter, SockRef};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
@@ -100,25 +101,16 @@ pub(super) async fn accept(
     }
     // To close the socket now would reset whoever has been let in by the kernel and not by us.
     // From here on the kernel lets nobody in: a client that tries again finds the port closed.
-    if refuse_new(&listener).is_ok() {
-        drop(tokio::time::timeout(LAST_ARRIVALS, serve()).await);
+    if let Err(error) = refuse_new(&listener) {
+        handlers.say(&format!("new connections are let in to the end: {error}"));
     }
+    drop(tokio::time::timeout(LAST_ARRIVALS, serve()).await);
 }
 
-/// Lets the kernel drop the first packet of every new connection.
+/// Has the kernel refuse every new connection, as if nobody listened. Those that are being made keep
+/// what they found, and come to be. Needs no capability, unlike a filter on the socket.
 fn refuse_new(listener: &TcpListener) -> io::Result<()> {
-    // Classic BPF, on a packet that begins with the TCP header: load the byte of the flags, and
-    // drop it if SYN is set.
-    const LOAD_BYTE: u16 = 0x30;
-    const JUMP_IF_SET: u16 = 0x45;
-    const RETURN: u16 = 0x06;
-    const FLAGS: u32 = 13;
-    const SYN: u32 = 0x02;
-    let program = [
-        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
-        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
-        SockFilter::new(RETURN, 0, 0, 0),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-    ];
-    SockRef::from(listener).attach_filter(&program)
+    // A network interface by which nothing comes.
+    const NONE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX.unsigned_abs());
+    SockRef::from(listener).bind_device_by_index_v4(NONE)
 }
