@@ -155,6 +155,32 @@ each_runtime! {
         containerd.close().await
     }
 
+    async fn a_container_hears_sighup_whose_containerd_is_deaf_to_it(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start_with(Options { nohup: true, ..Options::new(runtime) }).await?;
+        let daemon = u32::try_from(containerd.pid())?;
+        assert_eq!(proc::field(daemon, "SigIgn")?, "0000000000000001", "nohup does what it says");
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let script = "trap 'exit 3' HUP; while true; do sleep 0.05; done";
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        proc::until("the trap is set", || {
+            // The lowest four signals: HUP, and INT, which a shell that is pid 1 catches by itself.
+            proc::field(task.pid, "SigCgt").is_ok_and(|mask| mask.ends_with(['1', '3']))
+        }).await?;
+        let deaf = client::process(&["grep", "SigIgn", "/proc/self/status"]);
+        assert_eq!(task.run_exec("deaf", deaf).await?.1, "SigIgn:\t0000000000000000\n");
+        let hung_up = client::process(&["sh", "-c", "kill -HUP $$; exit 4"]);
+        assert_eq!(task.run_exec("hung-up", hung_up).await?.0, 129);
+        task.kill(1, false).await?;
+        assert_eq!(task.wait().await?, 3);
+        task.delete().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+
     async fn sigterm_reaches_a_linux_container_that_shares_the_hosts_pid_namespace(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;

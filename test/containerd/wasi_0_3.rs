@@ -23,14 +23,19 @@ fn image() -> Result<Image> {
         .build()
 }
 
+async fn node() -> Result<(Containerd, Image)> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = image()?;
+    containerd.import(&[&image]).await?;
+    Ok((containerd, image))
+}
+
 /// Runs the command once for each of these lists of arguments, in one containerd.
 async fn each(
     calls: &[(&[&str], u32, &str)],
     change: impl Fn(Spec, &std::path::Path) -> Spec,
 ) -> Result<Vec<Finished>> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = image()?;
-    containerd.import(&[&image]).await?;
+    let (containerd, image) = node().await?;
     let client = containerd.client().await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
@@ -115,18 +120,14 @@ async fn a_command_ends_when_all_that_it_does_has_ended() -> Result<()> {
 
 #[tokio::test]
 async fn stdin_reaches_a_command_and_close_io_ends_it() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = image()?;
-    containerd.import(&[&image]).await?;
+    let (containerd, image) = node().await?;
     stdio::input(&containerd, &image, &[GUEST, "copy"]).await?;
     containerd.close().await
 }
 
 #[tokio::test]
 async fn a_command_knows_its_terminal_and_reads_a_line_from_it() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = image()?;
-    containerd.import(&[&image]).await?;
+    let (containerd, image) = node().await?;
     let client = containerd.client().await?;
     for (id, typed, said) in [
         ("terminal", None, "terminal\r\n"),
@@ -149,9 +150,7 @@ async fn a_command_knows_its_terminal_and_reads_a_line_from_it() -> Result<()> {
 
 #[tokio::test]
 async fn sigterm_ends_a_command_that_waits() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = image()?;
-    containerd.import(&[&image]).await?;
+    let (containerd, image) = node().await?;
     let code = signals::signalled(&containerd, &image, &[GUEST, "sleep"], signals::SIGTERM).await?;
     assert_eq!(code, 143);
     containerd.close().await

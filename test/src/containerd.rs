@@ -33,6 +33,8 @@ pub struct Options {
     pub debug: bool,
     /// Variables of its environment, and so of its shims'.
     pub env: Vec<(String, String)>,
+    /// Whether it is run by `nohup`, which has it and all that it runs ignore SIGHUP.
+    pub nohup: bool,
 }
 
 impl Options {
@@ -49,6 +51,7 @@ impl Options {
             extra_config: String::new(),
             debug: false,
             env: Vec::new(),
+            nohup: false,
         }
     }
 

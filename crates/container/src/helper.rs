@@ -33,6 +33,7 @@ pub fn run(engines: Engines) -> u8 {
     if let Err(error) = medley_sys::child::die_with(shim.unwrap_or(0)) {
         return complain(&error);
     }
+    medley_sys::child::hear_signals();
     let socket = match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(socket) => socket,
         Err(error) => return complain(&error),

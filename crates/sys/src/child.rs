@@ -5,6 +5,9 @@ use std::io;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::{Gid, Uid};
 
+/// The kernel's `_NSIG`.
+const LAST_SIGNAL: i32 = 64;
+
 /// Makes the calling process the parent of every orphan below it.
 ///
 /// # Errors
@@ -144,6 +147,28 @@ pub fn leave_namespaces() -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Gives every signal that this process ignores its default effect again, but for SIGPIPE.
+///
+/// A process ignores what its parent ignored: under a containerd that was run by `nohup`, every
+/// container would be deaf to SIGHUP, and a shell in it could not even set a trap. `Command` gives
+/// SIGPIPE back to who is run; a process of our own gets an error instead.
+pub fn hear_signals() {
+    // The kernel's `sigaction`: handler, flags, restorer, mask. libc's own call refuses two signals
+    // that it keeps for itself, and that its `posix_spawn` has each child ignore.
+    let mut action = [0_usize; 4];
+    let by_default = [0_usize; 4];
+    for signal in (1..=LAST_SIGNAL).filter(|signal| *signal != libc::SIGPIPE) {
+        let set = |new: *const usize, old: *mut usize| {
+            // SAFETY: each is null or an array of the size of the kernel's structure; a default
+            // action runs nothing.
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) }
+        };
+        if set(std::ptr::null(), action.as_mut_ptr()) == 0 && action[0] == libc::SIG_IGN {
+            set(by_default.as_ptr(), std::ptr::null_mut());
+        }
     }
 }
 

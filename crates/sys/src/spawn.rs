@@ -107,7 +107,7 @@ impl Drop for Actions {
     }
 }
 
-/// What the child does not inherit: which signals are blocked, and that SIGPIPE is ignored.
+/// What the child does not inherit: which signals are blocked, and which are ignored.
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
@@ -118,22 +118,21 @@ impl Attributes {
         // SAFETY: initialised by the call above.
         let mut attributes = Self(unsafe { attributes.assume_init() });
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-        let mut pipe = MaybeUninit::<libc::sigset_t>::uninit();
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
         let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
-        // SAFETY: sigemptyset initialises a set, which the calls after it read; the attributes are
-        // initialised. The number is that of a signal, so that sigaddset does not fail.
+        // SAFETY: sigemptyset and sigfillset initialise the sets that the calls after them read; the
+        // attributes are initialised.
         unsafe {
             libc::sigemptyset(none.as_mut_ptr());
-            libc::sigemptyset(pipe.as_mut_ptr());
-            libc::sigaddset(pipe.as_mut_ptr(), libc::SIGPIPE);
+            libc::sigfillset(all.as_mut_ptr());
             succeeded(libc::posix_spawnattr_setsigmask(
                 &raw mut attributes.0,
                 none.as_ptr(),
             ))?;
             succeeded(libc::posix_spawnattr_setsigdefault(
                 &raw mut attributes.0,
-                pipe.as_ptr(),
+                all.as_ptr(),
             ))?;
             succeeded(libc::posix_spawnattr_setflags(&raw mut attributes.0, flags))?;
         }
@@ -174,6 +173,27 @@ mod tests {
         let ended = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
         let (_, status) = ended.unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(0));
+    }
+
+    #[test]
+    fn a_child_ignores_no_signal() {
+        // SAFETY: a valid disposition; nothing sends the signal to this process.
+        let old = unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+        assert_eq!(old, libc::SIG_DFL);
+        let (mut read, write) = std::io::pipe().unwrap();
+        let args = ["-c", "grep SigIgn /proc/self/status >&3"].map(str::to_owned);
+        let pid = with_descriptors(Path::new("/bin/sh"), &args, &[], &[write.as_fd()]).unwrap();
+        drop(write);
+        // SAFETY: as above.
+        unsafe { libc::signal(libc::SIGUSR2, libc::SIG_DFL) };
+        let mut said = String::new();
+        read.read_to_string(&mut said).unwrap();
+        let mask = said.strip_prefix("SigIgn:").unwrap().trim();
+        // But for the two of glibc, 32 and 33, which its posix_spawn has every child ignore.
+        let ignored = u64::from_str_radix(mask, 16).unwrap() & !(0b11 << 31);
+        assert_eq!(ignored, 0, "{said}");
+        let pid = rustix::process::Pid::from_raw(pid);
+        rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
     }
 
     #[test]

@@ -17,7 +17,14 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
     let beside = options.binary.parent().unwrap_or(Path::new("/usr/bin"));
     let rest = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     let path = format!("{}:{}:{rest}", dir.join("bin").display(), beside.display());
-    let child = Command::new(&options.binary)
+    let mut command = if options.nohup {
+        let mut nohup = Command::new("nohup");
+        nohup.arg(&options.binary);
+        nohup
+    } else {
+        Command::new(&options.binary)
+    };
+    let child = command
         .arg("--config")
         .arg(dir.join("config.toml"))
         .env("PATH", path)
