@@ -124,7 +124,11 @@ async fn of_20000_requests_over_64_connections_none_is_lost() -> Result<()> {
 
 #[tokio::test]
 async fn no_request_is_lost_by_a_sigterm_in_the_middle_of_a_load() -> Result<()> {
-    let server = Server::start(&[]).await?;
+    lose_none(Server::start(&[]).await?).await
+}
+
+/// Ends a server that says hello in the middle of a load.
+pub(crate) async fn lose_none(server: Server) -> Result<()> {
     let begun = Arc::new(AtomicUsize::new(0));
     let loading = tokio::spawn(load(
         server.address,

@@ -1,9 +1,9 @@
 //! Components of WASI 0.3: commands and handlers whose calls may be under way at the same time.
 
 use crate::http::{Server, none, on_host_network};
-use crate::{exits, memory, signals, stdio};
+use crate::{exits, http_drain, memory, signals, stdio};
 use http_body_util::{BodyExt, StreamBody};
-use medley_test::http::{free_port, get, post, send};
+use medley_test::http::{free_port, get, get_http2, post, send};
 use medley_test::stdio::Stdin;
 use medley_test::*;
 
@@ -204,6 +204,42 @@ async fn a_handler_answers_and_its_server_ends_with_143() -> Result<()> {
     let (stdout, stderr) = server.stop().await?;
     assert_eq!(stdout, "request 7 logged\nafter the answer\n");
     assert_eq!(stderr, "error 7\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_is_asked_by_http_2_too() -> Result<()> {
+    let server = Server::of(&handler()?, &[], |spec| spec).await?;
+    let answer = get_http2(server.address, "/hello").await?;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "hello\n"));
+    server.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_request_to_a_handler_is_lost_by_a_sigterm_in_the_middle_of_a_load() -> Result<()> {
+    http_drain::lose_none(Server::of(&handler()?, &[], |spec| spec).await?).await
+}
+
+#[tokio::test]
+async fn a_handler_whose_client_goes_away_is_cancelled() -> Result<()> {
+    // Long enough that a handler that ran on would keep the server from its end.
+    let env = [
+        "WASMTIME_HTTP_PROXY_DRAIN_TIMEOUT=10m",
+        "WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT=10m",
+    ];
+    let server = Server::of(&handler()?, &env, |spec| spec).await?;
+    let address = server.address;
+    // Before the answer has begun.
+    let asking = tokio::spawn(async move { get(address, "/slow?600000").await });
+    // And in the middle of one.
+    let mut large = send(address, "/big?2000000000", StreamBody::new(none())).await?;
+    assert!(large.frame().await.is_some());
+    assert_eq!(get(address, "/slow?100").await?.status, 200);
+    asking.abort();
+    assert!(asking.await.is_err_and(|error| error.is_cancelled()));
+    drop(large);
+    server.stop().await?;
     Ok(())
 }
 
