@@ -41,6 +41,7 @@ mod stdio;
 mod surroundings;
 mod systemd;
 mod terminal;
+mod trust;
 mod update;
 mod versions;
 mod wasi_0_3;

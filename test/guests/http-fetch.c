@@ -1,5 +1,5 @@
 /* A command that sends a request: prints the status and the body of http://AUTHORITY/hello, its
-   first argument, and what `wasi:config` has for its second one. */
+   first argument, and what `wasi:config` has for its second one. With a third it is https. */
 #include "lists.h"
 #include "wasi-http.h"
 #include <stdio.h>
@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
     /* The linker has each export of a command flush stdout, cabi_realloc too, which may not write. */
     setvbuf(stdout, 0, _IONBF, 0);
     handle request = outgoing_new(fields_new());
-    outgoing_scheme(request, 1, SCHEME_HTTP, "", 0);
+    outgoing_scheme(request, 1, argc > 3 ? SCHEME_HTTPS : SCHEME_HTTP, "", 0);
     outgoing_authority(request, 1, argv[1], strlen(argv[1]));
     outgoing_path(request, 1, "/hello", 6);
     outgoing_handle(request, 0, 0, &r);

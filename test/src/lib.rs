@@ -16,6 +16,7 @@ pub mod guests;
 pub mod house;
 pub mod http;
 pub mod images;
+mod loopback;
 pub mod net;
 pub mod proc;
 pub mod registry;
@@ -24,6 +25,7 @@ pub mod shim;
 pub mod spec;
 mod stale;
 pub mod stdio;
+pub mod tls;
 
 pub use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use client::{Client, Container, Finished, Task};

@@ -1,6 +1,7 @@
 //! Requests that a component sends: `wasi:http/outgoing-handler`.
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -172,8 +173,21 @@ async fn connect_to(trust: &Trust, uri: &Uri) -> Result<Box<dyn Stream>, Error> 
         .tls()?
         .connect(name, stream)
         .await
-        .map_err(Error::Tls)?;
+        .map_err(not_secured)?;
     Ok(Box::new(stream))
+}
+
+/// What a guest is told of a connection that cannot be secured.
+fn not_secured(error: io::Error) -> Error {
+    use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(InvalidCertificate(_) | NoCertificatesPresented) => Error::TlsCertificateError,
+        Some(AlertReceived(alert)) => Error::TlsAlertReceived {
+            alert_id: Some(u8::from(*alert)),
+            alert_message: alert.as_str().map(str::to_owned),
+        },
+        _ => Error::Tls(error),
+    }
 }
 
 /// A response's body that may not pause for longer than the guest allows.
