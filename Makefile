@@ -12,10 +12,16 @@ TRIPLE := $(ARCH)-unknown-linux-gnu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SHIM := $(TARGET_DIR)/$(TRIPLE)/release/containerd-shim-wasm-v1
 
-# The program with WasmEdge goes beside the shim. `WASMEDGE=off` builds without.
+# Programs with another engine go beside the shim: WasmEdge's, which `WASMEDGE=off` leaves out, and
+# Wasmer's, which `WASMER=on` builds.
 WASMEDGE ?= on
-export WASMEDGE
-BESIDE := $(SHIM)-wasmedge
+WASMER ?= off
+export WASMEDGE WASMER
+BESIDE := $(if $(filter-out off,$(WASMEDGE)),wasmedge) $(if $(filter-out off,$(WASMER)),wasmer)
+# What makes one of them, and puts it there.
+beside = cargo build --profile fast --locked -p medley-shim --no-default-features --features $(1) \
+	--bin $(notdir $(SHIM))-$(1)
+place = install -m 755 "$(TARGET_DIR)/$(2)fast/$(notdir $(SHIM))-$(1)" "$(SHIM)-$(1)"
 
 # wasi-nn for components: `WASI_NN=on` builds it in.
 WASI_NN ?= off
@@ -31,7 +37,11 @@ TEST_THREADS ?= $(shell nproc)
 # private copy of its tables. The triple is named so that these flags reach what is
 # linked into the shim, and not build scripts and procedural macros.
 SECCOMP := LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu
-STATIC := RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" $(SECCOMP)
+STATIC_FLAGS := -C target-feature=+crt-static -C relocation-model=static
+STATIC := RUSTFLAGS="$(STATIC_FLAGS)" $(SECCOMP)
+# Wasmer draws random numbers where it compiles, which is where no device is. A static program would
+# open one, as it can't look up whether the C library has the call.
+STATIC_WASMER := RUSTFLAGS='$(STATIC_FLAGS) --cfg getrandom_backend="linux_getrandom"' $(SECCOMP)
 
 SCRIPTS := test/scripts/* images/pack images/pack-artifact images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
@@ -45,16 +55,18 @@ help: ## list the targets
 setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
 
-build: setup ## build the shim, one static file, and the program with WasmEdge beside it (WASMEDGE=off: without)
+build: setup ## build the shim, one static file, and beside it WasmEdge's program (not with WASMEDGE=off), Wasmer's (with WASMER=on)
 	@echo "build: the static shim, $(SHIM)"
 	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim $(FEATURES)
-	@rm -f "$(BESIDE)"
+	@rm -f "$(SHIM)-wasmedge" "$(SHIM)-wasmer"
 ifneq ($(WASMEDGE),off)
 	@settings=$$(test/scripts/wasmedge) && eval "$$settings" && \
-		echo "build: the program with WasmEdge, $(BESIDE)" && \
-		$(SECCOMP) cargo build --profile fast --locked -p medley-shim --no-default-features \
-			--features wasmedge --bin "$(notdir $(BESIDE))" && \
-		install -m 755 "$(TARGET_DIR)/fast/$(notdir $(BESIDE))" "$(BESIDE)"
+		echo "build: the program with WasmEdge, $(SHIM)-wasmedge" && \
+		$(SECCOMP) $(call beside,wasmedge) && $(call place,wasmedge)
+endif
+ifneq ($(WASMER),off)
+	@echo "build: the program with Wasmer, static as well, $(SHIM)-wasmer"
+	@$(STATIC_WASMER) $(call beside,wasmer) --target $(TRIPLE) && $(call place,wasmer,$(TRIPLE)/)
 endif
 
 check: setup fmt-check clippy rustdoc deny scripts-check ## format, lints, documentation, dependencies, scripts
@@ -67,6 +79,11 @@ fmt-check:
 clippy:
 	@echo "check: clippy, warnings are errors"
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+ifneq ($(WASMER),off)
+	@echo "check: clippy, of Wasmer's engine and its program"
+	@cargo clippy -p medley-engine-wasmer -p medley-shim --no-default-features --all-targets --locked \
+		--features medley-engine-wasmer/engine,medley-shim/wasmer -- -D warnings
+endif
 ifneq ($(FEATURES),)
 	@echo "check: clippy, of wasi-nn"
 	@cargo clippy -p medley-shim --all-targets --locked $(FEATURES) -- -D warnings
@@ -111,10 +128,10 @@ soak: build ## 10,000 execs in each kind of container: the shim's memory, as doc
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
 	@echo "install: $(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
-ifneq ($(WASMEDGE),off)
-	@install -D -m 755 "$(BESIDE)" "$(DESTDIR)$(PREFIX)/bin/$(notdir $(BESIDE))"
-	@echo "install: $(DESTDIR)$(PREFIX)/bin/$(notdir $(BESIDE))"
-endif
+	@for engine in $(BESIDE); do \
+		install -D -m 755 "$(SHIM)-$$engine" "$(DESTDIR)$(PREFIX)/bin/$(notdir $(SHIM))-$$engine"; \
+		echo "install: $(DESTDIR)$(PREFIX)/bin/$(notdir $(SHIM))-$$engine"; \
+	done
 
 clean: ## remove what was built
 	@echo "clean: $(TARGET_DIR)"

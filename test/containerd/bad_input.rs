@@ -5,7 +5,8 @@ use medley_test::*;
 /// Has Medley refuse a container of the image, and returns the sentence.
 async fn refusal(image: ImageBuilder, change: impl FnOnce(Spec) -> Spec) -> Result<String> {
     let image = image.build()?;
-    let containerd = Containerd::start(Runtime::Medley).await?;
+    let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
+    let containerd = Containerd::start_with(options).await?;
     containerd.import(&[&image]).await?;
     let client = containerd.client().await?;
     let events = client.events().await?;
@@ -218,7 +219,8 @@ async fn what_is_wrong_with_a_module_is_told_by_create_in_one_line() -> Result<(
         image = image.file(&format!("/{name}.wasm"), wat::parse_str(wat)?, 0o644);
     }
     let image = image.build()?;
-    let containerd = Containerd::start(Runtime::Medley).await?;
+    let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
+    let containerd = Containerd::start_with(options).await?;
     containerd.import(&[&image]).await?;
     let client = containerd.client().await?;
     let cut: &[&str] = &["not valid Wasm", " at byte ", &end];

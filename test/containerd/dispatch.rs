@@ -44,7 +44,8 @@ async fn said(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
 
 /// As [`said`], of a program that must be refused.
 async fn refusal(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
+    let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
+    let containerd = Containerd::start_with(options).await?;
     let image = zoo()?;
     containerd.import(&[&image]).await?;
     let client = containerd.client().await?;

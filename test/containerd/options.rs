@@ -83,7 +83,8 @@ async fn a_cache_that_is_off_keeps_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn the_default_engine_runs_what_asks_for_none() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
+    let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
+    let containerd = Containerd::start_with(options).await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
     containerd.import(&[&image]).await?;
     // None that is built in can be told apart from outside, so one that is not.

@@ -26,7 +26,7 @@ async fn answers_rightly(engine: Engine, wasm: Vec<u8>) -> Result<()> {
     containerd.close().await
 }
 
-each_engine! {
+each_engine_but_wasmer! {
     async fn each_call_of_a_module_is_answered_rightly(engine: Engine) -> Result<()> {
         answers_rightly(engine, guests::module("preview1")?).await
     }

@@ -1,9 +1,8 @@
-//! WasmEdge: the same guests as on Wasmtime, and those that only it can run.
+//! WasmEdge: its program, its plugins, and what else only it has.
 
-mod same;
-
+use crate::zoo;
 use medley_test::containerd::{Options, PATIENCE};
-use medley_test::runtime::{shim_path, wasmedge_path};
+use medley_test::runtime::shim_path;
 use medley_test::stdio::Stdin;
 use medley_test::*;
 use std::os::unix::fs::PermissionsExt;
@@ -17,56 +16,9 @@ const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
 /// What it calls the program with WasmEdge.
 const PROGRAM: &str = "CONTAINERD_SHIM_WASM_WASMEDGE";
 
-/// A module that needs a plugin of the project's own.
-const NEURAL: &str = r#"(module (import "wasi_nn" "load" (func)) (func (export "_start")))"#;
-
-/// An image with the guests, a folder to write to and one with a note.
-fn zoo() -> Result<Image> {
-    let mut image = ImageBuilder::scratch("zoo")
-        .dir("/data", 0o777)
-        .dir("/etc", 0o755)
-        .file("/etc/note", "a note\n", 0o644)
-        .file("/data/note", "a note of data\n", 0o644)
-        .env("COLOUR=blue");
-    for name in [
-        "hello",
-        "exit",
-        "env",
-        "files",
-        "cat",
-        "trap",
-        "spin",
-        "exports",
-        "numbers",
-        "unreachable",
-        "tick",
-        "deep",
-        "sockets",
-        "unknown-import",
-        "answer",
-        "grow",
-    ] {
-        image = image.file(&format!("/{name}.wasm"), guests::module(name)?, 0o644);
-    }
-    image
-        .file("/component.wasm", guests::component("hello")?, 0o644)
-        .file("/nn.wasm", wat::parse_str(NEURAL)?, 0o644)
-        .file(
-            "/text.wat",
-            std::fs::read(guests::source_dir().join("exports.wat"))?,
-            0o644,
-        )
-        .entrypoint(["/hello.wasm"])
-        .build()
-}
-
 /// A containerd with the zoo.
 async fn with_zoo(options: Options) -> Result<(Containerd, Image)> {
-    wasmedge_path()?;
-    let containerd = Containerd::start_with(options).await?;
-    let image = zoo()?;
-    containerd.import(&[&image]).await?;
-    Ok((containerd, image))
+    zoo::with_zoo(Engine::WasmEdge, options).await
 }
 
 /// Its engine is in another program, which is asked for what names the native code too.
@@ -185,7 +137,7 @@ async fn a_component_is_refused_where_wasmedge_is_asked_for() -> Result<()> {
 
 #[tokio::test]
 async fn without_its_program_wasmedge_is_refused_by_name_and_nothing_else_is() -> Result<()> {
-    let options = Options::new(Runtime::Medley).env(PROGRAM, "off");
+    let options = Options::new(Runtime::Medley).without(Engine::WasmEdge);
     let (containerd, image) = with_zoo(options).await?;
     let client = containerd.client().await?;
     let spec = client
@@ -295,7 +247,7 @@ async fn the_engine_of_modules_that_ask_for_none_is_configured() -> Result<()> {
 
 #[test]
 fn the_shim_says_which_engines_there_are_and_where_they_come_from() -> Result<()> {
-    let program = wasmedge_path()?;
+    let program = Engine::WasmEdge.program()?;
     let done = std::process::Command::new(shim_path()?)
         .arg("-v")
         .output()?;

@@ -2,13 +2,13 @@
 
 use medley_test::http::post;
 use medley_test::images::read_layout;
-use medley_test::runtime::{wasmedge_path, workspace};
+use medley_test::runtime::workspace;
 use medley_test::*;
 use std::net::SocketAddr;
 
 #[tokio::test]
 async fn a_sidecar_asks_a_server_on_wasmedges_sockets_beside_a_guest_of_wasmtime() -> Result<()> {
-    wasmedge_path()?;
+    Engine::WasmEdge.program()?;
     let containerd = Containerd::start(Runtime::Medley).await?;
     let linux = images::linux()?;
     // Its imports decide: there is no annotation.
@@ -42,7 +42,7 @@ async fn a_sidecar_asks_a_server_on_wasmedges_sockets_beside_a_guest_of_wasmtime
 
 #[tokio::test]
 async fn a_container_of_wasmedge_stops_within_its_grace() -> Result<()> {
-    wasmedge_path()?;
+    Engine::WasmEdge.program()?;
     let containerd = Containerd::start(Runtime::Medley).await?;
     let server = images::wasm("sockets", &guests::module("sockets")?)?;
     containerd.import_cri(&[&server]).await?;
@@ -78,7 +78,7 @@ fn http_server() -> Result<Image> {
 
 #[tokio::test]
 async fn the_sample_server_answers_the_host_and_a_sidecar_over_many_connections() -> Result<()> {
-    wasmedge_path()?;
+    Engine::WasmEdge.program()?;
     let containerd = Containerd::start(Runtime::Medley).await?;
     let (linux, image) = (images::linux()?, http_server()?);
     containerd.import_cri(&[&linux, &image]).await?;

@@ -4,7 +4,7 @@ use crate::house::{House, Process, unique};
 use crate::images::{Image, write_layout};
 use crate::net::Subnet;
 use crate::runtime::{Runtime, shim_path};
-use crate::{Client, Cri};
+use crate::{Client, Cri, Engine};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,13 @@ impl Options {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// For a shim that does not have this engine, be its program beside it or not.
+    #[must_use]
+    pub fn without(self, engine: Engine) -> Self {
+        let name = engine.name().to_uppercase();
+        self.env(&format!("CONTAINERD_SHIM_WASM_{name}"), "off")
     }
 }
 

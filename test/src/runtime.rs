@@ -78,21 +78,6 @@ pub fn shim_path() -> Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
-/// The program with WasmEdge beside the shim under test.
-///
-/// # Errors
-/// There is no such file.
-pub fn wasmedge_path() -> Result<PathBuf> {
-    let shim = shim_path()?;
-    let path = shim.with_file_name(format!("{}-wasmedge", Runtime::Medley.binary()));
-    ensure!(
-        path.is_file(),
-        "there is no {}: run `make build`, or leave these tests out by `make test WASMEDGE=off`",
-        path.display()
-    );
-    Ok(path)
-}
-
 /// Makes one test for each runtime out of an async function that takes a [`Runtime`]
 /// and returns a `Result`: a module of the function's name with `medley` and `runc`.
 #[macro_export]

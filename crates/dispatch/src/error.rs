@@ -382,7 +382,9 @@ fn remedy(engine: EngineKind) -> &'static str {
         EngineKind::Wasmedge => {
             "put containerd-shim-wasm-v1-wasmedge, which `make install` brings, beside it"
         }
-        EngineKind::Wasmer => "there is no build of it with that one yet",
+        EngineKind::Wasmer => {
+            "put containerd-shim-wasm-v1-wasmer, which `make install WASMER=on` brings, beside it"
+        }
     }
 }
 

@@ -1,9 +1,7 @@
 //! `containerd-shim-wasm-v1-wasmedge`: what the shim runs in its own stead for containers of WasmEdge.
-//!
-//! It is the shim's helper, compiler and init with another engine, and nothing else: no shim.
 
-use std::ffi::OsString;
-use std::io::Write;
+mod beside;
+
 use std::process::ExitCode;
 
 use medley_dispatch::EngineKind;
@@ -11,21 +9,7 @@ use medley_engine::Engine;
 use medley_engine_wasmedge::Wasmedge;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let said = match args.first() {
-        Some(verb) if verb == medley_container::helper::VERB => {
-            return medley_container::helper::run(engine).into();
-        }
-        Some(flag) if flag == "-v" => writeln!(std::io::stdout(), "{}", version()),
-        _ => {
-            eprintln!(
-                "containerd-shim-wasm-v1-wasmedge: containerd-shim-wasm-v1 runs this for \
-                 containers of WasmEdge; -v tells the version"
-            );
-            return ExitCode::FAILURE;
-        }
-    };
-    said.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+    beside::run(medley_engine_wasmedge::NAME, "WasmEdge", engine, version)
 }
 
 fn engine(kind: EngineKind) -> Option<&'static dyn Engine> {
@@ -35,7 +19,6 @@ fn engine(kind: EngineKind) -> Option<&'static dyn Engine> {
     }
 }
 
-/// As the shim's own `-v` shows it.
 fn version() -> String {
     let how = if medley_engine_wasmedge::compiles() {
         "compiles to native code"

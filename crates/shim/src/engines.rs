@@ -11,17 +11,43 @@ use medley_engine::Engine;
 /// What containerd's environment calls the engine of modules that ask for none.
 const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
 
-/// What it calls the program with WasmEdge, if it is not the one beside the shim; `off` for none.
-const WASMEDGE: &str = "CONTAINERD_SHIM_WASM_WASMEDGE";
+/// An engine that has a program of its own, where it is not built in.
+struct Apart {
+    engine: EngineKind,
+    /// The file name of its program.
+    program: &'static str,
+    /// What containerd's environment calls the program, if it is not the one beside the shim; `off`
+    /// for none.
+    variable: &'static str,
+    /// What else the engine hears of that environment.
+    env: &'static [&'static str],
+}
 
 /// Where WasmEdge looks for its plugins.
 const WASMEDGE_PLUGINS: &str = "WASMEDGE_PLUGIN_PATH";
 
-/// The variables of containerd's environment that are the engines'.
-pub(crate) const VARIABLES: [&str; 3] = [DEFAULT, WASMEDGE, WASMEDGE_PLUGINS];
+const APART: [Apart; 2] = [
+    Apart {
+        engine: EngineKind::Wasmedge,
+        program: "containerd-shim-wasm-v1-wasmedge",
+        variable: "CONTAINERD_SHIM_WASM_WASMEDGE",
+        env: &[WASMEDGE_PLUGINS],
+    },
+    Apart {
+        engine: EngineKind::Wasmer,
+        program: "containerd-shim-wasm-v1-wasmer",
+        variable: "CONTAINERD_SHIM_WASM_WASMER",
+        env: &[],
+    },
+];
 
-/// The file name of the program with WasmEdge.
-const WASMEDGE_PROGRAM: &str = "containerd-shim-wasm-v1-wasmedge";
+/// The variables of containerd's environment that are the engines'.
+pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
+    let apart = APART
+        .iter()
+        .flat_map(|apart| apart.env.iter().copied().chain([apart.variable]));
+    apart.chain([DEFAULT])
+}
 
 const ALL: [EngineKind; 3] = [
     EngineKind::Wasmtime,
@@ -36,37 +62,40 @@ pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
         EngineKind::Wasmtime => Some(&medley_engine_wasmtime::Wasmtime),
         #[cfg(feature = "wasmedge")]
         EngineKind::Wasmedge => Some(&medley_engine_wasmedge::Wasmedge),
+        #[cfg(feature = "wasmer")]
+        EngineKind::Wasmer => Some(&medley_engine_wasmer::Wasmer),
         _ => None,
     }
 }
 
 /// The programs with engines that are not built in.
 pub(crate) fn beside() -> Vec<Beside> {
-    let engine = EngineKind::Wasmedge;
-    if built_in(engine).is_some() {
-        return Vec::new();
-    }
     let own = std::env::current_exe().unwrap_or_default();
-    let path = program(std::env::var_os(WASMEDGE), &own).filter(|path| path.is_file());
-    let variable = |name| Some((name, std::env::var_os(name)?));
-    path.into_iter()
-        .map(|path| Beside {
-            engine,
-            path,
-            env: [WASMEDGE_PLUGINS]
-                .into_iter()
-                .filter_map(variable)
-                .collect(),
-        })
-        .collect()
+    let apart = APART
+        .iter()
+        .filter(|apart| built_in(apart.engine).is_none());
+    apart.filter_map(|apart| apart.find(&own)).collect()
 }
 
-/// Where the program with WasmEdge is to be: where `named` says, else beside `own`.
-fn program(named: Option<OsString>, own: &Path) -> Option<PathBuf> {
-    match named {
-        Some(named) if named == "off" => None,
-        Some(named) if !named.is_empty() => Some(named.into()),
-        _ => Some(own.with_file_name(WASMEDGE_PROGRAM)),
+impl Apart {
+    /// The program, if it is there.
+    fn find(&self, own: &Path) -> Option<Beside> {
+        let path = self.path(std::env::var_os(self.variable), own)?;
+        let variable = |name: &&'static str| Some((*name, std::env::var_os(name)?));
+        path.is_file().then(|| Beside {
+            engine: self.engine,
+            path,
+            env: self.env.iter().filter_map(variable).collect(),
+        })
+    }
+
+    /// Where the program is to be: where `named` says, else beside `own`.
+    fn path(&self, named: Option<OsString>, own: &Path) -> Option<PathBuf> {
+        match named {
+            Some(named) if named == "off" => None,
+            Some(named) if !named.is_empty() => Some(named.into()),
+            _ => Some(own.with_file_name(self.program)),
+        }
     }
 }
 
@@ -154,18 +183,33 @@ fn has_emulators() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{default, program};
+    use super::{APART, default, variables};
     use medley_dispatch::EngineKind;
     use std::path::{Path, PathBuf};
 
     #[test]
-    fn the_program_with_wasmedge_is_beside_the_shim_or_where_it_is_named_or_off() {
+    fn an_engines_program_is_beside_the_shim_or_where_it_is_named_or_off() {
         let own = Path::new("/opt/bin/containerd-shim-wasm-v1");
-        let beside = PathBuf::from("/opt/bin/containerd-shim-wasm-v1-wasmedge");
-        assert_eq!(program(None, own), Some(beside.clone()));
-        assert_eq!(program(Some("".into()), own), Some(beside));
-        assert_eq!(program(Some("/e".into()), own), Some("/e".into()));
-        assert_eq!(program(Some("off".into()), own), None);
+        for apart in &APART {
+            let beside = PathBuf::from(format!("{}-{}", own.display(), apart.engine));
+            assert_eq!(apart.path(None, own), Some(beside.clone()));
+            assert_eq!(apart.path(Some("".into()), own), Some(beside));
+            assert_eq!(apart.path(Some("/e".into()), own), Some("/e".into()));
+            assert_eq!(apart.path(Some("off".into()), own), None);
+        }
+    }
+
+    #[test]
+    fn every_variable_of_an_engine_reaches_the_shim() {
+        let all: Vec<_> = variables().collect();
+        for name in [
+            "CONTAINERD_SHIM_WASM_ENGINE",
+            "CONTAINERD_SHIM_WASM_WASMEDGE",
+            "CONTAINERD_SHIM_WASM_WASMER",
+            "WASMEDGE_PLUGIN_PATH",
+        ] {
+            assert!(all.contains(&name), "{name}");
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn spawn(
         .stderr(Stdio::null())
         // A signal to containerd's process group is not meant for the pods.
         .process_group(0);
-    for name in ["PATH", CACHE].into_iter().chain(engines::VARIABLES) {
+    for name in ["PATH", CACHE].into_iter().chain(engines::variables()) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use medley_test::stdio::Stdin;
 use medley_test::{
-    Client, Containerd, Context as _, Image, Result, Runtime, ensure, guests, images, runtime,
+    Client, Containerd, Context as _, Engine, Image, Result, Runtime, ensure, guests, images,
 };
 
 /// Times that the guest computes: some seconds.
@@ -27,7 +27,7 @@ const TICKS: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    runtime::wasmedge_path()?;
+    Engine::WasmEdge.program()?;
     let containerd = Containerd::start(Runtime::Medley).await?;
     let measured = measure(&containerd).await;
     containerd.close().await?;

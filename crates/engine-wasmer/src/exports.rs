@@ -1,0 +1,37 @@
+//! What is to be called of a module.
+
+use medley_engine::call::{self, Kind, START};
+use medley_engine::{Entry, Unfit};
+use wasmer::Module;
+
+use crate::values;
+
+/// The function that is to be called of `entry`.
+pub(crate) fn wanted(entry: &Entry) -> &str {
+    entry.export.as_deref().unwrap_or(START)
+}
+
+/// Checks that the module exports a function by the name that is to be called, which can be. Gives
+/// what it takes.
+pub(crate) fn check(module: &Module, entry: &Entry) -> Result<Vec<Kind>, Unfit> {
+    let wanted = wanted(entry);
+    let mut functions = module.exports().functions();
+    let Some(function) = functions.find(|export| export.name() == wanted) else {
+        let names = module.exports().functions();
+        return Err(Unfit::NoExport {
+            path: entry.path.clone(),
+            wanted: wanted.to_owned(),
+            exports: names.map(|export| export.name().to_owned()).collect(),
+        });
+    };
+    let parameters = values::kinds(function.ty().params());
+    let results = values::kinds(function.ty().results());
+    match call::check(wanted, &parameters, &results) {
+        Ok(()) => Ok(parameters),
+        Err(reason) => Err(Unfit::Signature {
+            path: entry.path.clone(),
+            export: wanted.to_owned(),
+            reason,
+        }),
+    }
+}
