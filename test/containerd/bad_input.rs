@@ -191,6 +191,11 @@ async fn what_is_wrong_with_a_module_is_told_by_create_in_one_line() -> Result<(
             ],
         ),
         (
+            "shared",
+            r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#,
+            &["a memory that threads share", "wasmtime", "wasmer"],
+        ),
+        (
             "interface",
             r#"(component (import "moon:base/door@1.0.0" (instance (export "open" (func)))))"#,
             &["imports moon:base/door@1.0.0", "wasmtime"],

@@ -4,17 +4,22 @@
 //! fails with the reason.
 
 use medley_engine::{Entry, Form, Native, Unfit};
+use wasmparser::{Parser, Payload};
 use wasmtime::Module;
 
 use crate::config::{self, Profile};
-use crate::{component, malformed, module, unfit};
+use crate::{NAME, component, malformed, module, unfit};
+
+/// Of a module with threads.
+const NO_THREADS: &str =
+    "it makes a memory that threads share; only wasmer has threads, those of WASIX";
 
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     let bytes = wat::parse_bytes(bytes).map_err(|error| Unfit::Malformed {
         path: entry.path.clone(),
         reason: in_one_line(&error.to_string()),
     })?;
-    if wasmparser::Parser::is_component(&bytes) {
+    if Parser::is_component(&bytes) {
         return Ok(Native {
             code: component::compile(&bytes, entry)?,
             form: Form::Component,
@@ -24,11 +29,31 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     let compiled =
         Module::from_binary(&engine, &bytes).map_err(|error| malformed(&bytes, &error, entry))?;
     module::LinkedModule::new(&engine, &compiled, entry)?;
+    if shares_memory(&bytes) {
+        return Err(Unfit::Engine {
+            path: entry.path.clone(),
+            engine: NAME,
+            reason: NO_THREADS.to_owned(),
+        });
+    }
     let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
     Ok(Native {
         code,
         form: Form::Module,
     })
+}
+
+/// Whether a valid module makes a memory that threads are to share. Wasmtime makes none, unless it
+/// is told to: it gives out no security releases for them.
+fn shares_memory(bytes: &[u8]) -> bool {
+    let payloads = Parser::new(0).parse_all(bytes).map_while(Result::ok);
+    let memories = payloads.filter_map(|payload| match payload {
+        Payload::MemorySection(memories) => Some(memories),
+        _ => None,
+    });
+    memories
+        .flatten()
+        .any(|memory| memory.is_ok_and(|memory| memory.shared))
 }
 
 /// What is wrong with text, and where: the first line of an assembler's error, and of what follows
@@ -100,6 +125,20 @@ mod tests {
             fails("(module\n  (func $f", None),
             "/app.wasm is not valid Wasm: expected `)` at line 2, column 11"
         );
+    }
+
+    #[test]
+    fn a_memory_that_threads_share_is_refused_and_atomics_alone_are_not() {
+        let with = |memory: &str| {
+            format!(
+                r#"(module (memory (export "memory") 1 1 {memory})
+                    (func (export "_start")
+                        (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 1)))))"#
+            )
+        };
+        assert!(compile(with("").as_bytes(), &entry(None)).is_ok());
+        let error = fails(&with("shared"), None);
+        assert!(error.contains("a memory that threads share"), "{error}");
     }
 
     #[test]
