@@ -28,6 +28,11 @@ pub(crate) async fn signalled(
     Ok(code)
 }
 
+/// The signals of a mask but 32 and 33, which glibc keeps for itself, and has children ignore.
+fn ignored(mask: &str) -> Result<u64> {
+    Ok(u64::from_str_radix(mask.trim(), 16)? & !(0b11 << 31))
+}
+
 async fn linux(runtime: Runtime, script: &str, signal: u32) -> Result<u32> {
     let containerd = Containerd::start(runtime).await?;
     let image = images::linux()?;
@@ -158,7 +163,7 @@ each_runtime! {
     async fn a_container_hears_sighup_whose_containerd_is_deaf_to_it(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start_with(Options { nohup: true, ..Options::new(runtime) }).await?;
         let daemon = u32::try_from(containerd.pid())?;
-        assert_eq!(proc::field(daemon, "SigIgn")?, "0000000000000001", "nohup does what it says");
+        assert_eq!(ignored(&proc::field(daemon, "SigIgn")?)?, 1, "nohup does what it says");
         let image = images::linux()?;
         containerd.import(&[&image]).await?;
         let client = containerd.client().await?;
@@ -171,7 +176,8 @@ each_runtime! {
             proc::field(task.pid, "SigCgt").is_ok_and(|mask| mask.ends_with(['1', '3']))
         }).await?;
         let deaf = client::process(&["grep", "SigIgn", "/proc/self/status"]);
-        assert_eq!(task.run_exec("deaf", deaf).await?.1, "SigIgn:\t0000000000000000\n");
+        let (_, said, _) = task.run_exec("deaf", deaf).await?;
+        assert_eq!(ignored(said.trim_start_matches("SigIgn:"))?, 0, "{said}");
         let hung_up = client::process(&["sh", "-c", "kill -HUP $$; exit 4"]);
         assert_eq!(task.run_exec("hung-up", hung_up).await?.0, 129);
         task.kill(1, false).await?;
