@@ -64,7 +64,7 @@ async fn the_threads_of_a_guest_share_its_memory() -> Result<()> {
     containerd.close().await
 }
 
-/// A guest whose threads wait for ever, and one that runs in circles, are one process.
+/// A guest whose threads wait for ever is one process.
 #[tokio::test]
 async fn a_signal_ends_a_guest_with_threads() -> Result<()> {
     let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
@@ -74,6 +74,11 @@ async fn a_signal_ends_a_guest_with_threads() -> Result<()> {
         .args(["/wasix-threads.wasm", "wait"]);
     let container = client.create("it", &image, spec).await?;
     let mut task = container.start(Stdin::None).await?;
+    proc::until("its threads are there", || {
+        // Four of the guest's, beside those of the engine: the first one, and one that waits for files.
+        proc::field(task.pid, "Threads").is_ok_and(|count| count.parse().is_ok_and(|n: u32| n >= 6))
+    })
+    .await?;
     task.kill(15, false).await?;
     assert_eq!(task.wait().await?, 143);
     task.output().await?;
@@ -124,20 +129,20 @@ async fn native_code_in_an_image_is_never_run_by_wasmer() -> Result<()> {
     assert_eq!(client.run("it", &image, spec).await?.code, 42);
     let mut entries = std::fs::read_dir(containerd.dir().join("cache/code"))?;
     let native = std::fs::read(entries.next().context("nothing was kept")??.path())?;
-    // What Wasmer itself would load, and what it is without what the cache adds.
-    let begins = native.windows(6).position(|bytes| bytes == b"wasmer");
-    let own = &native[begins.context("no code of wasmer")?..];
+    // What Wasmer itself would load.
+    assert!(native.starts_with(b"wasmer-universal"));
     let forged = ImageBuilder::scratch("forged")
-        .file("/whole.wasm", &native, 0o755)
-        .file("/own.wasm", own, 0o755)
+        .file("/forged.wasm", &native, 0o755)
         .build()?;
     containerd.import(&[&forged]).await?;
-    for file in ["/whole.wasm", "/own.wasm"] {
-        let spec = client.spec(&forged, "forged").args([file]);
-        let spec = Engine::Wasmer.runs(spec);
-        let status = client.refused("forged", &forged, spec).await?;
-        assert!(status.message().contains(file), "{}", status.message());
-    }
+    let spec = client.spec(&forged, "forged").args(["/forged.wasm"]);
+    let spec = Engine::Wasmer.runs(spec);
+    let status = client.refused("forged", &forged, spec).await?;
+    assert!(
+        status.message().contains("/forged.wasm"),
+        "{}",
+        status.message()
+    );
     containerd.close().await
 }
 

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use medley_engine::call::START;
 use medley_engine::{Entry, Unfit};
-use wasmer::{Engine, ExternType, Imports, Module, Store};
+use wasmer::{Engine, ExternType, Imports, MemoryType, Module, Store};
 use wasmer_wasix::{WasiEnv, WasiRuntimeError};
 
-use crate::{NAME, chain, unfit, world};
+use crate::{NAME, chain, exports, unfit, world};
 
 /// The section of a module that brings others along, of which its imports may come. They are found
 /// at its start.
@@ -32,7 +33,9 @@ pub(crate) fn check(engine: &Engine, module: &Module, entry: &Entry) -> Result<(
         .map_err(|error| unfit(entry, format!("it cannot tell what it provides: {error}")))?;
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
-        if (from, name) == MEMORY && matches!(import.ty(), ExternType::Memory(_)) {
+        // For a command it makes one that threads share, and no other.
+        let makes = |memory: &MemoryType| memory.shared || exports::wanted(entry) != START;
+        if (from, name) == MEMORY && matches!(import.ty(), ExternType::Memory(ty) if makes(ty)) {
             continue;
         }
         let import_shown = format!("{from}::{name}");

@@ -108,7 +108,10 @@ impl LoadedModule {
                 trapped(&self.path, &trap.message())
             }
             (Ok(code), _) => exited(code),
-            (Err(error), _) => trapped(&self.path, &chain(error.as_ref())),
+            (Err(error), _) => match error.as_ref() {
+                WasiRuntimeError::Runtime(error) => ended(&self.path, error),
+                error => trapped(&self.path, &chain(error)),
+            },
         }
     }
 
@@ -116,6 +119,7 @@ impl LoadedModule {
     fn function(
         &self,
         builder: WasiEnvBuilder,
+        services: &Services,
         engine: Engine,
         refused: &Refusal,
         arguments: &[Number],
@@ -123,18 +127,27 @@ impl LoadedModule {
     ) -> Ended {
         let mut store = Store::new(engine);
         // Calls the constructor, too.
-        let instance = match builder.instantiate(self.module.clone(), &mut store) {
-            Ok((instance, _)) => instance,
+        let (instance, env) = match builder.instantiate(self.module.clone(), &mut store) {
+            Ok(instantiated) => instantiated,
             Err(WasiRuntimeError::Thread(error)) => {
                 return self.not_linked(&error, refused, started);
             }
             Err(error) => return Ended::NotStarted(chain(&error)),
         };
         started();
-        if self.export == INITIALIZE {
-            return Ended::Exited(0);
+        let ended = if self.export == INITIALIZE {
+            Ended::Exited(0)
+        } else {
+            self.call(&mut store, &instance, arguments)
+        };
+        // Closes the guest's files, which is when the last of what it wrote goes there.
+        env.data(&store).blocking_on_exit(Some(ExitCode::from(0)));
+        match (ended, services.trap()) {
+            (Ended::Exited(code), Some(trap)) if TRAPPED.contains(&i32::from(code)) => {
+                trapped(&self.path, &trap.message())
+            }
+            (ended, _) => ended,
         }
-        self.call(&mut store, &instance, arguments)
     }
 
     fn call(
@@ -227,7 +240,7 @@ impl Program for LoadedModule {
         let ended = if self.export == START {
             self.command(builder, &services, &runtime, &refused, started)
         } else {
-            self.function(builder, engine, &refused, &arguments, started)
+            self.function(builder, &services, engine, &refused, &arguments, started)
         };
         drop(entered);
         // A thread that waits for input would be waited for.

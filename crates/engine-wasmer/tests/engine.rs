@@ -153,6 +153,9 @@ fn a_trap_says_what_it_was_wherever_it_happens() {
         assert_eq!(trap(run(&named, Some("f"))), what);
         let command = module(EXIT, &functions.replace("\"f\"", "\"_start\""));
         assert_eq!(trap(run(&command, None)), what);
+        let made = format!(r#"(func (export "_initialize") unreachable) {functions}"#);
+        let made = module(EXIT, &made.replace("\"f\"", "\"_start\""));
+        assert_eq!(trap(run(&made, None)), "unreachable");
         let begun = format!(r#"(func $first unreachable) (start $first) {functions}"#);
         let begun = run(&module(EXIT, &begun), Some("f"));
         assert_eq!(trap(begun), "unreachable");
@@ -167,6 +170,8 @@ fn a_trap_of_a_thread_is_its_guests_and_no_exit_code_is_taken_for_one() {
         "unreachable",
     );
     assert_eq!(trap(run(&text, None)), "unreachable");
+    let named = text.replace("\"_start\"", "\"f\"");
+    assert_eq!(trap(run(&named, Some("f"))), "unreachable");
     for code in [45, 129] {
         let start = format!(r#"(func (export "_start") (call $exit (i32.const {code})))"#);
         let ended = run(&module(EXIT, &start), None);

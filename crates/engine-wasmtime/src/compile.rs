@@ -4,7 +4,7 @@
 //! fails with the reason.
 
 use medley_engine::{Entry, Form, Native, Unfit};
-use wasmparser::{Parser, Payload};
+use wasmparser::{MemoryType, Parser, Payload};
 use wasmtime::Module;
 
 use crate::config::{self, Profile};
@@ -20,8 +20,10 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
         reason: in_one_line(&error.to_string()),
     })?;
     if Parser::is_component(&bytes) {
+        let code = component::compile(&bytes, entry)?;
+        has_no_threads(&bytes, entry)?;
         return Ok(Native {
-            code: component::compile(&bytes, entry)?,
+            code,
             form: Form::Component,
         });
     }
@@ -29,13 +31,7 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     let compiled =
         Module::from_binary(&engine, &bytes).map_err(|error| malformed(&bytes, &error, entry))?;
     module::LinkedModule::new(&engine, &compiled, entry)?;
-    if shares_memory(&bytes) {
-        return Err(Unfit::Engine {
-            path: entry.path.clone(),
-            engine: NAME,
-            reason: NO_THREADS.to_owned(),
-        });
-    }
+    has_no_threads(&bytes, entry)?;
     let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
     Ok(Native {
         code,
@@ -43,17 +39,23 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
     })
 }
 
-/// Whether a valid module makes a memory that threads are to share. Wasmtime makes none, unless it
-/// is told to: it gives out no security releases for them.
-fn shares_memory(bytes: &[u8]) -> bool {
+/// Refuses what makes a memory that threads are to share, of all modules in it; it is valid.
+/// Wasmtime makes none unless it is told to: it gives out no security releases for them.
+fn has_no_threads(bytes: &[u8], entry: &Entry) -> Result<(), Unfit> {
     let payloads = Parser::new(0).parse_all(bytes).map_while(Result::ok);
     let memories = payloads.filter_map(|payload| match payload {
         Payload::MemorySection(memories) => Some(memories),
         _ => None,
     });
-    memories
-        .flatten()
-        .any(|memory| memory.is_ok_and(|memory| memory.shared))
+    let is_shared = |memory: wasmparser::Result<MemoryType>| memory.is_ok_and(|ty| ty.shared);
+    if memories.flatten().any(is_shared) {
+        return Err(Unfit::Engine {
+            path: entry.path.clone(),
+            engine: NAME,
+            reason: NO_THREADS.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// What is wrong with text, and where: the first line of an assembler's error, and of what follows
@@ -138,6 +140,12 @@ mod tests {
         };
         assert!(compile(with("").as_bytes(), &entry(None)).is_ok());
         let error = fails(&with("shared"), None);
+        assert!(error.contains("a memory that threads share"), "{error}");
+        let within = r#"(component
+            (core module $m (memory 1 1 shared) (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func (export "go") (canon lift (core func $i "f"))))"#;
+        let error = fails(within, Some("go"));
         assert!(error.contains("a memory that threads share"), "{error}");
     }
 
