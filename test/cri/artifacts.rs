@@ -71,6 +71,13 @@ async fn in_a_pod(binary: PathBuf, expected: &str, way: Way) -> Result<()> {
             "typed",
             PodContainer::new("typed", &typed).command(["/hello.wasm"]),
         ),
+        // As SpinKube and runwasi have it, since the CRI demands some command.
+        (
+            "slash",
+            PodContainer::new("slash", &typed)
+                .command(["/"])
+                .args(["one"]),
+        ),
     ] {
         let container = pod.run(container).await?;
         assert_eq!(container.wait().await?.exit_code, 0, "{name}");

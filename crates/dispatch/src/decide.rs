@@ -14,7 +14,7 @@ use crate::plan::{EngineKind, Form, LinuxPlan, Plan, WasmPlan};
 use crate::request::Request;
 use crate::rootfs::Rootfs;
 use crate::rule::{Mode, Rule, is_sandbox};
-use crate::shown::Shown;
+use crate::shown::{FileKind, Shown};
 use crate::view::{Miss, View};
 
 /// The init that Docker's `--init` puts before the program; `/dev/init` is where old ones put it.
@@ -90,7 +90,15 @@ pub fn plan(
     };
     let mut decision = match find(program, req, &view, &rule.mode) {
         Ok(entrypoint) => decide(entrypoint, argv_start, &rule, &view, options)?,
-        Err(missing @ Error::NotFound { .. }) => {
+        // A directory runs nothing: it stands for "the image's module" where a command has to be
+        // given that an artifact has no use for.
+        Err(
+            missing @ (Error::NotFound { .. }
+            | Error::NotAFile {
+                found: FileKind::Directory,
+                ..
+            }),
+        ) => {
             let picked = layers::pick(program, layers, missing)?;
             return layer(picked, layers, argv_start, &rule, options);
         }

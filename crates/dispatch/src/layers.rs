@@ -1,6 +1,8 @@
 //! The Wasm layers of the container's image, for an entrypoint that is no file of the rootfs.
 //!
-//! An OCI artifact has no file system: its layers are modules. Which of them runs, the entrypoint
+//! An OCI artifact has no file system: its layers are modules. Where a command has to be given all
+//! the same, as the CRI demands of an image without an entrypoint, `/` is the custom, or any other
+//! directory. Which of the layers runs, the entrypoint
 //! says, by the first of these that fits any (`#function` behind it names an export, as of a file):
 //!
 //! 1. the layer's title (annotation `org.opencontainers.image.title`), a leading `/` or `./` aside;
@@ -24,7 +26,7 @@ use crate::shown::{FirstBytes, Shown};
 
 /// Raised whenever [`Facts::of`] may answer otherwise than before, or other layers may be listed of
 /// an image: answers are kept.
-pub const FACTS_VERSION: u32 = 1;
+pub const FACTS_VERSION: u32 = 2;
 
 /// Fewest characters of a digest that name a layer: `sha256:` and twelve digits.
 const SHORTEST_DIGEST: usize = 19;
@@ -172,7 +174,7 @@ pub(crate) struct Picked {
     pub(crate) passed_over: Vec<PassedOver>,
 }
 
-/// Picks a layer for `given`, which the rootfs has not, as `missing` says.
+/// Picks a layer for `given`, which the rootfs has not, or only as a directory, as `missing` says.
 pub(crate) fn pick(given: &str, layers: &dyn Layers, missing: Error) -> Result<Picked, Error> {
     let missing = Box::new(missing);
     let listing = match layers.list() {
@@ -208,7 +210,9 @@ pub(crate) fn pick(given: &str, layers: &dyn Layers, missing: Error) -> Result<P
             let export = given.split_once('#').map(|(_, export)| export);
             Ok(picked(only, export))
         }
-        [] if listing.passed_over.is_empty() => Err(*missing),
+        [] if listing.passed_over.is_empty() || matches!(*missing, Error::NotAFile { .. }) => {
+            Err(*missing)
+        }
         [] => Err(Error::NoWasmLayer {
             missing,
             image: listing.image,

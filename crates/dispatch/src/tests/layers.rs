@@ -137,6 +137,57 @@ fn the_only_wasm_layer_runs_without_an_entrypoint() {
 }
 
 #[test]
+fn a_directory_as_entrypoint_means_the_only_wasm_layer() {
+    for entrypoint in [
+        "/", ".", "/.", "./", "//", "..", "/opt", "/opt/", "opt/..", "/link",
+    ] {
+        let image = image(titled(&["a.wasm"]), &[entrypoint, "x"])
+            .file("/opt/kept", b"", 0o644)
+            .link("/link", "opt");
+        let plan = image.wasm();
+        assert_eq!(plan.module.to_str(), Some("a.wasm"), "{entrypoint}");
+        assert_eq!((plan.argv_start, plan.export), (0, None), "{entrypoint}");
+    }
+    assert_eq!(
+        plan(titled(&["a.wasm"]), "/#run").export.as_deref(),
+        Some("run")
+    );
+    let behind = ["/sbin/docker-init", "--", "/", "x"];
+    assert_eq!(image(titled(&["a.wasm"]), &behind).wasm().argv_start, 2);
+}
+
+#[test]
+fn a_directory_does_not_tell_which_of_several_layers_is_meant() {
+    let text = image(titled(&["a.wasm", "b.wasm"]), &["/"]).error();
+    assert!(
+        text.starts_with(r#"entrypoint "/" does not tell which Wasm layer"#),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_directory_of_an_image_without_wasm_layers_is_called_one() {
+    let ordinary = || Recorded {
+        passed_over: passed_over(),
+        ..titled(&[])
+    };
+    let strict = Recorded {
+        by_name_only: true,
+        ..titled(&["a.wasm"])
+    };
+    for image in [
+        image(ordinary(), &["/"]),
+        image(titled(&[]), &["/"]),
+        image(strict, &["/"]),
+    ] {
+        assert_eq!(
+            image.error(),
+            r#"entrypoint "/" is a directory, not a file that can run"#
+        );
+    }
+}
+
+#[test]
 fn the_entrypoint_names_a_layer_by_title_file_name_or_digest() {
     let titles = ["a.wasm", "bin/b.wasm", "c.wasm", "d#e", "d"];
     let two = format!("sha256:{}", "2".repeat(12));
