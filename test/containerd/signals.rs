@@ -267,3 +267,88 @@ async fn sigkill_of_a_module_in_a_busy_loop_exits_with_137() -> Result<()> {
     assert_eq!(wasm("spin", guests::module("spin")?, SIGKILL).await?, 137);
     Ok(())
 }
+
+/// Those whose default action ends a program, with a core or without, but SIGKILL.
+fn deadly() -> impl Iterator<Item = u32> {
+    const OTHERS: [u32; 9] = [9, 17, 18, 19, 20, 21, 22, 23, 28];
+    (1..=64).filter(|signal| !OTHERS.contains(signal))
+}
+
+/// Starts a container of an image for each signal that ends a program, and sends it.
+async fn each_ends(engine: Engine, name: &str, wasm: Vec<u8>) -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let image = images::wasm(name, &wasm)?;
+    containerd.import(&[&image]).await?;
+    for signal in deadly() {
+        let id = format!("it-{signal}");
+        let spec = engine.runs(client.spec(&image, &id));
+        let container = client.create(&id, &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        task.kill(signal, false).await?;
+        assert_eq!(task.wait().await?, 128 + signal, "signal {signal}");
+        task.delete().await?;
+        container.delete().await?;
+    }
+    containerd.close().await
+}
+
+each_engine_but_wasmer! {
+    async fn every_signal_that_ends_a_program_ends_a_guest(engine: Engine) -> Result<()> {
+        each_ends(engine, "sleep", guests::module("sleep")?).await
+    }
+
+    async fn every_such_signal_ends_a_busy_guest(engine: Engine) -> Result<()> {
+        each_ends(engine, "spin", guests::module("spin")?).await
+    }
+}
+
+each_engine_but_wasmer! {
+    async fn signals_that_end_no_program_end_no_guest(engine: Engine) -> Result<()> {
+        let containerd = Containerd::start(Runtime::Medley).await?;
+        let client = containerd.client().await?;
+        let image = images::wasm("spin", &guests::module("spin")?)?;
+        containerd.import(&[&image]).await?;
+        let spec = engine.runs(client.spec(&image, "it"));
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        let state = |pid| proc::field(pid, "State");
+        // As pid 1 of its namespace a program of Linux is not stopped by a terminal's signals either.
+        for signal in [17, 18, 20, 21, 22, 23, 28] {
+            task.kill(signal, false).await?;
+        }
+        assert!(state(task.pid)?.starts_with('R'), "{}", state(task.pid)?);
+        task.kill(19, false).await?;
+        let is = |wanted: char| move |state: String| state.starts_with(wanted);
+        proc::until("it stops", || state(task.pid).is_ok_and(is('T'))).await?;
+        task.kill(18, false).await?;
+        proc::until("it goes on", || state(task.pid).is_ok_and(is('R'))).await?;
+        // As of `STOPSIGNAL SIGRTMIN+3`.
+        task.kill(37, false).await?;
+        assert_eq!(task.wait().await?, 165);
+        task.delete().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+
+    async fn a_signal_ends_a_guest_that_was_added_to_a_container(engine: Engine) -> Result<()> {
+        let containerd = Containerd::start(Runtime::Medley).await?;
+        let client = containerd.client().await?;
+        let image = images::wasm("spin", &guests::module("spin")?)?;
+        containerd.import(&[&image]).await?;
+        let spec = engine.runs(client.spec(&image, "it"));
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        for signal in [11, 13, 30, 33, 37, 64] {
+            let id = format!("added-{signal}");
+            let added = task.exec(&id, client::process(&[&image.args[0]]), Stdin::None).await?;
+            added.start().await?;
+            added.kill(signal).await?;
+            assert_eq!(added.wait().await?, 128 + signal);
+            added.delete().await?;
+        }
+        assert_eq!(task.destroy().await?, 137);
+        container.delete().await?;
+        containerd.close().await
+    }
+}

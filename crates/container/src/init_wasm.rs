@@ -12,7 +12,7 @@ use libcontainer::workload::{
 use medley_engine::memory::Account;
 use medley_engine::{Ended, Entry, Guest, Preopen, Program};
 use oci_spec::runtime::Spec;
-use rustix::process::{DumpableBehavior, Signal};
+use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::apparmor::{self, Confinement};
@@ -27,20 +27,6 @@ const NOT_STARTED: u8 = 126;
 
 /// The variable that libcontainer adds to an environment that lacks it.
 const HOME: &str = "HOME";
-
-/// Signals that end a Linux program which has no handler for them. A guest can't have one.
-const DEADLY: [Signal; 10] = [
-    Signal::HUP,
-    Signal::INT,
-    Signal::QUIT,
-    Signal::TERM,
-    Signal::USR1,
-    Signal::USR2,
-    Signal::ALARM,
-    Signal::VTALARM,
-    Signal::PROF,
-    Signal::ABORT,
-];
 
 /// The kernel's period for processor time, in microseconds, where a spec has a quota alone.
 const CPU_PERIOD: u64 = 100_000;
@@ -198,9 +184,7 @@ impl WasmInit {
     /// Makes a bare process of the helper's clone.
     fn prepare(&self, spec: &Spec) -> std::io::Result<()> {
         drop_capabilities(spec)?;
-        for signal in DEADLY {
-            medley_sys::child::exit_on_signal(signal.as_raw())?;
-        }
+        medley_sys::signals::exit_on_signals()?;
         // The namespaces of a pod: they have been entered.
         medley_sys::child::close_from(FIRST_NAMESPACE);
         // What libcontainer needed, a spec and mounts by the thousand, is not the guest's to keep.

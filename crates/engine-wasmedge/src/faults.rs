@@ -1,6 +1,6 @@
 //! Traps that arrive as signals: WasmEdge's handler, on a stack that it can run on.
 //!
-//! WasmEdge installs its handler for SIGSEGV and SIGBUS at every call, and does not ask for the
+//! WasmEdge installs its handler for SIGSEGV, SIGBUS and SIGFPE at every call, and does not ask for the
 //! alternate stack. A guest that has used up its stack would then not trap, but be killed: there is
 //! no room for the handler. So the function by which it does that is ours, in every program that
 //! uses this crate: it asks for the alternate stack, which Rust has set up for each thread, and
@@ -11,14 +11,14 @@ use std::ffi::{c_int, c_void};
 use std::mem::transmute;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use libc::{SA_ONSTACK, SA_SIGINFO, SIGBUS, SIGSEGV, siginfo_t};
+use libc::{SA_ONSTACK, SA_SIGINFO, SIGBUS, SIGFPE, SIGSEGV, siginfo_t};
 
 /// Most that a guest's stack can hold, in bytes. A fault so far below the stack's top is in it, or
 /// in its guard; memories of guests lie farther away, gigabytes large.
 const STACK_MAX: usize = 64 << 20;
 
-/// WasmEdge's handlers, of SIGSEGV and of SIGBUS, as they were last asked for. 0 for none.
-static HANDLERS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+/// WasmEdge's handlers, of SIGSEGV, SIGBUS and SIGFPE, as they were last asked for. 0 for none.
+static HANDLERS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
 thread_local! {
     /// Where the thread's last fault was. Without initialiser and destructor, as a handler needs it.
@@ -37,6 +37,7 @@ fn slot(signal: c_int) -> Option<&'static AtomicUsize> {
     match signal {
         SIGSEGV => Some(&HANDLERS[0]),
         SIGBUS => Some(&HANDLERS[1]),
+        SIGFPE => Some(&HANDLERS[2]),
         _ => None,
     }
 }
@@ -73,9 +74,16 @@ pub(crate) unsafe extern "C" fn sigaction(
 
 /// Keeps the address in mind, and goes on in WasmEdge's handler, which does not return.
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel gives a filled-in structure; for these signals it has an address.
+    // SAFETY: the kernel gives a filled-in structure. What a process sent is no fault.
+    if unsafe { (*info).si_code } <= 0 {
+        // SAFETY: _exit is async-signal-safe and touches nothing of the interrupted program.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    // SAFETY: as above; for these signals it has an address.
     let fault = unsafe { (*info).si_addr() } as usize;
-    FAULT.set(fault);
+    if signal != SIGFPE {
+        FAULT.set(fault);
+    }
     let handler = slot(signal).map_or(0, |slot| slot.load(Ordering::SeqCst));
     if handler != 0 {
         // SAFETY: what was given for a handler with SA_SIGINFO, which is of this type; this one is

@@ -6,7 +6,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::{Gid, Uid};
 
 /// The kernel's `_NSIG`.
-const LAST_SIGNAL: i32 = 64;
+pub(crate) const LAST_SIGNAL: i32 = 64;
 
 /// Makes the calling process the parent of every orphan below it.
 ///
@@ -169,33 +169,6 @@ pub fn hear_signals() {
         if set(std::ptr::null(), action.as_mut_ptr()) == 0 && action[0] == libc::SIG_IGN {
             set(by_default.as_ptr(), std::ptr::null_mut());
         }
-    }
-}
-
-/// Lets signal number `signal` end this process at once with status 128 + `signal`.
-///
-/// Needed by a Wasm guest's process: it is pid 1 of its namespace, where the kernel ignores
-/// every signal that has no handler, and a guest has no way to install one.
-///
-/// # Errors
-/// Those of `sigaction`.
-pub fn exit_on_signal(signal: i32) -> io::Result<()> {
-    extern "C" fn end(signal: libc::c_int) {
-        // SAFETY: _exit is async-signal-safe and touches nothing of the interrupted program.
-        unsafe { libc::_exit(128 + signal) }
-    }
-    // SAFETY: an all-zero sigaction is a valid one (no flags, empty mask).
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = end as *const () as usize;
-    // On the alternate stack if there is one: the guest's own stack may be used up.
-    action.sa_flags = libc::SA_ONSTACK;
-    // SAFETY: `action` is initialised, its handler is async-signal-safe, and the old action is
-    // not asked for. rustix has no sigaction.
-    let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 
