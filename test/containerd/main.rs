@@ -38,6 +38,7 @@ mod samples;
 mod security;
 mod shim;
 mod signals;
+mod stack;
 mod stdio;
 mod surroundings;
 mod systemd;

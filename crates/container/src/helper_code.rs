@@ -64,7 +64,7 @@ pub(crate) fn load(
     status: File,
     engines: Engines,
 ) -> Result<Loaded, Error> {
-    let (engine, entry, source, preopens, argv_start) = match program {
+    let (engine, entry, source, preopens, argv_start, stack) = match program {
         Program::Linux { path } => {
             return Ok(Loaded::Ready(Work::Linux(LinuxInit::new(path, status))));
         }
@@ -74,7 +74,8 @@ pub(crate) fn load(
             code,
             preopens,
             argv_start,
-        } => (engine, entry, code, preopens, argv_start),
+            stack,
+        } => (engine, entry, code, preopens, argv_start, stack),
     };
     let file = code.map(File::from).ok_or(Error::NoCode);
     let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
@@ -86,13 +87,13 @@ pub(crate) fn load(
         Code::Given { form } => {
             let file = file?;
             held = Some(file.try_clone().map_err(Error::Hold)?);
-            engine.load(file, form, &entry)?
+            engine.load(file, form, &entry, stack)?
         }
         Code::Cached {
             cache,
             form,
             module,
-        } => match cached(engine, &cache, module.ok_or(file), form, &entry) {
+        } => match cached(engine, &cache, module.ok_or(file), form, &entry, stack) {
             Ok(Cached::Found(program, code)) => {
                 held = Some(code);
                 program
@@ -153,6 +154,7 @@ fn cached(
     module: Result<String, Result<File, Error>>,
     form: Form,
     entry: &Entry,
+    stack: Option<u64>,
 ) -> Result<Cached, Error> {
     let fingerprint = engine
         .fingerprint()
@@ -173,7 +175,7 @@ fn cached(
         Found::Missing { damage } => return Ok(missing(damage)),
     };
     let held = code.try_clone().map_err(Error::Hold)?;
-    match engine.load(code, form, entry) {
+    match engine.load(code, form, entry, stack) {
         Ok(program) => Ok(Cached::Found(program, held)),
         Err(Unfit::Engine { reason, .. }) => {
             cache.forget(&key);

@@ -74,6 +74,8 @@ pub struct Settings {
     pub default_engine: Option<EngineKind>,
     /// Whether the root is moved instead of pivoted.
     pub no_pivot_root: bool,
+    /// Bytes of stack of a guest of which its spec has no limit.
+    pub stack: Option<u64>,
 }
 
 /// Makes containers, and knows which processes are its own to reap.

@@ -198,6 +198,8 @@ pub(crate) enum Program {
         preopens: Vec<Preopen>,
         /// Where in `process.args` the guest's own begin.
         argv_start: usize,
+        /// Bytes of stack that it may use, where they are not the engine's to choose.
+        stack: Option<u64>,
     },
 }
 

@@ -51,9 +51,15 @@ impl Engine for Wasmedge {
         compile::compile(bytes, entry)
     }
 
-    fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
+    fn load(
+        &self,
+        code: File,
+        form: Form,
+        entry: &Entry,
+        stack: Option<u64>,
+    ) -> Result<Box<dyn Program>, Unfit> {
         match form {
-            Form::Module => Ok(Box::new(module::LinkedModule::load(&code, entry)?)),
+            Form::Module => Ok(Box::new(module::LinkedModule::load(&code, entry, stack)?)),
             Form::Component => Err(component(entry)),
         }
     }

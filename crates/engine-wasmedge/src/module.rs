@@ -31,11 +31,13 @@ pub(crate) struct LinkedModule {
     plugins: Vec<plugins::Source>,
     path: PathBuf,
     export: String,
+    /// Bytes of stack, where they are not the process's own.
+    stack: Option<u64>,
 }
 
 impl LinkedModule {
     /// Maps what `compile` made.
-    pub(crate) fn load(code: &File, entry: &Entry) -> Result<Self, Unfit> {
+    pub(crate) fn load(code: &File, entry: &Entry, stack: Option<u64>) -> Result<Self, Unfit> {
         let engine = |reason: &str| unfit(entry, reason);
         let mut magic = [0; ELF.len()];
         code.read_exact_at(&mut magic, 0)
@@ -57,6 +59,7 @@ impl LinkedModule {
             plugins,
             path: entry.path.clone(),
             export: imports::export(entry).to_owned(),
+            stack,
         })
     }
 
@@ -143,6 +146,24 @@ fn limit(configure: &Owned<Configure>, guest: &Guest) {
     {
         // SAFETY: the configuration lives.
         unsafe { ffi::WasmEdge_ConfigureSetMaxMemoryPage(configure.get(), pages.max(1)) };
+    }
+}
+
+/// Lets the stack of this process's first thread, on which the guest runs, grow so far. Nothing is
+/// taken before it is used.
+fn limit_stack(bytes: u64) -> std::io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is ours.
+    let got = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
+    limit.rlim_cur = bytes.min(limit.rlim_max);
+    // SAFETY: `limit` is initialised.
+    if got == 0 && unsafe { libc::setrlimit(libc::RLIMIT_STACK, &raw const limit) } == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
     }
 }
 
@@ -249,6 +270,11 @@ impl Program for LinkedModule {
             Err(error) => return Ended::NotStarted(error),
         };
         limit(&self.configure, guest);
+        if let Some(stack) = self.stack
+            && let Err(error) = limit_stack(stack)
+        {
+            return Ended::NotStarted(format!("its stack cannot be limited: {error}"));
+        }
         let ready = Running::new(&self.configure)
             .and_then(|running| Ok((self.register(&running, &wasi)?, running)));
         let (_imports, running) = match ready {

@@ -37,7 +37,7 @@ fn load(native: &Native, export: Option<&str>) -> Result<Box<dyn medley_engine::
     file.write_all(&native.code).expect("room for it");
     let code = File::open(&path).expect("it is there");
     std::fs::remove_file(&path).expect("it is ours");
-    Wasmedge.load(code, native.form, &entry(export))
+    Wasmedge.load(code, native.form, &entry(export), None)
 }
 
 /// Runs a module to its end; says whether it started, too.

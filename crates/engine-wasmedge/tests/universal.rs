@@ -160,7 +160,9 @@ fn native_code_that_a_module_brings_along_is_never_run() {
     let native = Wasmedge.compile(&module, &entry).expect("it is fit");
     let mut file = unseen();
     file.write_all(&native.code).expect("room for it");
-    let program = Wasmedge.load(file, native.form, &entry).expect("it loads");
+    let program = Wasmedge
+        .load(file, native.form, &entry, None)
+        .expect("it loads");
     let ended = program.run(&Guest::default(), &mut || ());
     assert_eq!(ended, Ended::Exited(7));
 }

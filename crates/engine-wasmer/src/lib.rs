@@ -41,7 +41,13 @@ impl Engine for Wasmer {
         compile::compile(bytes, entry)
     }
 
-    fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
+    fn load(
+        &self,
+        code: File,
+        form: Form,
+        entry: &Entry,
+        _stack: Option<u64>,
+    ) -> Result<Box<dyn Program>, Unfit> {
         match form {
             Form::Module => Ok(Box::new(module::LoadedModule::load(&code, entry)?)),
             Form::Component => Err(component(entry)),

@@ -36,7 +36,7 @@ fn run_in(guest: &Guest, text: &str, export: Option<&str>) -> (Ended, usize) {
     assert_eq!(native.form, Form::Module);
     let mut code = tempfile();
     code.write_all(&native.code).expect("room for it");
-    let program = Wasmer.load(code, native.form, &entry(export));
+    let program = Wasmer.load(code, native.form, &entry(export), None);
     let mut started = 0;
     let ended = program.expect("it loads").run(guest, &mut || started += 1);
     (ended, started)

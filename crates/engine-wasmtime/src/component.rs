@@ -50,10 +50,14 @@ fn interfaces(bytes: &[u8]) -> Vec<(bool, String)> {
 }
 
 /// Maps native code that [`compile`] made of a component, and links it.
-pub(crate) fn load(code: &File, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
+pub(crate) fn load(
+    code: &File,
+    entry: &Entry,
+    stack: Option<u64>,
+) -> Result<Box<dyn Program>, Unfit> {
     // Components can be mapped by path only. The helper still has the host's /proc.
     let path = format!("/proc/self/fd/{}", code.as_raw_fd());
-    let loaded = engine_of(code).and_then(|engine| {
+    let loaded = engine_of(code, stack).and_then(|engine| {
         // SAFETY: the contract of `medley_engine::Engine::load`: `code` is what `compile` of this
         // binary wrote, in a file that nobody can change while it is mapped.
         let component = unsafe { Component::deserialize_file(&engine, &path) }?;
@@ -64,7 +68,7 @@ pub(crate) fn load(code: &File, entry: &Entry) -> Result<Box<dyn Program>, Unfit
 }
 
 /// The engine that native code is for, by its last byte.
-fn engine_of(code: &File) -> wasmtime::Result<Engine> {
+fn engine_of(code: &File, stack: Option<u64>) -> wasmtime::Result<Engine> {
     let mut number = [0];
     let last = code.metadata()?.len().saturating_sub(1);
     code.read_exact_at(&mut number, last)?;
@@ -72,9 +76,9 @@ fn engine_of(code: &File) -> wasmtime::Result<Engine> {
         .ok_or_else(|| wasmtime::format_err!("its native code is of no known profile"))?;
     if profile.serves() {
         // A node that allows no such address space has servers that are a little slower.
-        config::pooling_engine(profile).or_else(|_| config::engine(profile))
+        config::pooling_engine(profile, stack).or_else(|_| config::engine_with(profile, stack))
     } else {
-        config::engine(profile)
+        config::engine_with(profile, stack)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
+use medley_engine::STACK;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     WasmBacktraceDetails,
@@ -92,15 +93,23 @@ pub(crate) fn engine(profile: Profile) -> wasmtime::Result<Engine> {
     if let Some(engine) = made.get() {
         return Ok(engine.clone());
     }
-    let engine = Engine::new(&config(profile))?;
+    let engine = Engine::new(&config(profile, None))?;
     Ok(made.get_or_init(|| engine).clone())
+}
+
+/// An engine that runs what [`engine`] compiles, by a stack of its own where one is asked for.
+pub(crate) fn engine_with(profile: Profile, stack: Option<u64>) -> wasmtime::Result<Engine> {
+    match stack {
+        Some(_) => Engine::new(&config(profile, stack)),
+        None => engine(profile),
+    }
 }
 
 /// An engine of a server's profile whose guests take what they need from a pool: instances,
 /// memories and stacks are made ready once, and used again.
 ///
 /// Must be called in the process that becomes init, or in one that it is cloned from.
-pub(crate) fn pooling_engine(profile: Profile) -> wasmtime::Result<Engine> {
+pub(crate) fn pooling_engine(profile: Profile, stack: Option<u64>) -> wasmtime::Result<Engine> {
     let stacks = if profile.is_concurrent() { STACKS } else { 1 };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(SLOTS)
@@ -114,7 +123,7 @@ pub(crate) fn pooling_engine(profile: Profile) -> wasmtime::Result<Engine> {
         .max_tables_per_component(TABLES)
         .linear_memory_keep_resident(KEPT_MEMORY)
         .table_keep_resident(KEPT_TABLE);
-    let mut config = config(profile);
+    let mut config = config(profile, stack);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -126,7 +135,27 @@ const KEPT_MEMORY: usize = 64 << 10;
 /// What a table keeps, in bytes.
 const KEPT_TABLE: usize = 4 << 10;
 
-fn config(profile: Profile) -> Config {
+/// Stack of a server's guest of which nothing else is said, in bytes. There are hundreds of them, and
+/// a page that a request has touched stays with its slot for the next one.
+const HANDLER_STACK: u64 = 1 << 20;
+
+/// Least and most stack that a guest can have, in bytes.
+const STACKS_OF: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+
+/// What a stack has beyond the guest's part of it, for the calls that the guest makes into the
+/// engine, in bytes.
+const HOST_STACK: usize = 3 << 19;
+
+fn config(profile: Profile, stack: Option<u64>) -> Config {
+    let usual = if profile.serves() {
+        HANDLER_STACK
+    } else {
+        STACK
+    };
+    let stack = stack
+        .unwrap_or(usual)
+        .clamp(*STACKS_OF.start(), *STACKS_OF.end());
+    let stack = usize::try_from(stack).unwrap_or(usize::MAX - HOST_STACK);
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
@@ -135,6 +164,8 @@ fn config(profile: Profile) -> Config {
         // Init is one process for one guest: pages are taken as the guest touches them, from the
         // native code's file, which all replicas share.
         .memory_init_cow(true)
+        .max_wasm_stack(stack)
+        .async_stack_size(stack + HOST_STACK)
         // Nobody unwinds through guest frames with the system's unwinder.
         .native_unwind_info(false)
         .concurrency_support(profile.is_concurrent())
@@ -194,7 +225,7 @@ mod tests {
     type Change = fn(&mut Config);
 
     fn changed(change: impl FnOnce(&mut Config)) -> String {
-        let mut config = config(Profile::Command);
+        let mut config = config(Profile::Command, None);
         change(&mut config);
         fingerprint_of(&Engine::new(&config).unwrap())
     }
@@ -267,6 +298,27 @@ mod tests {
             assert!(!all.contains(&fingerprint), "{what}");
             all.push(fingerprint);
         }
+    }
+
+    #[test]
+    fn native_code_is_the_same_for_every_stack() {
+        let config = config(Profile::Command, Some(1 << 30));
+        let of_a_large_one = fingerprint_of(&Engine::new(&config).unwrap());
+        assert_eq!(fingerprint().unwrap(), of_a_large_one);
+    }
+
+    #[test]
+    fn a_stack_is_as_large_as_is_asked_within_reason() {
+        let stack = |profile, asked| {
+            let engine = super::engine_with(profile, asked).unwrap();
+            engine.get_max_wasm_stack()
+        };
+        assert_eq!(stack(Profile::Command, None), 8 << 20);
+        assert_eq!(stack(Profile::ConcurrentCommand, None), 8 << 20);
+        assert_eq!(stack(Profile::Server, None), 1 << 20);
+        assert_eq!(stack(Profile::Server, Some(64 << 20)), 64 << 20);
+        assert_eq!(stack(Profile::Command, Some(u64::MAX)), 1 << 30);
+        assert_eq!(stack(Profile::Command, Some(0)), 64 << 10);
     }
 
     #[test]

@@ -44,11 +44,17 @@ impl Engine for Wasmtime {
         compile::compile(bytes, entry)
     }
 
-    fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit> {
+    fn load(
+        &self,
+        code: File,
+        form: Form,
+        entry: &Entry,
+        stack: Option<u64>,
+    ) -> Result<Box<dyn Program>, Unfit> {
         let unfit = |error: wasmtime::Error| self::unfit(entry, &error);
         match form {
             Form::Module => {
-                let engine = config::engine(config::Profile::Command).map_err(unfit)?;
+                let engine = config::engine_with(config::Profile::Command, stack).map_err(unfit)?;
                 // SAFETY: the trait's contract: `code` is what `compile` of this binary wrote,
                 // in a sealed memfd that nobody can change while it is mapped.
                 let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, code) };
@@ -57,7 +63,7 @@ impl Engine for Wasmtime {
                     &engine, &module, entry,
                 )?))
             }
-            Form::Component => component::load(&code, entry),
+            Form::Component => component::load(&code, entry, stack),
         }
     }
 }

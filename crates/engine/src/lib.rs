@@ -200,6 +200,10 @@ pub enum Ended {
     NotStarted(String),
 }
 
+/// The stack of a command of which nothing else is said, in bytes: what Linux gives to a program.
+/// Pages of it are taken as they are touched.
+pub const STACK: u64 = 8 << 20;
+
 /// A Wasm engine.
 pub trait Engine {
     /// The name that annotations and messages use.
@@ -223,14 +227,21 @@ pub trait Engine {
     /// [`Unfit`] with what is wrong with the module.
     fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit>;
 
-    /// Maps native code and links it.
+    /// Maps native code and links it. The guest may use `stack` bytes of stack, or what the engine
+    /// gives it by default, which is at least [`STACK`] for a command; one that uses more traps.
     ///
     /// The caller vouches that `code` holds what [`Self::compile`] of this very binary made:
     /// it is executed as it is.
     ///
     /// # Errors
     /// [`Unfit::Engine`] if the code does not fit this engine.
-    fn load(&self, code: File, form: Form, entry: &Entry) -> Result<Box<dyn Program>, Unfit>;
+    fn load(
+        &self,
+        code: File,
+        form: Form,
+        entry: &Entry,
+        stack: Option<u64>,
+    ) -> Result<Box<dyn Program>, Unfit>;
 }
 
 /// A guest, loaded and linked.

@@ -20,6 +20,9 @@ const RUNC: &str = "containerd.runc.v1.Options";
 /// Most that is read of a file with options, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
+/// What a guest's stack can have, in bytes.
+const STACKS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+
 /// Keys of runc's shim and of its users that need nothing here, or that there is nothing for.
 const NOT_NEEDED: [&str; 12] = [
     "BinaryName",
@@ -45,6 +48,8 @@ pub(crate) struct RuntimeOptions {
     pub(crate) default_engine: Option<EngineKind>,
     /// Whether the root is moved instead of pivoted, for nodes whose root is a ramdisk.
     pub(crate) no_pivot_root: bool,
+    /// Bytes of stack of a Wasm guest of which its spec has no limit.
+    pub(crate) stack: Option<u64>,
     /// The cgroup for the shim itself; empty for none.
     pub(crate) shim_cgroup: String,
     /// What was said that means nothing here.
@@ -209,6 +214,13 @@ impl RuntimeOptions {
                     let no_pivot = value.as_bool();
                     self.no_pivot_root =
                         no_pivot.ok_or_else(|| wrong("it must be true or false"))?;
+                }
+                "Stack" => {
+                    const EXPECTED: &str =
+                        "it must be a number of bytes, from 65536 (64 KiB) to 1073741824 (1 GiB)";
+                    let bytes = value.as_integer().and_then(|bytes| bytes.try_into().ok());
+                    let stack = bytes.filter(|bytes| STACKS.contains(bytes));
+                    self.stack = Some(stack.ok_or_else(|| wrong(EXPECTED))?);
                 }
                 "ShimCgroup" => {
                     let path = text().ok_or_else(|| wrong("it must be a path"))?;

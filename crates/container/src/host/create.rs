@@ -278,6 +278,7 @@ fn make(
                     code: source.code(order.settings.cache.as_deref()),
                     preopens: spec::preopens(&spec),
                     argv_start: plan.argv_start,
+                    stack: native::stack(spec.process().as_ref(), &order.settings),
                 };
                 ask(folder, process.clone(), program, Some(source))
             };

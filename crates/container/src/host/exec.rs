@@ -189,6 +189,7 @@ impl Exec {
                         code: source.code(created.settings.cache.as_deref()),
                         preopens: spec::preopens(&self.spec),
                         argv_start: plan.argv_start,
+                        stack: native::stack(Some(&self.process), &created.settings),
                     };
                     ask(program, Some(source))
                 },

@@ -11,11 +11,12 @@ use medley_engine::{Entry, Form};
 use medley_image::cache::{
     Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, MAX_MODULE, Turn,
 };
+use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::compile::{self, Compiled};
 use super::process::Answer;
-use super::{Error, Host, layers};
+use super::{Error, Host, Settings, layers};
 use crate::protocol::{Code, Reply, Request};
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
@@ -322,6 +323,15 @@ pub(super) fn entry(plan: &WasmPlan) -> Entry {
     }
 }
 
+/// How much stack a guest's process asks for, as a limit of its own, or else the node's options.
+pub(super) fn stack(process: Option<&Process>, settings: &Settings) -> Option<u64> {
+    let limits = process.and_then(|process| process.rlimits().as_ref());
+    let stack = limits.into_iter().flatten().find_map(|limit| {
+        (limit.typ() == PosixRlimitType::RlimitStack).then(|| limit.soft().min(limit.hard()))
+    });
+    stack.or(settings.stack)
+}
+
 fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Source, Error> {
     let Compiled { code, form } = compile::compile(host, plan, module)?;
     Ok(Source::Code(code, form))
@@ -329,9 +339,30 @@ fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Source, Error>
 
 #[cfg(test)]
 mod tests {
-    use super::sealed_copy;
+    use super::{Settings, sealed_copy, stack};
+    use oci_spec::runtime::Process;
     use std::fs::File;
     use std::io::{Read, Write};
+
+    #[test]
+    fn the_stack_is_what_the_process_says_else_the_node() {
+        let process = |limits: &str| -> Process {
+            serde_json::from_str(&format!(
+                r#"{{"user":{{"uid":0,"gid":0}},"cwd":"/","args":["x"],"rlimits":[{limits}]}}"#
+            ))
+            .unwrap()
+        };
+        let limited = process(
+            r#"{"type":"RLIMIT_NOFILE","soft":7,"hard":7},{"type":"RLIMIT_STACK","soft":9,"hard":8}"#,
+        );
+        let node = Settings {
+            stack: Some(5),
+            ..Settings::default()
+        };
+        assert_eq!(stack(Some(&limited), &node), Some(8));
+        assert_eq!(stack(Some(&process("")), &node), Some(5));
+        assert_eq!(stack(None, &Settings::default()), None);
+    }
 
     #[test]
     fn a_module_that_changes_after_it_was_copied_is_compiled_as_it_was() {

@@ -46,7 +46,7 @@ impl Drop for File {
 #[test]
 fn every_option_is_read_from_the_body() {
     let options = parse(&body(
-        "Cache = \"/c\"\nDefaultEngine = \"wasmedge\"\nNoPivotRoot = true\nShimCgroup = \"/s\"\n",
+        "Cache = \"/c\"\nDefaultEngine = \"wasmedge\"\nNoPivotRoot = true\nStack = 16777216\nShimCgroup = \"/s\"\n",
     ))
     .unwrap();
     assert_eq!(
@@ -55,6 +55,7 @@ fn every_option_is_read_from_the_body() {
             cache: Some(CacheFolder::At("/c".into())),
             default_engine: Some(EngineKind::Wasmedge),
             no_pivot_root: true,
+            stack: Some(16 << 20),
             shim_cgroup: "/s".into(),
             ..RuntimeOptions::default()
         }
