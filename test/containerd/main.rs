@@ -31,6 +31,7 @@ mod options;
 mod pause;
 mod pid_namespaces;
 mod pod_delete;
+mod preview0;
 mod preview1;
 mod restart;
 mod same;

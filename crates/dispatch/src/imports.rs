@@ -26,6 +26,9 @@ const CUSTOM: u8 = 0;
 const TYPES: u8 = 1;
 const IMPORTS: u8 = 2;
 
+/// What came before preview 1, of which Wasmtime alone has the functions.
+const PREVIEW0: &str = "wasi_unstable";
+
 const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// The socket calls of WASI preview 1 itself. WasmEdge adds `sock_open`, `sock_bind`,
@@ -61,6 +64,7 @@ pub(crate) fn demand(module: &File) -> Option<Demand> {
 fn engine_of(module: &str, name: &str) -> Option<EngineKind> {
     match module {
         "wasix_32v1" | "wasix_64v1" => Some(EngineKind::Wasmer),
+        PREVIEW0 => Some(EngineKind::Wasmtime),
         "wasi_nn" | "wasi_ephemeral_nn" => Some(EngineKind::Wasmedge),
         PREVIEW1 if name.starts_with("sock_") && !PREVIEW1_SOCKETS.contains(&name) => {
             Some(EngineKind::Wasmedge)
@@ -151,6 +155,10 @@ mod tests {
         ] {
             assert_eq!(importing(PREVIEW1, name), None, "{name}");
         }
+        assert_eq!(
+            importing("wasi_unstable", "fd_write"),
+            Some(EngineKind::Wasmtime)
+        );
         assert_eq!(importing("wasi_nn", "load"), Some(EngineKind::Wasmedge));
         assert_eq!(
             importing("wasi_ephemeral_nn", "load"),

@@ -150,6 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn a_module_of_preview_0_is_linked() {
+        let wat = r#"(module
+            (import "wasi_unstable" "proc_exit" (func (param i32)))
+            (import "wasi_unstable" "fd_seek" (func (param i32 i64 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "_start")))"#;
+        assert_eq!(
+            compile(wat.as_bytes(), &entry(None)).unwrap().form,
+            Form::Module
+        );
+        let error = fails(&wat.replace("fd_seek", "fd_leap"), None);
+        assert!(error.contains("imports wasi_unstable::fd_leap"), "{error}");
+    }
+
+    #[test]
     fn an_unknown_import_is_named_with_its_module() {
         let wat = r#"(module (import "env" "secret" (func)) (func (export "_start")))"#;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Core modules: WASI preview 1.
+//! Core modules: WASI preview 1, and 0.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use medley_engine::call::{self, INITIALIZE, START};
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p0;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use crate::limiter::Limiter;
@@ -13,6 +14,9 @@ use crate::values;
 use crate::{NAME, unfit, world};
 
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
+
+/// What came before it: the same but for some numbers and structures.
+const PREVIEW_0: &str = "wasi_unstable";
 
 /// What the engine keeps for one module.
 struct Host {
@@ -29,7 +33,7 @@ pub(crate) struct LinkedModule {
 
 impl LinkedModule {
     pub(crate) fn new(engine: &Engine, module: &Module, entry: &Entry) -> Result<Self, Unfit> {
-        let linker = linker(engine).map_err(|error| unfit(entry, &error))?;
+        let linker = linker(engine, module).map_err(|error| unfit(entry, &error))?;
         let export = entry.export.clone().unwrap_or_else(|| START.to_owned());
         check_export(module, entry, &export)?;
         let instance = linker.instantiate_pre(module).map_err(|error| {
@@ -50,16 +54,18 @@ impl LinkedModule {
     }
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+/// A linker with all that `module` may import.
+fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.context)?;
+    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
     // Wasmtime's own traps from 126 on. Every code up to 255 means something to a pod.
     linker.allow_shadowing(true);
-    linker.func_wrap(
-        PREVIEW_1,
-        "proc_exit",
-        |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) },
-    )?;
+    linker.func_wrap(PREVIEW_1, "proc_exit", exit)?;
+    if module.imports().any(|import| import.module() == PREVIEW_0) {
+        p0::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.context)?;
+        linker.func_wrap(PREVIEW_0, "proc_exit", exit)?;
+    }
     Ok(linker)
 }
 
