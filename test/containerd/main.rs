@@ -12,6 +12,7 @@ mod compiler;
 mod crash;
 mod ctr;
 mod dispatch;
+mod entry;
 mod events;
 mod exec;
 mod exec_many;

@@ -35,6 +35,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Whether it is run by `nohup`, which has it and all that it runs ignore SIGHUP.
     pub nohup: bool,
+    /// Whether it is started with descriptor 9 on the node's root.
+    pub with_root_open: bool,
 }
 
 impl Options {
@@ -52,6 +54,7 @@ impl Options {
             debug: false,
             env: Vec::new(),
             nohup: false,
+            with_root_open: false,
         }
     }
 

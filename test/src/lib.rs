@@ -19,6 +19,7 @@ pub mod images;
 mod loopback;
 pub mod net;
 pub mod proc;
+pub mod programs;
 pub mod registry;
 pub mod runtime;
 pub mod shim;

@@ -98,7 +98,8 @@ impl ConsoleSocket {
     }
 }
 
-/// Opens a terminal of the container that process `init` is in: master and slave.
+/// Opens a terminal of the container that process `init` is in: master and slave. Whether init lives
+/// is for the caller to check afterwards.
 ///
 /// From outside of its namespaces, where we may give it to whom we like, and by paths that are
 /// resolved inside.

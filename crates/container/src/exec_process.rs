@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -60,9 +60,11 @@ enum Error {
     Executor { reason: String },
 }
 
-/// Becomes the program; comes back only if it can't, with the exit status.
-pub(crate) fn run(mut becoming: Becoming) -> u8 {
+/// Becomes the program; comes back only if it can't, with the exit status. `socket` is the helper's,
+/// which this process must not have.
+pub(crate) fn run(mut becoming: Becoming, socket: &OwnedFd) -> u8 {
     let mut status = becoming.status.take();
+    close_unmeant(&becoming, status.as_ref(), socket);
     let Err(error) = become_program(becoming, &mut status) else {
         return NOT_EXECUTABLE;
     };
@@ -75,6 +77,26 @@ pub(crate) fn run(mut becoming: Becoming) -> u8 {
     match error {
         Error::NotFound { .. } => NOT_FOUND,
         _ => NOT_EXECUTABLE,
+    }
+}
+
+/// Closes what is the helper's: its socket and its log, and whatever else there is, but that an engine
+/// may hold descriptors of its own. This process is visible in the container, and not dumpable, so
+/// that what it has can't be taken; what it does not have is safe if that should fail.
+fn close_unmeant(becoming: &Becoming, status: Option<&File>, socket: &OwnedFd) {
+    match &becoming.work {
+        Work::Linux(init) => {
+            let stdio = becoming.stdio.iter().map(AsFd::as_fd);
+            init.with_status(|told| {
+                let ours = [Some(told), status.map(AsFd::as_fd)].into_iter().flatten();
+                medley_sys::child::close_all_except(&stdio.chain(ours).collect::<Vec<_>>());
+            });
+        }
+        Work::Wasm(_) => medley_sys::child::close_fds(&[
+            socket.as_fd(),
+            rustix::stdio::stdin(),
+            rustix::stdio::stderr(),
+        ]),
     }
 }
 
@@ -150,6 +172,7 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
         "become the user",
         rustix::thread::set_thread_res_uid(uid, uid, uid),
     )?;
+    step("hide its memory", undumpable())?;
     step(
         "keep no more capabilities",
         rustix::thread::set_keep_capabilities(false),
@@ -172,10 +195,14 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
             source,
         })?;
     }
-    // The kernel says so of a directory that can't be reached from the root: CVE-2024-21626.
-    if std::env::current_dir().is_ok_and(|path| path.starts_with("(unreachable)")) {
+    // The kernel has no absolute path of a directory that can't be reached from the root, which a
+    // descriptor that is not meant for this process may have led to: CVE-2024-21626.
+    let here = rustix::process::getcwd(Vec::new());
+    if !here.is_ok_and(|path| path.to_bytes().starts_with(b"/")) {
         return Err(Error::Outside { cwd: cwd.clone() });
     }
+    // A change of user or of capabilities may have made it dumpable.
+    step("hide its memory", undumpable())?;
 
     let mut environment = libcontainer::utils::parse_env(process.env().as_deref().unwrap_or(&[]));
     if !environment.contains_key("HOME") {
@@ -206,6 +233,10 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     executor
         .exec(&spec)
         .map_err(|error| failed(error.to_string()))
+}
+
+fn undumpable() -> rustix::io::Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
 }
 
 fn load_filter(seccomp: Option<&LinuxSeccomp>) -> Result<(), Error> {

@@ -17,6 +17,9 @@ use crate::{
 /// The first argument that makes our binary a helper. The second is the pid of who runs it.
 pub const VERB: &str = "helper";
 
+/// The first descriptor that a helper is not meant to have when it begins.
+const FIRST_UNMEANT: u32 = 3;
+
 /// Gives the engine of a kind, if it is built in.
 pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
 
@@ -28,9 +31,15 @@ pub(crate) type Answer = (Reply, Option<OwnedFd>);
 /// Returns the process's exit status: 0 if an answer was given, whatever it says.
 #[must_use]
 pub fn run(engines: Engines) -> u8 {
+    // What containerd was started with, and handed on, is for none of its containers.
+    medley_sys::child::close_from(FIRST_UNMEANT);
     // Nobody would hear of what is made after the shim's end.
     let shim = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
     if let Err(error) = medley_sys::child::die_with(shim.unwrap_or(0)) {
+        return complain(&error);
+    }
+    // Its memory and its descriptors are not for what it makes, nor for who is there already.
+    if let Err(error) = medley_sys::child::be_undumpable() {
         return complain(&error);
     }
     medley_sys::child::hear_signals();
@@ -45,7 +54,7 @@ pub fn run(engines: Engines) -> u8 {
     let one = |(reply, fd): Answer| (reply, fd.into_iter().collect());
     let (reply, fds) = match request {
         Request::Create(order) => one(helper_create::run(*order, fds, engines)),
-        Request::Exec(order) => one(helper_exec::run(*order, fds, engines)),
+        Request::Exec(order) => one(helper_exec::run(*order, fds, &socket, engines)),
         Request::Compile(order) => one(helper_compile::run(&order, fds, engines)),
         Request::UserNamespace(maps) => one(helper_user_namespace::run(&maps)),
         Request::Fingerprint(engine) => one((helper_code::fingerprint(engine, engines), None)),
@@ -74,7 +83,7 @@ enum Error {
 /// The request to answer in this process, after one that another answers.
 fn receive(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Error> {
     let next = || {
-        let (bytes, fds) = medley_sys::message::receive(socket).map_err(Error::Receive)?;
+        let (bytes, fds) = medley_sys::message::receive_document(socket).map_err(Error::Receive)?;
         Ok((serde_json::from_slice(&bytes)?, fds))
     };
     let order = match next()? {
@@ -101,7 +110,7 @@ fn say(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> u8 {
 fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(reply)?;
     let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    medley_sys::message::send(socket, &bytes, &fds)
+    medley_sys::message::send_document(socket, &bytes, &fds)
 }
 
 /// Says on stderr, which the shim reads, why there is no answer.

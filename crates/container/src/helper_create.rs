@@ -31,6 +31,8 @@ enum Error {
     },
     #[error(transparent)]
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
+    #[error("cannot have a container that was not started hear its signals")]
+    Signals(#[source] std::io::Error),
     #[error("cannot set the supplementary groups")]
     Groups(#[source] std::io::Error),
     #[error(transparent)]
@@ -49,6 +51,9 @@ enum Error {
     Propagation(#[from] propagation::Error),
 }
 
+/// What ends a container that was created and not started, besides SIGKILL.
+const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+
 /// Makes the container.
 pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
     if let Err(error) = helper_log::start(order.debug) {
@@ -65,6 +70,12 @@ pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> An
 }
 
 fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer, Error> {
+    // The kernel spares pid 1 of a namespace every signal that has no handler, but the container that
+    // waits to be started is to be ended by these as any process is. An exec takes handlers away, and
+    // a guest's process has others by then.
+    for signal in ENDING {
+        medley_sys::signals::exit_on_signal(signal.as_raw()).map_err(Error::Signals)?;
+    }
     // Before the root changes: libcontainer looks the user's home up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
     let got = fds.len();

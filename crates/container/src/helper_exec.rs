@@ -16,13 +16,14 @@ use crate::exec_process::{self, Becoming};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
-use crate::protocol::{CREATE_FDS, ExecOrder, Reply};
+use crate::protocol::{EXEC_FDS, ExecOrder, Reply};
+use crate::schedule::{self, Schedule};
 use crate::{cgroup, spec};
 
 /// Why the process could not be made.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the helper got {got} descriptors instead of {CREATE_FDS} or more")]
+    #[error("the helper got {got} descriptors instead of {EXEC_FDS} or more")]
     Descriptors { got: usize },
     #[error(transparent)]
     Code(#[from] helper_code::Error),
@@ -36,6 +37,12 @@ enum Error {
     AppArmor(#[from] apparmor::Error),
     #[error("cannot enter the namespaces of the container's init, process {init}")]
     Enter { init: i32, source: io::Error },
+    #[error(
+        "the container's init, process {init}, has ended: there is nothing to run a process in"
+    )]
+    Ended { init: i32, source: io::Error },
+    #[error(transparent)]
+    Schedule(#[from] schedule::Error),
     #[error(transparent)]
     Console(#[from] console::Error),
     #[error("cannot make a process")]
@@ -43,12 +50,17 @@ enum Error {
 }
 
 /// Makes the process.
-pub(crate) fn run(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
+pub(crate) fn run(
+    order: ExecOrder,
+    fds: Vec<OwnedFd>,
+    socket: &OwnedFd,
+    engines: Engines,
+) -> Answer {
     if let Err(error) = helper_log::start(order.debug) {
         let reason = format!("the helper cannot log: {error}");
         return (Reply::Failed { reason }, None);
     }
-    match exec(order, fds, engines) {
+    match exec(order, fds, socket, engines) {
         Ok(answer) => answer,
         Err(error) => {
             let reason = medley_task::error::sentence(&error);
@@ -57,16 +69,26 @@ pub(crate) fn run(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answ
     }
 }
 
-fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer, Error> {
+fn exec(
+    order: ExecOrder,
+    fds: Vec<OwnedFd>,
+    socket: &OwnedFd,
+    engines: Engines,
+) -> Result<Answer, Error> {
     // Before the root changes: the user's home is looked up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
     let got = fds.len();
     let mut fds = fds.into_iter();
-    let (Some(stdin), Some(stdout), Some(stderr), Some(status)) =
-        (fds.next(), fds.next(), fds.next(), fds.next())
+    let (Some(stdin), Some(stdout), Some(stderr), Some(status), Some(init)) =
+        (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
     else {
         return Err(Error::Descriptors { got });
     };
+    let ended = |source| Error::Ended {
+        init: order.init,
+        source,
+    };
+    let init = PidFd::received(init, order.init).map_err(ended)?;
     let status = File::from(status);
     let telling = status.try_clone().map_err(Error::Clone)?;
     let work = match helper_code::load(order.program, fds.next(), status, engines)? {
@@ -88,6 +110,8 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
         source,
     };
     let alone = Alone::check().map_err(Error::Clone)?;
+    let schedule = Schedule::of(&order.process, &spec);
+    schedule.begin()?;
     // From here on it is the container that pays. Everything that needs the node's files comes
     // before its namespaces.
     order.cgroup.join(order.init)?;
@@ -96,6 +120,7 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
         std::fs::write("/proc/self/oom_score_adj", value.to_string())
             .map_err(|source| Error::OomScore { value, source })?;
     }
+    schedule.settle()?;
     if let Some(profile) = apparmor::profile(&process) {
         match &work {
             Work::Linux(_) => apparmor::set_on_exec(profile)?,
@@ -111,8 +136,9 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
         None => None,
     };
     let limits = RefCell::new(limits);
-    let init = PidFd::open(order.init).map_err(enter)?;
-    alone.enter(order.init, &init).map_err(enter)?;
+    // All that was read by its pid until here was its own if it lives now.
+    init.must_live().map_err(ended)?;
+    alone.enter(&init).map_err(enter)?;
     drop(init);
     let becoming = Becoming {
         process,
@@ -128,7 +154,7 @@ fn exec(order: ExecOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer,
             drop(master.take());
             // Nothing of the node's stays open in there.
             drop(limits.take());
-            exec_process::run(becoming)
+            exec_process::run(becoming, socket)
         })
         .map_err(Error::Clone)?;
     if let (Some(channel), Some((sources, procfs))) = (channel, limits.take())

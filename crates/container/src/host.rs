@@ -23,6 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use medley_dispatch::{EngineKind, Options, Plan};
 use medley_image::store::Address;
@@ -401,16 +402,39 @@ impl Created {
     }
 }
 
+/// As [`hear`], for `timeout` at the longest.
+fn hear_within(status: File, pid: i32, timeout: Duration) -> Result<(), Error> {
+    let failed = |source| Error::Notify { pid, source };
+    let deadline = Instant::now() + timeout;
+    let mut pieces = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !medley_sys::watch::wait_readable(status.as_fd(), Some(left)).map_err(failed)? {
+            return Err(Error::StartTimeout { pid, timeout });
+        }
+        let mut piece = [0; 512];
+        match (&status).read(&mut piece).map_err(failed)? {
+            0 => return heard(&pieces),
+            size => pieces.extend_from_slice(&piece[..size]),
+        }
+    }
+}
+
 /// Waits until the program of the process `pid` runs, as its status pipe tells.
 fn hear(mut status: File, pid: i32) -> Result<(), Error> {
     let mut said = Vec::new();
     status
         .read_to_end(&mut said)
         .map_err(|source| Error::Notify { pid, source })?;
+    heard(&said)
+}
+
+/// What a status pipe said until its end.
+fn heard(said: &[u8]) -> Result<(), Error> {
     if said == STARTED {
         return Ok(());
     }
-    let said = said.strip_prefix(STARTED).unwrap_or(&said);
+    let said = said.strip_prefix(STARTED).unwrap_or(said);
     let reason = match String::from_utf8_lossy(said).into_owned() {
         reason if reason.is_empty() => {
             "it ended before its program ran: it was killed, or a startContainer hook failed"

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -54,6 +55,11 @@ impl LinuxInit {
     /// Whether somebody has looked for the program.
     pub(crate) fn knows_its_program(&self) -> bool {
         self.path.is_some()
+    }
+
+    /// Lends the pipe that tells how its start goes.
+    pub(crate) fn with_status(&self, use_it: impl FnOnce(BorrowedFd<'_>)) {
+        use_it(self.shared.status.borrow().as_fd());
     }
 
     /// The program, as it was found.

@@ -40,5 +40,6 @@ pub mod pod;
 mod propagation;
 mod protocol;
 pub mod rootfs;
+mod schedule;
 mod seccomp;
 pub mod spec;

@@ -20,8 +20,8 @@ pub(crate) enum Request {
     /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and for a Wasm one
     /// its native code, or the module itself if the code is to be looked for in the cache.
     Create(Box<CreateOrder>),
-    /// Add a process to a container. Descriptors: as of `Create`, but that init's pidfd comes
-    /// before the code.
+    /// Add a process to a container. Descriptors: as of `Create`, with the pidfd of the container's
+    /// init before the code.
     Exec(Box<ExecOrder>),
     /// Compile a module. Descriptors: the module.
     Compile(CompileOrder),
@@ -49,6 +49,9 @@ pub(crate) const STARTED: &[u8] = b"+";
 
 /// Where the descriptors of [`Request::Create`] stand.
 pub(crate) const CREATE_FDS: usize = 4;
+
+/// How many descriptors [`Request::Exec`] has at least.
+pub(crate) const EXEC_FDS: usize = CREATE_FDS + 1;
 
 /// A container to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -162,7 +165,8 @@ pub(crate) enum Namespace {
 /// A process to add to a container.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ExecOrder {
-    /// Init's pid, in the shim's pid namespace.
+    /// The pid that init has in the shim's pid namespace. It is init's as long as its pidfd says
+    /// that it lives.
     pub(crate) init: i32,
     /// The container's cgroup.
     pub(crate) cgroup: Cgroup,

@@ -33,6 +33,9 @@ use containerd_shim::Flags;
 /// The runtime type that containerd knows this shim by.
 const RUNTIME: &str = "io.containerd.wasm.v1";
 
+/// The first descriptor that containerd does not mean for a shim.
+const FIRST_UNMEANT: u32 = 3;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if args
@@ -46,6 +49,8 @@ fn main() -> ExitCode {
     {
         return cache_command::run(rest);
     }
+    // What containerd was started with, and handed on, is for none of its shims and containers.
+    medley_sys::child::close_from(FIRST_UNMEANT);
     let result = containerd_shim::parse(&args)
         .map_err(anyhow::Error::from)
         .and_then(run);

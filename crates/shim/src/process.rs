@@ -51,7 +51,7 @@ impl Process for LocalProcess {
     }
 
     async fn kill(&self, number: u32) -> Result<(), KillError> {
-        match self.exec.process() {
+        match self.exec.made() {
             Some(process) => signal(process, number),
             None => Err(KillError::Finished),
         }

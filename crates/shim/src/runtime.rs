@@ -232,6 +232,7 @@ impl Container for LocalContainer {
                 error @ host::Error::Stdio(medley_io::Error::TerminalWithStderr { .. }) => {
                     CallError::Invalid(error.into())
                 }
+                error @ host::Error::Ended { .. } => CallError::Precondition(error.into()),
                 error => CallError::Failed(error.into()),
             })?;
         Ok(Arc::new(LocalProcess::new(

@@ -188,6 +188,46 @@ pub fn close_all_but(keep: &impl std::os::fd::AsRawFd) {
     close_from(keep + 1);
 }
 
+/// Closes every descriptor of the process but these. Whoever owns one of the others must not use it
+/// again.
+pub fn close_all_except(keep: &[std::os::fd::BorrowedFd<'_>]) {
+    use std::os::fd::AsRawFd;
+    let mut numbers: Vec<_> = keep
+        .iter()
+        .map(|fd| fd.as_raw_fd().unsigned_abs())
+        .collect();
+    numbers.sort_unstable();
+    let mut first = 0;
+    for number in numbers {
+        if number > first {
+            close_range(first, number - 1);
+        }
+        first = number + 1;
+    }
+    close_from(first);
+}
+
+/// Closes these descriptors, whoever owns them; the owner must not use them again.
+pub fn close_fds(fds: &[std::os::fd::BorrowedFd<'_>]) {
+    use std::os::fd::AsRawFd;
+    for fd in fds {
+        let number = fd.as_raw_fd().unsigned_abs();
+        close_range(number, number);
+    }
+}
+
+/// Keeps every process that lacks `CAP_SYS_PTRACE` on the node from attaching to this one, from
+/// reading its memory and from taking its descriptors, until it executes a program. A clone inherits
+/// it; a change of user or of capabilities may undo it where `fs.suid_dumpable` is 1.
+///
+/// # Errors
+/// Those of `prctl`.
+pub fn be_undumpable() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(
+        rustix::process::DumpableBehavior::NotDumpable,
+    )?)
+}
+
 /// Closes every descriptor with the number `first` or a higher one. Whoever owns one of them must
 /// not use it again.
 pub fn close_from(first: u32) {

@@ -114,12 +114,12 @@ impl Alone {
         )?)
     }
 
-    /// Enters those namespaces of the process `pid` that are not ours already. Its pid namespace
-    /// counts for the processes that are made from then on.
+    /// Enters those namespaces of `process` that are not ours already. Its pid namespace and its
+    /// time namespace count for the processes that are made from then on.
     ///
     /// # Errors
-    /// Those of `setns`.
-    pub fn enter(&self, pid: i32, process: &crate::pidfd::PidFd) -> io::Result<()> {
+    /// `ESRCH` if the process has ended, and those of `setns`.
+    pub fn enter(&self, process: &crate::pidfd::PidFd) -> io::Result<()> {
         use std::os::fd::AsFd;
         let all = [
             ("user", ThreadNameSpaceType::USER),
@@ -128,15 +128,24 @@ impl Alone {
             ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
             ("net", ThreadNameSpaceType::NETWORK),
             ("pid", ThreadNameSpaceType::PROCESS_ID),
+            ("time", ThreadNameSpaceType::TIME),
             ("mnt", ThreadNameSpaceType::MOUNT),
         ];
+        let pid = process.pid();
+        let link = |of: &str, name: &str| match std::fs::read_link(format!("/proc/{of}/ns/{name}"))
+        {
+            // A kernel without this kind of namespace has one for all.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            link => link.map(Some),
+        };
         let mut others = ThreadNameSpaceType::empty();
         for (name, kind) in all {
-            let theirs = std::fs::read_link(format!("/proc/{pid}/ns/{name}"))?;
-            if std::fs::read_link(format!("/proc/self/ns/{name}"))? != theirs {
+            if link("self", name)? != link(&pid.to_string(), name)? {
                 others |= kind;
             }
         }
+        // The links were its own, and not those of a process that has its pid by now.
+        process.must_live()?;
         if others.is_empty() {
             return Ok(());
         }

@@ -16,6 +16,7 @@ pub mod names;
 pub mod namespaces;
 pub mod own_binary;
 pub mod pidfd;
+pub mod schedule;
 pub mod signals;
 pub mod spawn;
 pub mod user_namespace;

@@ -3,10 +3,12 @@
 //! A message is one packet: its bytes and up to [`MAX_FDS`] descriptors arrive together or not
 //! at all, and a peer that died reads as an empty packet.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::MemfdFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -15,9 +17,19 @@ use rustix::net::{
 /// Most descriptors that one message carries: what a guest learns of its limits by is most.
 pub const MAX_FDS: usize = 32;
 
-/// Largest message, in bytes. A spec with a few thousand mounts stays below it; what is larger
-/// travels as a descriptor of a file. Below the kernel's default `wmem_default` of 208 KiB.
+/// Largest message, in bytes; a [document](send_document) may be larger. Below the kernel's default
+/// `wmem_default` of 208 KiB.
 pub const MAX_MESSAGE: usize = 128 * 1024;
+
+/// Largest document, in bytes. The arguments and the environment of a program have a few MiB at most,
+/// and JSON makes up to six times of that.
+pub const MAX_DOCUMENT: u64 = 64 << 20;
+
+/// The first byte of a message that holds its document.
+const INLINE: u8 = 0;
+
+/// The first byte of one whose document is in a file, which is its last descriptor.
+const IN_FILE: u8 = 1;
 
 /// A connected pair of sockets, both closed on exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -53,6 +65,50 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Sends a document of any size up to [`MAX_DOCUMENT`], and `fds`, to [`receive_document`].
+///
+/// # Errors
+/// `EMSGSIZE` if it is longer, `EPIPE` if the peer is gone, and those of making a file in memory.
+pub fn send_document(socket: impl AsFd, document: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if document.len() < MAX_MESSAGE {
+        let mut message = Vec::with_capacity(1 + document.len());
+        message.push(INLINE);
+        message.extend_from_slice(document);
+        return send(socket, &message, fds);
+    }
+    if u64::try_from(document.len()).map_or(true, |size| size > MAX_DOCUMENT) {
+        return Err(rustix::io::Errno::MSGSIZE.into());
+    }
+    let file = rustix::fs::memfd_create("medley-document", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(file);
+    file.write_all(document)?;
+    let mut fds = fds.to_vec();
+    fds.push(file.as_fd());
+    send(socket, &[IN_FILE], &fds)
+}
+
+/// Receives what [`send_document`] has sent. The descriptors are closed on exec.
+///
+/// # Errors
+/// `UnexpectedEof` if the peer is gone; `InvalidData` if it sent something else.
+pub fn receive_document(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (mut message, mut fds) = receive(socket)?;
+    match message.first() {
+        Some(&INLINE) => {
+            message.remove(0);
+            Ok((message, fds))
+        }
+        Some(&IN_FILE) => {
+            let mut file = File::from(fds.pop().ok_or(io::ErrorKind::InvalidData)?);
+            file.rewind()?;
+            let mut document = Vec::new();
+            file.take(MAX_DOCUMENT).read_to_end(&mut document)?;
+            Ok((document, fds))
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -102,7 +158,7 @@ pub fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{pair, receive, send};
+    use super::{pair, receive, receive_document, send, send_document};
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
 
@@ -134,5 +190,29 @@ mod tests {
     fn a_message_that_is_too_long_is_refused() {
         let (ours, _theirs) = pair().unwrap();
         assert!(send(&ours, &vec![0; super::MAX_MESSAGE + 1], &[]).is_err());
+    }
+
+    #[test]
+    fn a_document_of_any_size_arrives_with_its_descriptors() {
+        let (ours, theirs) = pair().unwrap();
+        for size in [0, 1, super::MAX_MESSAGE - 1, super::MAX_MESSAGE, 5 << 20] {
+            let (mut read, write) = std::io::pipe().unwrap();
+            let document: Vec<u8> = (0_u8..=255).cycle().take(size).collect();
+            send_document(&ours, &document, &[write.as_fd()]).unwrap();
+            drop(write);
+            let (bytes, fds) = receive_document(&theirs).unwrap();
+            assert!(bytes == document, "{size} bytes arrived as {}", bytes.len());
+            assert_eq!(fds.len(), 1);
+            drop(fds);
+            assert_eq!(read.read(&mut [0]).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_document_past_the_limit_is_refused() {
+        let (ours, _theirs) = pair().unwrap();
+        let document = vec![0; usize::try_from(super::MAX_DOCUMENT).unwrap() + 1];
+        let error = send_document(&ours, &document, &[]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     }
 }

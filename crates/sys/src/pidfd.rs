@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
@@ -45,6 +46,44 @@ impl PidFd {
         let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         Ok(Self { fd, pid })
+    }
+
+    /// The process with this pid that another process of ours has opened and sent.
+    ///
+    /// # Errors
+    /// `ESRCH` if `pid` is no pid.
+    pub fn received(fd: OwnedFd, pid: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
+        Ok(Self { fd, pid })
+    }
+
+    /// Whether the process has not ended. What was read of `/proc/<pid>` before was this process's
+    /// if it has not, since its pid belongs to no other until it is reaped.
+    ///
+    /// # Errors
+    /// Those of `poll`.
+    pub fn is_alive(&self) -> io::Result<bool> {
+        Ok(!self.wait_for_end(Some(Duration::ZERO))?)
+    }
+
+    /// Waits for its end, and says whether it has come within `timeout`.
+    ///
+    /// # Errors
+    /// Those of `poll`.
+    pub fn wait_for_end(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        crate::watch::wait_readable(self.as_fd(), timeout)
+    }
+
+    /// As [`Self::is_alive`], for those who can go on with a living process alone.
+    ///
+    /// # Errors
+    /// `ESRCH` if it has ended.
+    pub fn must_live(&self) -> io::Result<()> {
+        if self.is_alive()? {
+            Ok(())
+        } else {
+            Err(rustix::io::Errno::SRCH.into())
+        }
     }
 
     /// The pid, in the shim's pid namespace.
@@ -131,6 +170,7 @@ mod tests {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = PidFd::open(child.id().try_into().unwrap()).unwrap();
         assert_eq!(process.try_reap().unwrap(), None);
+        process.must_live().unwrap();
         process.signal(15).unwrap();
         let ended = loop {
             if let Some(ended) = process.try_reap().unwrap() {
@@ -141,6 +181,7 @@ mod tests {
         assert_eq!(ended, Ended::Signaled(15));
         assert_eq!(ended.status(), 143);
         assert!(process.try_reap().is_err());
+        assert!(!process.is_alive().unwrap());
         assert_eq!(
             process.signal(15).unwrap_err().raw_os_error(),
             Some(libc::ESRCH)

@@ -226,6 +226,22 @@ impl Task {
         timed(self.client.tasks().update(self.client.request(update)?)).await
     }
 
+    /// Waits until its stdout has brought `text`, and returns everything so far.
+    ///
+    /// # Errors
+    /// It does not within a while.
+    pub async fn until(&self, text: &str) -> Result<String> {
+        self.stdio.until(text).await
+    }
+
+    /// Whether its stdout brings `text` before a program has run that needs no time.
+    pub async fn has_said_soon(&self, text: &str) -> bool {
+        const SOON: std::time::Duration = std::time::Duration::from_millis(500);
+        tokio::time::timeout(SOON, self.stdio.until(text))
+            .await
+            .is_ok_and(|said| said.is_ok())
+    }
+
     /// When its output first had something.
     pub fn first_output(&self) -> Option<std::time::Instant> {
         self.stdio.first_output()

@@ -21,6 +21,11 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
         let mut nohup = Command::new("nohup");
         nohup.arg(&options.binary);
         nohup
+    } else if options.with_root_open {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", r#"exec 9</; exec "$0" "$@""#]);
+        shell.arg(&options.binary);
+        shell
     } else {
         Command::new(&options.binary)
     };

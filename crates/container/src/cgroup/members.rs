@@ -89,8 +89,16 @@ impl Cgroup {
             let Ok(pid) = i32::try_from(pid) else {
                 continue;
             };
+            let signalled = PidFd::open(pid).and_then(|process| {
+                // Its pid may be a stranger's since it was listed.
+                if self.has(pid)? {
+                    process.signal(signal)
+                } else {
+                    Err(rustix::io::Errno::SRCH.into())
+                }
+            });
             // Gone since it was listed, if it can't be signalled.
-            if let Err(error) = PidFd::open(pid).and_then(|process| process.signal(signal)) {
+            if let Err(error) = signalled {
                 log::debug!("signal {signal} to process {pid} of the cgroup not sent: {error}");
             }
         }
@@ -98,6 +106,14 @@ impl Cgroup {
             self.let_die();
         }
         Ok(())
+    }
+
+    /// Whether process `pid` is in it, or below.
+    fn has(&self, pid: i32) -> io::Result<bool> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let its = Self::parse(&text, "", self.unified);
+        let inside = |path: &Path| self.folders.iter().any(|own| path.starts_with(&own.path));
+        Ok(its.folders.iter().any(|folder| inside(&folder.path)))
     }
 
     /// The unified hierarchy's own way, which no fork escapes. False where there is none.

@@ -144,6 +144,34 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// The container has ended.
+    #[error("the container's init, process {pid}, has ended: there is nothing to run a process in")]
+    Ended {
+        /// Its pid.
+        pid: i32,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A process does not come to run its program.
+    #[error(
+        "process {pid} does not run its program after {timeout:?}, and was killed: something in the \
+         container has stopped it, or the node is overloaded"
+    )]
+    StartTimeout {
+        /// Its pid.
+        pid: i32,
+        /// How long it had.
+        timeout: std::time::Duration,
+    },
+    /// A helper does not answer.
+    #[error(
+        "the helper process gave no answer within {timeout:?}, and was killed: something in the \
+         container has stopped it, or the node is overloaded"
+    )]
+    HelperTimeout {
+        /// How long it had.
+        timeout: std::time::Duration,
+    },
     /// Init could not run its program.
     #[error("{reason}")]
     NotStarted {

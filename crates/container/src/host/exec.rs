@@ -5,19 +5,24 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::{ContainerEnds, Keeper, Stdio};
 use medley_sys::pidfd::{Ended, PidFd};
 use oci_spec::runtime::{Process, Spec};
-use rustix::event::{PollFd, PollFlags};
 
 use super::layers::ImageLayers;
 use super::native::{self, Source};
-use super::{Busy, Created, Error, Host, hear, process, terminal};
+use super::{Busy, Created, Error, Host, hear_within, process, terminal};
 use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
 use crate::{cgroup, spec};
+
+/// How long the helper that makes a process may take, and then the process until its program runs:
+/// as long as the kubelet waits for a call of the CRI. What is in the container can stop both.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A process to add.
 #[derive(Debug)]
@@ -43,7 +48,10 @@ pub struct Exec {
     ends: Mutex<Option<ContainerEnds>>,
     /// The shim's handles on its stdio.
     stdio: Keeper,
-    running: OnceLock<PidFd>,
+    /// Set once it is there.
+    made: OnceLock<PidFd>,
+    /// Whether it runs its program.
+    runs: AtomicBool,
 }
 
 impl Created {
@@ -52,6 +60,7 @@ impl Created {
     /// # Errors
     /// [`Error`] with what is wrong with it; nothing stays open then.
     pub fn exec(&self, host: &Host, addition: Addition) -> Result<Exec, Error> {
+        self.must_live()?;
         cgroup::prepare_for_move();
         let mut process: Process = serde_json::from_slice(&addition.process)
             .map_err(|source| Error::Process { source })?;
@@ -89,8 +98,39 @@ impl Created {
             terminal,
             ends: Mutex::new(Some(ends)),
             stdio: keeper,
-            running: OnceLock::new(),
+            made: OnceLock::new(),
+            runs: AtomicBool::new(false),
         })
+    }
+
+    /// Refuses what needs a container that lives.
+    fn must_live(&self) -> Result<(), Error> {
+        self.init.must_live().map_err(|source| Error::Ended {
+            pid: self.init.pid(),
+            source,
+        })
+    }
+
+    /// Kills and reaps a process that is not to be.
+    fn end(&self, process: &PidFd) {
+        /// One that was killed ends at once, unless the kernel holds it; the next sweep reaps it then.
+        const END_TIMEOUT: Duration = Duration::from_secs(10);
+        /// How long before one is taken for frozen.
+        const THAW_AFTER: Duration = Duration::from_millis(500);
+        // It has ended, or is about to: the kill is for one that hangs.
+        if let Err(error) = process.signal(rustix::process::Signal::KILL.as_raw()) {
+            log::debug!("process {} is not killed: {error}", process.pid());
+        }
+        let reaped = process.wait_for_end(Some(THAW_AFTER)).and_then(|ended| {
+            if !ended {
+                self.let_die();
+                process.wait_for_end(Some(END_TIMEOUT))?;
+            }
+            process.try_reap()
+        });
+        if let Err(error) = reaped {
+            log::warn!("process {} is not reaped: {error}", process.pid());
+        }
     }
 
     /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
@@ -100,6 +140,8 @@ impl Created {
         let _busy = Busy::begin(host);
         let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
         let view = Rootfs::open(&root)?;
+        // The root was its own, and not that of a process that has its pid by now.
+        self.must_live()?;
         let wanted = Wanted {
             args: process.args().as_deref().unwrap_or_default(),
             env: process.env().as_deref().unwrap_or_default(),
@@ -122,26 +164,34 @@ impl Exec {
     /// # Errors
     /// [`Error::NotStarted`] with its own reason; nothing of it is left then.
     pub fn start(&self, created: &Created, host: &Host) -> Result<(), Error> {
-        // Until it is tracked it looks like an orphan.
-        let _busy = Busy::begin(host);
         let ends = lock(&self.ends).take().ok_or(Error::Ends)?;
+        created.must_live()?;
         let (status, writer) = io::pipe().map_err(Error::Spawn)?;
-        let (pid, master) = self.make(created, host, &ends, writer.as_fd())?;
-        let running = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
-        host.track(pid);
+        let (running, master) = {
+            // Until it is tracked it looks like an orphan.
+            let _busy = Busy::begin(host);
+            let (pid, master) = self.make(created, host, &ends, writer.as_fd())?;
+            let running = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
+            host.track(pid);
+            (running, master)
+        };
         // The process holds the only writing end from here on.
         drop((writer, ends));
+        // It may be killed from here on. Started once: the Task API has made sure.
+        self.made.set(running).map_err(|_| Error::Ends)?;
+        let running = self.made.get().ok_or(Error::Ends)?;
         let connected = master.map_or(Ok(()), |master| self.stdio.connect(master));
-        let heard = connected
-            .map_err(Error::from)
-            .and_then(|()| hear(File::from(OwnedFd::from(status)), pid));
+        let heard = connected.map_err(Error::from).and_then(|()| {
+            let status = File::from(OwnedFd::from(status));
+            hear_within(status, running.pid(), START_TIMEOUT)
+        });
         if heard.is_err() {
-            end(&running);
-            host.children().tracked.remove(&pid);
+            created.end(running);
+            host.children().tracked.remove(&running.pid());
             return heard;
         }
-        // Started once: the Task API has made sure.
-        self.running.set(running).map_err(|_| Error::Ends)
+        self.runs.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Has a helper make the process, and gives its pid and the master of its terminal.
@@ -167,9 +217,10 @@ impl Exec {
                 ends.stdout.as_fd(),
                 ends.stderr.as_fd(),
                 status,
+                created.init.as_fd(),
             ];
             fds.extend(code.and_then(Source::fd));
-            process::ask(host, &request, &fds)
+            process::ask_for(host, &request, &fds, START_TIMEOUT, || created.let_die())
         };
         let answer = match &self.decision {
             None => ask(Program::Linux { path: None }, None)?,
@@ -205,10 +256,18 @@ impl Exec {
         process::made(answer)
     }
 
-    /// The process, once it was started.
+    /// The process, once it runs its program.
     #[must_use]
     pub fn process(&self) -> Option<&PidFd> {
-        self.running.get()
+        self.made
+            .get()
+            .filter(|_| self.runs.load(Ordering::Acquire))
+    }
+
+    /// The process, which may still be on its way to its program, or have failed there.
+    #[must_use]
+    pub fn made(&self) -> Option<&PidFd> {
+        self.made.get()
     }
 
     /// Reaps the process if it has ended.
@@ -216,7 +275,7 @@ impl Exec {
     /// # Errors
     /// Those of `waitid`.
     pub fn try_reap(&self, host: &Host) -> io::Result<Option<Ended>> {
-        let Some(process) = self.running.get() else {
+        let Some(process) = self.process() else {
             return Ok(None);
         };
         let Some(ended) = process.try_reap()? else {
@@ -229,7 +288,7 @@ impl Exec {
 
     /// Gives the process up, whose end can't be watched: whoever finds it dead may reap it.
     pub fn abandon(&self, host: &Host) {
-        if let Some(process) = self.running.get() {
+        if let Some(process) = self.process() {
             host.children().tracked.remove(&process.pid());
         }
         host.reap_orphans();
@@ -250,21 +309,4 @@ impl Exec {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // An `Option` is whole whatever panicked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Kills and reaps a process that is not to be.
-fn end(process: &PidFd) {
-    // It has ended, or is about to: the kill is for one that hangs.
-    if let Err(error) = process.signal(rustix::process::Signal::KILL.as_raw()) {
-        log::debug!("process {} is not killed: {error}", process.pid());
-    }
-    let mut ready = [PollFd::new(process, PollFlags::IN)];
-    while let Err(errno) = rustix::event::poll(&mut ready, None) {
-        if errno != rustix::io::Errno::INTR {
-            break;
-        }
-    }
-    if let Err(error) = process.try_reap() {
-        log::warn!("process {} is not reaped: {error}", process.pid());
-    }
 }

@@ -96,6 +96,32 @@ pub(super) fn ask_ahead<'h>(
     helper.answer()
 }
 
+/// As [`ask`], for `timeout` at the longest. `thaw` has a process that was killed die, should it be
+/// frozen.
+pub(super) fn ask_for(
+    host: &Host,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+    timeout: Duration,
+    thaw: impl FnOnce(),
+) -> Result<Answer, Error> {
+    let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
+    helper.send(request, fds)?;
+    let answer = helper.wait(Some(timeout));
+    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    if answer.as_ref().is_err_and(timed_out) {
+        helper.child.kill().ok();
+        thaw();
+        helper.end(true)?;
+        return Err(Error::HelperTimeout { timeout });
+    }
+    let (end, log) = helper.end(answer.is_err())?;
+    match answer {
+        Ok((bytes, fds)) => Ok((parse(&bytes, &log)?, fds)),
+        Err(error) => Err(no_answer(error, &end, &log)),
+    }
+}
+
 /// A helper's answer, if it could do what it was asked.
 pub(super) fn parse(bytes: &[u8], log: &str) -> Result<Reply, Error> {
     match serde_json::from_slice(bytes).map_err(|error| Error::Talk(error.into()))? {
@@ -178,7 +204,7 @@ impl<'h> Helper<'h> {
     pub(super) fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let message = serde_json::to_vec(request).map_err(|error| Error::Talk(error.into()))?;
         if let Some(socket) = &self.socket {
-            self.unsent = medley_sys::message::send(socket, &message, fds).err();
+            self.unsent = medley_sys::message::send_document(socket, &message, fds).err();
         }
         Ok(())
     }
@@ -305,7 +331,7 @@ fn answer_or_end(
     }
     // An answer that it gave before it ended counts.
     if ready[0].revents().contains(PollFlags::IN) {
-        return medley_sys::message::receive(socket);
+        return medley_sys::message::receive_document(socket);
     }
     Err(io::ErrorKind::UnexpectedEof.into())
 }

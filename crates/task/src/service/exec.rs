@@ -1,17 +1,23 @@
 //! Further processes of a task.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::{Service, Snapshot, begin_delete, failed, refused, report, signal_process, to_the_end};
+use super::{
+    Service, Snapshot, begin_delete, failed, not_killed, refused, report, signal_process,
+    to_the_end,
+};
 use crate::error::Error;
 use crate::events::Event;
 use crate::name::Name;
-use crate::runtime::{ExecRequest, Exit};
+use crate::runtime::{ExecRequest, Exit, KillError};
 use crate::state::{Status, Task};
 
 /// Exit status of an exec that could not be started, as runc's shim has it.
 const NOT_STARTED: u32 = 255;
+
+/// Pause before trying again to signal an exec that is being made.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Service {
     /// Adds a process to a running task; it waits to be started.
@@ -99,11 +105,21 @@ impl Service {
     /// [`Error::Finished`] if it has ended, [`Error::IllegalState`] if it was never started.
     pub async fn kill_exec(&self, id: &str, exec_id: &str, signal: u32) -> Result<(), Error> {
         let exec = self.task(id)?.exec(exec_id)?;
-        exec.life.when(Status::not_starting).await;
-        if exec.life.status() == Status::Created {
-            return Err(exec.life.illegal("signal", Status::Created));
+        loop {
+            match exec.life.status() {
+                Status::Created => return Err(exec.life.illegal("signal", Status::Created)),
+                // What is in the container may hold its start up: the signal does not wait for it.
+                Status::Starting => match exec.process.kill(signal).await {
+                    Err(KillError::Finished) => {
+                        let through = exec.life.when(Status::not_starting);
+                        // It is not there yet, or has failed. Either is over soon.
+                        tokio::time::timeout(LOOK_AGAIN, through).await.ok();
+                    }
+                    killed => return killed.map_err(not_killed(&exec.life.name)),
+                },
+                _ => return signal_process(&*exec.process, &exec.life, signal).await,
+            }
         }
-        signal_process(&*exec.process, &exec.life, signal).await
     }
 
     /// Removes an exec that has ended, or was never started. Waits for a Start that is under way.

@@ -24,8 +24,6 @@ pub(super) enum Malformed {
     Size { rows: u32, columns: u32 },
     #[error("the bundle of task {id:?} is {bundle:?}, which is not an absolute path")]
     Bundle { id: String, bundle: String },
-    #[error("task {id:?} is to be restored from a checkpoint, which this version cannot do")]
-    Checkpoint { id: String },
 }
 
 pub(super) fn create_request(request: api::CreateTaskRequest) -> Result<CreateRequest, Error> {
@@ -39,7 +37,9 @@ pub(super) fn create_request(request: api::CreateTaskRequest) -> Result<CreateRe
         }));
     }
     if !request.checkpoint.is_empty() {
-        return Err(invalid(Malformed::Checkpoint { id: request.id }));
+        return Err(Error::Unimplemented {
+            call: "Create from a checkpoint",
+        });
     }
     Ok(CreateRequest {
         id: request.id,

@@ -1,0 +1,186 @@
+//! How a process enters a container: what it brings along, and who can hinder it.
+
+use medley_test::client::{code, process};
+use medley_test::stdio::Stdin;
+use medley_test::*;
+use serde_json::json;
+
+use containerd_client::tonic::Code;
+
+/// Runs `check` on a container that runs a program of `test/programs`.
+async fn beside_a_program<F>(
+    runtime: Runtime,
+    name: &str,
+    check: impl FnOnce(Task) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<Task>>,
+{
+    let containerd = Containerd::start(runtime).await?;
+    let program = format!("/{name}");
+    let image = images::linux_builder("program")?
+        .file(&program, programs::program(name)?, 0o755)
+        .build()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args([program]);
+    let container = client.create("it", &image, spec).await?;
+    let task = check(container.start(Stdin::None).await?).await?;
+    task.destroy().await?;
+    container.delete().await?;
+    containerd.close().await
+}
+
+each_runtime! {
+    async fn nobody_can_attach_to_a_process_on_its_way_in(runtime: Runtime) -> Result<()> {
+        beside_a_program(runtime, "attach", async |task: Task| {
+            task.until("watching").await?;
+            for number in 0..100 {
+                task.run_exec(&format!("e{number}"), process(&["true"])).await?;
+            }
+            let text = task.until("watching").await?;
+            assert!(!text.contains("attached"), "{text}");
+            // Those of runc are too quick at times.
+            if runtime == Runtime::Medley {
+                assert!(text.contains("met"), "the spy has seen nobody: {text}");
+            }
+            Ok(task)
+        }).await
+    }
+
+    async fn what_containerd_has_open_reaches_no_process(runtime: Runtime) -> Result<()> {
+        let options = containerd::Options { with_root_open: true, ..containerd::Options::new(runtime) };
+        let containerd = Containerd::start_with(options).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", "ls /proc/self/fd; exec sleep 3600"]);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        let mut listing = process(&["ls", "/proc/self/fd"]);
+        let (_, stdout, _) = task.run_exec("ls", listing.clone()).await?;
+        assert!(!stdout.lines().any(|line| line.trim() == "9"), "{stdout}");
+        for number in 3..32 {
+            listing["cwd"] = json!(format!("/proc/self/fd/{number}"));
+            let exec = task.exec("cwd", listing.clone(), Stdin::None).await?;
+            let started = exec.start().await;
+            assert!(started.is_err(), "descriptor {number} led somewhere");
+            exec.delete().await?;
+        }
+        task.destroy().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+
+    async fn an_exec_may_have_a_large_environment(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        let mut large = process(&["sh", "-c", "env | wc -c"]);
+        // As a namespace with thousands of services has it, and one entry near the kernel's limit.
+        let mut env: Vec<_> = (0..12_000).map(|n| format!("SERVICE_{n:06}_PORT=tcp://10.0.0.1:80/\"{n:06}\"")).collect();
+        env.push(format!("LONG={}", "x".repeat(120 * 1024)));
+        env.push("PATH=/bin".to_owned());
+        large["env"] = json!(env);
+        let (status, stdout, stderr) = task.run_exec("e", large).await?;
+        assert_eq!(status, 0, "{stderr}");
+        let size: usize = stdout.trim().parse()?;
+        assert!(size > 600_000, "{size}");
+        task.destroy().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+
+    async fn a_container_that_was_not_started_hears_sigterm(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.task(Stdin::None).await?;
+        task.kill(15, false).await?;
+        let status = task.wait().await?;
+        assert_ne!(status, 0);
+        task.delete().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+}
+
+#[tokio::test]
+async fn an_exec_that_is_held_up_can_be_killed() -> Result<()> {
+    beside_a_program(Runtime::Medley, "stop", async |task: Task| {
+        task.until("watching").await?;
+        for number in 0..200 {
+            let id = format!("e{number}");
+            let exec = task.exec(&id, process(&["true"]), Stdin::None).await?;
+            let (started, held) = tokio::join!(exec.start(), async {
+                let held = task.has_said_soon("stopped").await;
+                if held {
+                    exec.kill(9).await?;
+                }
+                Ok::<_, anyhow::Error>(held)
+            });
+            if held? {
+                let error = started.expect_err("it was killed on its way");
+                assert_eq!(code(&error), Some(Code::Unknown), "{error:#}");
+                exec.delete().await?;
+                return Ok(task);
+            }
+            exec.wait().await?;
+            exec.delete().await?;
+        }
+        anyhow::bail!("no process was stopped on its way")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_exec_is_scheduled_as_its_spec_or_its_container_says() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = images::linux()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let spec = client
+        .spec(&image, "it")
+        .args(["/bin/sleep", "3600"])
+        .edit(|json| {
+            json["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
+            if let Some(namespaces) = json["linux"]["namespaces"].as_array_mut() {
+                namespaces.push(json!({"type": "time"}));
+            }
+            json["linux"]["timeOffsets"] = json!({"boottime": {"secs": 864_000, "nanosecs": 0}});
+        });
+    let container = client.create("it", &image, spec).await?;
+    let task = container.start(Stdin::None).await?;
+    let script = "ionice; grep Cpus_allowed_list /proc/self/status; cut -d. -f1 /proc/uptime; \
+                  readlink /proc/self/ns/time; cut -d' ' -f41 /proc/self/stat";
+    let mut wanted = process(&["sh", "-c", script]);
+    wanted["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+    wanted["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+    let (status, stdout, stderr) = task.run_exec("e", wanted.clone()).await?;
+    assert_eq!(status, 0, "{stderr}");
+    let lines: Vec<_> = stdout.lines().collect();
+    let [io, cpus, uptime, time, policy] = lines[..] else {
+        anyhow::bail!("{stdout}");
+    };
+    assert!(io.starts_with("idle"), "{io}");
+    assert_eq!(cpus, "Cpus_allowed_list:\t0");
+    assert!(uptime.parse::<u64>()? > 864_000, "{uptime}");
+    let inits = std::fs::read_link(format!("/proc/{}/ns/time", task.pid))?;
+    assert_eq!(std::path::Path::new(time), inits);
+    assert_eq!(policy, "3", "SCHED_BATCH");
+    wanted["execCPUAffinity"] = json!({"final": "4000"});
+    let exec = task.exec("wrong", wanted, Stdin::None).await?;
+    let error = exec.start().await.expect_err("no such processor");
+    assert!(format!("{error:#}").contains("4000"), "{error:#}");
+    exec.delete().await?;
+    task.destroy().await?;
+    container.delete().await?;
+    containerd.close().await
+}
