@@ -1,7 +1,11 @@
 //! The order of events that containerd asks of a shim: one test for each row of its table.
 
+use medley_test::shim::Bench;
 use medley_test::stdio::Stdin;
 use medley_test::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::time::Duration;
 
 /// Runs `/bin/true` a few times over, where the exit is hard on the heels of the start, and
 /// then a longer one, and returns the topics of each.
@@ -144,4 +148,72 @@ async fn a_wasm_task_that_traps_publishes_exit_before_delete() -> Result<()> {
     events.wait_for("it", "delete").await?;
     assert_eq!(events.topics("it"), ["create", "start", "exit", "delete"]);
     containerd.close().await
+}
+
+/// A task that ends while there is nobody to tell, for longer than any patience that is counted in
+/// attempts; what is told then.
+async fn told_late(runtime: Runtime) -> Result<Vec<String>> {
+    /// Eight attempts, each after twice the pause of the one before, take 13 s.
+    const AWAY: Duration = Duration::from_secs(16);
+    let mut bench = Bench::new(runtime).await?;
+    let image = images::linux_builder("linux")?
+        .entrypoint(["/bin/sleep", "3600"])
+        .build()?;
+    let bundle = bench.bundle("it", &image)?;
+    let spec = Spec::of(&image, bench.namespace(), "it");
+    std::fs::write(bundle.join("config.json"), spec.json().to_string())?;
+    let shim = bench.start("it", &bundle).await?;
+    let stdio = bench.stdio("it", Stdin::None)?;
+    let init = shim.create("it", &bundle, &stdio).await?;
+    shim.start("it").await?;
+    proc::until("the start is told", || bench.topics("it").len() == 2).await?;
+    bench
+        .without_events(async || {
+            kill(Pid::from_raw(i32::try_from(init)?), Signal::SIGKILL)?;
+            shim.wait("it").await?;
+            tokio::time::sleep(AWAY).await;
+            Ok(())
+        })
+        .await?;
+    // It is told by itself: nothing is asked of the shim meanwhile.
+    let told = proc::until("the exit is told", || bench.topics("it").len() == 3).await;
+    shim.delete("it").await?;
+    if told.is_ok() {
+        proc::until("the delete is told", || bench.topics("it").len() == 4).await?;
+    }
+    let topics = bench.topics("it");
+    shim.shutdown("it").await;
+    bench.close().await?;
+    Ok(topics)
+}
+
+/// Not with runc: its shim gives up after five attempts.
+#[tokio::test]
+async fn an_exit_is_told_to_a_containerd_that_was_away_for_long() -> Result<()> {
+    let topics = told_late(Runtime::Medley).await?;
+    assert_eq!(topics, ["create", "start", "exit", "delete"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shim_ends_although_there_is_nobody_to_tell() -> Result<()> {
+    let mut bench = Bench::new(Runtime::Medley).await?;
+    let image = images::linux()?;
+    let bundle = bench.bundle("it", &image)?;
+    let spec = Spec::of(&image, bench.namespace(), "it").args(["/bin/true"]);
+    std::fs::write(bundle.join("config.json"), spec.json().to_string())?;
+    let shim = bench.start("it", &bundle).await?;
+    let stdio = bench.stdio("it", Stdin::None)?;
+    bench
+        .without_events(async || {
+            shim.create("it", &bundle, &stdio).await?;
+            shim.start("it").await?;
+            shim.wait("it").await?;
+            let (pid, _) = shim.pids("it").await?;
+            shim.delete("it").await?;
+            shim.shutdown("it").await;
+            proc::until("the shim has ended", || !proc::is_alive(pid)).await
+        })
+        .await?;
+    bench.close().await
 }

@@ -89,6 +89,14 @@ impl Events for Recorder {
     }
 }
 
+async fn serve_events(dir: &Path, events: &Arc<Mutex<Vec<Event>>>) -> Result<Server> {
+    let mut server = Server::new()
+        .bind(&format!("unix://{}", dir.join("c.sock.ttrpc").display()))?
+        .register_service(create_events(Arc::new(Recorder(events.clone()))));
+    server.start().await?;
+    Ok(server)
+}
+
 impl Bench {
     /// A folder and a server for events.
     ///
@@ -100,10 +108,7 @@ impl Bench {
         let dir = std::env::temp_dir().join(format!("medley-{name}"));
         std::fs::create_dir(&dir)?;
         let events = Arc::new(Mutex::new(Vec::new()));
-        let mut server = Server::new()
-            .bind(&format!("unix://{}", dir.join("c.sock.ttrpc").display()))?
-            .register_service(create_events(Arc::new(Recorder(events.clone()))));
-        server.start().await?;
+        let server = serve_events(&dir, &events).await?;
         // No pods, hence no addresses.
         let house = House::new(&name, &dir, &dir.join("c.sock"), "medley".to_owned());
         Ok(Self {
@@ -114,6 +119,21 @@ impl Bench {
             events,
             server,
         })
+    }
+
+    /// Does something while there is no server for events, and begins another at the same path.
+    ///
+    /// # Errors
+    /// What `meanwhile` fails with, or the socket cannot be bound.
+    pub async fn without_events(
+        &mut self,
+        meanwhile: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<()> {
+        self.server.shutdown().await?;
+        std::fs::remove_file(self.ttrpc_address()).ok();
+        meanwhile().await?;
+        self.server = serve_events(&self.dir, &self.events).await?;
+        Ok(())
     }
 
     /// The address of its server for events, as a shim is told.

@@ -130,6 +130,7 @@ impl Service {
         let task = self.task(id)?;
         let exec = task.exec(exec_id)?;
         let name = exec.life.name.clone();
+        let events = self.shared.events.clone();
         to_the_end(&name, async move {
             exec.life.when(Status::not_starting).await;
             if exec.life.status() == Status::Created {
@@ -147,6 +148,7 @@ impl Service {
                 return Err(failed(&exec.life.name, "delete")(source));
             }
             task.forget(&exec.request.exec_id);
+            events.forget(&exec.life.name);
             Ok((exec.process.pid(), exit))
         })
         .await

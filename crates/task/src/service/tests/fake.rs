@@ -2,7 +2,7 @@
 
 use super::super::Service;
 use crate::error::{Cause, Error};
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Queue};
 use crate::metrics::Metrics;
 use crate::pod::{Pod, PodRequest};
 use crate::runtime::{
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 /// A runtime whose containers do as the test says, and which records what was asked of them.
 #[derive(Default)]
@@ -277,7 +277,7 @@ impl Process for FakeExec {
 pub(super) struct Test {
     pub(super) fake: Arc<Fake>,
     pub(super) service: Service,
-    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    pub(super) events: Queue,
 }
 
 impl Test {
@@ -343,7 +343,7 @@ impl Test {
     pub(super) async fn next(&mut self, count: usize) -> Vec<&'static str> {
         let mut names = Vec::new();
         for _ in 0..count {
-            let event = tokio::time::timeout(Duration::from_secs(10), self.events.recv()).await;
+            let event = tokio::time::timeout(Duration::from_secs(10), self.events.next()).await;
             names.push(match event.expect("an event is missing").unwrap() {
                 Event::Create { .. } => "create",
                 Event::Start { .. } => "start",
