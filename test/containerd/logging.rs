@@ -324,3 +324,64 @@ async fn a_guest_that_is_to_log_to_nobody_or_apart_from_its_terminal_is_refused(
     }
     containerd.close().await
 }
+
+/// A file system of some pages, below the containerd's folder.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(containerd: &Containerd) -> Result<Self> {
+        let dir = containerd.dir().join("small");
+        std::fs::create_dir(&dir)?;
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("small"), &dir, Some("tmpfs"), flags, Some("size=64k"))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH).ok();
+    }
+}
+
+#[tokio::test]
+async fn a_log_on_a_disk_that_was_full_goes_on_and_tells_what_is_missing() -> Result<()> {
+    /// Says 200,000 bytes when it is told to, and then a last line.
+    const SCRIPT: &str = "trap 'i=0; while [ $i -lt 200 ]; do printf \"%0999d\\n\" $i; i=$((i+1)); done; \
+                          echo >/said' USR1; trap 'echo last; exit 7' USR2; echo first; \
+                          while :; do sleep 0.1; done";
+    let (containerd, image) = with_image(Runtime::Medley).await?;
+    let client = containerd.client().await?;
+    let small = Small::mount(&containerd)?;
+    let log = small.0.join("log");
+    let uri = format!("file://{}", log.display());
+    let spec = client.spec(&image, "it").args(["/bin/sh", "-c", SCRIPT]);
+    let container = client.create("it", &image, spec).await?;
+    let task = container.task_to(&uri, &uri, false).await?;
+    task.start().await?;
+    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    proc::until("the first line is there", || text() == "first\n").await?;
+    let ballast = small.0.join("ballast");
+    std::fs::write(&ballast, [0; 8 << 10])?;
+    task.kill(10, false).await?;
+    let said = PathBuf::from(format!("/proc/{}/root/said", task.pid));
+    proc::until("all is said and nobody was held up", || said.exists()).await?;
+    std::fs::remove_file(&ballast)?;
+    task.kill(12, false).await?;
+    assert_eq!(task.wait().await?, 7);
+    task.delete().await?;
+    container.delete().await?;
+    let text = text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        (lines.first(), lines.last()),
+        (Some(&"first"), Some(&"last")),
+        "{text}"
+    );
+    let missing = |line: &&&str| line.contains("bytes of output are missing here");
+    assert_eq!(lines.iter().filter(missing).count(), 1, "{text}");
+    let told = containerd.log();
+    assert_eq!(told.matches("cannot log to").count(), 1, "{told}");
+    drop(small);
+    containerd.close().await
+}

@@ -1,8 +1,7 @@
 //! Copying what a process says: a task, and one chunk of memory while there is something to copy.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +13,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use crate::log_file::LogFile;
+
 /// Bytes that are read at once: what a terminal holds.
 const CHUNK: usize = 4096;
 
 /// How long nothing may move before a copy that is to finish is not waited for: its reader is
 /// stopped, or gone. Below the 5 s that containerd gives a Delete.
 const STALL: Duration = Duration::from_secs(1);
+
+/// Pause after a failure that may pass, such as of want of descriptors.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A copy under way, which ends with this handle.
 #[derive(Debug)]
@@ -46,9 +50,7 @@ impl Copying {
         let (ends, done) = watch::channel(());
         let theirs = Arc::clone(&shared);
         let task = tokio::spawn(async move {
-            if let Err(error) = copy(source, sink, &theirs).await {
-                log::warn!("the output of a process is lost: {error}");
-            }
+            copy(source, sink, &theirs).await;
             drop(ends);
         });
         Self {
@@ -83,32 +85,61 @@ impl Drop for Copying {
     }
 }
 
-async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) -> io::Result<()> {
+/// Copies to the end, whatever happens on the way: whoever speaks is not to suffer from it. They would
+/// be killed by a reader that goes, and wait for ever for one that does not read.
+async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) {
     let mut finishing = false;
+    let mut trouble = Trouble::default();
     loop {
         let chunk = if finishing {
-            source.read_now()?
+            source.read_now()
         } else {
             tokio::select! {
-                chunk = source.read() => chunk?,
+                chunk = source.read() => chunk,
                 () = shared.finish.notified() => {
                     finishing = true;
                     continue;
                 }
             }
         };
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        if let Err(error) = sink.write(&chunk).await {
-            // Whoever speaks is not to suffer from it.
-            log::warn!("the output of a process is lost from now on: {error}");
-            sink = Sink::Nowhere;
+        let chunk = match chunk {
+            Ok(chunk) if chunk.is_empty() => return,
+            Ok(chunk) => chunk,
+            Err(error) if finishing => {
+                log::warn!("the last output of a process is lost: {error}");
+                return;
+            }
+            Err(error) => {
+                trouble.say("what a process says can't be read for now", &error);
+                tokio::time::sleep(TRY_AGAIN).await;
+                continue;
+            }
+        };
+        match sink.write(&chunk).await {
+            Ok(()) => trouble.is_over(),
+            Err(error) => trouble.say("what a process says is lost for now", &error),
         }
         let count = u64::try_from(chunk.len()).unwrap_or_default();
         shared.moved.fetch_add(count, Ordering::Relaxed);
         // Whoever floods is not alone in this thread.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Whether something is wrong that has been said.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(bool);
+
+impl Trouble {
+    /// Says it, unless it was said since all was well.
+    pub(crate) fn say(&mut self, what: &str, error: &io::Error) {
+        if !std::mem::replace(&mut self.0, true) {
+            log::warn!("{what}: {error}");
+        }
+    }
+
+    fn is_over(&mut self) {
+        self.0 = false;
     }
 }
 
@@ -194,8 +225,8 @@ pub(crate) fn read_chunk(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
 pub(crate) enum Sink {
     /// A FIFO or pipe, whose reader sets the pace.
     Pipe(AsyncFd<OwnedFd>),
-    /// A file, opened to append.
-    File(Arc<File>),
+    /// A file. What it does not take is lost, and it says so.
+    File(Arc<LogFile>),
     Nowhere,
 }
 
@@ -209,10 +240,10 @@ impl Sink {
         let pipe = match self {
             Self::Pipe(pipe) => pipe,
             Self::File(file) => {
-                let (mut file, bytes) = (Arc::clone(file), bytes.to_vec());
+                let (file, bytes) = (Arc::clone(file), bytes.to_vec());
                 // A disk may be slow, or gone for a while with its network.
-                let written = tokio::task::spawn_blocking(move || file.write_all(&bytes));
-                return written.await.map_err(io::Error::other)?;
+                let written = tokio::task::spawn_blocking(move || file.append(&bytes));
+                return written.await.map_err(io::Error::other);
             }
             Self::Nowhere => return Ok(()),
         };

@@ -22,8 +22,9 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::copy::{self, TRY_AGAIN, Trouble};
 use crate::target::Program;
-use crate::{Error, Owner, copy};
+use crate::{Error, Owner};
 
 /// How long a driver may take until it is ready. containerd sets no limit; a client that gave up
 /// by then would leave a shim that waits for ever.
@@ -77,12 +78,12 @@ impl Driver {
         let (watched, rest) = (Arc::clone(&process), Arc::clone(&readers));
         let name = path.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = end_of(&watched).await {
-                log::warn!(
-                    "the logging driver {} is not watched: {error}",
-                    name.display()
-                );
-                return;
+            let mut trouble = Trouble::default();
+            while let Err(error) = end_of(&watched).await {
+                let name = name.display();
+                let what = format!("the logging driver {name} can't be watched for now");
+                trouble.say(&what, &error);
+                tokio::time::sleep(TRY_AGAIN).await;
             }
             drop(ends);
             discard(&name, &rest).await;
@@ -175,14 +176,20 @@ async fn end_of(process: &PidFd) -> io::Result<()> {
 /// Throws away what is written to a driver that is gone, so that nobody waits for it.
 async fn discard(name: &Path, readers: &[OwnedFd; 2]) {
     let [stdout, stderr] = readers;
-    let (stdout, stderr) = tokio::join!(discard_all(name, stdout), discard_all(name, stderr));
-    if let Err(error) = stdout.and(stderr) {
+    tokio::join!(discard_all(name, stdout), discard_all(name, stderr));
+}
+
+async fn discard_all(name: &Path, reader: &OwnedFd) {
+    let mut trouble = Trouble::default();
+    while let Err(error) = discard_some(name, reader).await {
         let name = name.display();
-        log::warn!("what is written to the logging driver {name}, which is gone, stays: {error}");
+        let what = format!("what is written to the logging driver {name}, which is gone, stays");
+        trouble.say(&what, &error);
+        tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
-async fn discard_all(name: &Path, reader: &OwnedFd) -> io::Result<()> {
+async fn discard_some(name: &Path, reader: &OwnedFd) -> io::Result<()> {
     // The driver, which had the same, is gone.
     rustix::io::ioctl_fionbio(reader, true)?;
     let reader = medley_sys::watch::readable(reader.as_fd())?;

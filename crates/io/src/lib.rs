@@ -15,6 +15,7 @@ mod copy;
 mod driver;
 mod fifo;
 mod keeper;
+mod log_file;
 mod open;
 mod target;
 mod terminal;

@@ -1,8 +1,7 @@
 //! Opening what containerd names.
 
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,15 +10,10 @@ use rustix::fs::OFlags;
 use crate::copy::{Copying, Sink, Source};
 use crate::driver::Driver;
 use crate::keeper::{Keeper, Logs};
+use crate::log_file::LogFile;
 use crate::target::Target;
 use crate::terminal::Terminal;
 use crate::{ContainerEnds, Error, Owner, Stdio, fifo};
-
-/// Mode of a log file that is made, as in containerd's own shim.
-const LOG_MODE: u32 = 0o644;
-
-/// Mode of the folders above it that are made.
-const FOLDER_MODE: u32 = 0o755;
 
 impl Stdio {
     /// Opens everything, the container's ends owned by its user `uid`, so that it may open
@@ -109,7 +103,7 @@ impl Stdio {
                 let write = fifo::without_waiting("stdout", &path, write)?;
                 Sink::pipe(write).map_err(watched)?
             }
-            Target::File(path) => Sink::File(Arc::new(open_log(&path)?)),
+            Target::File(path) => Sink::File(Arc::new(LogFile::open(&path)?)),
             Target::Driver(program) => {
                 let (driver, [stdout, stderr]) = Driver::start(&program, &self.owner)?;
                 logs.drivers.push(driver);
@@ -186,7 +180,7 @@ impl Outputs<'_> {
     fn both(&mut self, target: &Target) -> Result<[OwnedFd; 2], Error> {
         match target {
             Target::File(path) => {
-                let file = Arc::new(open_log(path)?);
+                let file = Arc::new(LogFile::open(path)?);
                 Ok([self.copied(path, &file)?, self.copied(path, &file)?])
             }
             Target::Driver(program) => {
@@ -207,7 +201,7 @@ impl Outputs<'_> {
     ///
     /// The process does not get the file itself: it could cut it, read it, or make it executable
     /// with root's rights, on the node.
-    fn copied(&mut self, path: &Path, file: &Arc<File>) -> Result<OwnedFd, Error> {
+    fn copied(&mut self, path: &Path, file: &Arc<LogFile>) -> Result<OwnedFd, Error> {
         let failed = |source| Error::Log {
             path: path.to_owned(),
             source,
@@ -221,19 +215,4 @@ impl Outputs<'_> {
         self.logs.copies.push(copy);
         Ok(write)
     }
-}
-
-fn open_log(path: &Path) -> Result<File, Error> {
-    let failed = |source| Error::Log {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(FOLDER_MODE);
-        builder.create(folder).map_err(failed)?;
-    }
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(LOG_MODE);
-    options.open(path).map_err(failed)
 }

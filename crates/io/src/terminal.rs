@@ -8,7 +8,7 @@ use rustix::termios::{LocalModes, SpecialCodeIndex, Termios, Winsize};
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
-use crate::copy::{self, Copying, Sink, Source};
+use crate::copy::{self, Copying, Sink, Source, TRY_AGAIN, Trouble};
 use crate::keeper::lock;
 use crate::{Error, Size};
 
@@ -196,6 +196,22 @@ impl Input {
         }
     }
 
+    /// Watches the terminal anew.
+    async fn renew(&mut self) {
+        let mut trouble = Trouble::default();
+        loop {
+            let master = self.master.try_clone();
+            match master.and_then(medley_sys::watch::writer) {
+                Ok(keyboard) => {
+                    self.keyboard = keyboard;
+                    return;
+                }
+                Err(error) => trouble.say("nothing can be typed for now", &error),
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
     async fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
         while !bytes.is_empty() {
             let mut ready = self.keyboard.writable().await?;
@@ -207,7 +223,7 @@ impl Input {
                     ready.clear_ready();
                     drop(ready);
                     if stuck {
-                        self.keyboard = medley_sys::watch::writer(self.master.try_clone()?)?;
+                        self.renew().await;
                     }
                 }
                 Err(Errno::INTR) => {}
