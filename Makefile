@@ -122,8 +122,9 @@ bench-http: setup ## the HTTP server beside a plain Wasmtime host, both as relea
 		--bins --example plain-host
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench-http
 
-soak: build ## 10,000 execs in each kind of container: the shim's memory, as docs/soak.svg (root)
+soak: build ## 10,000 execs, the shim's memory as docs/soak.svg; 1,000 kills of shims: nothing left (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak kills
 
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"

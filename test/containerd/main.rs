@@ -23,6 +23,7 @@ mod harness;
 mod hooks;
 mod http;
 mod http_drain;
+mod kills;
 mod logging;
 mod memory;
 mod metrics;

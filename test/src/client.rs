@@ -92,7 +92,7 @@ impl Client {
         &self.namespace
     }
 
-    fn request<T>(&self, message: T) -> Result<Request<T>> {
+    pub(crate) fn request<T>(&self, message: T) -> Result<Request<T>> {
         let mut request = Request::new(message);
         request
             .metadata_mut()
@@ -101,7 +101,7 @@ impl Client {
         Ok(request)
     }
 
-    fn tasks(&self) -> api::tasks_client::TasksClient<Channel> {
+    pub(crate) fn tasks(&self) -> api::tasks_client::TasksClient<Channel> {
         api::tasks_client::TasksClient::new(self.channel.clone())
     }
 

@@ -16,6 +16,7 @@ pub mod guests;
 pub mod house;
 pub mod http;
 pub mod images;
+pub mod kills;
 mod loopback;
 pub mod net;
 pub mod proc;

@@ -14,6 +14,7 @@ use crate::cgroup::allowance::{Channel, Sources};
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
+use crate::life::Life;
 use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
 use crate::{helper_log, helper_user_namespace, propagation};
 
@@ -37,6 +38,8 @@ enum Error {
     Groups(#[source] std::io::Error),
     #[error(transparent)]
     Console(#[from] console::Error),
+    #[error("cannot tie the container's init to the shim")]
+    Life(#[source] std::io::Error),
     #[error("cannot hold the namespaces of the pod")]
     Namespaces(#[source] std::io::Error),
     #[error("init has no pid")]
@@ -80,12 +83,13 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     medley_sys::names::look_up_without_plugins();
     let got = fds.len();
     let mut fds = fds.into_iter();
-    let (Some(stdin), Some(stdout), Some(stderr), Some(status)) =
-        (fds.next(), fds.next(), fds.next(), fds.next())
+    let (Some(stdin), Some(stdout), Some(stderr), Some(status), Some(life)) =
+        (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
     else {
         return Err(Error::Descriptors { got });
     };
     let status = File::from(status);
+    let life = Life::tie(&life).map_err(Error::Life)?;
     // Held until init, a clone of this process, has entered them.
     let _namespaces = number(fds.by_ref().take(order.namespaces))?;
     let init = match helper_code::load(order.program, fds.next(), status, engines)? {
@@ -114,6 +118,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     let builder = match init {
         Work::Linux(init) => builder.with_executor(init),
         Work::Wasm(init) => {
+            init.live_with(life.clone());
             if let Some(profile) = &order.profile {
                 init.confine(Confinement::open(profile)?);
             }
@@ -128,12 +133,14 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         .with_detach(true)
         .build()?;
     let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
+    let tied = life.of(pid).map_err(Error::Life);
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
     }
     // Before this process enters init's mount namespace, where the socket has no path.
     let master = console.map(|(socket, terminal)| socket.receive(terminal));
-    let settled = master.transpose().map_err(Error::from).and_then(|master| {
+    let settled = tied.and_then(|()| Ok(master.transpose()?));
+    let settled = settled.and_then(|master| {
         let alone = Alone::check().map_err(Error::Alone)?;
         propagation::set(&alone, pid, &order.propagation)?;
         Ok(master)

@@ -9,6 +9,7 @@ mod control;
 mod create;
 mod error;
 mod exec;
+mod known;
 mod layers;
 mod native;
 mod process;
@@ -18,7 +19,7 @@ mod user_namespace;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ use crate::protocol::{Reply, Request, STARTED};
 use crate::rootfs::Mounted;
 
 use binaries::Binaries;
+use known::Known;
 
 pub use binaries::Beside;
 pub use error::Error;
@@ -87,6 +89,10 @@ pub struct Host {
     /// Whom to ask about images.
     containerd: Option<Address>,
     debug: bool,
+    /// The shim, as records and helpers know it.
+    own: Known,
+    /// Open as long as the shim lives, which an init that waits to be started looks at.
+    life: (PipeReader, PipeWriter),
     /// Guards the pod that containers belong to, if no container of it stands for it.
     pod: Mutex<Option<Arc<Pod>>>,
     children: Mutex<Children>,
@@ -106,13 +112,15 @@ impl Host {
     /// engines.
     ///
     /// # Errors
-    /// Those of opening our own executable.
+    /// Those of opening our own executable, and of making a pipe.
     pub fn new(options: Options, beside: Vec<Beside>, debug: bool) -> io::Result<Self> {
         Ok(Self {
             binaries: Binaries::new(beside)?,
             options,
             containerd: None,
             debug,
+            own: Known::own(),
+            life: io::pipe()?,
             pod: Mutex::default(),
             children: Mutex::default(),
         })

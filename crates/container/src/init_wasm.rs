@@ -17,6 +17,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::Channel;
+use crate::life::Life;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
@@ -64,6 +65,8 @@ struct Shared {
     /// What the helper tells after it has made this process.
     channel: Rc<Channel>,
     confined: RefCell<Confined>,
+    /// What ends it with the shim until it is started. An exec's has none.
+    life: RefCell<Option<Life>>,
 }
 
 /// How far its process is with its AppArmor profile.
@@ -95,6 +98,7 @@ impl WasmInit {
             status: RefCell::new(Some(status)),
             channel: Rc::new(channel),
             confined: RefCell::default(),
+            life: RefCell::default(),
         };
         Self {
             shared: Rc::new(shared),
@@ -104,6 +108,11 @@ impl WasmInit {
     /// Has its process change to an AppArmor profile before the guest begins.
     pub(crate) fn confine(&self, confinement: Confinement) {
         *self.shared.confined.borrow_mut() = Confined::Wanted(confinement);
+    }
+
+    /// Has its process end with the shim until it is started.
+    pub(crate) fn live_with(&self, life: Life) {
+        *self.shared.life.borrow_mut() = Some(life);
     }
 
     /// By which its process hears of its limits.
@@ -294,6 +303,9 @@ impl Executor for WasmInit {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        if let Some(life) = self.shared.life.borrow_mut().take() {
+            life.let_go();
+        }
         let ended = match self.ready(spec) {
             Ok(guest) => {
                 let mut started = || {

@@ -36,6 +36,7 @@ mod helper_user_namespace;
 pub mod host;
 mod init_linux;
 mod init_wasm;
+mod life;
 pub mod pod;
 mod propagation;
 mod protocol;

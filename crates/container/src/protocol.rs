@@ -17,11 +17,12 @@ use crate::propagation::Change;
 /// What a helper is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, and for a Wasm one
-    /// its native code, or the module itself if the code is to be looked for in the cache.
+    /// Make a container. Descriptors: stdin, stdout, stderr, the status pipe, the pipe that is open
+    /// as long as the shim lives, the pod's namespaces, and for a Wasm one its native code,
+    /// or the module itself if the code is to be looked for in the cache.
     Create(Box<CreateOrder>),
-    /// Add a process to a container. Descriptors: as of `Create`, with the pidfd of the container's
-    /// init before the code.
+    /// Add a process to a container. Descriptors: stdin, stdout, stderr, the status pipe, the pidfd of
+    /// the container's init, and for a Wasm one its code as of `Create`.
     Exec(Box<ExecOrder>),
     /// Compile a module. Descriptors: the module.
     Compile(CompileOrder),
@@ -48,10 +49,10 @@ pub(crate) enum Request {
 pub(crate) const STARTED: &[u8] = b"+";
 
 /// Where the descriptors of [`Request::Create`] stand.
-pub(crate) const CREATE_FDS: usize = 4;
+pub(crate) const CREATE_FDS: usize = 5;
 
 /// How many descriptors [`Request::Exec`] has at least.
-pub(crate) const EXEC_FDS: usize = CREATE_FDS + 1;
+pub(crate) const EXEC_FDS: usize = 5;
 
 /// A container to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ pub(crate) struct CreateOrder {
     pub(crate) mapped: Vec<IdMapped>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
-    /// How many descriptors after the first four are namespaces for the container to join, and
+    /// How many descriptors after the first five are namespaces for the container to join, and
     /// are named in its spec.
     pub(crate) namespaces: usize,
     /// What init does once it is started.

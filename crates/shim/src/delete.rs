@@ -10,7 +10,7 @@ use containerd_shim::{DeleteResponse, Flags};
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use medley_container::{host, pod, spec};
 
-use crate::{group, start};
+use crate::{group, sockets, start};
 
 /// What containerd is told of a container whose shim is gone: SIGKILL ended it.
 const KILLED: u32 = 137;
@@ -18,7 +18,8 @@ const KILLED: u32 = 137;
 /// Runs `delete` and prints how the container ended.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let bundle = start::bundle(flags)?;
-    let alive = shim_is_alive(&bundle);
+    let socket = socket(&bundle, flags);
+    let alive = shim_is_alive(&socket);
     let mut bundles = vec![bundle.clone()];
     if !alive {
         // With task API 3 this is called for the pod alone: its containers go with it.
@@ -27,11 +28,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut pid = None;
     for each in &bundles {
-        match host::clean_up(each) {
+        match host::clean_up(each, alive) {
             Ok(found) if *each == bundle => pid = found,
             Ok(_) => {}
-            // Nothing was ever made of a bundle without a spec that can be read.
-            Err(host::Error::Spec(_)) => {}
             Err(error) => failed.push(medley_task::error::sentence(&error)),
         }
     }
@@ -56,16 +55,29 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 /// its connection ends, and the kernel closes a dead process's files one after the other.
 const LET_GO: Duration = Duration::from_millis(500);
 
-/// Whether the shim of this bundle still serves; if not, its socket is removed.
-fn shim_is_alive(bundle: &Path) -> bool {
-    let Ok(address) = std::fs::read_to_string(bundle.join(start::ADDRESS_FILE)) else {
-        return false;
-    };
-    let socket = start::socket_path(address.trim());
-    if UnixStream::connect(&socket).is_ok_and(|connection| stays_open(&connection)) {
+/// The socket of the shim of this bundle.
+fn socket(bundle: &Path, flags: &Flags) -> PathBuf {
+    let address = std::fs::read_to_string(bundle.join(start::ADDRESS_FILE));
+    // One that was killed while `start` was about to write it down has a socket all the same.
+    let address = address.unwrap_or_else(|_| {
+        let annotations = spec::annotations(bundle).unwrap_or_default();
+        let group = group::of(&flags.id, &annotations);
+        containerd_shim::socket_address(&flags.address, &flags.namespace, group)
+    });
+    sockets::path(address.trim())
+}
+
+/// Whether the shim with this socket still serves; if not, the socket is removed.
+fn shim_is_alive(socket: &Path) -> bool {
+    if UnixStream::connect(socket).is_ok_and(|connection| stays_open(&connection)) {
         return true;
     }
-    std::fs::remove_file(&socket).ok();
+    std::fs::remove_file(socket).ok();
+    if let Some(folder) = socket.parent()
+        && let Err(error) = sockets::sweep(folder)
+    {
+        log::debug!("the sockets of dead shims stay: {error}");
+    }
     false
 }
 

@@ -23,6 +23,7 @@ mod pod;
 mod process;
 mod runtime;
 mod serve;
+mod sockets;
 mod start;
 
 use std::ffi::OsString;

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::CacheFolder;
 use crate::runtime::LocalRuntime;
-use crate::{engines, logging, start};
+use crate::{engines, logging, sockets, start};
 
 /// How long the last events may take to reach containerd when the shim ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         }
 
         // First of all: whoever calls start from here on needs another shim.
-        std::fs::remove_file(start::socket_path(&flags.socket)).ok();
+        std::fs::remove_file(sockets::path(&flags.socket)).ok();
         service.abandon_sandbox().await;
         events.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, publisher)

@@ -1,19 +1,17 @@
 //! `start`: the pod's shim answers, or a new one does.
 
-use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
 
-use crate::{bootstrap, engines, group};
+use crate::{bootstrap, engines, group, sockets};
 
 /// The file of a bundle in which containerd 1.x looks for the shim's address after a restart.
 pub(crate) const ADDRESS_FILE: &str = "address";
@@ -33,15 +31,21 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let address = opts.socket_address(group::of(&opts.id, &annotations));
-    let socket = socket_path(&address);
-    if let Some(listener) = listen(&socket)? {
-        let spawned = spawn(&opts, &cgroup, &address, listener);
-        if spawned.is_err() {
-            std::fs::remove_file(&socket).ok();
-        }
-        spawned?;
+    let socket = sockets::path(&address);
+    let listener = sockets::listen(&socket)?;
+    let is_new = listener.is_some();
+    let begun = listener.map_or(Ok(None), |listener| {
+        spawn(&opts, &cgroup, &address, listener).map(Some)
+    });
+    let told = begun.and_then(|shim| {
+        write_address(&bundle, &address)?;
+        still_runs(shim)
+    });
+    if told.is_err() && is_new {
+        // containerd hears of no shim, and has none cleaned up.
+        std::fs::remove_file(&socket).ok();
     }
-    write_address(&bundle, &address)?;
+    told?;
     let mut stdout = std::io::stdout();
     stdout.write_all(&bootstrap::answer(protocol, &address)?)?;
     stdout.flush()?;
@@ -54,50 +58,13 @@ pub(crate) fn bundle(flags: &Flags) -> anyhow::Result<PathBuf> {
     Ok(cwd.join(&flags.bundle))
 }
 
-/// The path of a `unix://` address.
-pub(crate) fn socket_path(address: &str) -> PathBuf {
-    PathBuf::from(address.strip_prefix("unix://").unwrap_or(address))
-}
-
-/// Binds the socket. `None` if a living shim has it: that one serves the pod.
-fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
-    let context = || format!("cannot bind the shim's socket {}", socket.display());
-    if let Some(folder) = socket.parent() {
-        // Whoever knows a name may try it; nobody but root lists them.
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(folder)
-            .with_context(context)?;
-    }
-    // Two starts of one pod must not take each other's new socket for a stale one.
-    let folder = File::open(socket.parent().unwrap_or(Path::new("/"))).with_context(context)?;
-    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).with_context(context)?;
-    let listener = match UnixListener::bind(socket) {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(socket).is_ok() {
-                return Ok(None);
-            }
-            // Left by a shim that died.
-            std::fs::remove_file(socket).with_context(context)?;
-            UnixListener::bind(socket)
-        }
-        result => result,
-    };
-    let listener = listener.with_context(context)?;
-    // Root's alone.
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))
-        .with_context(context)?;
-    Ok(Some(listener))
-}
-
 /// Runs the shim. It needs not be waited for: whoever connects before it accepts is queued.
 fn spawn(
     opts: &StartOpts,
     cgroup: &str,
     address: &str,
     listener: UnixListener,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Child> {
     let binary = std::env::current_exe().context("cannot find our own binary")?;
     let mut command = Command::new(&binary);
     command
@@ -130,7 +97,19 @@ fn spawn(
         shim.wait().ok();
         return Err(error).context("cannot place the shim");
     }
-    Ok(())
+    Ok(shim)
+}
+
+/// Makes sure that a shim which was just run has not been killed already.
+fn still_runs(shim: Option<Child>) -> anyhow::Result<()> {
+    let ended = match shim {
+        Some(mut shim) => shim.try_wait().context("cannot look after the shim")?,
+        None => None,
+    };
+    match ended {
+        Some(status) => anyhow::bail!("the shim ended before it served: {status}"),
+        None => Ok(()),
+    }
 }
 
 /// Tells containerd, should it be restarted, where the shim is. Whole or not at all.

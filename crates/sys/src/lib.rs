@@ -9,6 +9,7 @@
 pub mod child;
 pub mod clone;
 pub mod device_filter;
+pub mod lifeline;
 pub mod memory;
 pub mod message;
 pub mod mount;

@@ -16,6 +16,9 @@ const PROCS: &str = "cgroup.procs";
 /// How long processes that were sent SIGKILL may take to leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a cgroup of the first version is killed process by process before it is frozen for it.
+const PATIENT_ROUNDS: u32 = 20;
+
 /// Pause between two looks at a cgroup that is not empty yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -85,35 +88,11 @@ impl Cgroup {
         if signal == Signal::KILL.as_raw() && self.kill_at_once() {
             return Ok(());
         }
-        for pid in self.pids()? {
-            let Ok(pid) = i32::try_from(pid) else {
-                continue;
-            };
-            let signalled = PidFd::open(pid).and_then(|process| {
-                // Its pid may be a stranger's since it was listed.
-                if self.has(pid)? {
-                    process.signal(signal)
-                } else {
-                    Err(rustix::io::Errno::SRCH.into())
-                }
-            });
-            // Gone since it was listed, if it can't be signalled.
-            if let Err(error) = signalled {
-                log::debug!("signal {signal} to process {pid} of the cgroup not sent: {error}");
-            }
-        }
+        signal_listed(signal, || self.pids())?;
         if signal == Signal::KILL.as_raw() {
             self.let_die();
         }
         Ok(())
-    }
-
-    /// Whether process `pid` is in it, or below.
-    fn has(&self, pid: i32) -> io::Result<bool> {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-        let its = Self::parse(&text, "", self.unified);
-        let inside = |path: &Path| self.folders.iter().any(|own| path.starts_with(&own.path));
-        Ok(its.folders.iter().any(|folder| inside(&folder.path)))
     }
 
     /// The unified hierarchy's own way, which no fork escapes. False where there is none.
@@ -131,10 +110,17 @@ impl Cgroup {
     /// [`Error::Occupied`] if something does not leave.
     pub fn empty(&self) -> Result<(), Error> {
         let deadline = Instant::now() + LEAVE_TIMEOUT;
-        loop {
+        for round in 0_u32.. {
             let pids = self.pids()?;
             if pids.is_empty() {
-                return Ok(());
+                break;
+            }
+            // What makes processes faster than they are killed one by one is stopped before.
+            if round >= PATIENT_ROUNDS
+                && !self.unified
+                && let Err(error) = self.freeze()
+            {
+                log::debug!("{}", medley_task::error::sentence(&error));
             }
             self.signal_all(Signal::KILL.as_raw())?;
             if Instant::now() > deadline {
@@ -149,6 +135,7 @@ impl Cgroup {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
+        Ok(())
     }
 
     /// Removes it, with all that the container made below it.
@@ -161,6 +148,27 @@ impl Cgroup {
             .iter()
             .try_for_each(|folder| remove_tree(&folder.path))
     }
+}
+
+/// Signals every process that `list` gives.
+fn signal_listed(signal: i32, list: impl Fn() -> Result<Vec<u32>, Error>) -> Result<(), Error> {
+    let open = |pid| PidFd::open(i32::try_from(pid).ok()?).ok();
+    let processes: Vec<_> = list()?
+        .into_iter()
+        .filter_map(|pid| Some((pid, open(pid)?)))
+        .collect();
+    if processes.is_empty() {
+        return Ok(());
+    }
+    // A pid that is listed still, now that the process is held, is that of a process in there.
+    let there = list()?;
+    for (pid, process) in processes.iter().filter(|(pid, _)| there.contains(pid)) {
+        // Gone since it was listed, if it can't be signalled.
+        if let Err(error) = process.signal(signal) {
+            log::debug!("signal {signal} to process {pid} of the cgroup not sent: {error}");
+        }
+    }
+    Ok(())
 }
 
 fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
@@ -202,6 +210,13 @@ fn remove_tree(folder: &Path) -> Result<(), Error> {
                 // left yet, for which there is nothing to wait on.
                 let below = subfolders(folder);
                 below.iter().try_for_each(|below| remove_tree(below))?;
+                // Or one that a helper was moving in when it was killed: it is here, and not yet
+                // where the others were looked for.
+                signal_listed(Signal::KILL.as_raw(), || {
+                    let mut pids = Vec::new();
+                    collect_pids(folder, &mut pids)?;
+                    Ok(pids)
+                })?;
                 if Instant::now() > deadline {
                     return Err(Error::Remove {
                         path: folder.to_owned(),

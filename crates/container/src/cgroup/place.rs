@@ -28,6 +28,15 @@ impl Cgroup {
     /// container whose init can't be asked, not yet or not any more.
     #[must_use]
     pub fn at(path: Option<&Path>, id: &str) -> Self {
+        let mut cgroup = Self::planned(path, id);
+        cgroup.folders.retain(|folder| folder.path.is_dir());
+        cgroup
+    }
+
+    /// Where libcontainer is going to put container `id` with this `cgroupsPath`, whether or not
+    /// anything is there yet.
+    #[must_use]
+    pub fn planned(path: Option<&Path>, id: &str) -> Self {
         let unified = is_unified();
         // libcontainer's own default.
         let default = PathBuf::from(format!(":youki:{id}"));
@@ -57,13 +66,12 @@ impl Cgroup {
             for entry in fs::read_dir(MOUNT).into_iter().flatten().flatten() {
                 let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 let path = entry.path().join(relative);
-                if !is_link && path.is_dir() {
+                if !is_link {
                     let controllers = entry.file_name().to_string_lossy().into_owned();
                     folders.push(Folder { controllers, path });
                 }
             }
         }
-        folders.retain(|folder| folder.path.is_dir());
         Self { unified, folders }
     }
 

@@ -97,19 +97,53 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
         users: UserNamespaces::of(host, &spec, shared.as_deref().unwrap_or_default())?,
         shared,
     };
+    let cgroup = vacant_cgroup(&order.id, &spec)?;
     let at = spec::rootfs(&order.bundle, &spec);
-    let rootfs = Mounted::new(at, &order.rootfs, &order.bundle, namespaces.users.own())?;
     let folder = order.bundle.join(STATE);
-    let made = create_in(&maker, order, spec, namespaces, rootfs.clone(), &folder);
-    if made.is_err() {
-        if let Err(error) = record::remove(&folder) {
+    // From here on, and not before, what is there is the container's: see `record::clean_up`.
+    let ours = (!order.rootfs.is_empty()).then(|| at.clone());
+    let begun = record::begin(&folder, host.own, cgroup.clone(), ours);
+    let mounted = begun.and_then(|()| {
+        let users = namespaces.users.own();
+        Ok(Mounted::new(at, &order.rootfs, &order.bundle, users)?)
+    });
+    let made = mounted.and_then(|rootfs| {
+        let made = create_in(
+            &maker,
+            order,
+            spec,
+            namespaces,
+            (cgroup, rootfs.clone()),
+            &folder,
+        );
+        if made.is_err()
+            && let Err(error) = rootfs.unmount()
+        {
             log::warn!("{}", medley_task::error::sentence(&error));
         }
-        if let Err(error) = rootfs.unmount() {
-            log::warn!("{}", medley_task::error::sentence(&error));
-        }
+        made
+    });
+    if made.is_err()
+        && let Err(error) = record::remove(&folder)
+    {
+        log::warn!("{}", medley_task::error::sentence(&error));
     }
     made
+}
+
+/// Where the container is going to be counted, where nobody else is.
+fn vacant_cgroup(id: &str, spec: &Spec) -> Result<Cgroup, Error> {
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().clone());
+    if spec::wants_systemd(spec)
+        && let Some(reason) = cgroup::no_systemd()
+    {
+        let path = path.unwrap_or_default();
+        return Err(Error::Systemd { path, reason });
+    }
+    let cgroup = Cgroup::planned(path.as_deref(), id);
+    cgroup.check_vacant()?;
+    Ok(cgroup)
 }
 
 fn create_in(
@@ -117,7 +151,7 @@ fn create_in(
     order: Order,
     spec: Spec,
     namespaces: Namespaces,
-    rootfs: Mounted,
+    (planned, rootfs): (Cgroup, Mounted),
     folder: &Path,
 ) -> Result<Created, Error> {
     let host = maker.host;
@@ -137,21 +171,6 @@ fn create_in(
         // It may lie on a mount. Who can't enter it in the end says why.
         log::debug!("cannot make {}: {error}", process.cwd().display());
     }
-    let linux = spec.linux().as_ref();
-    let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
-    let cgroup_at = || Cgroup::at(cgroups_path.as_deref(), &order.id);
-    if spec::wants_systemd(&spec)
-        && let Some(reason) = cgroup::no_systemd()
-    {
-        let path = cgroups_path.unwrap_or_default();
-        return Err(Error::Systemd { path, reason });
-    }
-    cgroup_at().check_vacant()?;
-    // From here on, and not before, what is in the cgroup is the container's: see `clean_up`.
-    std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
-        path: folder.to_owned(),
-        source,
-    })?;
     let (ends, keeper) = order.stdio.open(spec::uid(&spec))?;
     let terminal = terminal::order(&spec, spec.process().as_ref(), &order.stdio)?;
     let own_pid_namespace = spec::has_own_pid_namespace(&spec);
@@ -170,14 +189,14 @@ fn create_in(
     )
     .and_then(|(pid, status, master)| {
         let connect = || master.map_or(Ok(()), |master| keeper.connect(master));
-        let watched = watch(host, pid, folder, &rootfs, &devices, connect)?;
+        let watched = watch(host, pid, folder, &devices, connect)?;
         Ok((watched, status))
     });
     let ((init, cgroup), status) = match made {
         Ok(made) => made,
         Err(error) => {
             // libcontainer has cleaned up behind itself, unless it died in the middle.
-            if let Err(left) = cgroup_at().remove() {
+            if let Err(left) = planned.remove() {
                 log::warn!("{}", medley_task::error::sentence(&left));
             }
             return Err(error);
@@ -245,6 +264,7 @@ fn make(
         }));
         let mut fds = Vec::from(stdio);
         fds.push(status_writer.as_fd());
+        fds.push(host.life.0.as_fd());
         fds.extend(shared.iter().flat_map(|fds| fds.iter().map(AsFd::as_fd)));
         fds.extend(code.and_then(Source::fd));
         maker
@@ -300,7 +320,6 @@ fn watch(
     host: &Host,
     pid: i32,
     folder: &Path,
-    rootfs: &Mounted,
     devices: &[Rule],
     connect: impl FnOnce() -> Result<(), medley_io::Error>,
 ) -> Result<(PidFd, Cgroup), Error> {
@@ -309,7 +328,7 @@ fn watch(
     let recorded = Cgroup::of_process(pid)
         .map_err(Error::from)
         .and_then(|cgroup| {
-            record::write(folder, pid, &cgroup, rootfs.path())?;
+            record::add_init(folder, pid, &cgroup)?;
             if let Some(folder) = cgroup.unified_folder() {
                 devices::restrict(folder, devices)?;
             }

@@ -14,7 +14,6 @@ use rustix::process::Signal;
 
 use super::binaries::Chosen;
 use super::{Error, Host};
-use crate::helper::VERB;
 use crate::helper_log;
 use crate::protocol::{Reply, Request};
 
@@ -171,7 +170,7 @@ impl<'h> Helper<'h> {
         );
         let child = Command::new(chosen.binary.path())
             .arg0(NAME)
-            .args([VERB, &std::process::id().to_string()])
+            .args(host.own.helper_args())
             .env_clear()
             .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
             // Ours may be a bundle that is gone by now.

@@ -1,44 +1,85 @@
 //! What is kept beside a container for the day on which its shim has died.
+//!
+//! What is about to be made is on record before it is made, and so is who makes it: a shim may be
+//! killed at any moment, and whoever cleans up then unmakes what the record names and no more.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use medley_sys::pidfd::PidFd;
-use rustix::process::Signal;
+use rustix::fs::FlockOperation;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::known::Known;
 use super::{Error, STATE};
 use crate::cgroup::Cgroup;
 use crate::rootfs::{self, Mounted};
-use crate::spec;
 
-const FILE: &str = "container.json";
+/// What is going to be made.
+const PLAN: &str = "container.json";
 
-/// Enough to kill and remove a container without its shim.
+/// What was made. A file of its own: a shim that dies while it writes it leaves the other whole.
+const INIT: &str = "init.json";
+
+/// What is needed to unmake a container that is being made.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    pid: i32,
-    /// Init's start, in ticks since boot: no other process with its pid has the same.
-    started: Option<u64>,
+struct Planned {
+    /// Who makes it.
+    shim: Known,
+    /// Where it will be. All of it is the container's own: nobody was in there before.
     cgroup: Cgroup,
-    rootfs: PathBuf,
+    /// Where its rootfs is mounted, if it is one of ours to mount.
+    rootfs: Option<PathBuf>,
 }
 
-/// Writes the record into a container's folder.
-pub(super) fn write(folder: &Path, pid: i32, cgroup: &Cgroup, rootfs: &Path) -> Result<(), Error> {
-    let record = Record {
-        pid,
-        started: start_of(pid),
-        cgroup: cgroup.clone(),
-        rootfs: rootfs.to_owned(),
+/// What is needed besides, once it has an init.
+#[derive(Debug, Serialize, Deserialize)]
+struct Made {
+    init: Known,
+    /// Where it is in fact.
+    cgroup: Cgroup,
+}
+
+/// Makes a container's folder, with the record of what is going to be made.
+pub(super) fn begin(
+    folder: &Path,
+    shim: Known,
+    cgroup: Cgroup,
+    rootfs: Option<PathBuf>,
+) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(|source| Error::Folder {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let planned = Planned {
+        shim,
+        cgroup,
+        rootfs,
     };
-    let path = folder.join(FILE);
-    let write = || -> io::Result<()> { fs::write(&path, serde_json::to_vec(&record)?) };
+    write(&folder.join(PLAN), &planned)
+}
+
+/// Adds init to the record.
+pub(super) fn add_init(folder: &Path, pid: i32, cgroup: &Cgroup) -> Result<(), Error> {
+    let made = Made {
+        init: Known::of(pid),
+        cgroup: cgroup.clone(),
+    };
+    write(&folder.join(INIT), &made)
+}
+
+fn write(path: &Path, record: &impl Serialize) -> Result<(), Error> {
+    let write = || -> io::Result<()> { fs::write(path, serde_json::to_vec(record)?) };
     write().map_err(|source| Error::Folder {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
+}
+
+/// What was written there. A record that is not whole was never acted on.
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// Removes a container's folder.
@@ -53,64 +94,48 @@ pub(super) fn remove(folder: &Path) -> Result<(), Error> {
     }
 }
 
-/// Kills and removes the container of `bundle`, whose shim is gone, and gives init's pid if it
-/// was known. Does nothing to a bundle whose container was never made.
+/// Kills and removes the container of `bundle` and gives init's pid if it was known. What a shim
+/// that is gone had under way is ended first, unless `shim_is_alive`. Does nothing to a bundle whose
+/// container was never begun.
 ///
 /// # Errors
 /// [`Error`] with the first thing that could not be removed; the others are removed all the same.
-pub fn clean_up(bundle: &Path) -> Result<Option<i32>, Error> {
-    let folder = bundle.join(STATE);
-    let record: Option<Record> = fs::read(folder.join(FILE))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let (pid, cgroup, rootfs) = match record {
-        Some(record) => {
-            kill_init(record.pid, record.started);
-            (Some(record.pid), record.cgroup, record.rootfs)
-        }
-        None => {
-            // The shim died within Create: the spec says where things would be. Without our
-            // folder, whoever is in that cgroup is somebody else's.
-            let spec = spec::load(bundle)?;
-            let linux = spec.linux().as_ref();
-            let path = linux.and_then(|linux| linux.cgroups_path().clone());
-            let id = bundle.file_name().unwrap_or_default().to_string_lossy();
-            let nobody = Some(Path::new("/"));
-            let path = if folder.is_dir() {
-                path.as_deref()
-            } else {
-                nobody
-            };
-            let cgroup = Cgroup::at(path, &id);
-            (None, cgroup, spec::rootfs(bundle, &spec))
+pub fn clean_up(bundle: &Path, shim_is_alive: bool) -> Result<Option<i32>, Error> {
+    // containerd may call for a bundle twice at the same time.
+    let _lock = match fs::File::open(bundle) {
+        Ok(bundle) => rustix::fs::flock(&bundle, FlockOperation::LockExclusive).map(|()| bundle),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Error::Folder {
+                path: bundle.to_owned(),
+                source: error,
+            });
         }
     };
+    let folder = bundle.join(STATE);
+    let planned: Option<Planned> = read(&folder.join(PLAN));
+    let made: Option<Made> = read(&folder.join(INIT));
+    if let Some(planned) = planned.as_ref().filter(|_| !shim_is_alive) {
+        planned.shim.end_helpers();
+    }
+    let pid = made.as_ref().map(|made| made.init.pid());
+    if let Some(made) = &made {
+        // Should it be in no cgroup of its own.
+        made.init.kill();
+    }
+    let (cgroup, at) = match planned {
+        Some(planned) => (Some(planned.cgroup), planned.rootfs),
+        None => (None, None),
+    };
     let layers = rootfs::clean_up(bundle);
-    let cgroup = cgroup.remove();
-    let unmounted = Mounted::by_someone(rootfs).unmount();
+    // That of init first: where systemd put it nobody else knows.
+    let cgroups = made.map(|made| made.cgroup).into_iter().chain(cgroup);
+    let cgroups: Vec<_> = cgroups.map(|cgroup| cgroup.remove()).collect();
+    let unmounted = at.map_or(Ok(()), |at| Mounted::by_someone(at).unmount());
     let folder = remove(&folder);
-    cgroup?;
+    cgroups.into_iter().collect::<Result<(), _>>()?;
     layers?;
     unmounted?;
     folder?;
     Ok(pid)
-}
-
-/// Kills init, should it be in no cgroup of its own.
-fn kill_init(pid: i32, started: Option<u64>) {
-    if started.is_some() && start_of(pid) == started {
-        let killed = PidFd::open(pid).and_then(|init| init.signal(Signal::KILL.as_raw()));
-        if let Err(error) = killed {
-            log::debug!("init, process {pid}, is not killed: {error}");
-        }
-    }
-}
-
-/// When a process started, in ticks since boot.
-fn start_of(pid: i32) -> Option<u64> {
-    /// Its place in `/proc/<pid>/stat`, counted from what follows the name in parentheses.
-    const STARTTIME: usize = 19;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(STARTTIME)?.parse().ok()
 }

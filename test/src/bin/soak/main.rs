@@ -2,6 +2,10 @@
 //! probes make, one after the other; the memory of each shim meanwhile, as docs/soak.svg.
 //!
 //! `soak [EXECS] [FILE]` runs fewer, or draws elsewhere.
+//!
+//! `soak kills [KILLS] [AT ONCE] [medley | runc]` is its second part: 1,000 shims are killed with
+//! SIGKILL at random moments in the lives of their containers, some lives at the same time, and then
+//! nothing may be left of any.
 
 mod plot;
 
@@ -9,15 +13,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use medley_test::client::process;
+use medley_test::kills::{self, Order};
 use medley_test::stdio::Stdin;
 use medley_test::{
-    Containerd, Context as _, Image, ImageBuilder, Result, Runtime, ensure, guests, images, proc,
-    runtime,
+    Containerd, Context as _, Image, ImageBuilder, Result, Runtime, bail, ensure, guests, images,
+    proc, runtime,
 };
 use plot::{Line, Sample};
 
 /// A probe every 8.64 seconds for 24 hours.
 const EXECS: u32 = 10_000;
+
+/// How many shims are killed, and how many lives go on at the same time.
+const KILLS: (u32, u32) = (1_000, 4);
+
+const USAGE: &str = "usage: soak [EXECS] [FILE], or soak kills [KILLS] [AT ONCE] [medley | runc]";
 
 /// How many samples a line has.
 const SAMPLES: u32 = 100;
@@ -40,7 +50,8 @@ async fn main() -> ExitCode {
 async fn run() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let execs = match args.next() {
-        Some(number) => number.parse().context("usage: soak [EXECS] [FILE]")?,
+        Some(what) if what == "kills" => return kill_shims(args).await,
+        Some(number) => number.parse().context(USAGE)?,
         None => EXECS,
     };
     let file = args
@@ -77,6 +88,33 @@ async fn run() -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))?;
     println!("soak: {}", file.display());
     lines.iter().try_for_each(does_not_grow)
+}
+
+/// Kills shims at random moments, and fails if anything is left.
+async fn kill_shims(mut args: impl Iterator<Item = String>) -> Result<()> {
+    let mut number = |default| match args.next() {
+        Some(number) => number.parse().context(USAGE),
+        None => Ok(default),
+    };
+    let (kills, at_once) = (number(KILLS.0)?, number(KILLS.1)?);
+    let runtime = match args.next().as_deref() {
+        None | Some("medley") => Runtime::Medley,
+        Some("runc") => Runtime::Runc,
+        Some(_) => bail!(USAGE),
+    };
+    let order = Order {
+        runtime,
+        kills,
+        at_once,
+        seed: 20,
+    };
+    let tally = kills::run(order).await?;
+    println!("{tally}");
+    ensure!(
+        tally.left.is_empty(),
+        "something is left of shims that were killed"
+    );
+    Ok(())
 }
 
 /// Runs a container and `execs` probes in it, and measures its shim.
