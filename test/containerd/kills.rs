@@ -210,3 +210,59 @@ async fn shims_killed_at_random_under_containerd_leave_nothing() -> Result<()> {
     ensure!(tally.left.is_empty(), "{tally}");
     Ok(())
 }
+
+/// Sets how many descriptors a process may have, and what it runs from then on.
+fn limit_descriptors(pid: u32, limit: u64) -> Result<()> {
+    let (pid, limit) = (format!("--pid={pid}"), format!("--nofile={limit}:"));
+    let done = std::process::Command::new("prlimit")
+        .args([pid, limit])
+        .status()?;
+    ensure!(done.success(), "prlimit fails: {done}");
+    Ok(())
+}
+
+async fn short_of_descriptors(image: &Image) -> Result<()> {
+    let bench = Bench::new(Runtime::Medley).await?;
+    let (shim, making, create) = prepare(&bench, image).await?;
+    let usual = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.0;
+    // The first opens what stays open, such as the connection for events.
+    shim.call::<_, api::CreateTaskResponse>("Create", &create)
+        .await?;
+    shim.delete("it").await?;
+    let told = || bench.topics("it").len() == 3;
+    proc::until("create, exit and delete are told", told).await?;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", making.shim))?.count();
+    let mut refused = 0;
+    // One more at a time fails one step later.
+    for more in 0..40 {
+        limit_descriptors(making.shim, u64::try_from(open)? + more)?;
+        let made = shim
+            .call::<_, api::CreateTaskResponse>("Create", &create)
+            .await;
+        limit_descriptors(making.shim, usual)?;
+        if made.is_ok() {
+            shim.delete("it").await?;
+        } else {
+            refused += 1;
+        }
+        ensure!(!making.has("medley"), "{more} more: its folder is left");
+        ensure!(!making.has("rootfs/bin"), "{more} more: its rootfs is left");
+        let cgroup = making.cgroups().find(|dir| dir.exists());
+        ensure!(cgroup.is_none(), "{more} more: {cgroup:?} is left");
+        ensure!(
+            kills::helpers(making.shim).is_empty(),
+            "{more} more: a helper is left"
+        );
+    }
+    ensure!((1..40).contains(&refused), "{refused} were refused");
+    let now = || std::fs::read_dir(format!("/proc/{}/fd", making.shim)).map_or(0, Iterator::count);
+    proc::until("no more descriptors are open than before", || now() <= open).await?;
+    shim.shutdown("it").await;
+    bench.close().await
+}
+
+#[tokio::test]
+async fn a_create_that_lacks_descriptors_leaves_nothing() -> Result<()> {
+    short_of_descriptors(&linux()?).await?;
+    short_of_descriptors(&images::wasm("sleep", &guests::module("sleep")?)?).await
+}
