@@ -24,6 +24,7 @@ mod hooks;
 mod http;
 mod http_drain;
 mod kills;
+mod links;
 mod logging;
 mod memory;
 mod metrics;

@@ -18,6 +18,9 @@ fn image() -> Result<Image> {
         .file(GUEST, command()?, 0o644)
         .dir("/data", 0o777)
         .file("/data/note", "a note\n", 0o644)
+        .symlink("/data/link", "/data/note")
+        .symlink("/data/log", "/dev/stdout")
+        .symlink("/data/to-fixed", "/fixed/y")
         .env("COLOUR=blue")
         .entrypoint([GUEST])
         .build()
@@ -89,6 +92,22 @@ async fn a_command_reads_its_files_and_writes_where_it_may() -> Result<()> {
         spec.bind(volume, "/volume", false)
             .bind(volume, "/fixed", true)
     });
+    for done in all.await?.iter().filter(|done| done.code == 1) {
+        assert!(done.stderr.starts_with("cannot open /"), "{done:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_command_finds_files_through_links_and_its_streams_by_name() -> Result<()> {
+    let calls: &[(&[&str], _, _)] = &[
+        (&["read", "/data/link"], 0, "a note\n"),
+        (&["write", "/data/log"], 0, "written\n"),
+        (&["write", "/dev/stdout"], 0, "written\n"),
+        (&["write", "/data/to-fixed"], 1, ""),
+        (&["read", "/dev/fd/7"], 1, ""),
+    ];
+    let all = each(calls, |spec, volume| spec.bind(volume, "/fixed", true));
     for done in all.await?.iter().filter(|done| done.code == 1) {
         assert!(done.stderr.starts_with("cannot open /"), "{done:?}");
     }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use medley_engine::Ended;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter};
+use wasmtime_wasi::p2::bindings::filesystem::types as p2;
+use wasmtime_wasi::p3::bindings::filesystem::types as p3;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::files::{Files, Opened, WasiFiles};
 use crate::http::Part;
 use crate::keyvalue::{self, Buckets};
 use crate::limiter::Limiter;
@@ -23,6 +26,8 @@ pub(crate) struct Host {
     shared: Arc<Shared>,
     limits: Limits,
     table: ResourceTable,
+    /// What it has opened.
+    pub(crate) opened: Opened,
     #[cfg(feature = "nn")]
     nn: wasmtime_wasi_nn::wit::WasiNnCtx,
 }
@@ -64,6 +69,7 @@ impl Host {
             shared,
             limits,
             table: ResourceTable::new(),
+            opened: Opened::default(),
             #[cfg(feature = "nn")]
             nn: crate::nn::context(),
         }
@@ -145,8 +151,16 @@ pub(crate) fn linker(engine: &Engine, component: &Component) -> wasmtime::Result
     let imports = |package: &str| any(&|name| name.starts_with(package));
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    if imports("wasi:filesystem/") {
+        linker.allow_shadowing(true);
+        p2::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
+        linker.allow_shadowing(false);
+    }
     if any(&is_of_0_3) {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        linker.allow_shadowing(true);
+        p3::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
+        linker.allow_shadowing(false);
     }
     if imports("wasi:http/") {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;

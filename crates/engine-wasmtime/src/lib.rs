@@ -7,6 +7,7 @@ mod command;
 mod compile;
 mod component;
 mod config;
+mod files;
 mod host;
 mod http;
 mod keyvalue;

@@ -7,8 +7,9 @@ use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p0;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p1::wasi_snapshot_preview1;
 
+use crate::files::Preview1;
 use crate::limiter::Limiter;
 use crate::values;
 use crate::{NAME, unfit, world};
@@ -18,9 +19,36 @@ const PREVIEW_1: &str = "wasi_snapshot_preview1";
 /// What came before it: the same but for some numbers and structures.
 const PREVIEW_0: &str = "wasi_unstable";
 
+/// Calls of preview 0 whose numbers and structures are those of preview 1.
+const SAME: [&str; 23] = [
+    "fd_close",
+    "fd_datasync",
+    "fd_fdstat_get",
+    "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_read",
+    "fd_renumber",
+    "fd_sync",
+    "fd_tell",
+    "fd_write",
+    "path_create_directory",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+    "proc_exit",
+];
+
 /// What the engine keeps for one module.
 struct Host {
-    context: WasiP1Ctx,
+    files: Preview1,
     limiter: Limiter,
 }
 
@@ -57,14 +85,13 @@ impl LinkedModule {
 /// A linker with all that `module` may import.
 fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
-    p1::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.context)?;
-    let exit = |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) };
-    // Wasmtime's own traps from 126 on. Every code up to 255 means something to a pod.
-    linker.allow_shadowing(true);
-    linker.func_wrap(PREVIEW_1, "proc_exit", exit)?;
+    wasi_snapshot_preview1::add_to_linker(&mut linker, |host: &mut Host| &mut host.files)?;
     if module.imports().any(|import| import.module() == PREVIEW_0) {
-        p0::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.context)?;
-        linker.func_wrap(PREVIEW_0, "proc_exit", exit)?;
+        p0::add_to_linker_async(&mut linker, |host: &mut Host| host.files.inner())?;
+        linker.allow_shadowing(true);
+        for same in SAME {
+            linker.alias(PREVIEW_1, same, PREVIEW_0, same)?;
+        }
     }
     Ok(linker)
 }
@@ -103,7 +130,7 @@ impl Program for LinkedModule {
             Err(error) => return Ended::NotStarted(error.to_string()),
         };
         let host = Host {
-            context,
+            files: Preview1::new(context, guest),
             limiter: Limiter::new(&guest.memory),
         };
         let mut store = Store::new(self.instance.module().engine(), host);

@@ -1,0 +1,385 @@
+//! The files of a component of WASI 0.2: Wasmtime's, but for paths that lead elsewhere, and for the
+//! process's streams where they are opened as files.
+
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream,
+    ErrorCode, Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp,
+    OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
+
+use super::Files;
+use super::opened::{Again, same};
+
+/// Whether a call was refused as one that leaves its folder.
+fn was_refused<T>(result: &FsResult<T>) -> bool {
+    let error = result.as_ref().err().and_then(FsError::downcast_ref);
+    matches!(error, Some(ErrorCode::NotPermitted))
+}
+
+fn refused<T>() -> FsResult<T> {
+    Err(ErrorCode::NotPermitted.into())
+}
+
+/// Calls that are Wasmtime's as they are.
+macro_rules! handed_on {
+    ($(async fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)*) => {$(
+        async fn $name(&mut self, fd: Resource<Descriptor>, $($arg: $ty),*) -> FsResult<$out> {
+            HostDescriptor::$name(&mut self.0.filesystem(), fd, $($arg),*).await
+        }
+    )*};
+}
+
+/// Calls on one path, tried again where they are refused.
+macro_rules! tried_again {
+    ($(async fn $name:ident([$($flags:ident)?] $(, $arg:ident: $ty:ty)*) -> $out:ty;)*) => {$(
+        async fn $name(
+            &mut self,
+            fd: Resource<Descriptor>,
+            $($flags: PathFlags,)?
+            path: String
+            $(, $arg: $ty)*
+        ) -> FsResult<$out> {
+            let result = self.0.filesystem()
+                .$name(same(&fd), $($flags,)? path.clone() $(, $arg)*)
+                .await;
+            if !was_refused(&result) {
+                return result;
+            }
+            let follow = false $(|| $flags.contains(PathFlags::SYMLINK_FOLLOW))?;
+            let Some((folder, path)) = self.beneath(&fd, &path, follow) else {
+                return result;
+            };
+            let result = self.0.filesystem()
+                .$name(same(&folder), $($flags,)? path $(, $arg)*)
+                .await;
+            self.release(folder);
+            result
+        }
+    )*};
+}
+
+impl HostDescriptor for Files<'_> {
+    handed_on! {
+        async fn advise(offset: Filesize, len: Filesize, advice: Advice) -> ();
+        async fn sync_data() -> ();
+        async fn get_flags() -> DescriptorFlags;
+        async fn get_type() -> DescriptorType;
+        async fn set_size(size: Filesize) -> ();
+        async fn set_times(atim: NewTimestamp, mtim: NewTimestamp) -> ();
+        async fn read(len: Filesize, offset: Filesize) -> (Vec<u8>, bool);
+        async fn write(bytes: Vec<u8>, offset: Filesize) -> Filesize;
+        async fn read_directory() -> Resource<DirectoryEntryStream>;
+        async fn sync() -> ();
+        async fn stat() -> DescriptorStat;
+        async fn metadata_hash() -> MetadataHashValue;
+    }
+
+    tried_again! {
+        async fn create_directory_at([]) -> ();
+        async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> ();
+        async fn remove_directory_at([]) -> ();
+        async fn unlink_file_at([]) -> ();
+    }
+
+    async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        let result = self
+            .0
+            .filesystem()
+            .readlink_at(same(&fd), path.clone())
+            .await;
+        if was_refused(&result) {
+            let target = self.target(&fd, &path);
+            return Ok(target.map_err(ErrorCode::from)?);
+        }
+        result
+    }
+
+    async fn stat_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
+        let result = self
+            .0
+            .filesystem()
+            .stat_at(same(&fd), flags, path.clone())
+            .await;
+        if !was_refused(&result) {
+            return result;
+        }
+        let (fd, path) = match self.again(&fd, &path, flags.contains(PathFlags::SYMLINK_FOLLOW)) {
+            Some(Again::Beneath(fd, path)) => (fd, path),
+            Some(Again::Stream(stream)) => {
+                let fd = self.open_stream(stream).map_err(ErrorCode::from)?;
+                let stat = self.0.filesystem().stat(same(&fd)).await;
+                self.forget(&fd);
+                self.release(fd);
+                return stat;
+            }
+            None => return result,
+        };
+        let result = self.0.filesystem().stat_at(same(&fd), flags, path).await;
+        self.release(fd);
+        result
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        let result = self
+            .0
+            .filesystem()
+            .metadata_hash_at(same(&fd), flags, path.clone())
+            .await;
+        if !was_refused(&result) {
+            return result;
+        }
+        let (fd, path) = match self.again(&fd, &path, flags.contains(PathFlags::SYMLINK_FOLLOW)) {
+            Some(Again::Beneath(fd, path)) => (fd, path),
+            Some(Again::Stream(stream)) => {
+                let fd = self.open_stream(stream).map_err(ErrorCode::from)?;
+                let hash = self.0.filesystem().metadata_hash(same(&fd)).await;
+                self.forget(&fd);
+                self.release(fd);
+                return hash;
+            }
+            None => return result,
+        };
+        let mut files = self.0.filesystem();
+        let result = files.metadata_hash_at(same(&fd), flags, path).await;
+        self.release(fd);
+        result
+    }
+
+    async fn open_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+        open_flags: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let follow = path_flags.contains(PathFlags::SYMLINK_FOLLOW);
+        let exclusive = open_flags.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE);
+        let stream = self.named_stream(&fd, &path, follow);
+        let mut result = refused();
+        if stream.is_none() {
+            result = self
+                .0
+                .filesystem()
+                .open_at(same(&fd), path_flags, path.clone(), open_flags, flags)
+                .await;
+            if let Ok(opened) = &result {
+                self.note(&fd, &path, opened);
+            }
+            if !was_refused(&result) {
+                return result;
+            }
+        }
+        let again = match stream {
+            Some(stream) => Some(Again::Stream(stream)),
+            // A link in the place of what is to be new is in its way.
+            None => self.again(&fd, &path, follow && !exclusive),
+        };
+        match again {
+            Some(Again::Stream(_)) if exclusive => Err(ErrorCode::Exist.into()),
+            Some(Again::Stream(_)) if open_flags.contains(OpenFlags::DIRECTORY) => {
+                Err(ErrorCode::NotDirectory.into())
+            }
+            Some(Again::Stream(stream)) => Ok(self.open_stream(stream).map_err(ErrorCode::from)?),
+            Some(Again::Beneath(folder, path)) => {
+                let mut files = self.0.filesystem();
+                let result = files
+                    .open_at(same(&folder), path_flags, path.clone(), open_flags, flags)
+                    .await;
+                if let Ok(opened) = &result {
+                    self.note(&folder, &path, opened);
+                }
+                self.release(folder);
+                result
+            }
+            None => result,
+        }
+    }
+
+    async fn link_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+        new_fd: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let result = self
+            .0
+            .filesystem()
+            .link_at(
+                same(&fd),
+                flags,
+                path.clone(),
+                same(&new_fd),
+                new_path.clone(),
+            )
+            .await;
+        if !was_refused(&result) {
+            return result;
+        }
+        let from = self.beneath(&fd, &path, false);
+        let to = self.beneath(&new_fd, &new_path, false);
+        let result = match (&from, &to) {
+            (Some((fd, path)), Some((new_fd, new_path))) => {
+                let mut files = self.0.filesystem();
+                let (path, new_path) = (path.clone(), new_path.clone());
+                files
+                    .link_at(same(fd), flags, path, same(new_fd), new_path)
+                    .await
+            }
+            _ => result,
+        };
+        for (fd, _) in from.into_iter().chain(to) {
+            self.release(fd);
+        }
+        result
+    }
+
+    async fn rename_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+        new_fd: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let result = self
+            .0
+            .filesystem()
+            .rename_at(same(&fd), path.clone(), same(&new_fd), new_path.clone())
+            .await;
+        if !was_refused(&result) {
+            return result;
+        }
+        let from = self.beneath(&fd, &path, false);
+        let to = self.beneath(&new_fd, &new_path, false);
+        let result = match (&from, &to) {
+            (Some((fd, path)), Some((new_fd, new_path))) => {
+                let mut files = self.0.filesystem();
+                let (path, new_path) = (path.clone(), new_path.clone());
+                files
+                    .rename_at(same(fd), path, same(new_fd), new_path)
+                    .await
+            }
+            _ => result,
+        };
+        for (fd, _) in from.into_iter().chain(to) {
+            self.release(fd);
+        }
+        result
+    }
+
+    async fn symlink_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        target: String,
+        path: String,
+    ) -> FsResult<()> {
+        let result = self
+            .0
+            .filesystem()
+            .symlink_at(same(&fd), target.clone(), path.clone())
+            .await;
+        if !was_refused(&result) {
+            return result;
+        }
+        if target.starts_with('/') {
+            let made = self.link(&target, &fd, &path);
+            return Ok(made.map_err(ErrorCode::from)?);
+        }
+        let Some((folder, path)) = self.beneath(&fd, &path, false) else {
+            return result;
+        };
+        let result = self
+            .0
+            .filesystem()
+            .symlink_at(same(&folder), target, path)
+            .await;
+        self.release(folder);
+        result
+    }
+
+    fn read_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
+        match self.stream(&fd) {
+            Some(stream) => self.input(stream, &fd),
+            None => self.0.filesystem().read_via_stream(fd, offset),
+        }
+    }
+
+    fn write_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        match self.stream(&fd) {
+            Some(stream) => self.output(stream, &fd),
+            None => self.0.filesystem().write_via_stream(fd, offset),
+        }
+    }
+
+    fn append_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        match self.stream(&fd) {
+            Some(stream) => self.output(stream, &fd),
+            None => self.0.filesystem().append_via_stream(fd),
+        }
+    }
+
+    async fn is_same_object(
+        &mut self,
+        fd: Resource<Descriptor>,
+        other: Resource<Descriptor>,
+    ) -> wasmtime::Result<bool> {
+        self.0.filesystem().is_same_object(fd, other).await
+    }
+
+    fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
+        self.forget(&fd);
+        HostDescriptor::drop(&mut self.0.filesystem(), fd)
+    }
+}
+
+impl HostDirectoryEntryStream for Files<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        stream: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        self.0.filesystem().read_directory_entry(stream).await
+    }
+
+    fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        HostDirectoryEntryStream::drop(&mut self.0.filesystem(), stream)
+    }
+}
+
+impl wasmtime_wasi::p2::bindings::filesystem::types::Host for Files<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        self.0.filesystem().convert_error_code(error)
+    }
+
+    fn filesystem_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        self.0.filesystem().filesystem_error_code(error)
+    }
+}

@@ -1,0 +1,281 @@
+//! What a component has open, for its files of WASI 0.2 and 0.3 alike.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::cli::{InputFile, OutputFile, StdinStream as _, StdoutStream as _, WasiCliView};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, File, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::cli::{stderr, stdin, stdout};
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
+use wasmtime_wasi::{FsPerms, OpenMode};
+
+use super::{Elsewhere, Folder, Folders, Stream, WasiFiles};
+use crate::host::Host;
+
+/// The files of one component.
+pub(crate) struct Files<'a>(pub(crate) &'a mut Host);
+
+/// What is kept of them.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// Where folders are that it has opened, by handle.
+    folders: HashMap<u32, PathBuf>,
+    /// The streams that it has opened as files.
+    streams: HashMap<u32, Stream>,
+}
+
+impl HasData for WasiFiles {
+    type Data<'a> = Files<'a>;
+}
+
+/// A handle of the same resource.
+pub(super) fn same(fd: &Resource<Descriptor>) -> Resource<Descriptor> {
+    Resource::new_borrow(fd.rep())
+}
+
+/// A call, and where it is to be tried again.
+pub(super) enum Again {
+    Beneath(Resource<Descriptor>, String),
+    Stream(Stream),
+}
+
+impl Files<'_> {
+    /// Where what a component has open lies, as far as `folder` is concerned: its number is its
+    /// handle's, and those of the folders that it was given are the ones of `owned`.
+    fn folders(
+        &mut self,
+        folder: &Resource<Descriptor>,
+    ) -> Option<(Folders, Vec<Resource<Descriptor>>)> {
+        let given = self.0.filesystem().get_directories().ok()?;
+        let mut folders = Folders::default();
+        let mut owned = Vec::with_capacity(given.len());
+        let opened = self.0.opened.folders.get(&folder.rep()).cloned();
+        for (fd, name) in given {
+            let dir = self.dir(&fd);
+            let path = if name == "." {
+                None
+            } else {
+                Some(PathBuf::from(name))
+            };
+            if let (Some(dir), Some(path)) = (dir, path) {
+                let read_only = dir.perms.write_not_permitted();
+                // The component has its own handle of it.
+                let own = self.dir(folder);
+                if opened.is_none() && own.is_some_and(|own| Arc::ptr_eq(&own.dir, &dir.dir)) {
+                    folders.given.push(Folder {
+                        handle: folder.rep(),
+                        path: path.clone(),
+                        read_only,
+                    });
+                }
+                folders.given.push(Folder {
+                    handle: fd.rep(),
+                    path,
+                    read_only,
+                });
+            }
+            owned.push(fd);
+        }
+        if let Some(path) = opened {
+            folders.opened.insert(folder.rep(), path);
+        }
+        Some((folders, owned))
+    }
+
+    fn dir(&mut self, fd: &Resource<Descriptor>) -> Option<Dir> {
+        match self.0.filesystem().table.get(fd).ok()? {
+            Descriptor::Dir(dir) => Some(dir.clone()),
+            Descriptor::File(_) => None,
+        }
+    }
+
+    /// Asks something of the folders, and lets go of them.
+    fn ask<T>(
+        &mut self,
+        folder: &Resource<Descriptor>,
+        ask: impl FnOnce(&Folders) -> Option<T>,
+    ) -> Option<T> {
+        let (folders, owned) = self.folders(folder)?;
+        let answer = ask(&folders);
+        for fd in owned {
+            // It was put there a moment ago.
+            self.0.filesystem().table.delete(fd).ok();
+        }
+        answer
+    }
+
+    /// Where a call on a path that was refused is to be tried again. The handle is the caller's to
+    /// let go of.
+    pub(super) fn again(
+        &mut self,
+        fd: &Resource<Descriptor>,
+        path: &str,
+        follow: bool,
+    ) -> Option<Again> {
+        let (folders, owned) = self.folders(fd)?;
+        let mut again = None;
+        let mut beneath = None;
+        match folders.elsewhere(fd.rep(), path, follow) {
+            Some(Elsewhere::Stream(stream)) => again = Some(Again::Stream(stream)),
+            Some(Elsewhere::Beneath(folder, path)) => beneath = Some((folder, path)),
+            None => {}
+        }
+        if let Some((folder, path)) = beneath {
+            let dir = self.dir(&Resource::new_borrow(folder));
+            let own = dir.and_then(|dir| {
+                let table = self.0.filesystem().table;
+                table.push(Descriptor::Dir(dir)).ok()
+            });
+            again = own.map(|own| Again::Beneath(own, path));
+        }
+        for owned in owned {
+            // It was put there a moment ago.
+            self.0.filesystem().table.delete(owned).ok();
+        }
+        again
+    }
+
+    /// As [`Self::again`], for calls that need a file.
+    pub(super) fn beneath(
+        &mut self,
+        fd: &Resource<Descriptor>,
+        path: &str,
+        follow: bool,
+    ) -> Option<(Resource<Descriptor>, String)> {
+        match self.again(fd, path, follow)? {
+            Again::Beneath(fd, path) => Some((fd, path)),
+            Again::Stream(_) => None,
+        }
+    }
+
+    /// The stream that a path means whose name is such a one.
+    pub(super) fn named_stream(
+        &mut self,
+        fd: &Resource<Descriptor>,
+        path: &str,
+        follow: bool,
+    ) -> Option<Stream> {
+        if !super::resolve::may_be_stream(path) {
+            return None;
+        }
+        let handle = fd.rep();
+        self.ask(fd, |folders| folders.stream(handle, path, follow))
+    }
+
+    /// What a symbolic link holds.
+    pub(super) fn target(
+        &mut self,
+        fd: &Resource<Descriptor>,
+        path: &str,
+    ) -> std::io::Result<String> {
+        let handle = fd.rep();
+        let told = self.ask(fd, |folders| Some(folders.target(handle, path)));
+        told.unwrap_or_else(|| Err(rustix::io::Errno::PERM.into()))
+    }
+
+    /// Makes a symbolic link to an absolute path.
+    pub(super) fn link(
+        &mut self,
+        target: &str,
+        fd: &Resource<Descriptor>,
+        path: &str,
+    ) -> std::io::Result<()> {
+        let handle = fd.rep();
+        let made = self.ask(fd, |folders| Some(folders.link(target, handle, path)));
+        made.unwrap_or_else(|| Err(rustix::io::Errno::PERM.into()))
+    }
+
+    /// Lets go of a handle of our own.
+    pub(super) fn release(&mut self, fd: Resource<Descriptor>) {
+        // It was put there for a call that is over.
+        self.0.filesystem().table.delete(fd).ok();
+    }
+
+    /// Keeps in mind which folder was opened.
+    pub(super) fn note(
+        &mut self,
+        folder: &Resource<Descriptor>,
+        path: &str,
+        opened: &Resource<Descriptor>,
+    ) {
+        if self.dir(opened).is_none() {
+            return;
+        }
+        let (handle, new) = (folder.rep(), opened.rep());
+        let place = self.ask(folder, |folders| {
+            Some(folders.start(handle)?.path.join(path))
+        });
+        if let Some(place) = place {
+            self.0.opened.folders.insert(new, place);
+        }
+    }
+
+    /// Opens a stream as a file.
+    pub(super) fn open_stream(&mut self, stream: Stream) -> std::io::Result<Resource<Descriptor>> {
+        let file = stream.file()?;
+        let mode = OpenMode::READ | OpenMode::WRITE;
+        let file = Descriptor::File(File::new(file, FsPerms::ReadWrite, mode, true));
+        let fd = self.0.filesystem().table.push(file);
+        let fd = fd.map_err(std::io::Error::other)?;
+        self.0.opened.streams.insert(fd.rep(), stream);
+        Ok(fd)
+    }
+
+    /// The stream that a descriptor is.
+    pub(super) fn stream(&self, fd: &Resource<Descriptor>) -> Option<Stream> {
+        self.0.opened.streams.get(&fd.rep()).copied()
+    }
+
+    /// Forgets a descriptor.
+    pub(super) fn forget(&mut self, fd: &Resource<Descriptor>) {
+        self.0.opened.folders.remove(&fd.rep());
+        self.0.opened.streams.remove(&fd.rep());
+    }
+
+    /// Of a terminal that is opened by its own name.
+    fn terminal(&mut self, fd: &Resource<Descriptor>) -> FsResult<std::fs::File> {
+        match self.0.filesystem().table.get(fd)? {
+            Descriptor::File(file) => Ok(file.file.try_clone().map_err(ErrorCode::from)?),
+            Descriptor::Dir(_) => Err(ErrorCode::IsDirectory.into()),
+        }
+    }
+
+    /// What a stream that is open as a file is written to by.
+    pub(super) fn output(
+        &mut self,
+        stream: Stream,
+        fd: &Resource<Descriptor>,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let output = match stream {
+            Stream::Stdout => stdout::Host::get_stdout(&mut self.0.cli()),
+            Stream::Stderr => stderr::Host::get_stderr(&mut self.0.cli()),
+            Stream::Stdin => return Err(ErrorCode::NotPermitted.into()),
+            Stream::Terminal => {
+                let output = OutputFile::new(self.terminal(fd)?).p2_stream();
+                return Ok(self.0.filesystem().table.push(output)?);
+            }
+        };
+        output.map_err(FsError::trap)
+    }
+
+    /// What it is read by.
+    pub(super) fn input(
+        &mut self,
+        stream: Stream,
+        fd: &Resource<Descriptor>,
+    ) -> FsResult<Resource<DynInputStream>> {
+        let input = match stream {
+            Stream::Stdin => stdin::Host::get_stdin(&mut self.0.cli()),
+            Stream::Stdout | Stream::Stderr => return Err(ErrorCode::NotPermitted.into()),
+            Stream::Terminal => {
+                let input = InputFile::new(self.terminal(fd)?).p2_stream();
+                return Ok(self.0.filesystem().table.push(input)?);
+            }
+        };
+        input.map_err(FsError::trap)
+    }
+}
