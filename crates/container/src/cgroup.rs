@@ -6,6 +6,7 @@
 //! init was made, which also tells where systemd put it.
 
 pub(crate) mod allowance;
+pub(crate) mod bare;
 mod freezer;
 mod members;
 mod metrics;

@@ -11,6 +11,7 @@ use rustix::thread::Gid;
 
 use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::{Channel, Sources};
+use crate::cgroup::bare;
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
@@ -108,6 +109,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         None => None,
     };
     helper_user_namespace::map(&order.mapped)?;
+    bare::join(order.cgroups_path.as_deref(), &order.id);
     let builder = ContainerBuilder::new(order.id, SyscallType::default())
         .with_root_path(order.state)?
         .with_console_socket(console.as_ref().map(|(socket, _)| socket.path()))

@@ -63,6 +63,8 @@ pub(crate) struct CreateOrder {
     pub(crate) bundle: PathBuf,
     /// The folder below which libcontainer keeps its state.
     pub(crate) state: PathBuf,
+    /// The cgroup that the spec names.
+    pub(crate) cgroups_path: Option<PathBuf>,
     /// Whether systemd manages the cgroup.
     pub(crate) systemd: bool,
     /// Whether the root is moved instead of pivoted.

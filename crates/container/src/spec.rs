@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use medley_engine::Preopen;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
-use crate::{apparmor, propagation, seccomp};
+use crate::{apparmor, devices, propagation, seccomp};
 
 /// Why a spec can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -216,8 +216,9 @@ pub fn for_linux(bundle: &Path, mut spec: Spec, changed: bool) -> Option<Spec> {
 
 /// Says what libcontainer would not understand in its words. Whether anything was changed.
 fn adapt(spec: &mut Spec) -> bool {
+    let devices = devices::spell_out(spec);
     let Some(word) = propagation::of_root(spec) else {
-        return false;
+        return devices;
     };
     if let Some(linux) = spec.linux_mut() {
         linux.set_rootfs_propagation(Some(word.to_owned()));

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use super::{Cgroup, Error};
 
 /// The file with a cgroup's processes.
-const PROCS: &str = "cgroup.procs";
+pub(super) const PROCS: &str = "cgroup.procs";
 
 /// How long processes that were sent SIGKILL may take to leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);

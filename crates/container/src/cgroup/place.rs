@@ -38,25 +38,10 @@ impl Cgroup {
     #[must_use]
     pub fn planned(path: Option<&Path>, id: &str) -> Self {
         let unified = is_unified();
-        // libcontainer's own default.
-        let default = PathBuf::from(format!(":youki:{id}"));
-        let path = path.unwrap_or(&default);
-        let scope = if unified { systemd_scope(path) } else { None };
-        let path = scope.as_deref().unwrap_or(path);
-        let relative = path.strip_prefix("/").unwrap_or(path);
-        if relative
-            .components()
-            .any(|part| !matches!(part, Component::Normal(_)))
-        {
-            return Self {
-                unified,
-                folders: Vec::new(),
-            };
-        }
         let mut folders = Vec::new();
-        if relative.as_os_str().is_empty() {
+        let Some(relative) = relative(path, id, unified) else {
             return Self { unified, folders };
-        }
+        };
         if unified {
             folders.push(Folder {
                 controllers: String::new(),
@@ -65,7 +50,7 @@ impl Cgroup {
         } else {
             for entry in fs::read_dir(MOUNT).into_iter().flatten().flatten() {
                 let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                let path = entry.path().join(relative);
+                let path = entry.path().join(&relative);
                 if !is_link {
                     let controllers = entry.file_name().to_string_lossy().into_owned();
                     folders.push(Folder { controllers, path });
@@ -121,6 +106,20 @@ impl Cgroup {
             .first()
             .map_or(root, |folder| folder.path.clone())
     }
+}
+
+/// Where libcontainer puts container `id` with this `cgroupsPath`, below the root of a hierarchy.
+/// None if that is the root itself, or leads out of it.
+pub(super) fn relative(path: Option<&Path>, id: &str, unified: bool) -> Option<PathBuf> {
+    // libcontainer's own default.
+    let default = PathBuf::from(format!(":youki:{id}"));
+    let path = path.unwrap_or(&default);
+    let scope = if unified { systemd_scope(path) } else { None };
+    let path = scope.as_deref().unwrap_or(path);
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let stays = |part| matches!(part, Component::Normal(_));
+    let below = relative.components().all(stays) && !relative.as_os_str().is_empty();
+    below.then(|| relative.to_owned())
 }
 
 /// Has the kernel get ready for a process to be moved into a cgroup, which the caller expects to

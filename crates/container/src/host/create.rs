@@ -241,6 +241,8 @@ fn make(
         .map(|process| process.cwd().clone())
         .unwrap_or_default();
     let systemd = spec::wants_systemd(&spec);
+    let linux = spec.linux().as_ref();
+    let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let propagation = propagation::changes(&spec);
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
     let shared = namespaces.shared.as_deref();
@@ -251,6 +253,7 @@ fn make(
             id: order.id.clone(),
             bundle: bundle.to_owned(),
             state: folder.to_owned(),
+            cgroups_path: cgroups_path.clone(),
             systemd,
             no_pivot_root: order.settings.no_pivot_root,
             debug: host.debug,
