@@ -46,11 +46,11 @@ STATIC_WASMER := RUSTFLAGS='$(STATIC_FLAGS) --cfg getrandom_backend="linux_getra
 SCRIPTS := test/scripts/* images/pack images/pack-artifact images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm demo bench bench-http soak install clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts demo bench bench-http soak install clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
@@ -106,6 +106,10 @@ test: build ## unit tests without root, then end-to-end tests on a containerd of
 
 test-vm: build ## the CRI tests in a Debian 13 virtual machine: cgroup v2, systemd, AppArmor (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/vm/run
+
+test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm containers on each storage (root)
+	@MEDLEY_RESTARTS=100 MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test docker --locked -- \
+		--test-threads=$(TEST_THREADS) restarted
 
 demo: build ## one mixed pod on a private containerd, through the CRI API (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin demo

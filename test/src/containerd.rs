@@ -37,6 +37,8 @@ pub struct Options {
     pub nohup: bool,
     /// Whether it is started with descriptor 9 on the node's root.
     pub with_root_open: bool,
+    /// Whether it runs in a network namespace of its own, with nothing but `lo` in it.
+    pub own_network: bool,
 }
 
 impl Options {
@@ -55,6 +57,7 @@ impl Options {
             env: Vec::new(),
             nohup: false,
             with_root_open: false,
+            own_network: false,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Other versions of containerd, and a registry, from Debian's own archive.
+//! Other versions of containerd, a registry, and Docker, from Debian's own archive.
 
 use crate::runtime::cache_dir;
 use anyhow::{Context, Result, ensure};
@@ -33,18 +33,44 @@ pub fn registry() -> Result<PathBuf> {
     package("docker-registry", "bookworm", "usr/bin/docker-registry")
 }
 
+/// The root of Debian testing's Docker: `usr/sbin/dockerd`, `usr/bin/docker` with its plugin
+/// `compose`, and what dockerd runs; of runc and containerd, nothing.
+///
+/// # Errors
+/// As for [`containerd`].
+pub fn docker() -> Result<PathBuf> {
+    let packages = ["docker.io", "docker-cli", "docker-compose", "tini-static"];
+    let dir = cache_dir()?.join("docker/testing");
+    packages_in(&dir, &packages, "testing", "usr/sbin/dockerd")?;
+    Ok(dir)
+}
+
 /// A program of a package.
 fn package(name: &str, suite: &str, program: &str) -> Result<PathBuf> {
-    let dir = cache_dir()?.join(name).join(suite);
+    packages_in(
+        &cache_dir()?.join(name).join(suite),
+        &[name],
+        suite,
+        program,
+    )
+}
+
+/// A program of packages that are unpacked into `dir` together.
+fn packages_in(dir: &Path, names: &[&str], suite: &str, program: &str) -> Result<PathBuf> {
     let binary = dir.join(program);
     if !binary.exists() {
         let parent = dir.parent().context("the cache folder has no parent")?;
         std::fs::create_dir_all(parent)?;
         let draft = parent.join(format!(".{}", crate::house::unique()));
         std::fs::create_dir_all(draft.join("root"))?;
-        let fetched = fetch(name, suite, &draft)
-            .with_context(|| format!("cannot fetch {name} of Debian {suite}"));
-        let kept = fetched.map(|()| std::fs::rename(draft.join("root"), &dir));
+        let fetched = fetch(names, suite, &draft).with_context(|| {
+            format!(
+                "cannot fetch {} of Debian {suite}, which this test runs: does this machine's \
+                 Debian mirror have that suite, and does the network reach it?",
+                names.join(", ")
+            )
+        });
+        let kept = fetched.map(|()| std::fs::rename(draft.join("root"), dir));
         std::fs::remove_dir_all(&draft)?;
         // Whoever comes second finds it done.
         kept?.or_else(|error| if binary.exists() { Ok(()) } else { Err(error) })?;
@@ -53,7 +79,7 @@ fn package(name: &str, suite: &str, program: &str) -> Result<PathBuf> {
 }
 
 /// apt with its state, cache and sources in `dir`, so that the machine's own stay as they are.
-fn fetch(package: &str, suite: &str, dir: &Path) -> Result<()> {
+fn fetch(packages: &[&str], suite: &str, dir: &Path) -> Result<()> {
     for folder in ["state/lists/partial", "cache/archives/partial"] {
         std::fs::create_dir_all(dir.join(folder))?;
     }
@@ -81,16 +107,21 @@ fn fetch(package: &str, suite: &str, dir: &Path) -> Result<()> {
         run(&mut command)
     };
     apt(&["update"])?;
-    apt(&["download", package])?;
-    let package = std::fs::read_dir(dir)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
-        .context("apt has left no package")?;
-    run(Command::new("dpkg")
-        .arg("-x")
-        .arg(package)
-        .arg(dir.join("root")))?;
+    apt(&[&["download"][..], packages].concat())?;
+    let entries = std::fs::read_dir(dir)?.flatten().map(|entry| entry.path());
+    let archives: Vec<_> = entries
+        .filter(|path| path.extension().is_some_and(|ext| ext == "deb"))
+        .collect();
+    ensure!(
+        archives.len() == packages.len(),
+        "apt has left {archives:?} of {packages:?}"
+    );
+    for archive in archives {
+        run(Command::new("dpkg")
+            .arg("-x")
+            .arg(archive)
+            .arg(dir.join("root")))?;
+    }
     Ok(())
 }
 

@@ -32,6 +32,8 @@ pub struct House {
     known: Mutex<BTreeSet<(String, String)>>,
     /// Guards the network namespaces of the pods.
     netns: Mutex<BTreeSet<PathBuf>>,
+    /// Guards the mounts that a daemon keeps for as long as it runs.
+    kept: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// A process found in /proc.
@@ -56,6 +58,7 @@ impl House {
             addresses,
             known: Mutex::default(),
             netns: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -69,6 +72,18 @@ impl House {
     pub fn expect_netns_gone(&self, path: &Path) {
         let mut netns = self.netns.lock().unwrap_or_else(PoisonError::into_inner);
         netns.insert(path.to_owned());
+    }
+
+    /// Has a mount pass that a daemon keeps for itself, until [`House::keep_no_mount`].
+    pub fn keep_mount(&self, path: &Path) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(path.to_owned());
+    }
+
+    /// No mount passes any more: the daemons have stopped.
+    pub fn keep_no_mount(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clear();
     }
 
     /// Everything of this instance that still exists, one line each; `except` are
@@ -85,11 +100,14 @@ impl House {
                 process.pid, process.exe, process.cmdline
             ));
         }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         found.extend(
             self.mounts()
                 .iter()
+                .filter(|path| !kept.contains(*path))
                 .map(|path| format!("mount {}", path.display())),
         );
+        drop(kept);
         found.extend(
             self.cgroups()
                 .iter()

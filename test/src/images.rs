@@ -41,6 +41,27 @@ impl Image {
         archive.set_preserve_permissions(true);
         archive.unpack(rootfs).context("cannot unpack the layer")
     }
+
+    /// Its entry in the `manifest.json` of an archive of Docker's.
+    fn in_docker_form(&self) -> Result<Value> {
+        let digest = self.manifest["digest"].as_str();
+        let blob = self
+            .blobs
+            .iter()
+            .find(|(name, _)| Some(name.as_str()) == digest);
+        let (_, manifest) = blob.context("the image has no manifest")?;
+        let manifest: Value = serde_json::from_slice(manifest)?;
+        let path = |of: &Value| {
+            let digest = of["digest"].as_str().unwrap_or_default();
+            format!("blobs/{}", digest.replace(':', "/"))
+        };
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        Ok(json!({
+            "Config": path(&manifest["config"]),
+            "RepoTags": [self.name],
+            "Layers": layers.map(path).collect::<Vec<_>>(),
+        }))
+    }
 }
 
 /// What goes into an [`Image`].
@@ -51,6 +72,8 @@ pub struct ImageBuilder {
     env: Vec<String>,
     cwd: Option<String>,
     user: String,
+    platform: (&'static str, &'static str),
+    healthcheck: Vec<String>,
     failed: Option<std::io::Error>,
 }
 
@@ -72,6 +95,8 @@ impl ImageBuilder {
             env: Vec::new(),
             cwd: None,
             user: String::new(),
+            platform: ("linux", "amd64"),
+            healthcheck: Vec::new(),
             failed: None,
         }
     }
@@ -144,6 +169,20 @@ impl ImageBuilder {
         self
     }
 
+    /// Sets the command by which Docker tells whether a container of it is well.
+    #[must_use]
+    pub fn healthcheck<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.healthcheck = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the operating system and the architecture; `linux` and `amd64` otherwise.
+    #[must_use]
+    pub fn platform(mut self, os: &'static str, architecture: &'static str) -> Self {
+        self.platform = (os, architecture);
+        self
+    }
+
     /// Finishes the image.
     ///
     /// # Errors
@@ -158,9 +197,16 @@ impl ImageBuilder {
         if let Some(cwd) = &self.cwd {
             config["WorkingDir"] = json!(cwd);
         }
+        if !self.healthcheck.is_empty() {
+            let test = ["CMD"]
+                .into_iter()
+                .chain(self.healthcheck.iter().map(String::as_str));
+            config["Healthcheck"] = json!({"Test": test.collect::<Vec<_>>()});
+        }
+        let (os, architecture) = self.platform;
         let config = serde_json::to_vec(&json!({
-            "architecture": "amd64",
-            "os": "linux",
+            "architecture": architecture,
+            "os": os,
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         }))?;
@@ -181,7 +227,7 @@ impl ImageBuilder {
                 "mediaType": media("manifest.v1+json"),
                 "digest": digest(&manifest),
                 "size": manifest.len(),
-                "platform": {"architecture": "amd64", "os": "linux"},
+                "platform": {"architecture": architecture, "os": os},
                 "annotations": {
                     "io.containerd.image.name": self.name,
                     "org.opencontainers.image.ref.name": "latest",
@@ -210,6 +256,17 @@ pub fn linux() -> Result<Image> {
 /// # Errors
 /// `/bin/busybox` is missing (Debian: `busybox-static`).
 pub fn linux_builder(name: &str) -> Result<ImageBuilder> {
+    Ok(busybox_builder(name)?
+        .file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644)
+        .file("/etc/group", "root:x:0:\n", 0o644))
+}
+
+/// As [`linux_builder`], without `/etc/passwd` and `/etc/group`: Docker's own storage refuses a layer
+/// that has a file twice.
+///
+/// # Errors
+/// As for [`linux_builder`].
+pub fn busybox_builder(name: &str) -> Result<ImageBuilder> {
     let busybox = std::fs::read("/bin/busybox")
         .context("cannot read /bin/busybox: install Debian's busybox-static")?;
     let applets = std::process::Command::new("/bin/busybox")
@@ -220,8 +277,6 @@ pub fn linux_builder(name: &str) -> Result<ImageBuilder> {
         .dir("/etc", 0o755)
         .dir("/tmp", 0o1777)
         .dir("/data", 0o777)
-        .file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644)
-        .file("/etc/group", "root:x:0:\n", 0o644)
         .file("/bin/busybox", busybox, 0o755)
         .env("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     for applet in String::from_utf8(applets.stdout)?
@@ -251,6 +306,11 @@ pub fn wasm(name: &str, module: &[u8]) -> Result<Image> {
 /// # Errors
 /// The file cannot be written.
 pub fn write_layout(path: &Path, images: &[&Image]) -> Result<()> {
+    write_with(path, images, &[])
+}
+
+/// An image layout, and further files beside it.
+fn write_with(path: &Path, images: &[&Image], more: &[(&str, &[u8])]) -> Result<()> {
     let mut archive = tar::Builder::new(std::io::BufWriter::new(std::fs::File::create(path)?));
     let mut add = |name: &str, data: &[u8]| {
         let mut header = tar::Header::new_gnu();
@@ -262,6 +322,9 @@ pub fn write_layout(path: &Path, images: &[&Image]) -> Result<()> {
     let manifests: Vec<_> = images.iter().map(|image| &image.manifest).collect();
     let index = json!({"schemaVersion": 2, "manifests": manifests});
     add("index.json", &serde_json::to_vec(&index)?)?;
+    for (name, data) in more {
+        add(name, data)?;
+    }
     let mut written = std::collections::BTreeSet::new();
     for (digest, data) in images.iter().flat_map(|image| &image.blobs) {
         if written.insert(digest) {
@@ -270,6 +333,17 @@ pub fn write_layout(path: &Path, images: &[&Image]) -> Result<()> {
     }
     archive.into_inner()?.flush()?;
     Ok(())
+}
+
+/// Writes the images as `docker save` does: an image layout with a list of them in Docker's own form
+/// beside it, which Docker needs where it keeps images itself.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_docker_archive(path: &Path, images: &[&Image]) -> Result<()> {
+    let list: Result<Vec<_>> = images.iter().map(|image| image.in_docker_form()).collect();
+    let list = serde_json::to_vec(&list?)?;
+    write_with(path, images, &[("manifest.json", &list)])
 }
 
 /// Reads an image from an OCI image layout in a tar file, such as `docker buildx build

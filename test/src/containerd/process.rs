@@ -8,6 +8,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+/// What a new network namespace needs before a program may take its place in it.
+const OWN_NETWORK: &str = r#"ip link set lo up && exec "$0" "$@""#;
+
 /// Runs containerd in its folder, with the shim under test first in its PATH.
 pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
     let log = File::options()
@@ -26,6 +29,11 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
         shell.args(["-c", r#"exec 9</; exec "$0" "$@""#]);
         shell.arg(&options.binary);
         shell
+    } else if options.own_network {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "--", "sh", "-c", OWN_NETWORK]);
+        unshare.arg(&options.binary);
+        unshare
     } else {
         Command::new(&options.binary)
     };
