@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
 
-/// runc's shim is told of the driver by its options; ours takes them and needs none.
+/// runc's shim is told of the driver by its options; ours can tell by itself.
 const OPTIONS: (&str, [u8; 2]) = ("containerd.runc.v1.Options", [9 << 3, 1]);
 
 /// Whether systemd runs here. If not, says past the harness that `what` can't be tried.
@@ -122,7 +122,75 @@ async fn systemd_makes_the_cgroup_of_a_wasm_container_and_knows_its_limits() -> 
     lives_in_a_scope(Runtime::Medley, &image, &[&program, "3600"]).await
 }
 
-/// Without systemd there is a sentence, and nothing is left behind.
+each_runtime! {
+    /// runc's shim takes the path literally as long as no option names the driver systemd.
+    async fn a_scopes_name_is_a_path_for_cgroupfs(runtime: Runtime) -> Result<()> {
+        if Path::new("/run/systemd/system").is_dir() {
+            let line = "\ntest: not tried: a scope without systemd: systemd is pid 1 here\n";
+            std::io::stderr().write_all(line.as_bytes())?;
+            return Ok(());
+        }
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let name = format!("{}.slice:medley:it", containerd.name());
+        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
+            json["linux"]["cgroupsPath"] = json!(name);
+            json["linux"]["resources"]["pids"] = json!({"limit": 77});
+        });
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", task.pid))?;
+        assert!(cgroup.contains(&format!(":/{name}")), "{cgroup}");
+        let exec = task.exec("e", process(&["sleep", "3600"]), Stdin::None).await?;
+        let pid = exec.start().await?;
+        assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?, cgroup);
+        assert!(task.pids().await?.contains(&pid));
+        exec.kill(9).await?;
+        exec.wait().await?;
+        exec.delete().await?;
+        task.destroy().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+
+    /// Files of cgroup v2 can't be had on v1, and are set on v2.
+    async fn limits_by_the_names_of_cgroup_files_are_set_or_refused(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
+            json["linux"]["resources"] = json!({
+                "memory": {"limit": 64 << 20, "swap": 64 << 20},
+                "unified": {"memory.oom.group": "1", "memory.high": "max", "memory.low": "4096"},
+            });
+        });
+        if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            let status = client.refused("it", &image, spec).await?;
+            assert!(status.message().contains("v1"), "{}", status.message());
+            containerd.expect_clean()?;
+            return containerd.close().await;
+        }
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(Stdin::None).await?;
+        let dir = Path::new("/sys/fs/cgroup").join(containerd.name()).join("it");
+        let read = |file: &str| std::fs::read_to_string(dir.join(file));
+        assert_eq!(read("memory.oom.group")?.trim(), "1");
+        assert_eq!(read("memory.high")?.trim(), "max");
+        assert_eq!(read("memory.low")?.trim(), "4096");
+        assert_eq!(read("memory.max")?.trim(), (64 << 20).to_string());
+        if dir.join("memory.swap.max").exists() {
+            assert_eq!(read("memory.swap.max")?.trim(), "0");
+        }
+        task.destroy().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+}
+
+/// Where systemd is asked for and does not run there is a sentence, and nothing is left behind.
 #[tokio::test]
 async fn a_scope_is_refused_where_there_is_no_systemd() -> Result<()> {
     if Path::new("/run/systemd/system").is_dir() {
@@ -134,6 +202,7 @@ async fn a_scope_is_refused_where_there_is_no_systemd() -> Result<()> {
     let image = images::linux()?;
     containerd.import(&[&image]).await?;
     let client = containerd.client().await?;
+    let client = client.with_options(OPTIONS.0, OPTIONS.1.to_vec());
     let spec = client.spec(&image, "it").edit(|json| {
         json["linux"]["cgroupsPath"] = json!("medley.slice:medley:it");
     });

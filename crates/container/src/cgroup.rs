@@ -6,6 +6,7 @@
 //! init was made, which also tells where systemd put it.
 
 pub(crate) mod allowance;
+mod at_create;
 pub(crate) mod bare;
 mod freezer;
 mod members;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use medley_task::metrics::{CgroupVersion, Metrics};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use at_create::Rest;
 pub use oom::OomWatch;
 pub(crate) use place::no_systemd;
 pub use place::prepare_for_move;

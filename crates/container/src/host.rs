@@ -77,6 +77,9 @@ pub struct Settings {
     pub default_engine: Option<EngineKind>,
     /// Whether the root is moved instead of pivoted.
     pub no_pivot_root: bool,
+    /// Whether systemd makes the cgroup that a scope's name stands for; told from the node, if
+    /// `None`.
+    pub systemd_cgroup: Option<bool>,
     /// Bytes of stack of a guest of which its spec has no limit.
     pub stack: Option<u64>,
 }

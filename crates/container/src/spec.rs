@@ -162,7 +162,7 @@ fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
 
 /// Whether systemd is to manage the cgroup: its paths have the form `slice:prefix:name`.
 #[must_use]
-pub fn wants_systemd(spec: &Spec) -> bool {
+pub fn names_scope(spec: &Spec) -> bool {
     let path = spec
         .linux()
         .as_ref()
@@ -351,7 +351,7 @@ pub fn save(folder: &Path, spec: &Spec) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{for_wasm, has_own_pid_namespace, preopens, uid, wants_systemd};
+    use super::{for_wasm, has_own_pid_namespace, names_scope, preopens, uid};
     use oci_spec::runtime::Spec;
     use std::path::Path;
 
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn systemd_is_told_from_the_cgroup_path_and_a_pid_namespace_from_its_path() {
-        assert!(wants_systemd(&spec(SPEC)));
+        assert!(names_scope(&spec(SPEC)));
         assert!(has_own_pid_namespace(&spec(SPEC)));
         let shared = SPEC.replace(
             r#"{"type": "pid"}"#,

@@ -24,7 +24,7 @@ const MAX_FILE: u64 = 1 << 20;
 const STACKS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 /// Keys of runc's shim and of its users that need nothing here, or that there is nothing for.
-const NOT_NEEDED: [&str; 12] = [
+const NOT_NEEDED: [&str; 11] = [
     "BinaryName",
     "ConfigBody",
     "ConfigPath",
@@ -35,7 +35,6 @@ const NOT_NEEDED: [&str; 12] = [
     "IoUid",
     "NoNewKeyring",
     "Root",
-    "SystemdCgroup",
     "TypeUrl",
 ];
 
@@ -50,6 +49,9 @@ pub(crate) struct RuntimeOptions {
     pub(crate) no_pivot_root: bool,
     /// Bytes of stack of a Wasm guest of which its spec has no limit.
     pub(crate) stack: Option<u64>,
+    /// Whether systemd makes the cgroup of a container whose `cgroupsPath` names a scope; told from
+    /// the node, if it is not said.
+    pub(crate) systemd_cgroup: Option<bool>,
     /// The cgroup for the shim itself; empty for none.
     pub(crate) shim_cgroup: String,
     /// What was said that means nothing here.
@@ -169,7 +171,6 @@ impl RuntimeOptions {
         let ignored = [
             (!options.binary_name.is_empty(), "BinaryName"),
             (!options.root.is_empty(), "Root"),
-            (options.systemd_cgroup, "SystemdCgroup"),
             (options.no_new_keyring, "NoNewKeyring"),
             (options.io_uid != 0, "IoUid"),
             (options.io_gid != 0, "IoGid"),
@@ -180,6 +181,8 @@ impl RuntimeOptions {
         Self {
             no_pivot_root: options.no_pivot_root,
             shim_cgroup: options.shim_cgroup,
+            // The message can't tell `false` from nothing.
+            systemd_cgroup: options.systemd_cgroup.then_some(true),
             ignored: ignored.map(|(_, key)| key.to_owned()).collect(),
             ..Self::default()
         }
@@ -222,6 +225,10 @@ impl RuntimeOptions {
                     let stack = bytes.filter(|bytes| STACKS.contains(bytes));
                     self.stack = Some(stack.ok_or_else(|| wrong(EXPECTED))?);
                 }
+                "SystemdCgroup" => match value.as_bool() {
+                    Some(systemd) => self.systemd_cgroup = Some(systemd),
+                    None => self.ignored.push(key.clone()),
+                },
                 "ShimCgroup" => {
                     let path = text().ok_or_else(|| wrong("it must be a path"))?;
                     path.clone_into(&mut self.shim_cgroup);

@@ -63,6 +63,7 @@ impl LocalRuntime {
             cache: options.cache.unwrap_or(cache).folder(),
             default_engine: options.default_engine,
             no_pivot_root: options.no_pivot_root,
+            systemd_cgroup: options.systemd_cgroup,
             stack: options.stack,
         })
     }

@@ -28,18 +28,18 @@ impl Cgroup {
     /// container whose init can't be asked, not yet or not any more.
     #[must_use]
     pub fn at(path: Option<&Path>, id: &str) -> Self {
-        let mut cgroup = Self::planned(path, id);
+        let mut cgroup = Self::planned(path, id, false);
         cgroup.folders.retain(|folder| folder.path.is_dir());
         cgroup
     }
 
     /// Where libcontainer is going to put container `id` with this `cgroupsPath`, whether or not
-    /// anything is there yet.
+    /// anything is there yet. With `systemd` it names a scope.
     #[must_use]
-    pub fn planned(path: Option<&Path>, id: &str) -> Self {
+    pub fn planned(path: Option<&Path>, id: &str, systemd: bool) -> Self {
         let unified = is_unified();
         let mut folders = Vec::new();
-        let Some(relative) = relative(path, id, unified) else {
+        let Some(relative) = relative(path, id, systemd) else {
             return Self { unified, folders };
         };
         if unified {
@@ -110,11 +110,12 @@ impl Cgroup {
 
 /// Where libcontainer puts container `id` with this `cgroupsPath`, below the root of a hierarchy.
 /// None if that is the root itself, or leads out of it.
-pub(super) fn relative(path: Option<&Path>, id: &str, unified: bool) -> Option<PathBuf> {
+/// With `systemd` it names a scope.
+pub(super) fn relative(path: Option<&Path>, id: &str, systemd: bool) -> Option<PathBuf> {
     // libcontainer's own default.
     let default = PathBuf::from(format!(":youki:{id}"));
     let path = path.unwrap_or(&default);
-    let scope = if unified { systemd_scope(path) } else { None };
+    let scope = if systemd { systemd_scope(path) } else { None };
     let path = scope.as_deref().unwrap_or(path);
     let relative = path.strip_prefix("/").unwrap_or(path);
     let stays = |part| matches!(part, Component::Normal(_));

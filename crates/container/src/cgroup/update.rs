@@ -160,6 +160,14 @@ impl Cgroup {
     pub fn update(&self, resources: &[u8]) -> Result<(), UpdateError> {
         let resources: LinuxResources =
             serde_json::from_slice(resources).map_err(UpdateError::NotResources)?;
+        self.limit(&resources)
+    }
+
+    /// As [`Self::update`].
+    ///
+    /// # Errors
+    /// [`UpdateError`]; no limit is changed then.
+    pub(super) fn limit(&self, resources: &LinuxResources) -> Result<(), UpdateError> {
         if let Some(cpu) = resources.cpu() {
             check_cpu(cpu)?;
         }
@@ -168,9 +176,9 @@ impl Cgroup {
         }
         let writes = if self.unified {
             let folder = self.folders.first().map(|folder| folder.path.as_path());
-            v2::plan(folder.unwrap_or(Path::new(MOUNT)), &resources)?
+            v2::plan(folder.unwrap_or(Path::new(MOUNT)), resources)?
         } else {
-            v1::plan(&|controller| self.folder_with(controller), &resources)?
+            v1::plan(&|controller| self.folder_with(controller), resources)?
         };
         let done = apply(&writes)?;
         if let Some(unit) = self.systemd_unit()

@@ -17,8 +17,8 @@ use super::layers::{self, ImageLayers, Listed};
 use super::native::{self, Source};
 use super::process::{Answer, Helper};
 use super::user_namespace::{self, UserNamespaces};
-use super::{Created, Error, Host, Order, STATE, process, record, terminal};
-use crate::cgroup::{self, Cgroup, OomWatch};
+use super::{Created, Error, Host, Order, STATE, Settings, process, record, terminal};
+use crate::cgroup::{self, Cgroup, OomWatch, Rest};
 use crate::devices;
 use crate::propagation;
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
@@ -97,12 +97,12 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
         users: UserNamespaces::of(host, &spec, shared.as_deref().unwrap_or_default())?,
         shared,
     };
-    let cgroup = vacant_cgroup(&order.id, &spec)?;
+    let place = Place::of(&order, &mut spec)?;
     let at = spec::rootfs(&order.bundle, &spec);
     let folder = order.bundle.join(STATE);
     // From here on, and not before, what is there is the container's: see `record::clean_up`.
     let ours = (!order.rootfs.is_empty()).then(|| at.clone());
-    let begun = record::begin(&folder, host.own, cgroup.clone(), ours);
+    let begun = record::begin(&folder, host.own, place.cgroup.clone(), ours);
     let mounted = begun.and_then(|()| {
         let users = namespaces.users.own();
         Ok(Mounted::new(at, &order.rootfs, &order.bundle, users)?)
@@ -113,7 +113,7 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
             order,
             spec,
             namespaces,
-            (cgroup, rootfs.clone()),
+            (place, rootfs.clone()),
             &folder,
         );
         if made.is_err()
@@ -131,19 +131,49 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     made
 }
 
-/// Where the container is going to be counted, where nobody else is.
-fn vacant_cgroup(id: &str, spec: &Spec) -> Result<Cgroup, Error> {
-    let linux = spec.linux().as_ref();
-    let path = linux.and_then(|linux| linux.cgroups_path().clone());
-    if spec::wants_systemd(spec)
-        && let Some(reason) = cgroup::no_systemd()
-    {
-        let path = path.unwrap_or_default();
-        return Err(Error::Systemd { path, reason });
+/// Where a container is going to be counted and limited.
+struct Place {
+    /// Where no process is yet.
+    cgroup: Cgroup,
+    /// Whether systemd makes it.
+    systemd: bool,
+    /// Limits that are set once it is there.
+    rest: Rest,
+}
+
+impl Place {
+    /// That of `order`. What is left to set is taken out of the spec.
+    fn of(order: &Order, spec: &mut Spec) -> Result<Self, Error> {
+        let systemd = makes_scope(spec, &order.settings)?;
+        let linux = spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().clone());
+        let cgroup = Cgroup::planned(path.as_deref(), &order.id, systemd);
+        cgroup.check_vacant()?;
+        let rest = Rest::take(spec);
+        Ok(Self {
+            cgroup,
+            systemd,
+            rest,
+        })
     }
-    let cgroup = Cgroup::planned(path.as_deref(), id);
-    cgroup.check_vacant()?;
-    Ok(cgroup)
+}
+
+/// Whether systemd makes the container's cgroup. A path in the form of a scope's name is a path like
+/// any other to the cgroup driver cgroupfs, and where systemd does not run.
+fn makes_scope(spec: &Spec, settings: &Settings) -> Result<bool, Error> {
+    if !spec::names_scope(spec) || settings.systemd_cgroup == Some(false) {
+        return Ok(false);
+    }
+    match (cgroup::no_systemd(), settings.systemd_cgroup) {
+        (None, _) => Ok(true),
+        (Some(_), None) => Ok(false),
+        (Some(reason), Some(_)) => {
+            let linux = spec.linux().as_ref();
+            let path = linux.and_then(|linux| linux.cgroups_path().clone());
+            let path = path.unwrap_or_default();
+            Err(Error::Systemd { path, reason })
+        }
+    }
 }
 
 fn create_in(
@@ -151,7 +181,7 @@ fn create_in(
     order: Order,
     spec: Spec,
     namespaces: Namespaces,
-    (planned, rootfs): (Cgroup, Mounted),
+    (place, rootfs): (Place, Mounted),
     folder: &Path,
 ) -> Result<Created, Error> {
     let host = maker.host;
@@ -183,20 +213,20 @@ fn create_in(
         &order,
         spec,
         namespaces,
-        &decision,
+        (&decision, &place),
         (&ends, terminal),
         folder,
     )
     .and_then(|(pid, status, master)| {
         let connect = || master.map_or(Ok(()), |master| keeper.connect(master));
-        let watched = watch(host, pid, folder, &devices, connect)?;
+        let watched = watch(host, pid, folder, (&devices, &place.rest), connect)?;
         Ok((watched, status))
     });
     let ((init, cgroup), status) = match made {
         Ok(made) => made,
         Err(error) => {
             // libcontainer has cleaned up behind itself, unless it died in the middle.
-            if let Err(left) = planned.remove() {
+            if let Err(left) = place.cgroup.remove() {
                 log::warn!("{}", medley_task::error::sentence(&left));
             }
             return Err(error);
@@ -230,7 +260,7 @@ fn make(
     order: &Order,
     mut spec: Spec,
     mut namespaces: Namespaces,
-    decision: &Decision,
+    (decision, place): (&Decision, &Place),
     (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
 ) -> Result<(i32, File, Option<OwnedFd>), Error> {
@@ -240,7 +270,6 @@ fn make(
         .as_ref()
         .map(|process| process.cwd().clone())
         .unwrap_or_default();
-    let systemd = spec::wants_systemd(&spec);
     let linux = spec.linux().as_ref();
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let propagation = propagation::changes(&spec);
@@ -254,7 +283,7 @@ fn make(
             bundle: bundle.to_owned(),
             state: folder.to_owned(),
             cgroups_path: cgroups_path.clone(),
-            systemd,
+            systemd: place.systemd,
             no_pivot_root: order.settings.no_pivot_root,
             debug: host.debug,
             groups,
@@ -280,7 +309,7 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            let changed = adapted || shared.is_some();
+            let changed = adapted || shared.is_some() || place.rest.is_any();
             let bundle = match spec::for_linux(&order.bundle, spec, changed) {
                 Some(changed) => {
                     spec::save(folder, &changed)?;
@@ -323,7 +352,7 @@ fn watch(
     host: &Host,
     pid: i32,
     folder: &Path,
-    devices: &[Rule],
+    (devices, rest): (&[Rule], &Rest),
     connect: impl FnOnce() -> Result<(), medley_io::Error>,
 ) -> Result<(PidFd, Cgroup), Error> {
     let init = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
@@ -335,6 +364,7 @@ fn watch(
             if let Some(folder) = cgroup.unified_folder() {
                 devices::restrict(folder, devices)?;
             }
+            rest.set(&cgroup)?;
             connect()?;
             Ok(cgroup)
         });

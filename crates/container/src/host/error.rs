@@ -25,6 +25,9 @@ pub enum Error {
     /// Its cgroup.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// Its limits.
+    #[error("cannot limit the container")]
+    Limits(#[from] cgroup::UpdateError),
     /// Its pod.
     #[error(transparent)]
     Pod(#[from] pod::Error),
