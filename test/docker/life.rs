@@ -94,7 +94,7 @@ each_docker_and_storage! {
 }
 
 /// How often: `$MEDLEY_RESTARTS`, else enough to find what breaks at every one.
-fn restarts() -> usize {
+pub(crate) fn restarts() -> usize {
     let wanted = std::env::var("MEDLEY_RESTARTS").ok();
     wanted.and_then(|text| text.parse().ok()).unwrap_or(10)
 }

@@ -1,5 +1,6 @@
 //! Wasm images under Docker.
 
+use crate::life::restarts;
 use crate::{BOX, linux};
 use medley_test::*;
 
@@ -42,7 +43,7 @@ guests_on! {
         docker.up("it", &["medley.test/tick", "1000000", "20"]).await?;
         let ticks = |said: &str| said.contains("tick 3");
         docker.until_says(&["logs", "it"], ticks).await?;
-        for _ in 0..10 {
+        for _ in 0..restarts() {
             docker.says(&["restart", "it"]).await?;
         }
         docker.says(&["pause", "it"]).await?;
