@@ -1,5 +1,9 @@
 //! How a process enters a container: what it brings along, and who can hinder it.
 
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
 use medley_test::client::{code, process};
 use medley_test::stdio::Stdin;
 use medley_test::*;
@@ -29,6 +33,34 @@ where
     task.destroy().await?;
     container.delete().await?;
     containerd.close().await
+}
+
+/// A process of the node, which ends with this.
+struct Stranger(Child);
+
+impl Stranger {
+    /// One with the pid of a process that ends, as soon as that was reaped.
+    async fn with_pid(pid: u32) -> Result<Self> {
+        let process = format!("/proc/{pid}");
+        while Path::new(&process).exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..1000 {
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string())?;
+            let stranger = Self(Command::new("sleep").arg("3600").spawn()?);
+            if stranger.0.id() == pid {
+                return Ok(stranger);
+            }
+        }
+        anyhow::bail!("pid {pid} is not to be had")
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 each_runtime! {
@@ -72,6 +104,33 @@ each_runtime! {
         containerd.close().await
     }
 
+    async fn an_exec_never_enters_a_stranger_with_inits_pid(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let script = "read go; yes full";
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]).terminal();
+        let container = client.create("it", &image, spec).await?;
+        let mut task = container.start(Stdin::Terminal).await?;
+        let exec = task.exec("e", process(&["true"]), Stdin::None).await?;
+        // Output that stands keeps a task running for a moment after its init was reaped.
+        task.detach().await?;
+        task.types("go\n").await?;
+        task.kill(9, false).await?;
+        let stranger = Stranger::with_pid(task.pid).await?;
+        let error = exec.start().await.expect_err("init's pid is a stranger's");
+        if runtime == Runtime::Medley {
+            assert_eq!(code(&error), Some(Code::FailedPrecondition), "{error:#}");
+        }
+        drop(stranger);
+        task.wait().await?;
+        exec.delete().await?;
+        task.delete().await?;
+        container.delete().await?;
+        containerd.close().await
+    }
+
     async fn an_exec_may_have_a_large_environment(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
@@ -110,6 +169,30 @@ each_runtime! {
         container.delete().await?;
         containerd.close().await
     }
+}
+
+#[tokio::test]
+async fn no_descriptor_is_the_working_directory_of_init() -> Result<()> {
+    let options = containerd::Options {
+        with_root_open: true,
+        ..containerd::Options::new(Runtime::Medley)
+    };
+    let containerd = Containerd::start_with(options).await?;
+    let image = images::linux()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    for number in 3..20 {
+        let id = format!("it{number}");
+        let spec = client
+            .spec(&image, &id)
+            .args(["/bin/pwd"])
+            .edit(|json| json["process"]["cwd"] = json!(format!("/proc/self/fd/{number}")));
+        let container = client.create(&id, &image, spec).await?;
+        let made = container.task(Stdin::None).await;
+        assert!(made.is_err(), "descriptor {number} led somewhere");
+        container.delete().await?;
+    }
+    containerd.close().await
 }
 
 #[tokio::test]

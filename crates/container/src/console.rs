@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use medley_sys::pidfd::PidFd;
 use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -98,19 +99,20 @@ impl ConsoleSocket {
     }
 }
 
-/// Opens a terminal of the container that process `init` is in: master and slave. Whether init lives
-/// is for the caller to check afterwards.
+/// Opens a terminal of the container that process `init` is in: master and slave.
 ///
 /// From outside of its namespaces, where we may give it to whom we like, and by paths that are
 /// resolved inside.
-pub(crate) fn open(init: i32, order: &TerminalOrder) -> Result<(OwnedFd, OwnedFd), Error> {
+pub(crate) fn open(init: &PidFd, order: &TerminalOrder) -> Result<(OwnedFd, OwnedFd), Error> {
     let failed = |errno: rustix::io::Errno| Error::Open(errno.into());
     let root = rustix::fs::open(
-        format!("/proc/{init}/root"),
+        format!("/proc/{}/root", init.pid()),
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
     .map_err(failed)?;
+    // The root was init's, and not that of a process that has its pid by now.
+    init.must_live().map_err(Error::Open)?;
     // Named first, opened then: what is no multiplexer notices nothing.
     let seen = open_in(&root, OFlags::PATH).map_err(failed)?;
     must_be_multiplexer(&seen)?;

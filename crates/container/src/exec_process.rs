@@ -168,6 +168,8 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
         "become the group",
         rustix::thread::set_thread_res_gid(gid, gid, gid),
     )?;
+    // Either change may have made it dumpable.
+    step("hide its memory", undumpable())?;
     step(
         "become the user",
         rustix::thread::set_thread_res_uid(uid, uid, uid),

@@ -97,7 +97,7 @@ fn exec(
     };
     let (stdio, mut master) = match &order.terminal {
         Some(terminal) => {
-            let (master, slave) = console::open(order.init, terminal)?;
+            let (master, slave) = console::open(&init, terminal)?;
             let again = || slave.try_clone().map_err(Error::Clone);
             ([again()?, again()?, slave], Some(master))
         }
@@ -114,7 +114,7 @@ fn exec(
     schedule.begin()?;
     // From here on it is the container that pays. Everything that needs the node's files comes
     // before its namespaces.
-    order.cgroup.join(order.init)?;
+    order.cgroup.join(&init)?;
     let process = order.process;
     if let Some(value) = process.oom_score_adj() {
         std::fs::write("/proc/self/oom_score_adj", value.to_string())
@@ -140,6 +140,8 @@ fn exec(
     init.must_live().map_err(ended)?;
     alone.enter(&init).map_err(enter)?;
     drop(init);
+    // The credentials of another user namespace may have made it dumpable.
+    medley_sys::child::be_undumpable().map_err(enter)?;
     let becoming = Becoming {
         process,
         seccomp,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use medley_container::host::{Created, Exec, Host};
+use medley_container::host::{self, Created, Exec, Host};
 use medley_io::Keeper;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::error::Cause;
@@ -41,13 +41,18 @@ impl Process for LocalProcess {
             .unwrap_or_default()
     }
 
-    async fn start(&self) -> Result<(), Cause> {
+    async fn start(&self) -> Result<(), CallError> {
         let (exec, created, host) = (
             Arc::clone(&self.exec),
             Arc::clone(&self.created),
             Arc::clone(&self.host),
         );
-        blocking(move || exec.start(&created, &host)).await
+        let started = blocking(move || Ok::<_, Cause>(exec.start(&created, &host)));
+        match started.await.map_err(CallError::Failed)? {
+            Ok(()) => Ok(()),
+            Err(error @ host::Error::Ended { .. }) => Err(CallError::Precondition(error.into())),
+            Err(error) => Err(CallError::Failed(error.into())),
+        }
     }
 
     async fn kill(&self, number: u32) -> Result<(), KillError> {

@@ -141,10 +141,11 @@ impl Process for LocalContainer {
         u32::try_from(self.created.init().pid()).unwrap_or_default()
     }
 
-    async fn start(&self) -> Result<(), Cause> {
+    async fn start(&self) -> Result<(), CallError> {
         let created = Arc::clone(&self.created);
         let host = Arc::clone(&self.host);
-        blocking(move || created.start(&host)).await
+        let started = blocking(move || created.start(&host));
+        started.await.map_err(CallError::Failed)
     }
 
     async fn kill(&self, signal: u32) -> Result<(), KillError> {

@@ -136,8 +136,9 @@ pub trait Process: Send + Sync + 'static {
     /// Lets it run its program. Called once.
     ///
     /// # Errors
-    /// If the program can't be run; init ends then, and an exec has no process.
-    async fn start(&self) -> Result<(), Cause>;
+    /// [`CallError::Precondition`] of an exec whose container has ended, [`CallError::Failed`] if the
+    /// program can't be run; init ends then, and an exec has no process.
+    async fn start(&self) -> Result<(), CallError>;
 
     /// Sends it a signal.
     ///

@@ -181,7 +181,7 @@ impl Service {
             // running that nobody wants.
             kill(&task).await?;
             task.life.when(Status::exit).await;
-            Err(failed(&task.life.name, "start")(source))
+            Err(refused(&task.life.name, "start")(source))
         })
         .await
     }

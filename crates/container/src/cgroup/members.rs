@@ -64,14 +64,17 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Error::Join`].
-    pub(crate) fn join(&self, init: i32) -> Result<(), Error> {
+    pub(crate) fn join(&self, init: &PidFd) -> Result<(), Error> {
         for folder in &self.folders {
             let path = folder.path.join(PROCS);
             let joined = match fs::write(&path, "0") {
                 Err(error) if self.unified && error.kind() == io::ErrorKind::ResourceBusy => {
-                    let lower = Self::of_process(init)?;
+                    let lower = Self::of_process(init.pid())?;
                     let lower = lower.folders.first().map(|folder| folder.path.join(PROCS));
-                    lower.map_or(Err(error), |lower| fs::write(lower, "0"))
+                    // It was init's, and not that of a process that has its pid by now.
+                    lower.map_or(Err(error), |lower| {
+                        init.must_live().and_then(|()| fs::write(lower, "0"))
+                    })
                 }
                 joined => joined,
             };

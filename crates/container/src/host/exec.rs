@@ -170,7 +170,12 @@ impl Exec {
         let (running, master) = {
             // Until it is tracked it looks like an orphan.
             let _busy = Busy::begin(host);
-            let (pid, master) = self.make(created, host, &ends, writer.as_fd())?;
+            let made = self.make(created, host, &ends, writer.as_fd());
+            let (pid, master) = made.or_else(|error| {
+                // Init's end, if it came meanwhile, is the reason that says most.
+                created.must_live()?;
+                Err(error)
+            })?;
             let running = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
             host.track(pid);
             (running, master)

@@ -48,7 +48,8 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::IllegalState`] if it was started before, or its task does not run;
-    /// [`Error::Runtime`] if its program can't be run.
+    /// [`Error::Precondition`] if its container has ended meanwhile, [`Error::Runtime`] if its program
+    /// can't be run.
     pub async fn start_exec(&self, id: &str, exec_id: &str) -> Result<u32, Error> {
         let task = self.task(id)?;
         let exec = task.exec(exec_id)?;
@@ -65,7 +66,7 @@ impl Service {
                 };
                 exec.life
                     .step("start", Status::Starting, Status::Stopped(exit))?;
-                return Err(failed(&exec.life.name, "start")(source));
+                return Err(refused(&exec.life.name, "start")(source));
             }
             let pid = exec.process.pid();
             events.send(Event::ExecStarted {

@@ -131,10 +131,10 @@ impl Process for FakeContainer {
         42
     }
 
-    async fn start(&self) -> Result<(), Cause> {
+    async fn start(&self) -> Result<(), CallError> {
         if self.broken.load(Ordering::Relaxed) {
             self.exit.send_replace(Some(255));
-            return Err("cannot execute".into());
+            return Err(CallError::Failed("cannot execute".into()));
         }
         // The worst case for the order of events: init ends before Start is through.
         if let Some(gate) = &self.gate {
@@ -243,9 +243,9 @@ impl Process for FakeExec {
         self.pid.load(Ordering::Relaxed)
     }
 
-    async fn start(&self) -> Result<(), Cause> {
+    async fn start(&self) -> Result<(), CallError> {
         if self.broken {
-            return Err("cannot execute".into());
+            return Err(CallError::Failed("cannot execute".into()));
         }
         self.pid.store(43, Ordering::Relaxed);
         Ok(())
