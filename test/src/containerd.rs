@@ -39,6 +39,8 @@ pub struct Options {
     pub with_root_open: bool,
     /// Whether it runs in a network namespace of its own, with nothing but `lo` in it.
     pub own_network: bool,
+    /// A program that changes what it has been given and then runs it, with its arguments.
+    pub run_by: Vec<String>,
 }
 
 impl Options {
@@ -58,6 +60,7 @@ impl Options {
             nohup: false,
             with_root_open: false,
             own_network: false,
+            run_by: Vec::new(),
         }
     }
 
@@ -65,6 +68,13 @@ impl Options {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has a program run it, which gets its command line after these arguments.
+    #[must_use]
+    pub fn run_by(mut self, command: &[&str]) -> Self {
+        self.run_by = command.iter().map(ToString::to_string).collect();
         self
     }
 

@@ -20,22 +20,26 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
     let beside = options.binary.parent().unwrap_or(Path::new("/usr/bin"));
     let rest = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     let path = format!("{}:{}:{rest}", dir.join("bin").display(), beside.display());
-    let mut command = if options.nohup {
-        let mut nohup = Command::new("nohup");
-        nohup.arg(&options.binary);
-        nohup
+    let before: Vec<String> = if options.nohup {
+        vec!["nohup".to_owned()]
     } else if options.with_root_open {
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", r#"exec 9</; exec "$0" "$@""#]);
-        shell.arg(&options.binary);
-        shell
+        ["/bin/sh", "-c", r#"exec 9</; exec "$0" "$@""#]
+            .map(str::to_owned)
+            .to_vec()
     } else if options.own_network {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--net", "--", "sh", "-c", OWN_NETWORK]);
-        unshare.arg(&options.binary);
-        unshare
+        ["unshare", "--net", "--", "sh", "-c", OWN_NETWORK]
+            .map(str::to_owned)
+            .to_vec()
     } else {
-        Command::new(&options.binary)
+        options.run_by.clone()
+    };
+    let mut command = match before.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(&options.binary);
+            command
+        }
+        None => Command::new(&options.binary),
     };
     let child = command
         .arg("--config")
