@@ -1,5 +1,6 @@
 //! Children that nobody waits for.
 
+use std::ffi::{CStr, CString};
 use std::io;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
@@ -170,6 +171,47 @@ pub fn hear_signals() {
             set(by_default.as_ptr(), std::ptr::null_mut());
         }
     }
+}
+
+/// Keeps from what this process executes every capability that a spec does not give it: those that
+/// containerd was made to pass on.
+///
+/// # Errors
+/// Those of `capset` and `prctl`.
+pub fn pass_on_no_capabilities() -> io::Result<()> {
+    let sets = rustix::thread::capabilities(None)?;
+    if !sets.inheritable.is_empty() {
+        let inheritable = rustix::thread::CapabilitySet::empty();
+        rustix::thread::set_capabilities(
+            None,
+            rustix::thread::CapabilitySets {
+                inheritable,
+                ..sets
+            },
+        )?;
+    }
+    Ok(rustix::thread::clear_ambient_capability_set()?)
+}
+
+/// Executes a program, with every signal at its default and none blocked; comes back only if that
+/// fails. Unlike `Command`, it has no shell read a file that the kernel does not know for a program.
+pub fn execute(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| {
+        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        pointers
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: an all-zero set is a valid one for `sigemptyset` to fill; SIGPIPE's default runs
+    // nothing of ours; both arrays end with null, and they and their strings outlive the call.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr());
+    }
+    io::Error::last_os_error()
 }
 
 /// Ends the process at once: no destructor, no `atexit`, nothing flushed.

@@ -9,6 +9,7 @@
 pub mod child;
 pub mod clone;
 pub mod device_filter;
+pub mod keyring;
 pub mod lifeline;
 pub mod memory;
 pub mod message;
@@ -20,6 +21,7 @@ pub mod pidfd;
 pub mod schedule;
 pub mod signals;
 pub mod spawn;
+pub mod title;
 pub mod user_namespace;
 pub mod verity;
 pub mod watch;
