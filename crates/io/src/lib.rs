@@ -134,15 +134,6 @@ pub enum Error {
         /// Its path.
         path: PathBuf,
     },
-    /// A terminal was asked for, and a place for error output too.
-    #[error(
-        "stderr is {stderr:?}, but a terminal has one output: leave stderr empty, or ask for no \
-         terminal"
-    )]
-    TerminalWithStderr {
-        /// As containerd gave it.
-        stderr: String,
-    },
     /// The master can't be used.
     #[error("cannot {what} the terminal")]
     Terminal {

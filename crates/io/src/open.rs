@@ -1,7 +1,6 @@
 //! Opening what containerd names.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,11 +38,13 @@ impl Stdio {
         open_input: impl FnOnce(&Path, u32) -> Result<(OwnedFd, Option<OwnedFd>), Error>,
     ) -> Result<(ContainerEnds, Keeper), Error> {
         let stdout = Target::parse("stdout", &self.stdout)?;
-        let stderr = Target::parse("stderr", &self.stderr)?;
         let input = self.input()?;
         if self.terminal {
-            return self.open_terminal(input.as_deref(), stdout, &stderr);
+            // Whatever is named as stderr is left alone, as runc's shim does: a terminal has one
+            // output.
+            return self.open_terminal(input.as_deref(), stdout);
         }
+        let stderr = Target::parse("stderr", &self.stderr)?;
         let (stdin, writer) = match input {
             Some(path) => open_input(&path, uid)?,
             None => (fifo::null("stdin", OFlags::RDONLY)?, None),
@@ -75,13 +76,7 @@ impl Stdio {
         &self,
         input: Option<&Path>,
         stdout: Target,
-        stderr: &Target,
     ) -> Result<(ContainerEnds, Keeper), Error> {
-        if *stderr != stdout && !is_left_alone(stderr) {
-            return Err(Error::TerminalWithStderr {
-                stderr: self.stderr.clone(),
-            });
-        }
         let (input, writer) = match input {
             Some(path) => {
                 let (read, writer) = fifo::input(path, 0)?;
@@ -133,19 +128,6 @@ impl Stdio {
                 path: PathBuf::from(&self.stdin),
             }),
         }
-    }
-}
-
-/// Whether a terminal may have this as stderr, of which it makes no use: containerd's CRI plugin
-/// makes and names a FIFO for it too, and does not read there. Whoever names anything else waits
-/// for output that never comes.
-fn is_left_alone(stderr: &Target) -> bool {
-    match stderr {
-        Target::Null => true,
-        Target::Fifo(path) => path
-            .metadata()
-            .is_ok_and(|found| found.file_type().is_fifo()),
-        Target::File(_) | Target::Driver(_) => false,
     }
 }
 

@@ -231,9 +231,6 @@ impl Container for LocalContainer {
                 error @ (host::Error::Process { .. } | host::Error::Terminal { .. }) => {
                     CallError::Invalid(error.into())
                 }
-                error @ host::Error::Stdio(medley_io::Error::TerminalWithStderr { .. }) => {
-                    CallError::Invalid(error.into())
-                }
                 error @ host::Error::Ended { .. } => CallError::Precondition(error.into()),
                 error => CallError::Failed(error.into()),
             })?;
