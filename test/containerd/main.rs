@@ -36,6 +36,8 @@ mod pid_namespaces;
 mod pod_delete;
 mod preview0;
 mod preview1;
+mod process;
+mod process_names;
 mod restart;
 mod same;
 mod samples;

@@ -67,6 +67,11 @@ impl ConsoleSocket {
         };
         // A bundle's path is too long for a socket's address; one through a descriptor is not.
         let folder = std::fs::File::open(state).map_err(failed)?;
+        // That of an attempt which failed.
+        match std::fs::remove_file(state.join(NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         let through = Path::new("/proc/self/fd")
             .join(folder.as_fd().as_raw_fd().to_string())
             .join(NAME);

@@ -52,7 +52,7 @@ enum Error {
     Capabilities { reason: String },
     #[error("cannot load the container's seccomp filter: {reason}")]
     Seccomp { reason: String },
-    #[error("executable file {name:?} not found in $PATH ({path})")]
+    #[error("exec: {name:?}: executable file not found in $PATH ({path})")]
     NotFound { name: String, path: String },
     #[error("the process has no arguments, so there is nothing to run")]
     NoArguments,
@@ -305,7 +305,7 @@ mod tests {
         ));
         assert_eq!(
             error.unwrap_err().to_string(),
-            "executable file \"sh\" not found in $PATH (/nowhere)"
+            "exec: \"sh\": executable file not found in $PATH (/nowhere)"
         );
     }
 

@@ -43,6 +43,9 @@ pub fn run(engines: Engines) -> u8 {
         return complain(&error);
     }
     medley_sys::child::hear_signals();
+    if let Err(error) = medley_sys::child::pass_on_no_capabilities() {
+        return complain(&error);
+    }
     let socket = match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(socket) => socket,
         Err(error) => return complain(&error),

@@ -9,15 +9,15 @@ use medley_sys::clone::Alone;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
-use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::{Channel, Sources};
 use crate::cgroup::bare;
+use crate::confinement::{self, Confinement};
 use crate::console::{self, ConsoleSocket};
 use crate::helper::{Answer, Engines};
 use crate::helper_code::{self, Loaded, Work};
 use crate::life::Life;
 use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
-use crate::{helper_log, helper_user_namespace, propagation};
+use crate::{helper_log, helper_user_namespace, keyring, propagation};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,9 @@ enum Error {
     #[error(transparent)]
     IdMapped(#[from] helper_user_namespace::Error),
     #[error(transparent)]
-    AppArmor(#[from] apparmor::Error),
+    Confinement(#[from] confinement::Error),
+    #[error(transparent)]
+    Keyring(#[from] keyring::Error),
     #[error("cannot set the propagation of the container's mounts")]
     Alone(#[source] std::io::Error),
     #[error(transparent)]
@@ -110,6 +112,10 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     };
     helper_user_namespace::map(&order.mapped)?;
     bare::join(order.cgroups_path.as_deref(), &order.id);
+    let confinement = Confinement::open(order.labels)?;
+    if order.keyring {
+        keyring::make(&order.id, confinement.as_ref())?;
+    }
     let builder = ContainerBuilder::new(order.id, SyscallType::default())
         .with_root_path(order.state)?
         .with_console_socket(console.as_ref().map(|(socket, _)| socket.path()))
@@ -118,11 +124,15 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         .with_stderr(stderr);
     let channel = init.channel();
     let builder = match init {
-        Work::Linux(init) => builder.with_executor(init),
+        Work::Linux(init) => {
+            init.prepare(confinement, order.late_cwd);
+            builder.with_executor(init)
+        }
         Work::Wasm(init) => {
             init.live_with(life.clone());
-            if let Some(profile) = &order.profile {
-                init.confine(Confinement::open(profile)?);
+            init.confine(confinement);
+            if let Some(cwd) = order.late_cwd {
+                init.enter_late(cwd);
             }
             builder.with_executor(init)
         }

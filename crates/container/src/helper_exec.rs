@@ -9,8 +9,8 @@ use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
 
-use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::Sources;
+use crate::confinement::{self, Confinement, Labels};
 use crate::console;
 use crate::exec_process::{self, Becoming};
 use crate::helper::{Answer, Engines};
@@ -18,7 +18,7 @@ use crate::helper_code::{self, Loaded, Work};
 use crate::helper_log;
 use crate::protocol::{EXEC_FDS, ExecOrder, Reply};
 use crate::schedule::{self, Schedule};
-use crate::{cgroup, spec};
+use crate::{cgroup, keyring, spec};
 
 /// Why the process could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,9 @@ enum Error {
     #[error("cannot set oom_score_adj to {value}")]
     OomScore { value: i32, source: io::Error },
     #[error(transparent)]
-    AppArmor(#[from] apparmor::Error),
+    Confinement(#[from] confinement::Error),
+    #[error(transparent)]
+    Keyring(#[from] keyring::Error),
     #[error("cannot enter the namespaces of the container's init, process {init}")]
     Enter { init: i32, source: io::Error },
     #[error(
@@ -121,11 +123,14 @@ fn exec(
             .map_err(|source| Error::OomScore { value, source })?;
     }
     schedule.settle()?;
-    if let Some(profile) = apparmor::profile(&process) {
-        match &work {
-            Work::Linux(_) => apparmor::set_on_exec(profile)?,
-            Work::Wasm(init) => init.confine(Confinement::open(profile)?),
-        }
+    let confinement = Confinement::open(Labels::of(&process))?;
+    if let Some(id) = &order.keyring {
+        keyring::join(id, confinement.as_ref())?;
+    }
+    match (&work, confinement) {
+        (Work::Linux(_), Some(confinement)) => confinement.set_on_exec()?,
+        (Work::Wasm(init), confinement) => init.confine(confinement),
+        (Work::Linux(_), None) => {}
     }
     let channel = work.channel();
     let limits = match &channel {

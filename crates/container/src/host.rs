@@ -82,6 +82,8 @@ pub struct Settings {
     pub systemd_cgroup: Option<bool>,
     /// Bytes of stack of a guest of which its spec has no limit.
     pub stack: Option<u64>,
+    /// Whether its processes keep the session keyring that the shim has.
+    pub no_new_keyring: bool,
 }
 
 /// Makes containers, and knows which processes are its own to reap.

@@ -2,20 +2,22 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 use oci_spec::runtime::Spec;
+use rustix::io::Errno;
 
+use crate::confinement::{self, Confinement};
 use crate::protocol::STARTED;
+use crate::working_directory;
 
 /// Exit status of an init whose program can't be found, as shells have it.
 const NOT_FOUND: u8 = 127;
@@ -34,6 +36,17 @@ pub(crate) struct LinuxInit {
 struct Shared {
     env: RefCell<HashMap<String, String>>,
     status: RefCell<File>,
+    confinement: RefCell<Option<Confinement>>,
+    late_cwd: RefCell<Option<PathBuf>>,
+}
+
+/// What init could not do as its container's user, before its program.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
+    #[error(transparent)]
+    Cwd(#[from] working_directory::Error),
 }
 
 impl LinuxInit {
@@ -43,6 +56,8 @@ impl LinuxInit {
         let shared = Shared {
             env: RefCell::default(),
             status: RefCell::new(status),
+            confinement: RefCell::default(),
+            late_cwd: RefCell::default(),
         };
         Self {
             path,
@@ -52,6 +67,42 @@ impl LinuxInit {
 }
 
 impl LinuxInit {
+    /// Has init confine its program, and enter the working directory that was left to it.
+    pub(crate) fn prepare(&self, confinement: Option<Confinement>, late_cwd: Option<PathBuf>) {
+        *self.shared.confinement.borrow_mut() = confinement;
+        *self.shared.late_cwd.borrow_mut() = late_cwd;
+    }
+
+    /// As the container's user, while Create can still fail. Lets go of what is the node's.
+    fn settle(&self) -> Result<(), Error> {
+        if let Some(confinement) = self.shared.confinement.take() {
+            confinement.set_on_exec()?;
+        }
+        if let Some(cwd) = self.shared.late_cwd.take() {
+            working_directory::enter(&cwd)?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the program; comes back only if it can't.
+    fn execute(&self, path: &Path, args: &[String]) -> std::io::Error {
+        let prepare = || {
+            let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+            let args = args.iter().map(|arg| CString::new(arg.as_str()));
+            let args: Vec<_> = args.collect::<Result<_, _>>()?;
+            let env = self.shared.env.borrow();
+            let env = env
+                .iter()
+                .map(|(name, value)| CString::new(format!("{name}={value}")));
+            let env: Vec<_> = env.collect::<Result<_, _>>()?;
+            Ok((path, args, env))
+        };
+        match prepare() {
+            Ok((path, args, env)) => medley_sys::child::execute(&path, &args, &env),
+            Err(error) => error,
+        }
+    }
+
     /// Whether somebody has looked for the program.
     pub(crate) fn knows_its_program(&self) -> bool {
         self.path.is_some()
@@ -76,7 +127,8 @@ impl Executor for LinuxInit {
 
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         *self.shared.env.borrow_mut() = envs;
-        Ok(())
+        self.settle()
+            .map_err(|error| ExecutorSetEnvsError::Other(medley_task::error::sentence(&error)))
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
@@ -85,7 +137,7 @@ impl Executor for LinuxInit {
             .as_ref()
             .and_then(|process| process.args().as_ref());
         let (name, args) = args
-            .and_then(|args| args.split_first())
+            .and_then(|args| Some((args.first()?, args)))
             .ok_or(ExecutorError::InvalidArg)?;
         let path = self.path.clone().unwrap_or_else(|| PathBuf::from(name));
         // The sign that init has come this far; what follows it is an error.
@@ -95,14 +147,12 @@ impl Executor for LinuxInit {
                 path.display()
             );
         }
-        let error = Command::new(&path)
-            .arg0(name)
-            .args(args)
-            .env_clear()
-            .envs(self.shared.env.borrow().iter())
-            // Does what a runtime owes its container: no signal blocked, SIGPIPE as it was.
-            .exec();
-        let text = format!("cannot execute {}: {error}", path.display());
+        let error = self.execute(&path, args);
+        let mut text = format!("cannot execute {}: {error}", path.display());
+        if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
+            // By these words Docker tells its exit code.
+            text.push_str(": it is no program of this machine, permission denied");
+        }
         if let Err(lost) = self.shared.status.borrow_mut().write_all(text.as_bytes()) {
             log::error!("{text}; and this could not be told to the shim: {lost}");
         }

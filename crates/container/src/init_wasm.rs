@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use libcontainer::workload::{
@@ -11,14 +12,16 @@ use libcontainer::workload::{
 };
 use medley_engine::memory::Account;
 use medley_engine::{Ended, Entry, Guest, Preopen, Program};
-use oci_spec::runtime::Spec;
+use medley_sys::title::Layout;
+use oci_spec::runtime::{Process, Spec};
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::apparmor::{self, Confinement};
 use crate::cgroup::allowance::Channel;
+use crate::confinement::{self, Confinement};
 use crate::life::Life;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
+use crate::working_directory;
 
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
 const TRAPPED: u8 = 134;
@@ -43,7 +46,9 @@ enum Error {
     #[error("cannot make it a bare process")]
     Bare(#[source] std::io::Error),
     #[error(transparent)]
-    AppArmor(#[from] apparmor::Error),
+    Confinement(#[from] confinement::Error),
+    #[error(transparent)]
+    Cwd(#[from] working_directory::Error),
 }
 
 /// Shared by the executor's clones, all in one process.
@@ -67,15 +72,19 @@ struct Shared {
     confined: RefCell<Confined>,
     /// What ends it with the shim until it is started. An exec's has none.
     life: RefCell<Option<Life>>,
+    /// The working directory that is left to its process to enter.
+    late_cwd: RefCell<Option<PathBuf>>,
+    /// Where the kernel has what it shows of its process.
+    layout: Option<Layout>,
 }
 
-/// How far its process is with its AppArmor profile.
+/// How far its process is with what it is confined by.
 #[derive(Default)]
 enum Confined {
     #[default]
     No,
     Wanted(Confinement),
-    Ready(apparmor::Ready),
+    Ready(confinement::Ready),
 }
 
 impl WasmInit {
@@ -99,15 +108,22 @@ impl WasmInit {
             channel: Rc::new(channel),
             confined: RefCell::default(),
             life: RefCell::default(),
+            late_cwd: RefCell::default(),
+            layout: layout(),
         };
         Self {
             shared: Rc::new(shared),
         }
     }
 
-    /// Has its process change to an AppArmor profile before the guest begins.
-    pub(crate) fn confine(&self, confinement: Confinement) {
-        *self.shared.confined.borrow_mut() = Confined::Wanted(confinement);
+    /// Has its process change to what it is confined by before the guest begins.
+    pub(crate) fn confine(&self, confinement: Option<Confinement>) {
+        *self.shared.confined.borrow_mut() = confinement.map_or(Confined::No, Confined::Wanted);
+    }
+
+    /// Has its process enter the working directory, as the container's user.
+    pub(crate) fn enter_late(&self, cwd: PathBuf) {
+        *self.shared.late_cwd.borrow_mut() = Some(cwd);
     }
 
     /// Has its process end with the shim until it is started.
@@ -150,11 +166,18 @@ impl WasmInit {
         {
             env.push((HOME.to_owned(), home.clone()));
         }
-        let cwd = process
-            .map(|process| process.cwd().display().to_string())
+        let late_cwd = self.shared.late_cwd.borrow();
+        let cwd = late_cwd
+            .as_ref()
+            .or(process.map(Process::cwd))
+            .map(|cwd| cwd.display().to_string())
             .unwrap_or_default();
+        let args: Vec<String> = args.iter().skip(self.shared.argv_start).cloned().collect();
+        if let Some(layout) = self.shared.layout {
+            layout.show_arguments(&args);
+        }
         Guest {
-            args: args.iter().skip(self.shared.argv_start).cloned().collect(),
+            args,
             env,
             preopens: with_working_directory(self.shared.preopens.clone(), &cwd),
             cwd,
@@ -170,6 +193,9 @@ impl WasmInit {
         // shim's.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|errno| Error::Dumpable(errno.into()))?;
+        if let Some(cwd) = &*self.shared.late_cwd.borrow() {
+            working_directory::enter(cwd)?;
+        }
         let mut confined = self.shared.confined.borrow_mut();
         if let Confined::Wanted(wanted) = std::mem::take(&mut *confined) {
             *confined = Confined::Ready(wanted.prepare()?);
@@ -177,8 +203,8 @@ impl WasmInit {
         Ok(())
     }
 
-    /// All that comes before the guest. In the end the process is under its container's AppArmor
-    /// profile, and what was opened before stays open.
+    /// All that comes before the guest. In the end the process is confined as its container is, and
+    /// what was opened before stays open.
     fn ready(&self, spec: &Spec) -> Result<Guest, Error> {
         self.prepare(spec).map_err(Error::Bare)?;
         let guest = self.guest(spec);
@@ -214,6 +240,13 @@ impl WasmInit {
         rustix::thread::set_name(&std::ffi::CString::new(name)?)?;
         Ok(())
     }
+}
+
+/// Where this process, and its clones, are shown from. What `ps` says is no reason to fail.
+fn layout() -> Option<Layout> {
+    Layout::of_self()
+        .inspect_err(|error| log::warn!("ps will not show a guest's arguments: {error}"))
+        .ok()
 }
 
 /// Leaves a process that is not root's the capabilities that an exec would leave it: the ambient

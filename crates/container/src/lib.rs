@@ -19,8 +19,8 @@
 //! with libcontainer, answers with init's pid, and exits; init becomes the shim's child, the
 //! shim being a subreaper.
 
-mod apparmor;
 pub mod cgroup;
+mod confinement;
 mod console;
 pub mod devices;
 mod exec_process;
@@ -36,6 +36,7 @@ mod helper_user_namespace;
 pub mod host;
 mod init_linux;
 mod init_wasm;
+mod keyring;
 mod life;
 pub mod pod;
 mod propagation;
@@ -44,3 +45,4 @@ pub mod rootfs;
 mod schedule;
 mod seccomp;
 pub mod spec;
+mod working_directory;

@@ -12,6 +12,7 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
+use crate::confinement::Labels;
 use crate::propagation::Change;
 
 /// What a helper is asked to do.
@@ -74,9 +75,12 @@ pub(crate) struct CreateOrder {
     /// The supplementary groups that a Wasm container's init has, as ids on the node. A Linux
     /// one gets them from its spec.
     pub(crate) groups: Vec<u32>,
-    /// The AppArmor profile that a Wasm container's init changes to. A Linux one gets it from its
-    /// spec.
-    pub(crate) profile: Option<String>,
+    /// What init is confined by. A Linux one gets its AppArmor profile from its spec.
+    pub(crate) labels: Labels,
+    /// Whether the container has a session keyring of its own.
+    pub(crate) keyring: bool,
+    /// The working directory, where it is left to init, as the container's user, to enter it.
+    pub(crate) late_cwd: Option<PathBuf>,
     /// The terminal that init gets.
     pub(crate) terminal: Option<TerminalOrder>,
     /// Mounts to map before.
@@ -171,6 +175,8 @@ pub(crate) struct ExecOrder {
     /// The pid that init has in the shim's pid namespace. It is init's as long as its pidfd says
     /// that it lives.
     pub(crate) init: i32,
+    /// The container's id, where it has a session keyring of its own.
+    pub(crate) keyring: Option<String>,
     /// The container's cgroup.
     pub(crate) cgroup: Cgroup,
     /// The folder that holds the container's `config.json`, for its seccomp filter.

@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 use medley_engine::Preopen;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
-use crate::{apparmor, devices, propagation, seccomp};
+use crate::confinement::Labels;
+use crate::{devices, propagation, seccomp};
+
+mod inherit;
+pub(crate) mod words;
+
+pub(crate) use inherit::inherit;
 
 /// Why a spec can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +32,7 @@ pub enum Error {
         /// Its path.
         path: PathBuf,
         /// Where and what.
-        source: serde_json::Error,
+        source: words::Error,
     },
     /// It has no `root`.
     #[error("the container's spec {} has no root.path", path.display())]
@@ -65,22 +71,37 @@ const PROC: &str = "/proc";
 /// # Errors
 /// [`Error`] if it is missing, malformed, or not one of a Linux container.
 pub fn load(bundle: &Path) -> Result<Spec, Error> {
+    read(bundle).map(|read| read.value)
+}
+
+/// As [`load`], and tells which capabilities in it are not known and were left out.
+pub(crate) fn read(bundle: &Path) -> Result<words::Read<Spec>, Error> {
     let path = bundle.join(CONFIG);
     let text = std::fs::read(&path).map_err(|source| Error::Read {
         path: path.clone(),
         source,
     })?;
-    let spec: Spec = serde_json::from_slice(&text).map_err(|source| Error::Parse {
+    let read = words::spec(&text).map_err(|source| Error::Parse {
         path: path.clone(),
         source,
     })?;
-    if spec.root().is_none() {
+    if read.value.root().is_none() {
         return Err(Error::NoRoot { path });
     }
-    if spec.linux().is_none() {
+    if read.value.linux().is_none() {
         return Err(Error::NoLinux { path });
     }
-    Ok(spec)
+    Ok(read)
+}
+
+/// Tells of capabilities that were left out, as runc does.
+pub(crate) fn warn_of_unknown(id: &str, capabilities: &[String]) {
+    if !capabilities.is_empty() {
+        log::warn!(
+            "{id}: ignoring unknown or unavailable capabilities: {}",
+            capabilities.join(", ")
+        );
+    }
 }
 
 /// The annotations of a bundle's spec, and nothing else of it.
@@ -98,8 +119,10 @@ pub fn annotations(bundle: &Path) -> Result<HashMap<String, String>, Error> {
         path: path.clone(),
         source,
     })?;
-    let spec: Annotated =
-        serde_json::from_slice(&text).map_err(|source| Error::Parse { path, source })?;
+    let spec: Annotated = serde_json::from_slice(&text).map_err(|source| Error::Parse {
+        path,
+        source: source.into(),
+    })?;
     Ok(spec.annotations)
 }
 
@@ -145,10 +168,17 @@ pub fn groups(spec: &Spec) -> Vec<u32> {
         .collect()
 }
 
-/// The AppArmor profile that the container's process has.
-pub(crate) fn profile(spec: &Spec) -> Option<String> {
-    let process = spec.process().as_ref()?;
-    apparmor::profile(process).map(str::to_owned)
+/// What the container's process is confined by.
+pub(crate) fn labels(spec: &Spec) -> Labels {
+    let process = spec.process().as_ref();
+    process.map_or_else(Labels::default, Labels::of)
+}
+
+/// The SELinux label of what is mounted for the container.
+pub(crate) fn mount_label(spec: &Spec) -> Option<&str> {
+    let linux = spec.linux().as_ref();
+    let label = linux.and_then(|linux| linux.mount_label().as_deref());
+    label.filter(|label| !label.is_empty())
 }
 
 /// The id on the node of an id in the container's user namespace.
@@ -216,14 +246,25 @@ pub fn for_linux(bundle: &Path, mut spec: Spec, changed: bool) -> Option<Spec> {
 
 /// Says what libcontainer would not understand in its words. Whether anything was changed.
 fn adapt(spec: &mut Spec) -> bool {
-    let devices = devices::spell_out(spec);
-    let Some(word) = propagation::of_root(spec) else {
-        return devices;
-    };
-    if let Some(linux) = spec.linux_mut() {
+    let mut changed = devices::spell_out(spec);
+    if let Some(word) = propagation::of_root(spec)
+        && let Some(linux) = spec.linux_mut()
+    {
         linux.set_rootfs_propagation(Some(word.to_owned()));
+        changed = true;
     }
-    true
+    if let Some(process) = spec.process_mut() {
+        changed |= inherit::complete(process);
+    }
+    changed
+}
+
+/// Leaves it to init, who is the container's user by then, to enter the working directory: root may
+/// not.
+pub(crate) fn leave_cwd_to_init(spec: &mut Spec) {
+    if let Some(process) = spec.process_mut() {
+        process.set_cwd(PathBuf::from("/"));
+    }
 }
 
 /// The changed spec lies elsewhere, and a relative root would be looked for there.

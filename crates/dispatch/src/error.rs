@@ -333,6 +333,47 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What runc says in this case, by which Docker and others tell their exit codes: 127 for a
+    /// program that is not there, 126 for what is no program.
+    #[must_use]
+    pub fn in_words_of_runc(&self) -> Option<&'static str> {
+        const NO_SUCH_FILE: &str = "no such file or directory";
+        const NO_PROGRAM: &str = "exec format error, permission denied";
+        match self {
+            Self::NotFound {
+                search: Some(_), ..
+            } => Some("executable file not found in $PATH"),
+            Self::NotFound { search: None, .. }
+            | Self::DanglingLink { .. }
+            | Self::NoInterpreter { .. }
+            | Self::NoLoader { .. } => Some(NO_SUCH_FILE),
+            Self::LayersUnknown { missing, .. } | Self::NoWasmLayer { missing, .. } => {
+                missing.in_words_of_runc()
+            }
+            Self::NotAFile { .. } | Self::NotExecutable { .. } => Some("permission denied"),
+            Self::Empty { .. }
+            | Self::Unrecognised { .. }
+            | Self::NotWasm { .. }
+            | Self::Architecture { .. }
+            | Self::Precompiled { .. } => Some(NO_PROGRAM),
+            // Its text has the kernel's word, or it is no matter of the file.
+            Self::NotADirectory { .. }
+            | Self::LinkLoop { .. }
+            | Self::Io { .. }
+            | Self::NoProcess
+            | Self::Rootfs { .. }
+            | Self::NoEntrypoint
+            | Self::Unseen { .. }
+            | Self::ForcedOnLinux { .. }
+            | Self::WhichLayer { .. }
+            | Self::Layer { .. }
+            | Self::EngineNotBuiltIn { .. }
+            | Self::ComponentEngine { .. } => None,
+        }
+    }
+}
+
 fn not_found(
     entrypoint: &str,
     looked: &[PathBuf],

@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use containerd_shim::Flags;
+use rustix::fs::Mode;
 
 /// The runtime type that containerd knows this shim by.
 const RUNTIME: &str = "io.containerd.wasm.v1";
@@ -37,7 +38,12 @@ const RUNTIME: &str = "io.containerd.wasm.v1";
 /// The first descriptor that containerd does not mean for a shim.
 const FIRST_UNMEANT: u32 = 3;
 
+/// What a container's process has unless its spec says otherwise, and what every mode in this
+/// program is meant with. containerd's own may be anything.
+const UMASK: Mode = Mode::from_raw_mode(0o022);
+
 fn main() -> ExitCode {
+    rustix::process::umask(UMASK);
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if args
         .first()

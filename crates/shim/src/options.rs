@@ -24,7 +24,7 @@ const MAX_FILE: u64 = 1 << 20;
 const STACKS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 /// Keys of runc's shim and of its users that need nothing here, or that there is nothing for.
-const NOT_NEEDED: [&str; 11] = [
+const NOT_NEEDED: [&str; 10] = [
     "BinaryName",
     "ConfigBody",
     "ConfigPath",
@@ -33,7 +33,6 @@ const NOT_NEEDED: [&str; 11] = [
     "CriuWorkPath",
     "IoGid",
     "IoUid",
-    "NoNewKeyring",
     "Root",
     "TypeUrl",
 ];
@@ -52,6 +51,8 @@ pub(crate) struct RuntimeOptions {
     /// Whether systemd makes the cgroup of a container whose `cgroupsPath` names a scope; told from
     /// the node, if it is not said.
     pub(crate) systemd_cgroup: Option<bool>,
+    /// Whether containers keep the session keyring that the shim has.
+    pub(crate) no_new_keyring: bool,
     /// The cgroup for the shim itself; empty for none.
     pub(crate) shim_cgroup: String,
     /// What was said that means nothing here.
@@ -171,7 +172,6 @@ impl RuntimeOptions {
         let ignored = [
             (!options.binary_name.is_empty(), "BinaryName"),
             (!options.root.is_empty(), "Root"),
-            (options.no_new_keyring, "NoNewKeyring"),
             (options.io_uid != 0, "IoUid"),
             (options.io_gid != 0, "IoGid"),
             (!options.criu_image_path.is_empty(), "CriuImagePath"),
@@ -180,6 +180,7 @@ impl RuntimeOptions {
         let ignored = ignored.into_iter().filter(|(given, _)| *given);
         Self {
             no_pivot_root: options.no_pivot_root,
+            no_new_keyring: options.no_new_keyring,
             shim_cgroup: options.shim_cgroup,
             // The message can't tell `false` from nothing.
             systemd_cgroup: options.systemd_cgroup.then_some(true),
@@ -229,6 +230,11 @@ impl RuntimeOptions {
                     Some(systemd) => self.systemd_cgroup = Some(systemd),
                     None => self.ignored.push(key.clone()),
                 },
+                "NoNewKeyring" => {
+                    let no_new = value.as_bool();
+                    self.no_new_keyring =
+                        no_new.ok_or_else(|| wrong("it must be true or false"))?;
+                }
                 "ShimCgroup" => {
                     let path = text().ok_or_else(|| wrong("it must be a path"))?;
                     path.clone_into(&mut self.shim_cgroup);

@@ -65,6 +65,7 @@ impl LocalRuntime {
             no_pivot_root: options.no_pivot_root,
             systemd_cgroup: options.systemd_cgroup,
             stack: options.stack,
+            no_new_keyring: options.no_new_keyring,
         })
     }
 }

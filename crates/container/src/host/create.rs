@@ -19,6 +19,7 @@ use super::process::{Answer, Helper};
 use super::user_namespace::{self, UserNamespaces};
 use super::{Created, Error, Host, Order, STATE, Settings, process, record, terminal};
 use crate::cgroup::{self, Cgroup, OomWatch, Rest};
+use crate::confinement::{self, Labels};
 use crate::devices;
 use crate::propagation;
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
@@ -76,6 +77,16 @@ impl<'h> Maker<'h> {
     }
 }
 
+/// As whom init runs, in what libcontainer does not see to.
+#[derive(Clone)]
+struct Whom {
+    /// Supplementary groups, as ids on the node.
+    groups: Vec<u32>,
+    labels: Labels,
+    /// See [`CreateOrder`].
+    late_cwd: Option<PathBuf>,
+}
+
 /// Whether a rootfs comes from no layer that containerd could unpack, which is what it makes of an
 /// artifact: a lone folder without files. The entrypoint is in a Wasm layer then, or nowhere.
 fn has_empty_image(rootfs: &[RootfsMount]) -> bool {
@@ -88,7 +99,15 @@ fn has_empty_image(rootfs: &[RootfsMount]) -> bool {
 /// Makes the container of `order`; on failure nothing of it is left.
 pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let maker = Maker::start(host, &order)?;
-    let mut spec = spec::load(&order.bundle)?;
+    let read = spec::read(&order.bundle)?;
+    spec::warn_of_unknown(&order.id, &read.unknown_capabilities);
+    let is_amended = !read.unknown_capabilities.is_empty();
+    let mut spec = read.value;
+    confinement::check_selinux(
+        spec::labels(&spec).selinux.as_deref(),
+        "process.selinuxLabel",
+    )?;
+    confinement::check_selinux(spec::mount_label(&spec), "linux.mountLabel")?;
     let shared = match host.pod() {
         Some(pod) => Some(pod.adapt(&mut spec)?),
         None => user_namespace::hold_namespaces(&mut spec)?,
@@ -111,7 +130,7 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
         let made = create_in(
             &maker,
             order,
-            spec,
+            (spec, is_amended),
             namespaces,
             (place, rootfs.clone()),
             &folder,
@@ -179,7 +198,7 @@ fn makes_scope(spec: &Spec, settings: &Settings) -> Result<bool, Error> {
 fn create_in(
     maker: &Maker<'_>,
     order: Order,
-    spec: Spec,
+    (spec, is_amended): (Spec, bool),
     namespaces: Namespaces,
     (place, rootfs): (Place, Mounted),
     folder: &Path,
@@ -211,7 +230,7 @@ fn create_in(
     let made = make(
         maker,
         &order,
-        spec,
+        (spec, is_amended),
         namespaces,
         (&decision, &place),
         (&ends, terminal),
@@ -258,26 +277,33 @@ fn create_in(
 fn make(
     maker: &Maker<'_>,
     order: &Order,
-    mut spec: Spec,
+    (mut spec, is_amended): (Spec, bool),
     mut namespaces: Namespaces,
     (decision, place): (&Decision, &Place),
     (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
 ) -> Result<(i32, File, Option<OwnedFd>), Error> {
     let host = maker.host;
-    let cwd = spec
+    let (cwd, uid) = spec
         .process()
         .as_ref()
-        .map(|process| process.cwd().clone())
+        .map(|process| (process.cwd().clone(), process.user().uid()))
         .unwrap_or_default();
     let linux = spec.linux().as_ref();
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let propagation = propagation::changes(&spec);
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
+    let changed = adapted || is_amended;
     let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-    let ask = |bundle: &Path, (groups, profile), program, code: Option<&Source>| {
+    let keyring = !order.settings.no_new_keyring;
+    let ask = |bundle: &Path, whom: Whom, program, code: Option<&Source>| {
+        let Whom {
+            groups,
+            labels,
+            late_cwd,
+        } = whom;
         let request = Request::Create(Box::new(CreateOrder {
             id: order.id.clone(),
             bundle: bundle.to_owned(),
@@ -287,7 +313,9 @@ fn make(
             no_pivot_root: order.settings.no_pivot_root,
             debug: host.debug,
             groups,
-            profile,
+            labels,
+            keyring,
+            late_cwd,
             terminal,
             mapped: mapped.clone(),
             propagation: propagation.clone(),
@@ -304,12 +332,17 @@ fn make(
             .map_err(|error| name_cwd(error, &cwd))
     };
 
-    let answer = match (&decision.plan, &decision.module) {
+    let attempt = |spec: Spec, late_cwd: Option<PathBuf>| match (&decision.plan, &decision.module) {
         (Plan::Linux(plan), _) => {
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            let changed = adapted || shared.is_some() || place.rest.is_any();
+            let changed = changed || late_cwd.is_some() || shared.is_some() || place.rest.is_any();
+            let whom = Whom {
+                groups: Vec::new(),
+                labels: spec::labels(&spec).without_apparmor(),
+                late_cwd,
+            };
             let bundle = match spec::for_linux(&order.bundle, spec, changed) {
                 Some(changed) => {
                     spec::save(folder, &changed)?;
@@ -317,10 +350,14 @@ fn make(
                 }
                 None => &order.bundle,
             };
-            ask(bundle, (Vec::new(), None), program, None)?
+            ask(bundle, whom, program, None)
         }
         (Plan::Wasm(plan), Some(module)) => {
-            let process = (spec::groups(&spec), spec::profile(&spec));
+            let whom = Whom {
+                groups: spec::groups(&spec),
+                labels: spec::labels(&spec),
+                late_cwd,
+            };
             let spec = spec::for_wasm(&order.bundle, spec);
             spec::save(folder, &spec)?;
             let ask = |source: &Source| {
@@ -332,14 +369,23 @@ fn make(
                     argv_start: plan.argv_start,
                     stack: native::stack(spec.process().as_ref(), &order.settings),
                 };
-                ask(folder, process.clone(), program, Some(source))
+                ask(folder, whom.clone(), program, Some(source))
             };
-            native::with_code(host, order.settings.cache.as_deref(), plan, module, ask)?
+            native::with_code(host, order.settings.cache.as_deref(), plan, module, ask)
         }
         (Plan::Wasm(plan), None) => {
             let reason = format!("{} was not opened", plan.module.display());
-            return Err(Error::NoAnswer { reason });
+            Err(Error::NoAnswer { reason })
         }
+    };
+    // A user may enter what root may not: a volume of NFS or FUSE.
+    let again = (cwd != Path::new("/") && uid != 0).then(|| spec.clone());
+    let answer = match (attempt(spec, None), again) {
+        (Err(error), Some(mut spec)) if error.is_denied_cwd() => {
+            spec::leave_cwd_to_init(&mut spec);
+            attempt(spec, Some(cwd.clone()))?
+        }
+        (answer, _) => answer?,
     };
     // Init holds the only writing end from here on: its exec, or its end, is the pipe's.
     drop(status_writer);

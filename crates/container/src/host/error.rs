@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use medley_dispatch::EngineKind;
 
-use crate::{cgroup, devices, pod, rootfs, spec};
+use crate::{cgroup, confinement, devices, pod, rootfs, spec};
 
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum Error {
     Rootfs(#[from] rootfs::Error),
     /// Its entrypoint.
     #[error(transparent)]
-    Dispatch(#[from] medley_dispatch::Error),
+    Dispatch(#[from] Unrunnable),
     /// Its stdio.
     #[error(transparent)]
     Stdio(#[from] medley_io::Error),
@@ -85,6 +85,9 @@ pub enum Error {
         /// libcontainer's word.
         reason: String,
     },
+    /// What it is to be confined by.
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
     /// A module could not be compiled.
     #[error("cannot compile {}: {reason}", path.display())]
     Compile {
@@ -185,7 +188,7 @@ pub enum Error {
     #[error("the process to run is not a valid OCI process")]
     Process {
         /// Where and what.
-        source: serde_json::Error,
+        source: spec::words::Error,
     },
     /// A process to add to a container of guests can't be run there.
     #[error(
@@ -194,7 +197,7 @@ pub enum Error {
     )]
     BesideGuest {
         /// What it is instead.
-        source: medley_dispatch::Error,
+        source: Unrunnable,
     },
     /// The process and the request differ.
     #[error(
@@ -221,4 +224,43 @@ pub enum Error {
     /// libcontainer's record of the container can't be read.
     #[error("cannot read libcontainer's state of the container")]
     State(#[source] Box<libcontainer::error::LibcontainerError>),
+}
+
+impl Error {
+    /// Whether root may not enter the working directory, which is not to say that its user may not.
+    pub(super) fn is_denied_cwd(&self) -> bool {
+        matches!(self, Self::Cwd { reason, .. } if reason.contains("EACCES"))
+    }
+}
+
+/// Why an entrypoint can't be run, with the words by which runc's callers tell exit codes.
+#[derive(Debug)]
+pub struct Unrunnable(medley_dispatch::Error);
+
+impl From<medley_dispatch::Error> for Unrunnable {
+    fn from(error: medley_dispatch::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<medley_dispatch::Error> for Error {
+    fn from(error: medley_dispatch::Error) -> Self {
+        Self::Dispatch(error.into())
+    }
+}
+
+impl std::fmt::Display for Unrunnable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(error) = self;
+        match error.in_words_of_runc() {
+            Some(words) => write!(f, "{error}: {words}"),
+            None => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Unrunnable {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0)
+    }
 }

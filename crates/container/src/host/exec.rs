@@ -18,6 +18,7 @@ use super::layers::ImageLayers;
 use super::native::{self, Source};
 use super::{Busy, Created, Error, Host, hear_within, process, terminal};
 use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
+use crate::spec::words;
 use crate::{cgroup, spec};
 
 /// How long the helper that makes a process may take, and then the process until its program runs:
@@ -62,8 +63,9 @@ impl Created {
     pub fn exec(&self, host: &Host, addition: Addition) -> Result<Exec, Error> {
         self.must_live()?;
         cgroup::prepare_for_move();
-        let mut process: Process = serde_json::from_slice(&addition.process)
-            .map_err(|source| Error::Process { source })?;
+        let read = words::process(&addition.process).map_err(|source| Error::Process { source })?;
+        spec::warn_of_unknown(&self.id, &read.unknown_capabilities);
+        let mut process = read.value;
         let decision = match self.plan {
             Plan::Linux(_) => None,
             Plan::Wasm(_) => {
@@ -85,6 +87,11 @@ impl Created {
             _ => self.folder.clone(),
         };
         let spec = spec::load(&bundle)?;
+        if runs_guest {
+            spec::inherit(&mut process, &self.original_spec()?);
+        } else {
+            spec::inherit(&mut process, &spec);
+        }
         let uid = spec::uid_of(&spec, &process);
         let terminal = terminal::order(&spec, Some(&process), &addition.stdio)?;
         // A logging driver that ends at once is not reaped before it is known.
@@ -133,6 +140,11 @@ impl Created {
         }
     }
 
+    /// The spec as containerd wrote it: that of a guest lacks what its process has done by itself.
+    fn original_spec(&self) -> Result<Spec, Error> {
+        Ok(spec::load(self.folder.parent().unwrap_or(&self.folder))?)
+    }
+
     /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
     /// the container's own program.
     fn decide(&self, host: &Host, process: &Process) -> Result<Decision, Error> {
@@ -153,8 +165,11 @@ impl Created {
             mounts: &[],
         };
         let layers = ImageLayers::by_name(host, &self.id, self.settings.cache.as_deref());
-        medley_dispatch::plan(&wanted, &view, &layers, &host.options_for(&self.settings))
-            .map_err(|source| Error::BesideGuest { source })
+        medley_dispatch::plan(&wanted, &view, &layers, &host.options_for(&self.settings)).map_err(
+            |error| Error::BesideGuest {
+                source: error.into(),
+            },
+        )
     }
 }
 
@@ -210,6 +225,7 @@ impl Exec {
         let ask = |program, code: Option<&Source>| {
             let request = Request::Exec(Box::new(ExecOrder {
                 init: created.init.pid(),
+                keyring: (!created.settings.no_new_keyring).then(|| created.id.clone()),
                 cgroup: created.cgroup.clone(),
                 bundle: self.bundle.clone(),
                 process: self.process.clone(),

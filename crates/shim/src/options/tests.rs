@@ -46,7 +46,7 @@ impl Drop for File {
 #[test]
 fn every_option_is_read_from_the_body() {
     let options = parse(&body(
-        "Cache = \"/c\"\nDefaultEngine = \"wasmedge\"\nNoPivotRoot = true\nStack = 16777216\nShimCgroup = \"/s\"\n",
+        "Cache = \"/c\"\nDefaultEngine = \"wasmedge\"\nNoPivotRoot = true\nNoNewKeyring = true\nStack = 16777216\nShimCgroup = \"/s\"\n",
     ))
     .unwrap();
     assert_eq!(
@@ -56,6 +56,7 @@ fn every_option_is_read_from_the_body() {
             default_engine: Some(EngineKind::Wasmedge),
             no_pivot_root: true,
             stack: Some(16 << 20),
+            no_new_keyring: true,
             shim_cgroup: "/s".into(),
             ..RuntimeOptions::default()
         }
@@ -109,6 +110,7 @@ fn options_of_runcs_shim_are_understood() {
     let runc = RuncOptions {
         shim_cgroup: "/shims".into(),
         no_pivot_root: true,
+        no_new_keyring: true,
         binary_name: "crun".into(),
         io_uid: 5,
         ..RuncOptions::default()
@@ -116,7 +118,7 @@ fn options_of_runcs_shim_are_understood() {
     let bytes = runc.write_to_bytes().unwrap();
     let options = RuntimeOptions::parse("containerd.runc.v1.Options", &bytes).unwrap();
     assert_eq!(options.shim_cgroup, "/shims");
-    assert!(options.no_pivot_root);
+    assert!(options.no_pivot_root && options.no_new_keyring);
     assert_eq!(options.ignored, ["BinaryName", "IoUid"]);
 }
 

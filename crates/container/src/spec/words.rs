@@ -1,0 +1,312 @@
+//! Words of a spec that this build does not know: those of a later edition of the OCI runtime spec,
+//! or misspelt ones.
+//!
+//! As with runc, an unknown capability is left out with a warning, since its process has less then;
+//! any other word is refused by its name and place, since what it asks for can't be done.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use oci_spec::runtime::{
+    Arch, Capability, IOPriorityClass, LinuxDeviceType, LinuxNamespaceType, LinuxPersonalityDomain,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccompAction, LinuxSeccompFilterFlag,
+    LinuxSeccompOperator, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process,
+    Spec,
+};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IntoDeserializer, value};
+use serde_json::Value;
+
+/// The sets of capabilities that a process has.
+const SETS: [&str; 5] = [
+    "bounding",
+    "effective",
+    "inheritable",
+    "permitted",
+    "ambient",
+];
+
+/// What was read, and the capabilities in it that are not known and were left out.
+#[derive(Debug)]
+pub(crate) struct Read<T> {
+    pub(crate) value: T,
+    pub(crate) unknown_capabilities: Vec<String>,
+}
+
+/// Why it can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is malformed.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It asks for something that nobody here knows.
+    #[error("{place} is {word:?}, which this runtime does not know")]
+    Word {
+        /// Where in the spec.
+        place: String,
+        /// What stands there.
+        word: String,
+    },
+}
+
+/// Reads a spec.
+pub(super) fn spec(text: &[u8]) -> Result<Read<Spec>, Error> {
+    #[derive(Deserialize)]
+    struct Outline<'a> {
+        #[serde(borrow)]
+        process: Option<Named<'a>>,
+    }
+    let outline = serde_json::from_slice::<Outline<'_>>(text);
+    let known = outline.is_ok_and(|outline| outline.process.is_none_or(|named| named.known()));
+    read(text, known, "/process")
+}
+
+/// Reads a process.
+pub(crate) fn process(text: &[u8]) -> Result<Read<Process>, Error> {
+    let known = serde_json::from_slice::<Named<'_>>(text).is_ok_and(|named| named.known());
+    read(text, known, "")
+}
+
+/// What of a process has to be looked at before it is taken as it is: other spellings of a
+/// capability would be taken for it.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    capabilities: Option<HashMap<Cow<'a, str>, Names<'a>>>,
+}
+
+/// The names of capabilities in a set.
+type Names<'a> = Option<Vec<Cow<'a, str>>>;
+
+impl Named<'_> {
+    fn known(&self) -> bool {
+        let sets = self.capabilities.iter().flat_map(HashMap::values);
+        sets.flatten().flatten().all(|name| is_capability(name))
+    }
+}
+
+/// Whether a capability is called so, in these very letters.
+fn is_capability(name: &str) -> bool {
+    let plain = name
+        .strip_prefix("CAP_")
+        .filter(|rest| !rest.starts_with("CAP_"));
+    plain.is_some_and(|rest| !rest.bytes().any(|byte| byte.is_ascii_lowercase()))
+        && is_word::<Capability>(name)
+}
+
+fn is_word<T: DeserializeOwned>(word: &str) -> bool {
+    let word: value::StrDeserializer<'_, value::Error> = word.into_deserializer();
+    T::deserialize(word).is_ok()
+}
+
+/// Takes `text` as it is if all is known, else without what may be left out. The process stands
+/// at `process` in it.
+fn read<T: DeserializeOwned>(text: &[u8], known: bool, process: &str) -> Result<Read<T>, Error> {
+    let plain = serde_json::from_slice(text);
+    let malformed = match (known, plain) {
+        (true, Ok(value)) => {
+            return Ok(Read {
+                value,
+                unknown_capabilities: Vec::new(),
+            });
+        }
+        (_, plain) => plain.err(),
+    };
+    let mut json: Value = serde_json::from_slice(text)?;
+    let mut unknown_capabilities = Vec::new();
+    if let Some(process) = json.pointer_mut(process) {
+        leave_out_capabilities(process, &mut unknown_capabilities);
+        spell_as_known(process);
+    }
+    refuse_unknown(&json, process)?;
+    match (serde_json::from_value(json), malformed) {
+        (Ok(value), _) => Ok(Read {
+            value,
+            unknown_capabilities,
+        }),
+        // This one knows the line.
+        (Err(_), Some(error)) | (Err(error), None) => Err(error.into()),
+    }
+}
+
+fn leave_out_capabilities(process: &mut Value, left_out: &mut Vec<String>) {
+    for set in SETS {
+        let names = process.get_mut("capabilities").and_then(|c| c.get_mut(set));
+        let Some(names) = names.and_then(Value::as_array_mut) else {
+            continue;
+        };
+        names.retain(|name| {
+            let Some(name) = name.as_str().filter(|name| !is_capability(name)) else {
+                return true;
+            };
+            if !left_out.iter().any(|known| known == name) {
+                left_out.push(name.to_owned());
+            }
+            false
+        });
+    }
+}
+
+/// One flag of the OCI runtime spec has another name in the crate that reads it.
+fn spell_as_known(process: &mut Value) {
+    let flags = process
+        .pointer_mut("/scheduler/flags")
+        .and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        if flag == "SCHED_FLAG_DL_OVERRUN" {
+            *flag = "SCHED_FLAG_D_L_OVERRUN".into();
+        }
+    }
+}
+
+/// Names the first word that is not known, and where it stands.
+fn refuse_unknown(json: &Value, process: &str) -> Result<(), Error> {
+    let seek = Seek { json };
+    let of_process = |rest: &str| format!("{process}/{rest}");
+    seek.all::<PosixRlimitType>(&of_process("rlimits/*/type"))?;
+    seek.all::<IOPriorityClass>(&of_process("ioPriority/class"))?;
+    seek.all::<LinuxSchedulerPolicy>(&of_process("scheduler/policy"))?;
+    seek.all::<LinuxSchedulerFlag>(&of_process("scheduler/flags/*"))?;
+    seek.all::<LinuxNamespaceType>("/linux/namespaces/*/type")?;
+    seek.all::<LinuxDeviceType>("/linux/devices/*/type")?;
+    seek.all::<LinuxDeviceType>("/linux/resources/devices/*/type")?;
+    seek.all::<LinuxPersonalityDomain>("/linux/personality/domain")?;
+    seek.all::<MemoryPolicyModeType>("/linux/memoryPolicy/mode")?;
+    seek.all::<MemoryPolicyFlagType>("/linux/memoryPolicy/flags/*")?;
+    seek.all::<LinuxSeccompAction>("/linux/seccomp/defaultAction")?;
+    seek.all::<Arch>("/linux/seccomp/architectures/*")?;
+    seek.all::<LinuxSeccompFilterFlag>("/linux/seccomp/flags/*")?;
+    seek.all::<LinuxSeccompAction>("/linux/seccomp/syscalls/*/action")?;
+    seek.all::<LinuxSeccompOperator>("/linux/seccomp/syscalls/*/args/*/op")
+}
+
+struct Seek<'a> {
+    json: &'a Value,
+}
+
+impl Seek<'_> {
+    /// Checks each word at `path`, in which `*` is every element of an array.
+    fn all<T: DeserializeOwned>(&self, path: &str) -> Result<(), Error> {
+        let steps: Vec<&str> = path.split('/').skip(1).collect();
+        check::<T>(self.json, &steps, &mut String::new())
+    }
+}
+
+fn check<T: DeserializeOwned>(
+    value: &Value,
+    steps: &[&str],
+    place: &mut String,
+) -> Result<(), Error> {
+    let Some((step, rest)) = steps.split_first() else {
+        return match value.as_str() {
+            Some(word) if !is_word::<T>(word) => Err(Error::Word {
+                place: place.clone(),
+                word: word.to_owned(),
+            }),
+            _ => Ok(()),
+        };
+    };
+    let length = place.len();
+    if *step == "*" {
+        for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+            place.push_str(&format!("[{index}]"));
+            check::<T>(value, rest, place)?;
+            place.truncate(length);
+        }
+    } else if let Some(value) = value.get(step) {
+        if !place.is_empty() {
+            place.push('.');
+        }
+        place.push_str(step);
+        check::<T>(value, rest, place)?;
+        place.truncate(length);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{process, spec};
+    use oci_spec::runtime::{Capability, LinuxSchedulerFlag};
+
+    const PROCESS: &str = r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["a"],"#;
+
+    #[test]
+    fn unknown_capabilities_are_left_out_and_told() {
+        let text = format!(
+            r#"{PROCESS}"capabilities":{{"bounding":["CAP_CHOWN","CAP_NEW","chown"],"effective":["CAP_NEW","CAP_CAP_KILL"],"ambient":null}}}}"#
+        );
+        let read = process(text.as_bytes()).unwrap();
+        assert_eq!(
+            read.unknown_capabilities,
+            ["CAP_NEW", "chown", "CAP_CAP_KILL"]
+        );
+        let capabilities = read.value.capabilities().clone().unwrap();
+        let bounding = capabilities.bounding().clone().unwrap();
+        assert_eq!(Vec::from_iter(bounding), [Capability::Chown]);
+        assert!(capabilities.effective().as_ref().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_spec_that_is_known_is_taken_as_it_is() {
+        let text = format!(
+            r#"{{"ociVersion":"1.0.2","process":{PROCESS}"capabilities":{{"bounding":["CAP_CHOWN"]}}}}}}"#
+        );
+        assert!(
+            spec(text.as_bytes())
+                .unwrap()
+                .unknown_capabilities
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn every_other_unknown_word_is_named_with_its_place() {
+        let linux = |linux: &str| format!(r#"{{"ociVersion":"1.0.2","linux":{linux}}}"#);
+        for (text, place) in [
+            (
+                linux(r#"{"namespaces":[{"type":"pid"},{"type":"new"}]}"#),
+                "linux.namespaces[1].type is \"new\"",
+            ),
+            (
+                linux(r#"{"seccomp":{"defaultAction":"SCMP_ACT_NEW"}}"#),
+                "linux.seccomp.defaultAction is \"SCMP_ACT_NEW\"",
+            ),
+            (
+                linux(
+                    r#"{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"SCMP_ACT_LOG","args":[{"index":0,"value":1,"op":"NEW"}]}]}}"#,
+                ),
+                "linux.seccomp.syscalls[0].args[0].op is \"NEW\"",
+            ),
+            (
+                format!(
+                    r#"{{"ociVersion":"1.0.2","process":{PROCESS}"rlimits":[{{"type":"RLIMIT_NEW","soft":1,"hard":1}}]}}}}"#
+                ),
+                "process.rlimits[0].type is \"RLIMIT_NEW\"",
+            ),
+        ] {
+            let error = spec(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(place), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_runtime_specs_spelling_of_a_flag_is_understood() {
+        let text = format!(
+            r#"{PROCESS}"scheduler":{{"policy":"SCHED_DEADLINE","flags":["SCHED_FLAG_DL_OVERRUN"]}}}}"#
+        );
+        let read = process(text.as_bytes()).unwrap();
+        let scheduler = read.value.scheduler().clone().unwrap();
+        assert_eq!(
+            scheduler.flags().as_deref(),
+            Some(&[LinuxSchedulerFlag::SchedFlagDLOverrun][..])
+        );
+    }
+
+    #[test]
+    fn what_is_malformed_is_told_by_its_line() {
+        let error = spec(b"{\n \"ociVersion\": 5}").unwrap_err();
+        let text = medley_task::error::sentence(&error);
+        assert!(text.contains("line 2"), "{text}");
+    }
+}
