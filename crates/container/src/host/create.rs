@@ -168,7 +168,7 @@ impl Place {
         let path = linux.and_then(|linux| linux.cgroups_path().clone());
         let cgroup = Cgroup::planned(path.as_deref(), &order.id, systemd);
         cgroup.check_vacant()?;
-        let rest = Rest::take(spec);
+        let rest = Rest::take(spec, systemd);
         Ok(Self {
             cgroup,
             systemd,
@@ -337,7 +337,8 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            let changed = changed || late_cwd.is_some() || shared.is_some() || place.rest.is_any();
+            let changed =
+                changed || late_cwd.is_some() || shared.is_some() || place.rest.has_changed_spec();
             let whom = Whom {
                 groups: Vec::new(),
                 labels: spec::labels(&spec).without_apparmor(),

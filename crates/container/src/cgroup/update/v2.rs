@@ -40,10 +40,20 @@ pub(super) fn plan(folder: &Path, resources: &LinuxResources) -> Result<Vec<Writ
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
     for (key, value) in unified {
-        if key.contains('/') || !key.contains('.') || key.starts_with("cgroup.") {
+        // Of the cgroup's own files these limit it; the others are not the container's to set.
+        let of_cgroup = [
+            "cgroup.max.depth",
+            "cgroup.max.descendants",
+            "cgroup.pressure",
+        ];
+        let is_cgroups = key.starts_with("cgroup.") && !of_cgroup.contains(&key.as_str());
+        if key.contains('/') || !key.contains('.') || is_cgroups {
             return Err(UpdateError::Key { key: key.clone() });
         }
-        write(key, key, value.clone());
+        // The kernel takes one line at a time, such as those of several devices.
+        for line in value.lines() {
+            write(key, key, line.to_owned());
+        }
     }
     Ok(writes)
 }
@@ -74,8 +84,8 @@ fn memory(
     };
     let has_swap = folder.join("memory.swap.max").is_file();
     if let Some(swap) = swap
-        // Without accounting of swap there is none to limit, unless it was asked for.
-        && (has_swap || named(memory.swap()).is_some())
+        // Without accounting of swap there is none to limit, unless some of it is to be had.
+        && (has_swap || swap > 0)
     {
         write("memory.swap", "memory.swap.max", or_max(swap));
     }
