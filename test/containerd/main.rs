@@ -28,6 +28,7 @@ mod links;
 mod logging;
 mod memory;
 mod metrics;
+mod mounts;
 mod nn;
 mod oom;
 mod options;

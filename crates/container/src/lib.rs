@@ -38,6 +38,7 @@ mod init_linux;
 mod init_wasm;
 mod keyring;
 mod life;
+mod mounts;
 pub mod pod;
 mod propagation;
 mod protocol;

@@ -4,12 +4,15 @@ pub(crate) mod cwd;
 mod idmapped;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use containerd_shim::mount::mount_rootfs;
+use medley_sys::mount::MountClone;
 use medley_task::RootfsMount;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::UnmountFlags;
+use serde::{Deserialize, Serialize};
 
 use idmapped::Layers;
 
@@ -63,8 +66,21 @@ pub enum Error {
         /// Where.
         path: PathBuf,
     },
+    /// A mount below it could not be made.
+    #[error(
+        "cannot mount at {} of the rootfs {}: the folder has to be there",
+        target.display(), path.display()
+    )]
+    Target {
+        /// Where in the rootfs.
+        target: PathBuf,
+        /// The rootfs.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// What a dead shim has left could not be removed.
-    #[error("cannot remove the mapped layers in {}", path.display())]
+    #[error("cannot remove what was mounted for the rootfs in {}", path.display())]
     Layers {
         /// The bundle.
         path: PathBuf,
@@ -87,22 +103,49 @@ pub enum Error {
     },
 }
 
-/// A mounted rootfs, which knows how to go away.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a mount with a target is made before it is moved there, in the bundle.
+const STAGE: &str = "medley-stage";
+
+/// A rootfs, and what was mounted of it here, which knows how to go away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mounted {
     path: PathBuf,
+    /// How many mounts lie on it, one above the other.
     count: usize,
+    /// Mounts below it, where none lies on it.
+    below: Vec<PathBuf>,
 }
 
 impl Mounted {
-    /// Whatever may be mounted at `path`, by somebody who is gone.
-    #[must_use]
-    pub fn by_someone(path: PathBuf) -> Self {
-        /// More mounts than any snapshotter stacks on one rootfs.
-        const PLENTY: usize = 16;
+    /// A rootfs that somebody else has mounted, or that needs no mount.
+    fn as_it_is(path: PathBuf) -> Self {
         Self {
             path,
-            count: PLENTY,
+            count: 0,
+            below: Vec::new(),
+        }
+    }
+
+    /// What will be mounted: for the record, before it is.
+    #[must_use]
+    pub fn planned(path: PathBuf, mounts: &[RootfsMount]) -> Self {
+        let mut planned = Self::as_it_is(path);
+        for mount in mounts {
+            planned.count_in(mount);
+        }
+        planned
+    }
+
+    fn count_in(&mut self, mount: &RootfsMount) {
+        match target(mount) {
+            None => {
+                self.count += 1;
+                // The copy with mapped ids on top of it.
+                self.count += usize::from(mount.kind != "overlay" && idmapped::is_wanted(mount));
+            }
+            // It goes with what it lies on.
+            Some(_) if self.count > 0 => {}
+            Some(target) => self.below.push(target.to_owned()),
         }
     }
 
@@ -119,7 +162,7 @@ impl Mounted {
     ) -> Result<Self, Error> {
         if mounts.is_empty() {
             return if path.is_dir() {
-                Ok(Self { path, count: 0 })
+                Ok(Self::as_it_is(path))
             } else {
                 Err(Error::Missing { path })
             };
@@ -128,7 +171,7 @@ impl Mounted {
             path: path.clone(),
             source,
         })?;
-        let mut mounted = Self { path, count: 0 };
+        let mut mounted = Self::as_it_is(path);
         match mounted.mount_all(mounts, bundle, users) {
             Ok(()) => Ok(mounted),
             Err(error) => {
@@ -148,54 +191,43 @@ impl Mounted {
     ) -> Result<(), Error> {
         for mount in mounts {
             check_layers(mount)?;
-            if !idmapped::is_wanted(mount) {
-                self.mount(mount)?;
-                continue;
-            }
-            let path = self.path.clone();
-            let Some(users) = users else {
-                return Err(Error::NoUserNamespace { path });
-            };
-            let mut plain = idmapped::plain(mount);
-            if mount.kind == "overlay" {
-                let layers = Layers::map(&mut plain, bundle, users)
-                    .map_err(|source| Error::Map { path, source })?;
-                self.mount(&plain)?;
-                drop(layers);
-            } else {
-                self.mount(&plain)?;
-                let target = self.path.join(mount.target.trim_start_matches('/'));
-                self.count += 1;
-                idmapped::cover(&target, users).map_err(|source| Error::Map { path, source })?;
+            // A mount that fails half-way, before it is read-only, is to be unmounted too.
+            self.count_in(mount);
+            match target(mount) {
+                None => mount_at(mount, &self.path, bundle, users)?,
+                Some(target) => self.mount_below(mount, target, bundle, users)?,
             }
         }
         Ok(())
     }
 
-    fn mount(&mut self, mount: &RootfsMount) -> Result<(), Error> {
-        let target = self.path.join(mount.target.trim_start_matches('/'));
-        // A mount that fails half-way, before it is read-only, is to be unmounted too.
-        self.count += 1;
-        // On a thread of its own: for an overlay of very many layers the call changes its thread's
-        // working directory to keep the options short.
-        let result = std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    let (kind, source) = (mount.kind.as_str(), mount.source.as_str());
-                    mount_rootfs(Some(kind), Some(source), &mount.options, &target)
-                })
-                .join()
+    /// Mounts where the image may have a say: a symlink in it leads nowhere but inside the rootfs.
+    fn mount_below(
+        &self,
+        mount: &RootfsMount,
+        target: &Path,
+        bundle: &Path,
+        users: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
+        let failed = |source| Error::Target {
+            target: target.to_owned(),
+            path: self.path.clone(),
+            source,
+        };
+        let at = in_root(&self.path, target).map_err(failed)?;
+        let stage = bundle.join(STAGE);
+        std::fs::create_dir_all(&stage).map_err(|source| Error::MountPoint {
+            path: stage.clone(),
+            source,
+        })?;
+        let moved = mount_at(mount, &stage, bundle, users).and_then(|()| {
+            let clone = MountClone::of(&stage, true);
+            let moved = clone.and_then(|clone| clone.attach_on(at.as_fd()));
+            moved.map_err(failed)
         });
-        match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(Error::Mount {
-                kind: mount.kind.clone(),
-                source_name: mount.source.clone(),
-                path: target,
-                source: Box::new(source),
-            }),
-            Err(_) => Err(Error::Thread { path: target }),
-        }
+        let removed = remove_stage(bundle);
+        moved?;
+        removed.map_err(failed)
     }
 
     /// Unmounts what was mounted. May be called again.
@@ -203,6 +235,19 @@ impl Mounted {
     /// # Errors
     /// [`Error::Unmount`].
     pub fn unmount(&self) -> Result<(), Error> {
+        for target in self.below.iter().rev() {
+            let unmounted = in_root(&self.path, target).and_then(|at| unmount_of(at.as_fd()));
+            match unmounted {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    return Err(Error::Unmount {
+                        path: self.path.clone(),
+                        source,
+                    });
+                }
+            }
+        }
         for _ in 0..self.count {
             match rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             {
@@ -225,6 +270,107 @@ impl Mounted {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Where below the rootfs a mount goes, if not on it.
+fn target(mount: &RootfsMount) -> Option<&Path> {
+    let target = mount.target.trim_start_matches('/');
+    Some(Path::new(target)).filter(|_| !target.is_empty())
+}
+
+/// What `target` is with `root` as `/`.
+fn in_root(root: &Path, target: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(
+        &root,
+        target,
+        flags,
+        Mode::empty(),
+        resolve,
+    )?)
+}
+
+/// Unmounts the mount whose root `at` is. It does nothing to any other file.
+fn unmount_of(at: BorrowedFd<'_>) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", at.as_raw_fd());
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Mounts `mount` at a path that no image has a part in, with the ids that it asks for.
+fn mount_at(
+    mount: &RootfsMount,
+    path: &Path,
+    bundle: &Path,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<(), Error> {
+    if !idmapped::is_wanted(mount) {
+        return mount_plain(mount, path);
+    }
+    let map = |source| Error::Map {
+        path: path.to_owned(),
+        source,
+    };
+    let Some(users) = users else {
+        return Err(Error::NoUserNamespace {
+            path: path.to_owned(),
+        });
+    };
+    let mut plain = idmapped::plain(mount);
+    if mount.kind == "overlay" {
+        let layers = Layers::map(&mut plain, bundle, users).map_err(map)?;
+        mount_plain(&plain, path)?;
+        drop(layers);
+        return Ok(());
+    }
+    mount_plain(&plain, path)?;
+    idmapped::cover(path, users).map_err(map)
+}
+
+fn mount_plain(mount: &RootfsMount, path: &Path) -> Result<(), Error> {
+    // On a thread of its own: for an overlay of very many layers the call changes its thread's
+    // working directory to keep the options short.
+    let result = std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                let (kind, source) = (mount.kind.as_str(), mount.source.as_str());
+                mount_rootfs(Some(kind), Some(source), &mount.options, path)
+            })
+            .join()
+    });
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(source)) => Err(Error::Mount {
+            kind: mount.kind.clone(),
+            source_name: mount.source.clone(),
+            path: path.to_owned(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(Error::Thread {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// Unmounts what lies on the stage, at most a mount and its copy with mapped ids.
+fn remove_stage(bundle: &Path) -> io::Result<()> {
+    let stage = bundle.join(STAGE);
+    if !stage.is_dir() {
+        return Ok(());
+    }
+    loop {
+        match rustix::mount::unmount(&stage, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    // Never more than the empty folder.
+    std::fs::remove_dir(stage)
 }
 
 /// Makes sure that an overlay's first layer is there: without it the call below ends the whole
@@ -250,7 +396,8 @@ fn check_layers(mount: &RootfsMount) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Layers`].
 pub fn clean_up(bundle: &Path) -> Result<(), Error> {
-    idmapped::clean_up(bundle).map_err(|source| Error::Layers {
+    let removed = idmapped::clean_up(bundle).and(remove_stage(bundle));
+    removed.map_err(|source| Error::Layers {
         path: bundle.to_owned(),
         source,
     })
@@ -259,6 +406,7 @@ pub fn clean_up(bundle: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::{Error, Mounted};
+    use medley_task::RootfsMount;
     use std::path::Path;
 
     #[test]
@@ -267,6 +415,38 @@ mod tests {
             Mounted::new("/nonexistent/rootfs".into(), &[], Path::new("/"), None).unwrap_err();
         assert!(matches!(error, Error::Missing { .. }));
         assert!(error.to_string().contains("/nonexistent/rootfs"));
+    }
+
+    #[test]
+    fn a_target_behind_a_link_lies_inside_the_rootfs() {
+        let root = tempfile::tempdir().unwrap();
+        let host = tempfile::tempdir().unwrap();
+        let inside = root.path().join(host.path().strip_prefix("/").unwrap());
+        std::fs::create_dir_all(&inside).unwrap();
+        std::os::unix::fs::symlink(host.path(), root.path().join("link")).unwrap();
+        let found = super::in_root(root.path(), Path::new("link")).unwrap();
+        let ino = |path: &Path| rustix::fs::stat(path).unwrap().st_ino;
+        assert_eq!(rustix::fs::fstat(&found).unwrap().st_ino, ino(&inside));
+        assert!(super::in_root(root.path(), Path::new("link/missing")).is_err());
+    }
+
+    #[test]
+    fn only_what_was_to_be_mounted_is_on_record() {
+        let mount = |kind: &str, target: &str, options: &[&str]| RootfsMount {
+            kind: kind.into(),
+            source: kind.into(),
+            target: target.into(),
+            options: options.iter().map(|option| (*option).into()).collect(),
+        };
+        let mounts = [
+            mount("bind", "/below", &[]),
+            mount("overlay", "", &[]),
+            mount("bind", "", &["uidmap=0:1:1"]),
+            mount("tmpfs", "/above", &[]),
+        ];
+        let planned = Mounted::planned("/rootfs".into(), &mounts);
+        assert_eq!((planned.count, planned.below), (3, vec!["below".into()]));
+        assert_eq!(Mounted::planned("/rootfs".into(), &[]).count, 0);
     }
 
     #[test]

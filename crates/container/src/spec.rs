@@ -294,6 +294,12 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
             None => true,
         });
     }
+    let mounts = spec.mounts().iter().flatten();
+    // libcontainer's mount for the parameters is masked as a whole.
+    let mounted: Vec<_> = mounts
+        .map(|mount| mount.destination().clone())
+        .filter(|at| at != Path::new(PROC))
+        .collect();
     if let Some(process) = spec.process_mut() {
         // Nothing is ever executed: the guest loses nothing, and a filter needs no capability.
         process.set_no_new_privileges(Some(true));
@@ -303,10 +309,9 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
         process.set_apparmor_profile(None);
     }
     if let Some(linux) = spec.linux_mut() {
-        // Those below /proc and /sys are not there, or covered as a whole.
-        let mut masked = elsewhere(linux.masked_paths());
+        let mut masked = to_be_seen(linux.masked_paths(), &mounted);
         masked.extend(proc_is_needed.then(|| PROC.to_owned()));
-        let read_only = elsewhere(linux.readonly_paths());
+        let read_only = to_be_seen(linux.readonly_paths(), &mounted);
         linux.set_masked_paths(Some(masked).filter(|paths| !paths.is_empty()));
         linux.set_readonly_paths(Some(read_only).filter(|paths| !paths.is_empty()));
         // A startContainer hook runs in the container, after the filter: ours would stop it.
@@ -317,15 +322,17 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
     spec
 }
 
-/// The paths that lie neither on procfs nor on sysfs.
-fn elsewhere(paths: &Option<Vec<String>>) -> Vec<String> {
+/// The paths that a guest could see: those below /proc and /sys are not there, or covered as a whole,
+/// except for what is mounted there.
+fn to_be_seen(paths: &Option<Vec<String>>, mounted: &[PathBuf]) -> Vec<String> {
+    let below = |path: &Path| [PROC, "/sys"].iter().any(|at| path.starts_with(at));
+    let is_seen = |path: &Path| {
+        let mut mounts = mounted.iter().filter(|at| below(at));
+        mounts.any(|at| at.starts_with(path) || path.starts_with(at))
+    };
     let paths = paths.iter().flatten();
     paths
-        .filter(|path| {
-            !["/proc", "/sys"]
-                .iter()
-                .any(|at| Path::new(path).starts_with(at))
-        })
+        .filter(|path| !below(Path::new(path)) || is_seen(Path::new(path)))
         .cloned()
         .collect()
 }
@@ -440,6 +447,21 @@ mod tests {
         );
         assert!(spec.linux().as_ref().unwrap().seccomp().is_some());
         assert!(spec.linux().as_ref().unwrap().masked_paths().is_none());
+    }
+
+    #[test]
+    fn what_is_masked_stays_so_where_a_mount_shows_it() {
+        let json = SPEC.replace("/dev/shm", "/sys/firmware/acpi").replace(
+            r#"["/proc/keys"]"#,
+            r#"["/proc/keys", "/sys/firmware", "/sys/firmware/acpi/a", "/sys/power", "/a"],
+                "readonlyPaths": ["/proc/sys", "/sys/firmware/acpi"]"#,
+        );
+        let spec = for_wasm(Path::new("/bundle"), spec(&json));
+        let linux = spec.linux().as_ref().unwrap();
+        let masked = linux.masked_paths().as_deref().unwrap();
+        assert_eq!(masked, ["/sys/firmware", "/sys/firmware/acpi/a", "/a"]);
+        let read_only = linux.readonly_paths().as_deref().unwrap();
+        assert_eq!(read_only, ["/sys/firmware/acpi"]);
     }
 
     #[test]

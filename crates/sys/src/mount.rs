@@ -102,6 +102,20 @@ impl MountClone {
         )?)
     }
 
+    /// Mounts it on what `at` is a handle of.
+    ///
+    /// # Errors
+    /// Those of `move_mount`.
+    pub fn attach_on(self, at: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(rustix::mount::move_mount(
+            self.fd.as_fd(),
+            "",
+            at,
+            "",
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+        )?)
+    }
+
     /// Its handle.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {

@@ -21,6 +21,7 @@ use super::{Created, Error, Host, Order, STATE, Settings, process, record, termi
 use crate::cgroup::{self, Cgroup, OomWatch, Rest};
 use crate::confinement::{self, Labels};
 use crate::devices;
+use crate::mounts;
 use crate::propagation;
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
 use crate::rootfs::{Mounted, cwd};
@@ -120,8 +121,8 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let at = spec::rootfs(&order.bundle, &spec);
     let folder = order.bundle.join(STATE);
     // From here on, and not before, what is there is the container's: see `record::clean_up`.
-    let ours = (!order.rootfs.is_empty()).then(|| at.clone());
-    let begun = record::begin(&folder, host.own, place.cgroup.clone(), ours);
+    let planned = Mounted::planned(at.clone(), &order.rootfs);
+    let begun = record::begin(&folder, host.own, place.cgroup.clone(), planned);
     let mounted = begun.and_then(|()| {
         let users = namespaces.users.own();
         Ok(Mounted::new(at, &order.rootfs, &order.bundle, users)?)
@@ -292,6 +293,10 @@ fn make(
     let linux = spec.linux().as_ref();
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let propagation = propagation::changes(&spec);
+    // By the names that the spec has for them, whatever links they lie behind.
+    let preopens = spec::preopens(&spec);
+    let at = spec::rootfs(&order.bundle, &spec);
+    let resolved = mounts::resolve(&mut spec, &at)?;
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
     let changed = adapted || is_amended;
     let shared = namespaces.shared.as_deref();
@@ -337,8 +342,11 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            let changed =
-                changed || late_cwd.is_some() || shared.is_some() || place.rest.has_changed_spec();
+            let changed = changed
+                || resolved
+                || late_cwd.is_some()
+                || shared.is_some()
+                || place.rest.has_changed_spec();
             let whom = Whom {
                 groups: Vec::new(),
                 labels: spec::labels(&spec).without_apparmor(),
@@ -366,7 +374,7 @@ fn make(
                     engine: plan.engine,
                     entry: native::entry(plan),
                     code: source.code(order.settings.cache.as_deref()),
-                    preopens: spec::preopens(&spec),
+                    preopens: preopens.clone(),
                     argv_start: plan.argv_start,
                     stack: native::stack(spec.process().as_ref(), &order.settings),
                 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use medley_dispatch::EngineKind;
 
-use crate::{cgroup, confinement, devices, pod, rootfs, spec};
+use crate::{cgroup, confinement, devices, mounts, pod, rootfs, spec};
 
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum Error {
     /// Its rootfs.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
+    /// Where its mounts go.
+    #[error(transparent)]
+    Mounts(#[from] mounts::Error),
     /// Its entrypoint.
     #[error(transparent)]
     Dispatch(#[from] Unrunnable),

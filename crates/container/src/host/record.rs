@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
@@ -29,8 +29,8 @@ struct Planned {
     shim: Known,
     /// Where it will be. All of it is the container's own: nobody was in there before.
     cgroup: Cgroup,
-    /// Where its rootfs is mounted, if it is one of ours to mount.
-    rootfs: Option<PathBuf>,
+    /// What is mounted of its rootfs, and by nobody else.
+    rootfs: Mounted,
 }
 
 /// What is needed besides, once it has an init.
@@ -46,7 +46,7 @@ pub(super) fn begin(
     folder: &Path,
     shim: Known,
     cgroup: Cgroup,
-    rootfs: Option<PathBuf>,
+    rootfs: Mounted,
 ) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|source| Error::Folder {
         path: folder.to_owned(),
@@ -123,15 +123,15 @@ pub fn clean_up(bundle: &Path, shim_is_alive: bool) -> Result<Option<i32>, Error
         // Should it be in no cgroup of its own.
         made.init.kill();
     }
-    let (cgroup, at) = match planned {
-        Some(planned) => (Some(planned.cgroup), planned.rootfs),
+    let (cgroup, rootfs) = match planned {
+        Some(planned) => (Some(planned.cgroup), Some(planned.rootfs)),
         None => (None, None),
     };
     let layers = rootfs::clean_up(bundle);
     // That of init first: where systemd put it nobody else knows.
     let cgroups = made.map(|made| made.cgroup).into_iter().chain(cgroup);
     let cgroups: Vec<_> = cgroups.map(|cgroup| cgroup.remove()).collect();
-    let unmounted = at.map_or(Ok(()), |at| Mounted::by_someone(at).unmount());
+    let unmounted = rootfs.map_or(Ok(()), |rootfs| rootfs.unmount());
     let folder = remove(&folder);
     cgroups.into_iter().collect::<Result<(), _>>()?;
     layers?;

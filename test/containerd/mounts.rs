@@ -1,0 +1,174 @@
+//! What mounts meet in an image: links, folders, and what somebody else has mounted.
+
+use medley_test::shim::Bench;
+use medley_test::stdio::Stdin;
+use medley_test::*;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Runs a shell script in a container of an image with more files and a changed spec.
+async fn shell(
+    runtime: Runtime,
+    files: impl FnOnce(ImageBuilder) -> ImageBuilder,
+    script: &str,
+    change: impl FnOnce(Spec, &std::path::Path) -> Spec,
+) -> Result<String> {
+    let containerd = Containerd::start(runtime).await?;
+    let image = files(images::linux_builder("mounts")?).build()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let volume = containerd.dir().join("volume");
+    std::fs::create_dir(&volume)?;
+    std::fs::write(volume.join("note"), "a note\n")?;
+    let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
+    let done = client.run("it", &image, change(spec, &volume)).await?;
+    assert_eq!(done.code, 0, "{done:?}");
+    containerd.close().await?;
+    Ok(done.stdout)
+}
+
+/// The sentence that refuses a container of an image with more files, and what is in a folder of
+/// the host, which a link of the image may lead to, after it.
+async fn refused(
+    files: impl FnOnce(ImageBuilder, &str) -> ImageBuilder,
+    change: impl FnOnce(Spec) -> Spec,
+) -> Result<(String, Vec<String>)> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let host = containerd.dir().join("host");
+    std::fs::create_dir(&host)?;
+    std::fs::write(host.join("ptmx"), "the host's\n")?;
+    let path = host.display().to_string();
+    let image = files(images::linux_builder("mounts")?, &path).build()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let spec = client.spec(&image, "it").args(["/bin/true"]);
+    let status = client.refused("it", &image, change(spec)).await?;
+    let left = std::fs::read_dir(&host)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    containerd.close().await?;
+    Ok((status.message().to_owned(), left))
+}
+
+#[tokio::test]
+async fn an_image_whose_dev_is_a_link_changes_nothing_on_the_host() -> Result<()> {
+    let without = |spec: Spec| {
+        spec.edit(|json| {
+            if let Some(mounts) = json["mounts"].as_array_mut() {
+                mounts.retain(|mount| mount["destination"] != "/dev");
+            }
+        })
+    };
+    let (said, left) = refused(|image, host| image.symlink("/dev", host), without).await?;
+    assert!(said.contains("/dev of the image is a symlink"), "{said}");
+    assert_eq!(left, ["ptmx"]);
+    let (said, left) = refused(|image, host| image.symlink("/dev", host), |spec| spec).await?;
+    assert!(said.contains("/dev of the image is a symlink"), "{said}");
+    assert_eq!(left, ["ptmx"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_image_whose_proc_or_sys_is_a_link_is_refused() -> Result<()> {
+    for at in ["/proc", "/sys"] {
+        let (said, _) = refused(|image, _| image.symlink(at, "/"), |spec| spec).await?;
+        assert!(
+            said.contains(&format!("{at} of the image is a symlink")),
+            "{said}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mount_behind_links_in_a_ring_is_refused() -> Result<()> {
+    let files = |image: ImageBuilder, _: &str| image.symlink("/a", "b").symlink("/b", "/a");
+    let mount = |spec: Spec| spec.bind(std::path::Path::new("/etc/hosts"), "/a/c", true);
+    let (said, _) = refused(files, mount).await?;
+    assert!(said.contains("the mount destination /a/c"), "{said}");
+    Ok(())
+}
+
+each_runtime! {
+    async fn a_mount_behind_a_link_to_nothing_is_made_in_the_rootfs(runtime: Runtime) -> Result<()> {
+        let files = |image: ImageBuilder| image
+            .symlink("/etc/resolv.conf", "../run-of-it/resolve/stub.conf")
+            .symlink("/volume", "/mnt/volume")
+            .symlink("/chain", "volume")
+            .symlink("/out", "../../../outside");
+        let script = "cat /etc/resolv.conf /run-of-it/resolve/stub.conf /mnt/volume/note \
+            /mnt/volume/deeper/note /outside/note";
+        let text = shell(runtime, files, script, |spec, volume| {
+            std::fs::create_dir(volume.join("deeper")).ok();
+            spec.bind(&volume.join("note"), "/etc/resolv.conf", true)
+                .bind(volume, "/volume", false)
+                .bind(volume, "/chain/deeper", false)
+                .bind(volume, "/out", false)
+        });
+        assert_eq!(text.await?, "a note\n".repeat(5));
+        Ok(())
+    }
+
+    async fn a_tmpfs_has_the_mode_of_the_folder_below_it(runtime: Runtime) -> Result<()> {
+        let files = |image: ImageBuilder| image.dir("/private", 0o710);
+        let script = "stat -c %a /private";
+        let text = shell(runtime, files, script, |spec, _| spec.edit(|json| {
+            if let Some(mounts) = json["mounts"].as_array_mut() {
+                mounts.push(serde_json::json!({
+                    "destination": "/private", "type": "tmpfs", "source": "tmpfs",
+                    "options": ["nosuid"],
+                }));
+            }
+        }));
+        assert_eq!(text.await?, "710\n");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_rootfs_that_was_mounted_before_stays_mounted() -> Result<()> {
+    let bench = Bench::new(Runtime::Medley).await?;
+    let image = images::linux_builder("linux")?
+        .entrypoint(["/bin/sleep", "60"])
+        .build()?;
+    let rootfs = bench.bundle("rootfs", &image)?.join("rootfs");
+    mount(
+        Some(&rootfs),
+        &rootfs,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
+    let mounted = mounted_twice(&bench, &rootfs).await;
+    let left = umount2(&rootfs, MntFlags::MNT_DETACH);
+    mounted?;
+    left?;
+    bench.close().await
+}
+
+/// Runs a container over `rootfs` whose shim is killed, twice as after a restart.
+async fn mounted_twice(bench: &Bench, rootfs: &std::path::Path) -> Result<()> {
+    let image = images::linux_builder("linux")?
+        .entrypoint(["/bin/sleep", "60"])
+        .build()?;
+    for id in ["first", "second"] {
+        let bundle = bench.bundle(id, &image)?;
+        let spec = Spec::of(&image, bench.namespace(), id);
+        let spec = spec.edit(|json| json["root"]["path"] = serde_json::json!(rootfs));
+        std::fs::write(bundle.join("config.json"), spec.json().to_string())?;
+        let shim = bench.start(id, &bundle).await?;
+        let stdio = bench.stdio(id, Stdin::None)?;
+        shim.create(id, &bundle, &stdio).await?;
+        shim.start(id).await?;
+        let (pid, _) = shim.pids(id).await?;
+        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
+        proc::until("the shim is dead", || !proc::is_alive(pid)).await?;
+        let done = bench.command(id, &bundle, "delete").await?;
+        assert!(done.status.success(), "{done:?}");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let at = format!(" {} ", rootfs.display());
+        assert_eq!(mounts.matches(&at).count(), 1, "{mounts}");
+    }
+    Ok(())
+}
