@@ -4,11 +4,11 @@
 //! fails with the reason.
 
 use medley_engine::{Entry, Form, Native, Unfit};
-use wasmparser::{MemoryType, Parser, Payload};
+use wasmparser::{MemoryType, Parser, Payload, Validator, WasmFeatures};
 use wasmtime::Module;
 
 use crate::config::{self, Profile};
-use crate::{NAME, component, malformed, module, unfit};
+use crate::{NAME, component, malformed, module, outline, unfit};
 
 /// Of a module with threads.
 const NO_THREADS: &str =
@@ -19,6 +19,9 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
         path: entry.path.clone(),
         reason: in_one_line(&error.to_string()),
     })?;
+    if let Some(unfit) = foreseen(&bytes, entry) {
+        return Err(unfit);
+    }
     if Parser::is_component(&bytes) {
         let code = component::compile(&bytes, entry)?;
         has_no_threads(&bytes, entry)?;
@@ -37,6 +40,29 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
         code,
         form: Form::Module,
     })
+}
+
+/// Why it can't be run whatever its code is: what it imports, what it exports, and how. `None`
+/// if nothing speaks against it, or if it is not valid, of which the engine's own word counts.
+fn foreseen(bytes: &[u8], entry: &Entry) -> Option<Unfit> {
+    let unfit = match outline::of(bytes).map(|outline| linked(&outline, entry)) {
+        Some(Some(Err(unfit))) => unfit,
+        _ => has_no_threads(bytes, entry).err()?,
+    };
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    validator.validate_all(bytes).is_ok().then_some(unfit)
+}
+
+/// Whether an outline can be linked; `None` if the engine does not take it, for which there may be
+/// a reason in what it lacks.
+fn linked(outline: &[u8], entry: &Entry) -> Option<Result<(), Unfit>> {
+    if Parser::is_component(outline) {
+        let (engine, component, _) = component::compiled(outline).ok()?;
+        return Some(component::link(&engine, &component, entry).map(drop));
+    }
+    let engine = config::engine(Profile::Command).ok()?;
+    let module = Module::from_binary(&engine, outline).ok()?;
+    Some(module::LinkedModule::new(&engine, &module, entry).map(drop))
 }
 
 /// Refuses what makes a memory that threads are to share, of all modules in it; it is valid.
@@ -87,6 +113,26 @@ mod tests {
         compile(wat.as_bytes(), &entry(export))
             .unwrap_err()
             .to_string()
+    }
+
+    #[test]
+    fn what_cannot_start_is_told_from_its_outline() {
+        for wat in [
+            r#"(module (func (export "add")))"#,
+            r#"(module (func (export "_start") (param i32)))"#,
+            r#"(module (import "env" "secret" (func)) (func (export "_start")))"#,
+            "(module (memory 1 1 shared) (func (export \"_start\")))",
+            r#"(component (core module $m (func (export "f")))
+                (core instance $i (instantiate $m))
+                (func (export "go") (canon lift (core func $i "f"))))"#,
+        ] {
+            let bytes = wat::parse_str(wat).unwrap();
+            assert!(super::foreseen(&bytes, &entry(None)).is_some(), "{wat}");
+        }
+        let invalid = r#"(module (func (export "add") (result i32)))"#;
+        let bytes = wat::parse_str(invalid).unwrap();
+        assert_eq!(super::foreseen(&bytes, &entry(None)), None);
+        assert!(fails(invalid, None).contains("is not valid Wasm"));
     }
 
     /// A function `$f` of a component, async, and `$run`, an instance with it.

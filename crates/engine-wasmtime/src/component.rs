@@ -170,7 +170,7 @@ pub(crate) fn any_other_version(names: &[String], entry: &Entry) -> Option<Unfit
 
 /// The bytes as Wasmtime takes them. Those that only a concurrent engine takes, whatever of WASI
 /// they import, are for one.
-fn compiled(bytes: &[u8]) -> wasmtime::Result<(Engine, Component, Profile)> {
+pub(crate) fn compiled(bytes: &[u8]) -> wasmtime::Result<(Engine, Component, Profile)> {
     let compile = |profile| {
         let engine = config::engine(profile)?;
         let component = Component::from_binary(&engine, bytes)?;

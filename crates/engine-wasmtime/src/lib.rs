@@ -16,6 +16,7 @@ mod module;
 #[cfg(feature = "nn")]
 mod nn;
 mod outgoing;
+mod outline;
 mod output;
 mod roots;
 mod values;
