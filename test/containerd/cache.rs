@@ -202,6 +202,77 @@ async fn a_read_only_cache_gives_what_it_has_and_costs_no_start() -> Result<()> 
     containerd.close().await
 }
 
+/// As hardened nodes mount all that is written to.
+#[tokio::test]
+async fn a_cache_that_is_mounted_noexec_costs_no_start() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let module = images::wasm("module", &guests::module("hello")?)?;
+    let component = images::wasm("component", &guests::component("hello")?)?;
+    containerd.import(&[&module, &component]).await?;
+    let folder = mount_cache(&containerd, "64m")?;
+    let noexec = MsFlags::MS_REMOUNT | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID;
+    nix::mount::mount(None::<&str>, &folder, None::<&str>, noexec, None::<&str>)?;
+    for id in ["first", "second"] {
+        hello(&containerd, &format!("module-{id}"), &module).await?;
+        hello(&containerd, &format!("component-{id}"), &component).await?;
+    }
+    let told = "mount it without noexec";
+    proc::until(told, || containerd.log().contains(told)).await?;
+    proc::until("both compiles", || compiles(&containerd) == 2).await?;
+    unmount_cache(&folder)?;
+    containerd.close().await
+}
+
+/// Told from what it exports, whatever of code there is, and as often as it is tried.
+#[tokio::test]
+async fn a_module_that_cannot_start_is_not_compiled() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let large = guests::large::enlarged(&guests::module("hello")?, 8 << 20)?;
+    let image = images::wasm("hello", &large)?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    let used = || nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN);
+    let spec = client.spec(&image, "none").args(["/hello.wasm#handle"]);
+    let status = client.refused("none", &image, spec).await?;
+    let message = status.message();
+    assert!(
+        message.contains("/hello.wasm has no function \"handle\" to call; it exports"),
+        "{message}"
+    );
+    assert_eq!(files(&containerd, "code").len(), 0);
+    // The same by the command line, whose compiler's time can be told: the validation of 8 MB, of
+    // which the compile takes some thirty times as long.
+    let path = containerd.dir().join("reactor.wasm");
+    let reactor = renamed(&large);
+    fs::write(&path, reactor)?;
+    let before = used()?.user_time();
+    let done = std::process::Command::new(runtime::shim_path()?)
+        .args(["cache", "warm", "--folder"])
+        .arg(containerd.dir().join("cache"))
+        .arg(&path)
+        .output()?;
+    let took = used()?.user_time() - before;
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        said.contains("has no function \"_start\" to call"),
+        "{said}"
+    );
+    assert!(took.tv_sec() < 4, "{took} of processor time");
+    containerd.close().await
+}
+
+/// A command as a reactor: its `_start` has another name of the same length.
+fn renamed(module: &[u8]) -> Vec<u8> {
+    let mut module = module.to_vec();
+    let starts: Vec<usize> = (0..module.len().saturating_sub(6))
+        .filter(|at| &module[*at..at + 6] == b"_start")
+        .collect();
+    for at in starts {
+        module[at..at + 6].copy_from_slice(b"_begin");
+    }
+    module
+}
+
 #[tokio::test]
 async fn users_share_an_entry() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;

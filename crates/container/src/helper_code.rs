@@ -1,6 +1,7 @@
 //! In the helper: what a container's process is going to do, made ready before it is cloned.
 
 use std::fs::File;
+use std::io::Seek;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -8,9 +9,11 @@ use std::rc::Rc;
 use medley_engine::{Engine, Entry, Form, Unfit};
 use medley_image::cache::Found;
 use medley_image::{Cache, Key};
+use rustix::io::Errno;
 
 use crate::cgroup::allowance::Channel;
 use crate::helper::Engines;
+use crate::helper_compile::sealed;
 use crate::init_linux::LinuxInit;
 use crate::init_wasm::WasmInit;
 use crate::protocol::{Code, Program, Reply};
@@ -28,6 +31,8 @@ pub(crate) enum Error {
     Fingerprint { reason: String },
     #[error("cannot hold on to the native code")]
     Hold(#[source] std::io::Error),
+    #[error("cannot copy native code to memory, from a cache that nothing may be executed in")]
+    Copy(#[source] std::io::Error),
     #[error(transparent)]
     Cache(#[from] medley_image::cache::Error),
     #[error("cannot make a channel to the guest's process")]
@@ -87,7 +92,7 @@ pub(crate) fn load(
         Code::Given { form } => {
             let file = file?;
             held = Some(file.try_clone().map_err(Error::Hold)?);
-            engine.load(file, form, &entry, stack)?
+            engine.load(executable(file)?, form, &entry, stack)?
         }
         Code::Cached {
             cache,
@@ -137,6 +142,25 @@ pub(crate) fn fingerprint(engine: medley_dispatch::EngineKind, engines: Engines)
     }
 }
 
+/// Native code that may be mapped: the file itself, or what is in it where its file system is
+/// mounted `noexec` or a security module forbids that.
+fn executable(code: File) -> Result<File, Error> {
+    let Err(error) = medley_sys::memory::may_execute(&code) else {
+        return Ok(code);
+    };
+    if !matches!(
+        Errno::from_io_error(&error),
+        Some(Errno::PERM | Errno::ACCESS)
+    ) {
+        // The engine will tell, if it meets it too.
+        return Ok(code);
+    }
+    let mut code = code;
+    code.rewind()
+        .and_then(|()| sealed(&mut code))
+        .map_err(Error::Copy)
+}
+
 /// What the cache has for a module.
 enum Cached {
     Found(Box<dyn medley_engine::Program>, File),
@@ -175,7 +199,7 @@ fn cached(
         Found::Missing { damage } => return Ok(missing(damage)),
     };
     let held = code.try_clone().map_err(Error::Hold)?;
-    match engine.load(code, form, entry, stack) {
+    match engine.load(executable(code)?, form, entry, stack) {
         Ok(program) => Ok(Cached::Found(program, held)),
         Err(Unfit::Engine { reason, .. }) => {
             cache.forget(&key);

@@ -4,7 +4,7 @@
 //! looks at the first byte: its privileges, and the right to use the machine without end.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use medley_engine::Entry;
@@ -175,15 +175,20 @@ fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {
 
 /// A file in memory that nobody can change any more.
 fn seal(code: &[u8]) -> std::io::Result<OwnedFd> {
+    sealed(&mut &*code).map(OwnedFd::from)
+}
+
+/// All of `code` in a file in memory that nobody can change any more, and that can be executed.
+pub(crate) fn sealed(code: &mut dyn Read) -> std::io::Result<File> {
     let create = |flags| rustix::fs::memfd_create("medley-native", flags);
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 don't know the flag, and let every memfd be mapped executable.
     let fd = create(flags | MemfdFlags::EXEC).or_else(|_| create(flags))?;
     let mut file = File::from(fd);
-    file.write_all(code)?;
+    std::io::copy(code, &mut file)?;
     rustix::fs::fcntl_add_seals(
         file.as_fd(),
         SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
     )?;
-    Ok(file.into())
+    Ok(file)
 }

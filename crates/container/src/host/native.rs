@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
 use medley_dispatch::{Module, WasmPlan};
@@ -13,6 +14,7 @@ use medley_image::cache::{
 };
 use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 
 use super::compile::{self, Compiled};
 use super::process::Answer;
@@ -120,6 +122,9 @@ pub(super) fn with_code(
     module: &Module,
     ask: impl Fn(&Source) -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
+    if let Some(cache) = cache {
+        say_noexec(cache);
+    }
     let compiled =
         |fingerprint: Option<&str>| ask(&Source::compiled(host, cache, plan, module, fingerprint)?);
     match ask(&Source::first(host, cache, plan, module)?) {
@@ -146,6 +151,38 @@ pub(super) fn with_code(
         }
         Ok(answer) => Ok(answer),
     }
+}
+
+/// Says once, and as soon as there is a cache, that nothing may be executed in it.
+fn say_noexec(cache: &Path) {
+    static SAID: Once = Once::new();
+    let noexec = |code: File| {
+        let error = medley_sys::memory::may_execute(&code).err()?;
+        matches!(
+            Errno::from_io_error(&error),
+            Some(Errno::PERM | Errno::ACCESS)
+        )
+        .then_some(error)
+    };
+    if SAID.is_completed() {
+        return;
+    }
+    let entry = std::fs::read_dir(cache.join("code"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find_map(|entry| File::open(entry.path()).ok());
+    let Some(entry) = entry else { return };
+    SAID.call_once(|| {
+        if let Some(error) = noexec(entry) {
+            log::warn!(
+                "native code can't be mapped from the cache {} ({error}): each container has a \
+                 copy of its own in memory; mount it without noexec, allow it to the security \
+                 module, or name another folder by CONTAINERD_SHIM_WASM_CACHE",
+                cache.display()
+            );
+        }
+    });
 }
 
 /// The module's bytes.
