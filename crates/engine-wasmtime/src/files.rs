@@ -6,6 +6,7 @@ mod component_0_3;
 mod module;
 mod opened;
 mod paths;
+mod preview1;
 mod resolve;
 
 use std::collections::HashMap;
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-pub(crate) use module::Preview1;
 pub(crate) use opened::{Files, Opened};
+pub(crate) use preview1::Preview1;
 use resolve::{End, Start, Stream};
 
 /// Stands for the files of components where they are linked.
@@ -107,7 +108,7 @@ impl Folders {
         Some((given[number], rest))
     }
 
-    /// The stream that a path means, whose name is such a one.
+    /// The stream that a path means, if its name is one that a stream may have.
     fn stream(&self, folder: u32, path: &str, follow: bool) -> Option<Stream> {
         if !follow || !resolve::may_be_stream(path) {
             return None;

@@ -61,6 +61,76 @@ macro_rules! tried_again {
     )*};
 }
 
+/// The same for calls on one path that may be a stream's, with the call that asks a descriptor.
+macro_rules! tried_again_on_streams {
+    ($(async fn $name:ident() -> $out:ty, or $of_stream:ident;)*) => {$(
+        async fn $name(
+            &mut self,
+            fd: Resource<Descriptor>,
+            flags: PathFlags,
+            path: String,
+        ) -> FsResult<$out> {
+            let result = self.0.filesystem().$name(same(&fd), flags, path.clone()).await;
+            if !was_refused(&result) {
+                return result;
+            }
+            let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
+            let (fd, result) = match self.again(&fd, &path, follow) {
+                Some(Again::Beneath(fd, path)) => {
+                    let result = self.0.filesystem().$name(same(&fd), flags, path).await;
+                    (fd, result)
+                }
+                Some(Again::Stream(stream)) => {
+                    let fd = self.open_stream(stream).map_err(ErrorCode::from)?;
+                    let result = self.0.filesystem().$of_stream(same(&fd)).await;
+                    self.forget(&fd);
+                    (fd, result)
+                }
+                None => return result,
+            };
+            self.release(fd);
+            result
+        }
+    )*};
+}
+
+/// The same for calls on two paths, both of which are looked up anew.
+macro_rules! both_tried_again {
+    ($(async fn $name:ident([$($flags:ident)?]);)*) => {$(
+        async fn $name(
+            &mut self,
+            fd: Resource<Descriptor>,
+            $($flags: PathFlags,)?
+            path: String,
+            new_fd: Resource<Descriptor>,
+            new_path: String,
+        ) -> FsResult<()> {
+            let (old, new) = (path.clone(), new_path.clone());
+            let result = self.0.filesystem()
+                .$name(same(&fd), $($flags,)? old, same(&new_fd), new)
+                .await;
+            if !was_refused(&result) {
+                return result;
+            }
+            let from = self.beneath(&fd, &path, false);
+            let to = self.beneath(&new_fd, &new_path, false);
+            let result = match (&from, &to) {
+                (Some((fd, old)), Some((new_fd, new))) => {
+                    let (old, new) = (old.clone(), new.clone());
+                    self.0.filesystem()
+                        .$name(same(fd), $($flags,)? old, same(new_fd), new)
+                        .await
+                }
+                _ => result,
+            };
+            for (fd, _) in from.into_iter().chain(to) {
+                self.release(fd);
+            }
+            result
+        }
+    )*};
+}
+
 impl HostDescriptor for Files<'_> {
     handed_on! {
         async fn advise(offset: Filesize, len: Filesize, advice: Advice) -> ();
@@ -84,6 +154,16 @@ impl HostDescriptor for Files<'_> {
         async fn unlink_file_at([]) -> ();
     }
 
+    tried_again_on_streams! {
+        async fn stat_at() -> DescriptorStat, or stat;
+        async fn metadata_hash_at() -> MetadataHashValue, or metadata_hash;
+    }
+
+    both_tried_again! {
+        async fn link_at([flags]);
+        async fn rename_at([]);
+    }
+
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
         let result = self
             .0
@@ -94,67 +174,6 @@ impl HostDescriptor for Files<'_> {
             let target = self.target(&fd, &path);
             return Ok(target.map_err(ErrorCode::from)?);
         }
-        result
-    }
-
-    async fn stat_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-    ) -> FsResult<DescriptorStat> {
-        let result = self
-            .0
-            .filesystem()
-            .stat_at(same(&fd), flags, path.clone())
-            .await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let (fd, path) = match self.again(&fd, &path, flags.contains(PathFlags::SYMLINK_FOLLOW)) {
-            Some(Again::Beneath(fd, path)) => (fd, path),
-            Some(Again::Stream(stream)) => {
-                let fd = self.open_stream(stream).map_err(ErrorCode::from)?;
-                let stat = self.0.filesystem().stat(same(&fd)).await;
-                self.forget(&fd);
-                self.release(fd);
-                return stat;
-            }
-            None => return result,
-        };
-        let result = self.0.filesystem().stat_at(same(&fd), flags, path).await;
-        self.release(fd);
-        result
-    }
-
-    async fn metadata_hash_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-    ) -> FsResult<MetadataHashValue> {
-        let result = self
-            .0
-            .filesystem()
-            .metadata_hash_at(same(&fd), flags, path.clone())
-            .await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let (fd, path) = match self.again(&fd, &path, flags.contains(PathFlags::SYMLINK_FOLLOW)) {
-            Some(Again::Beneath(fd, path)) => (fd, path),
-            Some(Again::Stream(stream)) => {
-                let fd = self.open_stream(stream).map_err(ErrorCode::from)?;
-                let hash = self.0.filesystem().metadata_hash(same(&fd)).await;
-                self.forget(&fd);
-                self.release(fd);
-                return hash;
-            }
-            None => return result,
-        };
-        let mut files = self.0.filesystem();
-        let result = files.metadata_hash_at(same(&fd), flags, path).await;
-        self.release(fd);
         result
     }
 
@@ -207,79 +226,6 @@ impl HostDescriptor for Files<'_> {
             }
             None => result,
         }
-    }
-
-    async fn link_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-        new_fd: Resource<Descriptor>,
-        new_path: String,
-    ) -> FsResult<()> {
-        let result = self
-            .0
-            .filesystem()
-            .link_at(
-                same(&fd),
-                flags,
-                path.clone(),
-                same(&new_fd),
-                new_path.clone(),
-            )
-            .await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let from = self.beneath(&fd, &path, false);
-        let to = self.beneath(&new_fd, &new_path, false);
-        let result = match (&from, &to) {
-            (Some((fd, path)), Some((new_fd, new_path))) => {
-                let mut files = self.0.filesystem();
-                let (path, new_path) = (path.clone(), new_path.clone());
-                files
-                    .link_at(same(fd), flags, path, same(new_fd), new_path)
-                    .await
-            }
-            _ => result,
-        };
-        for (fd, _) in from.into_iter().chain(to) {
-            self.release(fd);
-        }
-        result
-    }
-
-    async fn rename_at(
-        &mut self,
-        fd: Resource<Descriptor>,
-        path: String,
-        new_fd: Resource<Descriptor>,
-        new_path: String,
-    ) -> FsResult<()> {
-        let result = self
-            .0
-            .filesystem()
-            .rename_at(same(&fd), path.clone(), same(&new_fd), new_path.clone())
-            .await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let from = self.beneath(&fd, &path, false);
-        let to = self.beneath(&new_fd, &new_path, false);
-        let result = match (&from, &to) {
-            (Some((fd, path)), Some((new_fd, new_path))) => {
-                let mut files = self.0.filesystem();
-                let (path, new_path) = (path.clone(), new_path.clone());
-                files
-                    .rename_at(same(fd), path, same(new_fd), new_path)
-                    .await
-            }
-            _ => result,
-        };
-        for (fd, _) in from.into_iter().chain(to) {
-            self.release(fd);
-        }
-        result
     }
 
     async fn symlink_at(

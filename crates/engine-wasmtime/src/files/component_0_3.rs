@@ -1,4 +1,4 @@
-//! The same of a component of WASI 0.3.
+//! The files of a component of WASI 0.3, as `component.rs` has those of one of 0.2.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -105,6 +105,74 @@ macro_rules! tried_again {
     )*};
 }
 
+/// The same for calls on one path that may be a stream's, with the call that asks a descriptor.
+macro_rules! tried_again_on_streams {
+    ($(async fn $name:ident() -> $out:ty, or $of_stream:ident;)*) => {$(
+        async fn $name(
+            store: &Store,
+            fd: Resource<Descriptor>,
+            flags: PathFlags,
+            path: String,
+        ) -> FilesystemResult<$out> {
+            let wasi = own(store);
+            let result = WasiFilesystem::$name(&wasi, same(&fd), flags, path.clone()).await;
+            if !was_refused(&result) {
+                return result;
+            }
+            let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
+            let (fd, result) = match with(store, |files| files.again(&fd, &path, follow)) {
+                Some(Again::Beneath(fd, path)) => {
+                    let result = WasiFilesystem::$name(&wasi, same(&fd), flags, path).await;
+                    (fd, result)
+                }
+                Some(Again::Stream(stream)) => {
+                    let fd = open_stream(store, stream)?;
+                    let result = WasiFilesystem::$of_stream(&wasi, same(&fd)).await;
+                    (fd, result)
+                }
+                None => return result,
+            };
+            release(store, fd);
+            result
+        }
+    )*};
+}
+
+/// The same for calls on two paths, both of which are looked up anew.
+macro_rules! both_tried_again {
+    ($(async fn $name:ident([$($flags:ident)?]);)*) => {$(
+        async fn $name(
+            store: &Store,
+            fd: Resource<Descriptor>,
+            $($flags: PathFlags,)?
+            path: String,
+            new_fd: Resource<Descriptor>,
+            new_path: String,
+        ) -> FilesystemResult<()> {
+            let wasi = own(store);
+            let (old, new) = (path.clone(), new_path.clone());
+            let result =
+                WasiFilesystem::$name(&wasi, same(&fd), $($flags,)? old, same(&new_fd), new).await;
+            if !was_refused(&result) {
+                return result;
+            }
+            let from = with(store, |files| files.beneath(&fd, &path, false));
+            let to = with(store, |files| files.beneath(&new_fd, &new_path, false));
+            let result = match (&from, &to) {
+                (Some((fd, old)), Some((new_fd, new))) => {
+                    let (old, new) = (old.clone(), new.clone());
+                    WasiFilesystem::$name(&wasi, same(fd), $($flags,)? old, same(new_fd), new).await
+                }
+                _ => result,
+            };
+            for (fd, _) in from.into_iter().chain(to) {
+                release(store, fd);
+            }
+            result
+        }
+    )*};
+}
+
 impl HostDescriptorWithStore<Host> for WasiFiles {
     handed_on! {
         async fn advise(offset: Filesize, len: Filesize, advice: Advice) -> ();
@@ -125,6 +193,16 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
         async fn unlink_file_at([]) -> ();
     }
 
+    tried_again_on_streams! {
+        async fn stat_at() -> DescriptorStat, or stat;
+        async fn metadata_hash_at() -> MetadataHashValue, or metadata_hash;
+    }
+
+    both_tried_again! {
+        async fn link_at([flags]);
+        async fn rename_at([]);
+    }
+
     async fn readlink_at(
         store: &Store,
         fd: Resource<Descriptor>,
@@ -135,62 +213,6 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
             let target = with(store, |files| files.target(&fd, &path));
             return Ok(target.map_err(ErrorCode::from)?);
         }
-        result
-    }
-
-    async fn stat_at(
-        store: &Store,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-    ) -> FilesystemResult<DescriptorStat> {
-        let wasi = own(store);
-        let result = WasiFilesystem::stat_at(&wasi, same(&fd), flags, path.clone()).await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
-        let (fd, result) = match with(store, |files| files.again(&fd, &path, follow)) {
-            Some(Again::Beneath(fd, path)) => {
-                let result = WasiFilesystem::stat_at(&wasi, same(&fd), flags, path).await;
-                (fd, result)
-            }
-            Some(Again::Stream(stream)) => {
-                let fd = open_stream(store, stream)?;
-                let result = WasiFilesystem::stat(&wasi, same(&fd)).await;
-                (fd, result)
-            }
-            None => return result,
-        };
-        release(store, fd);
-        result
-    }
-
-    async fn metadata_hash_at(
-        store: &Store,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-    ) -> FilesystemResult<MetadataHashValue> {
-        let wasi = own(store);
-        let result = WasiFilesystem::metadata_hash_at(&wasi, same(&fd), flags, path.clone()).await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
-        let (fd, result) = match with(store, |files| files.again(&fd, &path, follow)) {
-            Some(Again::Beneath(fd, path)) => {
-                let result = WasiFilesystem::metadata_hash_at(&wasi, same(&fd), flags, path).await;
-                (fd, result)
-            }
-            Some(Again::Stream(stream)) => {
-                let fd = open_stream(store, stream)?;
-                let result = WasiFilesystem::metadata_hash(&wasi, same(&fd)).await;
-                (fd, result)
-            }
-            None => return result,
-        };
-        release(store, fd);
         result
     }
 
@@ -242,64 +264,6 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
             }
             None => result,
         }
-    }
-
-    async fn link_at(
-        store: &Store,
-        fd: Resource<Descriptor>,
-        flags: PathFlags,
-        path: String,
-        new_fd: Resource<Descriptor>,
-        new_path: String,
-    ) -> FilesystemResult<()> {
-        let wasi = own(store);
-        let (old, new) = (path.clone(), new_path.clone());
-        let result =
-            WasiFilesystem::link_at(&wasi, same(&fd), flags, old, same(&new_fd), new).await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let from = with(store, |files| files.beneath(&fd, &path, false));
-        let to = with(store, |files| files.beneath(&new_fd, &new_path, false));
-        let result = match (&from, &to) {
-            (Some((fd, old)), Some((new_fd, new))) => {
-                let (old, new) = (old.clone(), new.clone());
-                WasiFilesystem::link_at(&wasi, same(fd), flags, old, same(new_fd), new).await
-            }
-            _ => result,
-        };
-        for (fd, _) in from.into_iter().chain(to) {
-            release(store, fd);
-        }
-        result
-    }
-
-    async fn rename_at(
-        store: &Store,
-        fd: Resource<Descriptor>,
-        path: String,
-        new_fd: Resource<Descriptor>,
-        new_path: String,
-    ) -> FilesystemResult<()> {
-        let wasi = own(store);
-        let (old, new) = (path.clone(), new_path.clone());
-        let result = WasiFilesystem::rename_at(&wasi, same(&fd), old, same(&new_fd), new).await;
-        if !was_refused(&result) {
-            return result;
-        }
-        let from = with(store, |files| files.beneath(&fd, &path, false));
-        let to = with(store, |files| files.beneath(&new_fd, &new_path, false));
-        let result = match (&from, &to) {
-            (Some((fd, old)), Some((new_fd, new))) => {
-                let (old, new) = (old.clone(), new.clone());
-                WasiFilesystem::rename_at(&wasi, same(fd), old, same(new_fd), new).await
-            }
-            _ => result,
-        };
-        for (fd, _) in from.into_iter().chain(to) {
-            release(store, fd);
-        }
-        result
     }
 
     async fn symlink_at(
@@ -457,7 +421,7 @@ impl<D: 'static, T: Lift + Send + 'static> FutureConsumer<D> for Told<T> {
         let mut value = None;
         source.read(store, &mut value)?;
         if let (Some(value), Some(told)) = (value, self.0.take()) {
-            // Nobody waits for it who has dropped the future.
+            // A receiver that was dropped is not waiting for it.
             told.send(value).ok();
         }
         Poll::Ready(Ok(()))

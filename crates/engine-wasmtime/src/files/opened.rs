@@ -102,8 +102,7 @@ impl Files<'_> {
         let (folders, owned) = self.folders(folder)?;
         let answer = ask(&folders);
         for fd in owned {
-            // It was put there a moment ago.
-            self.0.filesystem().table.delete(fd).ok();
+            self.release(fd);
         }
         answer
     }
@@ -133,8 +132,7 @@ impl Files<'_> {
             again = own.map(|own| Again::Beneath(own, path));
         }
         for owned in owned {
-            // It was put there a moment ago.
-            self.0.filesystem().table.delete(owned).ok();
+            self.release(owned);
         }
         again
     }
@@ -191,7 +189,7 @@ impl Files<'_> {
 
     /// Lets go of a handle of our own.
     pub(super) fn release(&mut self, fd: Resource<Descriptor>) {
-        // It was put there for a call that is over.
+        // We put it there for a call that is over.
         self.0.filesystem().table.delete(fd).ok();
     }
 
@@ -236,7 +234,7 @@ impl Files<'_> {
         self.0.opened.streams.remove(&fd.rep());
     }
 
-    /// Of a terminal that is opened by its own name.
+    /// The open file of a terminal that was opened by its own name.
     fn terminal(&mut self, fd: &Resource<Descriptor>) -> FsResult<std::fs::File> {
         match self.0.filesystem().table.get(fd)? {
             Descriptor::File(file) => Ok(file.file.try_clone().map_err(ErrorCode::from)?),

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-/// Links that a path may lead through, as of the kernel.
+/// Links that a path may lead through: the kernel's own limit.
 const MOST_LINKS: usize = 40;
 
 /// Where Linux has the descriptors of a process, of which a guest's process has none to show.
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_link_leads_out_of_what_was_given_and_not_of_what_was_opened() {
+    fn a_relative_link_leads_out_of_what_was_given_alone() {
         let tree = Tree::new("relative");
         tree.link("etc/up", "../data/file");
         tree.link("etc/far", "../../../../../../../../../../..");
