@@ -273,7 +273,9 @@ impl Program for LinkedModule {
         if let Some(stack) = self.stack
             && let Err(error) = limit_stack(stack)
         {
-            return Ended::NotStarted(format!("its stack cannot be limited: {error}"));
+            return Ended::NotStarted(format!(
+                "cannot set the limit of its stack to {stack} bytes: {error}"
+            ));
         }
         let ready = Running::new(&self.configure)
             .and_then(|running| Ok((self.register(&running, &wasi)?, running)));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
-use medley_engine::STACK;
+use medley_engine::{STACK, STACK_LIMITS};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     WasmBacktraceDetails,
@@ -139,11 +139,8 @@ const KEPT_TABLE: usize = 4 << 10;
 /// a page that a request has touched stays with its slot for the next one.
 const HANDLER_STACK: u64 = 1 << 20;
 
-/// Least and most stack that a guest can have, in bytes.
-const STACKS_OF: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
-
 /// What a stack has beyond the guest's part of it, for the calls that the guest makes into the
-/// engine, in bytes.
+/// engine, in bytes: as much as with Wasmtime's own defaults.
 const HOST_STACK: usize = 3 << 19;
 
 fn config(profile: Profile, stack: Option<u64>) -> Config {
@@ -154,7 +151,7 @@ fn config(profile: Profile, stack: Option<u64>) -> Config {
     };
     let stack = stack
         .unwrap_or(usual)
-        .clamp(*STACKS_OF.start(), *STACKS_OF.end());
+        .clamp(*STACK_LIMITS.start(), *STACK_LIMITS.end());
     let stack = usize::try_from(stack).unwrap_or(usize::MAX - HOST_STACK);
     let mut config = Config::new();
     config

@@ -204,6 +204,9 @@ pub enum Ended {
 /// Pages of it are taken as they are touched.
 pub const STACK: u64 = 8 << 20;
 
+/// Least and most stack that a guest can be given, in bytes.
+pub const STACK_LIMITS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+
 /// A Wasm engine.
 pub trait Engine {
     /// The name that annotations and messages use.
@@ -228,7 +231,7 @@ pub trait Engine {
     fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit>;
 
     /// Maps native code and links it. The guest may use `stack` bytes of stack, or what the engine
-    /// gives it by default, which is at least [`STACK`] for a command; one that uses more traps.
+    /// gives it by default; one that uses more traps. Wasmer's stack is its own, whatever `stack` is.
     ///
     /// The caller vouches that `code` holds what [`Self::compile`] of this very binary made:
     /// it is executed as it is.

@@ -20,9 +20,6 @@ const RUNC: &str = "containerd.runc.v1.Options";
 /// Most that is read of a file with options, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What a guest's stack can have, in bytes.
-const STACKS: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
-
 /// Keys of runc's shim and of its users that need nothing here, or that there is nothing for.
 const NOT_NEEDED: [&str; 10] = [
     "BinaryName",
@@ -223,7 +220,7 @@ impl RuntimeOptions {
                     const EXPECTED: &str =
                         "it must be a number of bytes, from 65536 (64 KiB) to 1073741824 (1 GiB)";
                     let bytes = value.as_integer().and_then(|bytes| bytes.try_into().ok());
-                    let stack = bytes.filter(|bytes| STACKS.contains(bytes));
+                    let stack = bytes.filter(|bytes| medley_engine::STACK_LIMITS.contains(bytes));
                     self.stack = Some(stack.ok_or_else(|| wrong(EXPECTED))?);
                 }
                 "SystemdCgroup" => match value.as_bool() {
