@@ -89,7 +89,7 @@ fn close_unmeant(becoming: &Becoming, status: Option<&File>, socket: &OwnedFd) {
             let stdio = becoming.stdio.iter().map(AsFd::as_fd);
             init.with_status(|told| {
                 let ours = [Some(told), status.map(AsFd::as_fd)].into_iter().flatten();
-                medley_sys::child::close_all_except(&stdio.chain(ours).collect::<Vec<_>>());
+                medley_sys::child::close_all_but(&stdio.chain(ours).collect::<Vec<_>>());
             });
         }
         Work::Wasm(_) => medley_sys::child::close_fds(&[

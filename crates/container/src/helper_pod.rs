@@ -139,7 +139,7 @@ fn hold(alone: Alone, life: OwnedFd) -> Result<i32, Error> {
                 }
             }
             drop(writer);
-            medley_sys::child::close_all_but(&life);
+            medley_sys::child::close_all_but(&[life.as_fd()]);
             // Nothing is ever written: this is the pipe's end.
             while matches!(life.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::Interrupted)
             {

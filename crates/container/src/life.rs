@@ -1,7 +1,7 @@
 //! In the helper and in init: what ties an init that waits to be started to the shim.
 //!
-//! Whoever starts it is the shim, and with the shim goes the only one who could. The pipe that tells
-//! is the kernel's to watch: init itself can't, it waits in libcontainer's call and under its
+//! Only the shim can start it: without a shim it would wait for ever. A pipe tells of the shim's end,
+//! and the kernel watches it: init can't, since it waits in libcontainer's call and under its
 //! container's seccomp filter. A container that was started lives on, as one of runc's does.
 
 use std::cell::RefCell;

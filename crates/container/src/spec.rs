@@ -190,7 +190,7 @@ fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
     mapped.unwrap_or(id)
 }
 
-/// Whether systemd is to manage the cgroup: its paths have the form `slice:prefix:name`.
+/// Whether the cgroup's path has the form of a systemd scope, `slice:prefix:name`.
 #[must_use]
 pub fn names_scope(spec: &Spec) -> bool {
     let path = spec

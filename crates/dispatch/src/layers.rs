@@ -2,8 +2,7 @@
 //!
 //! An OCI artifact has no file system: its layers are modules. Where a command has to be given all
 //! the same, as the CRI demands of an image without an entrypoint, `/` is the custom, or any other
-//! directory. Which of the layers runs, the entrypoint
-//! says, by the first of these that fits any (`#function` behind it names an export, as of a file):
+//! directory. Which of the layers runs, the entrypoint says, by the first of these that fits any (`#function` behind it names an export, as of a file):
 //!
 //! 1. the layer's title (annotation `org.opencontainers.image.title`), a leading `/` or `./` aside;
 //! 2. the last part of the title;

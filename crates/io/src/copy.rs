@@ -22,7 +22,7 @@ const CHUNK: usize = 4096;
 /// stopped, or gone. Below the 5 s that containerd gives a Delete.
 const STALL: Duration = Duration::from_secs(1);
 
-/// Pause after a failure that may pass, such as of want of descriptors.
+/// Pause after a failure that may pass, such as a lack of descriptors.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A copy under way, which ends with this handle.
@@ -85,8 +85,8 @@ impl Drop for Copying {
     }
 }
 
-/// Copies to the end, whatever happens on the way: whoever speaks is not to suffer from it. They would
-/// be killed by a reader that goes, and wait for ever for one that does not read.
+/// Copies to the end, whatever happens on the way: the process that writes is not to suffer from it. A
+/// reader that goes away would have it killed, and one that does not read would hold it up for ever.
 async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) {
     let mut finishing = false;
     let mut trouble = Trouble::default();

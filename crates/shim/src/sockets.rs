@@ -22,7 +22,7 @@ pub(crate) fn path(address: &str) -> PathBuf {
 pub(crate) fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
     let context = || format!("cannot bind the shim's socket {}", socket.display());
     if let Some(folder) = socket.parent() {
-        // Whoever knows a name may try it; nobody but root lists them.
+        // A client that knows a name may connect; only root can list the names.
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o711)
@@ -62,7 +62,7 @@ fn lock(folder: &Path) -> io::Result<File> {
 /// behind one that was killed before it had connected.
 pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
     let _lock = lock(folder)?;
-    // Whoever listens is in there. To ask each of them would wake them all.
+    // Every listener of this network namespace is in there. To ask each would wake all shims.
     let bound = std::fs::read_to_string("/proc/net/unix")?;
     let bound: HashSet<&str> = bound
         .lines()
@@ -83,7 +83,7 @@ fn is_ours(socket: &Path) -> bool {
     rustix::fs::getxattr(socket, OURS, &mut [0_u8; 0][..]).is_ok()
 }
 
-/// Whether nobody listens, in no network namespace.
+/// Whether no process listens, in any network namespace.
 fn is_dead(socket: &Path) -> bool {
     matches!(
         UnixStream::connect(socket),

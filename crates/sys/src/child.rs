@@ -221,18 +221,9 @@ pub fn exit_now(status: u8) -> ! {
     unsafe { libc::_exit(i32::from(status)) }
 }
 
-/// Closes every descriptor of the process but one. Whoever owns one of them must not use it again.
-pub fn close_all_but(keep: &impl std::os::fd::AsRawFd) {
-    let keep = keep.as_raw_fd().unsigned_abs();
-    if keep > 0 {
-        close_range(0, keep - 1);
-    }
-    close_from(keep + 1);
-}
-
-/// Closes every descriptor of the process but these. Whoever owns one of the others must not use it
+/// Closes every descriptor of the process but these. The owners of the others must not use them
 /// again.
-pub fn close_all_except(keep: &[std::os::fd::BorrowedFd<'_>]) {
+pub fn close_all_but(keep: &[std::os::fd::BorrowedFd<'_>]) {
     use std::os::fd::AsRawFd;
     let mut numbers: Vec<_> = keep
         .iter()
@@ -249,7 +240,7 @@ pub fn close_all_except(keep: &[std::os::fd::BorrowedFd<'_>]) {
     close_from(first);
 }
 
-/// Closes these descriptors, whoever owns them; the owner must not use them again.
+/// Closes these descriptors. Their owners must not use them again.
 pub fn close_fds(fds: &[std::os::fd::BorrowedFd<'_>]) {
     use std::os::fd::AsRawFd;
     for fd in fds {

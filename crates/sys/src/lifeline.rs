@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags};
 /// first of a pid namespace.
 pub const SIGNAL: i32 = libc::SIGIO;
 
-/// A reading end of the same pipe as `reader` that nobody else has: whom it tells of its end is a
-/// matter of this one alone.
+/// A further reading end of the pipe of `reader`, which shares nothing with it: each of the two tells
+/// another process of the pipe's end.
 ///
 /// # Errors
 /// Those of opening it by `/proc`.
@@ -20,9 +20,9 @@ pub fn own_end(reader: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Has the kernel send [`SIGNAL`] to process `pid` once nobody can write to the pipe any more, as
-/// long as somebody holds this reading end. It is sent with the caller's rights, whoever the process
-/// becomes.
+/// Has the kernel send [`SIGNAL`] to process `pid` once the pipe's last writing end is closed, as long
+/// as this reading end is open. It is sent with the caller's rights, whatever user the process has by
+/// then.
 ///
 /// # Errors
 /// Those of `fcntl`.

@@ -47,7 +47,7 @@ static BEFORE: [AtomicUsize; FAULTS.len()] = [const { AtomicUsize::new(0) }; FAU
 type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// Lets every signal that ends a process by default end this one at once with status 128 + its
-/// number. Handlers of faults are kept for faults; those that somebody sends end it too.
+/// number. Handlers of faults are kept for faults; the same signals sent by a process end it too.
 ///
 /// Must be called after an engine has installed its own handlers.
 ///
@@ -75,7 +75,7 @@ pub fn exit_on_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Lets one signal, which is none of a fault's, end this process at once with status 128 + its number.
+/// Lets one signal, which no fault raises, end this process at once with status 128 + its number.
 ///
 /// # Errors
 /// Those of `sigaction`.
@@ -88,14 +88,13 @@ pub fn exit_on_signal(signal: i32) -> io::Result<()> {
 ///
 /// # Safety
 /// `info` is what the kernel gave to a handler.
-#[must_use]
-pub unsafe fn was_sent(info: *const libc::siginfo_t) -> bool {
-    // SAFETY: the caller's.
+unsafe fn was_sent(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: the caller vouches that the kernel filled the structure in.
     unsafe { (*info).si_code <= 0 }
 }
 
 /// Ends the process as a signal does that nothing handles.
-pub fn end_by(signal: c_int) -> ! {
+fn end_by(signal: c_int) -> ! {
     // SAFETY: _exit is async-signal-safe and touches nothing of the interrupted program.
     unsafe { libc::_exit(SIGNALLED + signal) }
 }

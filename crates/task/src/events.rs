@@ -81,7 +81,7 @@ pub enum Event {
 const LIMIT: usize = 1_024;
 
 impl Event {
-    /// Whose it is.
+    /// The id of its task.
     fn task(&self) -> &str {
         match self {
             Self::Create { request, .. } => &request.id,
@@ -96,8 +96,8 @@ impl Event {
         }
     }
 
-    /// Whether containerd would go on without knowing what it has to know. Of a task that was deleted
-    /// it has heard the end by the answer.
+    /// Whether containerd has to hear it to know how its tasks are. How a deleted one ended it knows
+    /// from the reply to Delete.
     fn is_needed(&self) -> bool {
         matches!(self, Self::Exit { .. } | Self::Oom { .. })
     }
@@ -119,14 +119,14 @@ struct Waitlist {
     /// How many of them are not needed.
     spare: usize,
     closed: bool,
-    /// How many were dropped since one was taken.
+    /// How many were dropped since an event was last taken.
     dropped: u64,
 }
 
 impl Waitlist {
     fn push(&mut self, event: Event) {
         match &event {
-            Event::Delete { id, .. } => self.spare(|waiting| waiting.task() == id),
+            Event::Delete { id, .. } => self.mark_spare(|waiting| waiting.task() == id),
             // One kill that containerd has not heard of yet is as good as two.
             Event::Oom { id } if self.has_oom(id) => return,
             _ => {}
@@ -142,8 +142,8 @@ impl Waitlist {
         events.any(|event| matches!(event, Event::Oom { id } if id == of))
     }
 
-    /// Events that are needed no more.
-    fn spare(&mut self, which: impl Fn(&Event) -> bool) {
+    /// Lets these events be dropped, which are no longer needed.
+    fn mark_spare(&mut self, which: impl Fn(&Event) -> bool) {
         for waiting in &mut self.events {
             if waiting.is_needed && which(&waiting.event) {
                 waiting.is_needed = false;
@@ -152,7 +152,7 @@ impl Waitlist {
         }
     }
 
-    /// Whether there was one to drop.
+    /// Drops the oldest that is not needed; says whether there was one.
     fn drop_one(&mut self) -> bool {
         let oldest = self.events.iter().position(|waiting| !waiting.is_needed);
         if oldest.is_none_or(|at| self.events.remove(at).is_none()) {
@@ -189,7 +189,7 @@ struct Shared {
 
 impl Shared {
     fn waitlist(&self) -> MutexGuard<'_, Waitlist> {
-        // Whoever panicked was about to log: the list is whole.
+        // A panic can only have come from logging: the list is whole.
         self.waitlist.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -223,10 +223,10 @@ impl Events {
         self.0.changed.notify_one();
     }
 
-    /// Says that an exec was deleted, so that whoever did it knows how it ended.
+    /// Says that an exec was deleted: the reply to that says how it ended.
     pub(crate) fn forget(&self, exec: &Name) {
         let is_its = |event: &Event| matches!(event, Event::Exit { name, .. } if name == exec);
-        self.0.waitlist().spare(is_its);
+        self.0.waitlist().mark_spare(is_its);
     }
 
     /// Ends the queue: its other end gives what is in it and then nothing more.

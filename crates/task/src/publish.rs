@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_that_containerd_refuses_for_good_does_not_hold_up_the_rest() {
+    async fn an_event_refused_for_good_does_not_hold_up_the_rest() {
         let error = ttrpc::get_status(ttrpc::Code::INVALID_ARGUMENT, "no such topic");
         let mut away = Away::new(Duration::from_secs(3_600), ttrpc::Error::RpcStatus(error));
         assert!(delivered(&mut away).await.is_err());

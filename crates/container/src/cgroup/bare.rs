@@ -56,7 +56,7 @@ mod tests {
     use super::mounts;
 
     #[test]
-    fn hierarchies_without_controllers_are_the_named_ones_and_the_unified_one() {
+    fn only_hierarchies_without_controllers_are_joined() {
         let own = "9:name=systemd:/a\n4:cpu,cpuacct:/\n3:memory:/b\n0::/\n";
         let found = mounts(own);
         let paths: Vec<_> = found.iter().filter_map(|path| path.to_str()).collect();

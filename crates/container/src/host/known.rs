@@ -5,7 +5,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use medley_sys::pidfd::PidFd;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +75,7 @@ impl Known {
     /// helper.
     pub(crate) fn end_helpers(&self) {
         if let Some(process) = self.open()
-            && !ends(&process, END_TIMEOUT)
+            && !process.wait_for_end(Some(END_TIMEOUT)).unwrap_or(false)
         {
             log::warn!(
                 "the shim, process {}, does not serve and does not end: its helpers stay",
@@ -101,17 +100,8 @@ impl Known {
     }
 }
 
-/// Whether a process ends within `timeout`.
-fn ends(process: &PidFd, timeout: Duration) -> bool {
-    let Ok(timeout) = Timespec::try_from(timeout) else {
-        return false;
-    };
-    let mut ready = [PollFd::new(process, PollFlags::IN)];
-    matches!(rustix::event::poll(&mut ready, Some(&timeout)), Ok(1..))
-}
-
 /// Kills every process whose arguments, after its name, are `args`. Tells whether there was one. A
-/// process of a container that calls itself so ends nobody but itself.
+/// process of a container that gives itself these arguments ends none but itself.
 fn kill_all_with(args: &[String; 3]) -> bool {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -174,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn helpers_of_a_dead_shim_are_killed_and_those_of_others_are_not() {
+    fn only_the_helpers_of_the_dead_shim_are_killed() {
         let mut dead = Command::new("/bin/cat")
             .stdin(Stdio::piped())
             .spawn()

@@ -1,7 +1,7 @@
 //! What is kept beside a container for the day on which its shim has died.
 //!
 //! What is about to be made is on record before it is made, and so is who makes it: a shim may be
-//! killed at any moment, and whoever cleans up then unmakes what the record names and no more.
+//! killed at any moment, and the clean-up then unmakes what the record names and no more.
 
 use std::fs;
 use std::io;
@@ -27,7 +27,7 @@ const INIT: &str = "init.json";
 struct Planned {
     /// Who makes it.
     shim: Known,
-    /// Where it will be. All of it is the container's own: nobody was in there before.
+    /// Where it will be. All of it is the container's own: no process was in there before.
     cgroup: Cgroup,
     /// What is mounted of its rootfs, and by nobody else.
     rootfs: Mounted,
@@ -128,7 +128,7 @@ pub fn clean_up(bundle: &Path, shim_is_alive: bool) -> Result<Option<i32>, Error
         None => (None, None),
     };
     let layers = rootfs::clean_up(bundle);
-    // That of init first: where systemd put it nobody else knows.
+    // That of init first: only its record says where systemd put it.
     let cgroups = made.map(|made| made.cgroup).into_iter().chain(cgroup);
     let cgroups: Vec<_> = cgroups.map(|cgroup| cgroup.remove()).collect();
     let unmounted = rootfs.map_or(Ok(()), |rootfs| rootfs.unmount());
