@@ -150,10 +150,11 @@ async fn a_wasm_task_that_traps_publishes_exit_before_delete() -> Result<()> {
     containerd.close().await
 }
 
-/// A task that ends while there is nobody to tell, for longer than any patience that is counted in
-/// attempts; what is told then.
+/// What is told of a task that ended while containerd was away, for longer than a limited number of
+/// attempts takes.
 async fn told_late(runtime: Runtime) -> Result<Vec<String>> {
-    /// Eight attempts, each after twice the pause of the one before, take 13 s.
+    /// Eight attempts, each after twice the pause of the one before, take 13 s. No event tells that a
+    /// shim has given up, so this is waited out.
     const AWAY: Duration = Duration::from_secs(16);
     let mut bench = Bench::new(runtime).await?;
     let image = images::linux_builder("linux")?

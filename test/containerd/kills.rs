@@ -27,7 +27,7 @@ const STEPS: [Step; 8] = [
     ("there is a cgroup", |making| {
         making.cgroups().any(|dir| dir.exists())
     }),
-    ("somebody is in the cgroup", |making| {
+    ("a process is in the cgroup", |making| {
         let procs = making.cgroups().map(|dir| dir.join("cgroup.procs"));
         let mut texts = procs.filter_map(|procs| std::fs::read_to_string(procs).ok());
         texts.any(|text| !text.is_empty())

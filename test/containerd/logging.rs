@@ -333,7 +333,7 @@ impl Drop for Small {
 }
 
 #[tokio::test]
-async fn a_log_on_a_disk_that_was_full_goes_on_and_tells_what_is_missing() -> Result<()> {
+async fn a_log_on_a_full_disk_goes_on_and_tells_what_is_missing() -> Result<()> {
     /// Says 200,000 bytes when it is told to, and then a last line.
     const SCRIPT: &str = "trap 'i=0; while [ $i -lt 200 ]; do printf \"%0999d\\n\" $i; i=$((i+1)); done; \
                           echo >/said' USR1; trap 'echo last; exit 7' USR2; echo first; \
@@ -353,7 +353,10 @@ async fn a_log_on_a_disk_that_was_full_goes_on_and_tells_what_is_missing() -> Re
     std::fs::write(&ballast, [0; 8 << 10])?;
     task.kill(10, false).await?;
     let said = PathBuf::from(format!("/proc/{}/root/said", task.pid));
-    proc::until("all is said and nobody was held up", || said.exists()).await?;
+    proc::until("all is said, and the program was not held up", || {
+        said.exists()
+    })
+    .await?;
     std::fs::remove_file(&ballast)?;
     task.kill(12, false).await?;
     assert_eq!(task.wait().await?, 7);

@@ -1,5 +1,6 @@
 //! Medley under a containerd of its own, driven by the calls that `ctr` makes.
 
+mod artifact_directories;
 mod artifacts;
 mod bad_input;
 mod binary;

@@ -49,12 +49,8 @@ async fn preview_0_goes_to_the_engine_that_has_it() -> Result<()> {
         (memory (export "memory") 1) (func (export "_start")))"#;
     let image = images::wasm("old", &wat::parse_str(wat)?)?;
     containerd.import(&[&image]).await?;
-    // Field 3, of bytes.
-    let toml = "DefaultEngine = \"wasmedge\"";
-    let mut options = vec![3 << 3 | 2, u8::try_from(toml.len())?];
-    options.extend(toml.as_bytes());
     let client = containerd.client().await?;
-    let client = client.with_options("runtimeoptions.v1.Options", options);
+    let client = client.with_toml_options("DefaultEngine = \"wasmedge\"");
     assert_eq!(client.run_image("it", &image).await?.code, 0);
     containerd.close().await
 }

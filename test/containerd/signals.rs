@@ -323,7 +323,7 @@ each_engine_but_wasmer! {
         proc::until("it stops", || state(task.pid).is_ok_and(is('T'))).await?;
         task.kill(18, false).await?;
         proc::until("it goes on", || state(task.pid).is_ok_and(is('R'))).await?;
-        // As of `STOPSIGNAL SIGRTMIN+3`.
+        // As with `STOPSIGNAL SIGRTMIN+3`.
         task.kill(37, false).await?;
         assert_eq!(task.wait().await?, 165);
         task.delete().await?;

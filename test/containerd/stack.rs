@@ -3,9 +3,6 @@
 use medley_test::*;
 use serde_json::json;
 
-/// The message in which containerd hands on a runtime's options.
-const GENERIC: &str = "runtimeoptions.v1.Options";
-
 /// Goes down as many calls as it is told, and gives half of that, in a way that no compiler makes a
 /// loop of.
 const DOWN: &str = r#"(func $down (export "down") (param i32) (result i32)
@@ -89,21 +86,15 @@ async fn a_node_says_how_much_stack_its_guests_have() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = module()?;
     containerd.import(&[&image]).await?;
-    // Field 3, of bytes.
-    let options = |toml: &str| {
-        let mut bytes = vec![3 << 3 | 2, u8::try_from(toml.len()).unwrap_or_default()];
-        bytes.extend(toml.as_bytes());
-        bytes
-    };
     let client = containerd.client().await?;
-    let client = client.with_options(GENERIC, options("Stack = 131072"));
+    let client = client.with_toml_options("Stack = 131072");
     let spec = deep(&client, &image, "node", DEEP, None);
     assert_exhausted(&client.run("node", &image, spec).await?);
     // What the container says counts more.
     let spec = deep(&client, &image, "own", DEEP, Some(8 << 20));
     assert_eq!(client.run("own", &image, spec).await?.code, 0);
     let client = containerd.client().await?;
-    let client = client.with_options(GENERIC, options("Stack = \"8MiB\""));
+    let client = client.with_toml_options("Stack = \"8MiB\"");
     let spec = deep(&client, &image, "bad", 1, None);
     let refused = client.refused("bad", &image, spec).await?;
     assert!(

@@ -87,6 +87,16 @@ impl Client {
         self
     }
 
+    /// The same client with runtime options in TOML, in containerd's message for runtimes other than
+    /// runc.
+    #[must_use]
+    pub fn with_toml_options(self, toml: &str) -> Self {
+        let mut message = Vec::new();
+        // Its `ConfigBody`.
+        prost::encoding::string::encode(3, &toml.to_owned(), &mut message);
+        self.with_options("runtimeoptions.v1.Options", message)
+    }
+
     /// Its containerd namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -56,6 +56,9 @@ const KINDS: [Kind; 5] = [
     Kind::Pod,
 ];
 
+/// How many of [`KINDS`] have no guest: the first ones.
+const LINUX_KINDS: usize = 2;
+
 /// The annotation by which containers share a shim.
 const GROUP: &str = "io.containerd.runc.v2.group";
 
@@ -237,12 +240,11 @@ async fn work(site: Arc<Site>, worker: u32, seed: u64) -> Result<()> {
         if site.open.load(Ordering::Relaxed) == 0 {
             break;
         }
-        let kinds = if site.runtime == Runtime::Medley {
-            5
-        } else {
-            2
+        let kinds = match site.runtime {
+            Runtime::Medley => KINDS.len(),
+            Runtime::Runc => LINUX_KINDS,
         };
-        let kind = KINDS[usize::try_from(random.below(kinds))?];
+        let kind = KINDS[usize::try_from(random.below(u64::try_from(kinds)?))?];
         let id = format!("life-{worker}-{number}");
         let was_killed = life(&site, &id, kind, random.moment()).await;
         let (killed, in_create) = was_killed.with_context(|| format!("{id}, {kind:?}"))?;
@@ -271,13 +273,13 @@ async fn life(site: &Site, id: &str, kind: Kind, moment: Duration) -> Result<(bo
             json["annotations"][GROUP] = group.into();
         })
     };
-    let (first, image) = match kind {
-        Kind::Linux | Kind::LinuxExec | Kind::Pod => (id, &site.linux),
-        Kind::Wasm | Kind::WasmExec => (id, &site.wasm),
+    let image = match kind {
+        Kind::Linux | Kind::LinuxExec | Kind::Pod => &site.linux,
+        Kind::Wasm | Kind::WasmExec => &site.wasm,
     };
     let mut containers = Vec::new();
-    let spec = in_group(image, first, id);
-    containers.push(site.client.create(first, image, spec).await?);
+    let spec = in_group(image, id, id);
+    containers.push(site.client.create(id, image, spec).await?);
     if kind == Kind::Pod {
         let spec = in_group(&site.wasm, &second, id);
         containers.push(site.client.create(&second, &site.wasm, spec).await?);

@@ -151,7 +151,7 @@ impl Docker {
         }
     }
 
-    /// What a URL gives in the network of dockerd, asked for until somebody answers.
+    /// What a URL gives in the network of dockerd, asked for until a server answers.
     ///
     /// # Errors
     /// There is no answer in time.

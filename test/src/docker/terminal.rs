@@ -51,7 +51,7 @@ impl Docker {
         let (mut output, shown) = (File::from(master.try_clone()?), Arc::clone(&screen));
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // It ends with an error, when nobody has the terminal any more.
+            // It ends with an error, when no process has the terminal open any more.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 let text = String::from_utf8_lossy(&bytes[..count]);
                 let mut screen = shown.lock().unwrap_or_else(PoisonError::into_inner);
