@@ -43,7 +43,7 @@ STATIC := RUSTFLAGS="$(STATIC_FLAGS)" $(SECCOMP)
 # open one, as it can't look up whether the C library has the call.
 STATIC_WASMER := RUSTFLAGS='$(STATIC_FLAGS) --cfg getrandom_backend="linux_getrandom"' $(SECCOMP)
 
-SCRIPTS := test/scripts/* images/pack images/pack-artifact images/*/build images/sidecar/serve \
+SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
 .PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts demo bench bench-http soak install clean
