@@ -5,25 +5,35 @@
 //! |---|---|
 //! | `settings` | what the environment says of address, limits and times |
 //! | `server` | from the first thread to the last answer |
+//! | `listen` | where that is to be |
 //! | `listener` | the socket, and how it is closed without losing anybody |
+//! | `clients` | all connections, and which one goes when there are too many |
 //! | `connection` | one client, HTTP/1.1 or HTTP/2 |
+//! | `watched` | what is known of a connection, and how long it may be silent |
+//! | `stream` | its socket |
 //! | `request` | one request: an instance of its own |
 //! | `call` | what an instance is called with, by the WASI that it is of |
 //! | `body` | bodies on their way in and out |
 //! | `purse` | what handlers may take of the container's memory |
+//! | `signals` | those that ask a server to end |
 //! | `stdio` | what handlers write, in whole lines |
 //! | `ticker` | takes turns among handlers that never wait |
 
 mod body;
 mod call;
+mod clients;
 mod connection;
+mod listen;
 mod listener;
 mod purse;
 mod request;
 mod server;
 mod settings;
+mod signals;
 mod stdio;
+mod stream;
 mod ticker;
+mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,35 +3,48 @@
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use medley_engine::Guest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
-use super::body::{Answer, Flag, Limited, Rest};
+use super::body::{Answer, Arrival, Flag, Rest, Taking, Upload};
 use super::call::{Call, Said};
+use super::clients::Clients;
+use super::connection::Protocol;
 use super::purse::Purse;
 use super::settings::Settings;
 use super::stdio::Lines;
 use super::ticker::Ticker;
+use super::watched::{self, Watched};
 use super::{Callable, LinkedHandler};
 use crate::host::{Host, Limits, Shared};
 use crate::world;
 
 /// What runwasi tells a handler beside its environment: a number for the request.
 const REQUEST_ID: &str = "REQUEST_ID";
+
+/// How long a request waits for its turn before another handler's may end for it.
+const STARVING: Duration = Duration::from_secs(1);
+
+/// How often the log is told of what clients send.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Held by everything that has to end before the server may: a connection, a handler.
 pub(super) type Alive = mpsc::Sender<()>;
@@ -49,7 +62,13 @@ pub(super) struct Handlers {
     stdout: Arc<File>,
     stderr: Arc<File>,
     request_timeout: Option<Duration>,
+    body_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
     max_body: Option<u64>,
+    pub(super) protocol: Protocol,
+    pub(super) clients: Arc<Clients>,
+    /// When the log was last told of what a client sent.
+    told: AtomicU64,
     /// One for each request that may be handled at the same time.
     permits: Arc<Semaphore>,
     ticker: Ticker,
@@ -65,6 +84,7 @@ impl Handlers {
         guest: &Guest,
         settings: &Settings,
         concurrency: usize,
+        connections: usize,
     ) -> std::io::Result<Self> {
         let mut builder = WasiCtxBuilder::new();
         // A folder may hold a FIFO, whose opening blocks: not all the other requests too.
@@ -82,7 +102,12 @@ impl Handlers {
             stdout: Arc::new(world::stdio(std::io::stdout())?),
             stderr: Arc::new(world::stdio(std::io::stderr())?),
             request_timeout: settings.request_timeout,
+            body_timeout: settings.body_timeout,
+            write_timeout: settings.write_timeout,
             max_body: settings.max_body,
+            protocol: Protocol::new(settings),
+            clients: Clients::new(connections),
+            told: AtomicU64::new(0),
             permits: Arc::new(Semaphore::new(concurrency)),
             ticker: Ticker::start(linked.engine().clone())?,
             requests: AtomicU64::new(0),
@@ -93,43 +118,116 @@ impl Handlers {
     /// handler with it.
     pub(super) async fn answer(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
+        watched: &Arc<Watched>,
         alive: &Alive,
     ) -> Response<Answer> {
-        if let Some(limit) = self.max_body
-            && length(&request).is_some_and(|length| length > limit)
-        {
-            return own(StatusCode::PAYLOAD_TOO_LARGE);
+        let arrival = (!request.body().is_end_stream())
+            .then(|| Arrival::new(watched.clone(), request.version()));
+        let answered = match self.refused(&mut request, watched.local) {
+            Some(status) => Err(status),
+            None => {
+                let handled = self.handle(request, arrival.as_ref(), alive);
+                self.in_time(handled, arrival.as_deref()).await
+            }
+        };
+        match answered {
+            Ok(response) => {
+                if let Some(arrival) = arrival {
+                    arrival.answered();
+                }
+                response
+            }
+            Err(status) => {
+                // It may still send its body, and is not to lose the answer by that.
+                if arrival.is_some() {
+                    watched.linger.store(true, Ordering::Relaxed);
+                }
+                own(status)
+            }
         }
-        let overflowed = Flag::default();
-        let answered = match self.request_timeout {
-            None => self.handle(request, overflowed, alive).await,
-            Some(time) => {
-                let handled = self.handle(request, overflowed, alive);
-                match tokio::time::timeout(time, handled).await {
-                    Ok(answered) => answered,
-                    Err(_) => {
-                        self.say(&format!("no answer after {} s", time.as_secs_f64()));
-                        Err(StatusCode::GATEWAY_TIMEOUT)
-                    }
+    }
+
+    /// With what a request is answered that no handler is to see.
+    fn refused(&self, request: &mut Request<Incoming>, local: SocketAddr) -> Option<StatusCode> {
+        // It asks for a tunnel, which a proxy has.
+        if request.method() == Method::CONNECT {
+            return Some(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let large = |limit| length(request).is_some_and(|length| length > limit);
+        if self.max_body.is_some_and(large) {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        address(request, local).err()
+    }
+
+    /// What a handler answers in time. An upload that goes on gives it more.
+    async fn in_time(
+        &self,
+        handled: impl Future<Output = Result<Response<Answer>, StatusCode>>,
+        arrival: Option<&Arrival>,
+    ) -> Result<Response<Answer>, StatusCode> {
+        let mut handled = pin!(handled);
+        let late = async {
+            match arrival {
+                Some(arrival) => arrival.late().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut late = pin!(late);
+        let timeout = async {
+            let Some(time) = self.request_timeout else {
+                return std::future::pending().await;
+            };
+            let mut since = Instant::now();
+            loop {
+                tokio::time::sleep_until(since + time).await;
+                match arrival {
+                    Some(arrival) if arrival.last() > since => since = arrival.last(),
+                    _ => return time,
                 }
             }
         };
-        answered.unwrap_or_else(own)
+        let mut timeout = pin!(timeout);
+        tokio::select! {
+            biased;
+            answered = handled.as_mut() => answered,
+            () = late.as_mut() => Err(StatusCode::REQUEST_TIMEOUT),
+            time = timeout.as_mut() => {
+                self.say(&format!("no answer after {} s", time.as_secs_f64()));
+                Err(StatusCode::GATEWAY_TIMEOUT)
+            }
+        }
+    }
+
+    /// Waits for a request's turn. One that waits for long takes the turn of a handler whose client
+    /// keeps it waiting for longer.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, StatusCode> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let mut permit = pin!(self.permits.clone().acquire_owned());
+        loop {
+            tokio::select! {
+                permit = permit.as_mut() => {
+                    return permit.map_err(|_| StatusCode::SERVICE_UNAVAILABLE);
+                }
+                () = tokio::time::sleep(STARVING) => self.clients.evict_stalled(),
+            }
+        }
     }
 
     async fn handle(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        overflowed: Flag,
+        arrival: Option<&Arc<Arrival>>,
         alive: &Alive,
     ) -> Result<Response<Answer>, StatusCode> {
-        let permit = self.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        let permit = self.permit().await?;
         let to_head = request.method() == Method::HEAD;
         let (sender, mut receiver) = oneshot::channel();
-        let failed = Flag::default();
-        let mut running = self.begin(request, &overflowed, sender, permit, &failed)?;
+        let (failed, overflowed) = (Flag::default(), Flag::default());
+        let mut running = self.begin(request, arrival, &overflowed, sender, permit, &failed)?;
 
         // Most handlers are done when they first pause, and never need a task of their own.
         let (said, ended) = poll_fn(|cx| {
@@ -150,13 +248,20 @@ impl Handlers {
             Some(Ok(())) => None,
             None => {
                 let (handlers, alive) = (self.clone(), alive.clone());
+                let (failed, taking) = (failed.clone(), Taking::default());
+                let taken = taking.clone();
                 let task = tokio::spawn(async move {
-                    if let Err(error) = running.await {
-                        handlers.failed(&error, &Flag::default());
+                    tokio::select! {
+                        biased;
+                        ended = running.as_mut() => if let Err(error) = ended {
+                            handlers.failed(&error, &Flag::default());
+                        },
+                        // Its client has had enough, and does not say so.
+                        () = taken.stalled(handlers.write_timeout) => failed.set(),
                     }
-                    drop(alive);
+                    drop((running, alive));
                 });
-                Some(Rest::new(task.abort_handle()))
+                Some(Rest::new(task.abort_handle(), taking))
             }
         };
         match said {
@@ -181,6 +286,7 @@ impl Handlers {
     fn begin(
         self: &Arc<Self>,
         request: Request<Incoming>,
+        arrival: Option<&Arc<Arrival>>,
         overflowed: &Flag,
         sender: oneshot::Sender<Said>,
         permit: OwnedSemaphorePermit,
@@ -191,11 +297,13 @@ impl Handlers {
         store.limiter(Host::limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        let call = match self.max_body {
+        let call = match arrival {
             None => Call::new(&self.handler, &mut store, request, sender),
-            Some(limit) => {
-                let overflowed = overflowed.clone();
-                let request = request.map(|body| Limited::new(body, limit, overflowed));
+            Some(arrival) => {
+                let (overflowed, arrival) = (overflowed.clone(), arrival.clone());
+                let (limit, patience) = (self.max_body, self.body_timeout);
+                let request =
+                    request.map(|body| Upload::new(body, limit, overflowed, arrival, patience));
                 Call::new(&self.handler, &mut store, request, sender)
             }
         }?;
@@ -247,6 +355,47 @@ impl Handlers {
         let line = format!("{}: {text}\n", self.path.display());
         // A log that is gone is nobody's fault here.
         drop((&*self.stderr).write_all(line.as_bytes()));
+    }
+
+    /// It, of what clients send: at most once a second, or they could fill the log.
+    pub(super) fn say_of_clients(&self, text: &str) {
+        let now = watched::now();
+        let told = self.told.load(Ordering::Relaxed);
+        let due = told == 0 || now.saturating_sub(told) >= watched::millis(TELL);
+        let first = |told| {
+            let order = Ordering::Relaxed;
+            self.told.compare_exchange(told, now, order, order).is_ok()
+        };
+        if due && first(told) {
+            self.say(text);
+        }
+    }
+}
+
+/// Sees to it that a request names whom it was sent to: without `Host`, which HTTP/1.0 does not
+/// have, that is the address at which it arrived. What names more than one, or none in HTTP/1.1, is
+/// no request.
+fn address<B>(request: &mut Request<B>, local: SocketAddr) -> Result<(), StatusCode> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    if another.is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    if request.uri().authority().is_some() {
+        return Ok(());
+    }
+    match host {
+        Some(host) if !host.is_empty() => match Authority::try_from(host.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StatusCode::BAD_REQUEST),
+        },
+        _ => {
+            let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+            let host = HeaderValue::try_from(local.to_string());
+            let host = host.map_err(|_| StatusCode::BAD_REQUEST)?;
+            request.headers_mut().insert(header::HOST, host);
+            Ok(())
+        }
     }
 }
 

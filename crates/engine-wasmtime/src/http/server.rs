@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use medley_engine::Guest;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::LinkedHandler;
 use super::listener;
 use super::request::Handlers;
 use super::settings::{self, Settings};
+use super::signals::Signals;
 
 /// Threads at most, where neither the container's limit nor its environment says less: each costs
 /// memory, and a node may have a hundred processors.
@@ -18,6 +18,15 @@ const MAX_WORKERS: usize = 16;
 
 /// Memory that a request takes beside its linear memory, in bytes: its stack, its buffers.
 const PER_REQUEST: u64 = 256 << 10;
+
+/// Connections at most, where the environment does not say: what one process serves well.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// And at least, however little there is of files and memory.
+const MIN_CONNECTIONS: usize = 16;
+
+/// Memory that a connection takes, its socket's in the kernel included, in bytes.
+const PER_CONNECTION: u64 = 64 << 10;
 
 /// Exit statuses after a signal begin here.
 const SIGNALLED: u8 = 128;
@@ -57,21 +66,24 @@ async fn serve(
     workers: usize,
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
-    let listener = listener::bind(settings)?;
+    let listeners = listener::bind(settings).await?;
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let concurrency = concurrency(linked, guest, settings, workers);
-    let handlers = Handlers::new(linked, guest, settings, concurrency).map_err(Error::Threads)?;
-    let handlers = Arc::new(handlers);
+    let most = connections(guest, settings);
+    let handlers = Handlers::new(linked, guest, settings, concurrency, most.let_in);
+    let handlers = Arc::new(handlers.map_err(Error::Threads)?);
+    if let Some(warning) = most.warning {
+        handlers.say(&warning);
+    }
     started();
 
     let (drain, draining) = watch::channel(false);
     let (alive, mut all_gone) = mpsc::channel(1);
-    tokio::spawn(listener::accept(
-        listener,
-        handlers.clone(),
-        draining,
-        alive,
-    ));
+    for listener in listeners {
+        let (handlers, draining, alive) = (handlers.clone(), draining.clone(), alive.clone());
+        tokio::spawn(listener::accept(listener, handlers, draining, alive));
+    }
+    drop(alive);
     let signal = signals.next().await;
     drain.send_replace(true);
     tokio::select! {
@@ -85,39 +97,6 @@ async fn serve(
         }
     }
     Ok(SIGNALLED + signal)
-}
-
-/// The signals that ask a server to end.
-struct Signals([(u8, Signal); 3]);
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let hear = |number: u8, kind: SignalKind| {
-            // tokio's handler calls the one that was there before, and that one ends the process.
-            // SAFETY: no safe function sets a signal's disposition. The default one runs no code
-            // of ours, and nothing in this process counts on another.
-            let before = unsafe { libc::signal(kind.as_raw_value(), libc::SIG_DFL) };
-            if before == libc::SIG_ERR {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok((number, signal(kind)?))
-        };
-        Ok(Self([
-            hear(15, SignalKind::terminate())?,
-            hear(2, SignalKind::interrupt())?,
-            hear(3, SignalKind::quit())?,
-        ]))
-    }
-
-    /// The number of the next one.
-    async fn next(&mut self) -> u8 {
-        let [(term, on_term), (int, on_int), (quit, on_quit)] = &mut self.0;
-        tokio::select! {
-            _ = on_term.recv() => *term,
-            _ = on_int.recv() => *int,
-            _ = on_quit.recv() => *quit,
-        }
-    }
 }
 
 fn runtime(workers: usize) -> std::io::Result<Runtime> {
@@ -161,4 +140,41 @@ fn concurrency(
         .or(fitting)
         .unwrap_or(usize::MAX)
         .clamp(1, linked.instances)
+}
+
+/// How many connections are let in.
+struct Most {
+    let_in: usize,
+    /// What the log is told of a number that is not kept to.
+    warning: Option<String>,
+}
+
+/// As many as need half of the files that the container may have open, which handlers need too, and a
+/// quarter of its memory.
+fn connections(guest: &Guest, settings: &Settings) -> Most {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    });
+    let memory = guest.memory.most().map_or(usize::MAX, |most| {
+        usize::try_from(most.limit / 4 / PER_CONNECTION).unwrap_or(usize::MAX)
+    });
+    let Some(wanted) = settings.max_connections else {
+        let fitting = (files / 2).min(memory).min(MAX_CONNECTIONS);
+        return Most {
+            let_in: fitting.max(MIN_CONNECTIONS),
+            warning: None,
+        };
+    };
+    // One that makes place is still open for a moment, of which there may be a quarter as many.
+    let fitting = (files / 5 * 3).max(1);
+    Most {
+        let_in: wanted.min(fitting),
+        warning: (wanted > fitting).then(|| {
+            format!(
+                "no more than {fitting} connections are let in instead of {wanted}, as the \
+                 container may have {files} files open (RLIMIT_NOFILE)"
+            )
+        }),
+    }
 }

@@ -1,7 +1,8 @@
 //! What a container's environment says of its server.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+use super::listen::Listen;
 
 /// Where to listen, as runwasi has it: `0.0.0.0:8080`.
 const ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
@@ -21,6 +22,25 @@ const MAX_BODY: &str = "WASMTIME_HTTP_PROXY_MAX_BODY";
 /// How long SIGTERM leaves to what is in flight.
 const DRAIN_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_DRAIN_TIMEOUT";
 
+/// Connections that are open at the same time.
+const MAX_CONNECTIONS: &str = "WASMTIME_HTTP_PROXY_MAX_CONNECTIONS";
+
+/// How long a client may take from the first byte of a request's head to the last, and to the first
+/// one of a new connection.
+const HEADER_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_HEADER_TIMEOUT";
+
+/// How long a connection stays open without a request after the first one.
+const KEEPALIVE_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_KEEPALIVE_TIMEOUT";
+
+/// How long a handler waits for more of a request's body.
+const BODY_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_BODY_TIMEOUT";
+
+/// How long a client may take nothing of its answer.
+const WRITE_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_WRITE_TIMEOUT";
+
+/// How long HTTP/2 connections are left without asking whether their clients are still there.
+const PING_INTERVAL: &str = "WASMTIME_HTTP_PROXY_PING_INTERVAL";
+
 /// Requests that are handled at the same time.
 const CONCURRENCY: &str = "WASMTIME_HTTP_PROXY_CONCURRENCY";
 
@@ -37,12 +57,33 @@ const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Below the 30 seconds that Kubernetes gives by default, so that it is us who end what hangs.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What the server keeps to.
+/// Enough for a head that takes several packets over a bad line.
+const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longer than the 60 seconds of most proxies, which must be the first to close a connection.
+const DEFAULT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// As most servers have it between two reads.
+const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// As most servers have it between two writes.
+const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Below the minutes after which a router forgets a connection that is silent.
+const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the server keeps to. A time that is absent means for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
-    pub(super) address: SocketAddr,
+    pub(super) listen: Listen,
     pub(super) backlog: u32,
-    /// Absent: for ever.
+    /// Absent: as many as files and memory allow.
+    pub(super) max_connections: Option<usize>,
+    pub(super) header_timeout: Option<Duration>,
+    pub(super) keepalive_timeout: Option<Duration>,
+    pub(super) body_timeout: Option<Duration>,
+    pub(super) write_timeout: Option<Duration>,
+    pub(super) ping_interval: Option<Duration>,
     pub(super) request_timeout: Option<Duration>,
     /// In bytes; absent: any.
     pub(super) max_body: Option<u64>,
@@ -63,20 +104,11 @@ pub(crate) struct Error {
 impl Settings {
     /// Reads them from a guest's environment. An empty variable is none.
     pub(crate) fn of(env: &[(String, String)]) -> Result<Self, Error> {
-        let address = match (
-            parse(
-                env,
-                ADDRESS,
-                "an address such as 0.0.0.0:8080 or [::]:8080",
-                |value| value.parse().ok(),
-            )?,
-            parse(env, PORT, "a port from 1 to 65535", |value| {
-                value.parse().ok().filter(|port| *port > 0)
-            })?,
-        ) {
-            (Some(address), _) => address,
-            (None, port) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(DEFAULT_PORT))),
-        };
+        let expected = "an address such as 0.0.0.0:8080, [::]:8080, localhost:8080 or :8080";
+        let listen = parse(env, ADDRESS, expected, Listen::parse)?;
+        let port = parse(env, PORT, "a port from 1 to 65535", |value| {
+            value.parse().ok().filter(|port| *port > 0)
+        })?;
         let mut backlog = None;
         for name in BACKLOG {
             if backlog.is_none() {
@@ -91,14 +123,21 @@ impl Settings {
                 duration,
             )
         };
+        let limit = |name, default: Duration| {
+            let time = timeout(name)?.unwrap_or(default);
+            Ok((!time.is_zero()).then_some(time))
+        };
         let count = |name, expected| parse(env, name, expected, positive);
         Ok(Self {
-            address,
+            listen: listen.unwrap_or(Listen::All(port.unwrap_or(DEFAULT_PORT))),
             backlog: backlog.unwrap_or(DEFAULT_BACKLOG),
-            request_timeout: timeout(REQUEST_TIMEOUT)?
-                .map_or(Some(DEFAULT_REQUEST_TIMEOUT), |time| {
-                    (!time.is_zero()).then_some(time)
-                }),
+            max_connections: count(MAX_CONNECTIONS, "a number of connections above 0")?,
+            header_timeout: limit(HEADER_TIMEOUT, DEFAULT_HEADER_TIMEOUT)?,
+            keepalive_timeout: limit(KEEPALIVE_TIMEOUT, DEFAULT_KEEPALIVE_TIMEOUT)?,
+            body_timeout: limit(BODY_TIMEOUT, DEFAULT_BODY_TIMEOUT)?,
+            write_timeout: limit(WRITE_TIMEOUT, DEFAULT_WRITE_TIMEOUT)?,
+            ping_interval: limit(PING_INTERVAL, DEFAULT_PING_INTERVAL)?,
+            request_timeout: limit(REQUEST_TIMEOUT, DEFAULT_REQUEST_TIMEOUT)?,
             max_body: parse(env, MAX_BODY, "a size such as 1048576, 512K or 1M", size)?,
             drain_timeout: timeout(DRAIN_TIMEOUT)?.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             concurrency: count(CONCURRENCY, "a number of requests above 0")?,
@@ -159,7 +198,7 @@ fn size(value: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Settings;
+    use super::{Listen, Settings};
     use std::time::Duration;
 
     fn of(env: &[(&str, &str)]) -> Result<Settings, super::Error> {
@@ -173,7 +212,7 @@ mod tests {
     #[test]
     fn an_empty_environment_means_port_8080_of_every_address() {
         let settings = of(&[("PORT", "")]).unwrap();
-        assert_eq!(settings.address, "0.0.0.0:8080".parse().unwrap());
+        assert_eq!(settings.listen, Listen::All(8080));
         assert_eq!(settings.request_timeout, Some(Duration::from_secs(60)));
         assert_eq!((settings.max_body, settings.workers), (None, None));
     }
@@ -181,12 +220,15 @@ mod tests {
     #[test]
     fn an_address_comes_before_a_port() {
         let port = of(&[("PORT", "9000")]).unwrap();
-        assert_eq!(port.address, "0.0.0.0:9000".parse().unwrap());
+        assert_eq!(port.listen, Listen::All(9000));
         let both = of(&[
             ("PORT", "9000"),
             ("WASMTIME_HTTP_PROXY_SOCKET_ADDR", "[::1]:80"),
         ]);
-        assert_eq!(both.unwrap().address, "[::1]:80".parse().unwrap());
+        assert_eq!(
+            both.unwrap().listen,
+            Listen::At("[::1]:80".parse().unwrap())
+        );
     }
 
     #[test]
@@ -200,11 +242,17 @@ mod tests {
     fn times_and_sizes_have_units() {
         let settings = of(&[
             ("WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT", "0"),
+            ("WASMTIME_HTTP_PROXY_HEADER_TIMEOUT", "5"),
+            ("WASMTIME_HTTP_PROXY_BODY_TIMEOUT", "0s"),
             ("WASMTIME_HTTP_PROXY_DRAIN_TIMEOUT", "250ms"),
             ("WASMTIME_HTTP_PROXY_MAX_BODY", "2MiB"),
         ])
         .unwrap();
-        assert_eq!(settings.request_timeout, None);
+        assert_eq!(
+            (settings.request_timeout, settings.body_timeout),
+            (None, None)
+        );
+        assert_eq!(settings.header_timeout, Some(Duration::from_secs(5)));
         assert_eq!(settings.drain_timeout, Duration::from_millis(250));
         assert_eq!(settings.max_body, Some(2 << 20));
         assert_eq!(super::duration("2m"), Some(Duration::from_secs(120)));
@@ -213,17 +261,19 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_shown_with_what_could() {
-        let error = of(&[("WASMTIME_HTTP_PROXY_SOCKET_ADDR", ":8080")]).unwrap_err();
+        let error = of(&[("WASMTIME_HTTP_PROXY_SOCKET_ADDR", "8080")]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the environment has WASMTIME_HTTP_PROXY_SOCKET_ADDR=\":8080\", which is not an \
-             address such as 0.0.0.0:8080 or [::]:8080"
+            "the environment has WASMTIME_HTTP_PROXY_SOCKET_ADDR=\"8080\", which is not an \
+             address such as 0.0.0.0:8080, [::]:8080, localhost:8080 or :8080"
         );
         for (name, value) in [
             ("PORT", "0"),
             ("PORT", "http"),
             ("WASMTIME_HTTP_BACKLOG", "0"),
             ("WASMTIME_HTTP_PROXY_MAX_BODY", "much"),
+            ("WASMTIME_HTTP_PROXY_MAX_CONNECTIONS", "0"),
+            ("WASMTIME_HTTP_PROXY_WRITE_TIMEOUT", "soon"),
             ("WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT", "-1"),
         ] {
             assert!(of(&[(name, value)]).is_err(), "{name}={value}");
