@@ -358,22 +358,22 @@ async fn a_size_that_comes_before_the_process_is_the_one_that_it_begins_with() -
     .await
 }
 
-#[tokio::test]
-async fn a_process_and_a_request_that_differ_about_the_terminal_are_refused() -> Result<()> {
-    beside_a_sleeper(Runtime::Medley, async |task: Task| {
-        for (process, stdin) in [
-            (in_terminal(&["true"]), Stdin::None),
-            (process(&["true"]), Stdin::Terminal),
-        ] {
-            let refused = task.exec("e", process, stdin).await;
-            let text = refused_with(refused, Code::InvalidArgument)?;
-            assert!(text.contains("must agree"), "{text}");
-        }
-        // Nothing was changed: the id is free.
-        assert_eq!(task.run_exec("e", process(&["true"])).await?.0, 0);
-        Ok(task)
-    })
-    .await
+each_runtime! {
+    async fn an_exec_has_a_terminal_if_its_request_says_so(runtime: Runtime) -> Result<()> {
+        beside_a_sleeper(runtime, async |task: Task| {
+            let script = ["sh", "-c", "test -t 0 && echo yes || echo no"];
+            for (id, process, stdin, said) in [
+                ("without", in_terminal(&script), Stdin::None, "no"),
+                ("with", process(&script), Stdin::Terminal, "yes"),
+            ] {
+                let exec = task.exec(id, process, stdin).await?;
+                let (code, stdout, _) = exec.run().await?;
+                assert_eq!((code, stdout.trim()), (0, said));
+            }
+            Ok(task)
+        })
+        .await
+    }
 }
 
 #[tokio::test]

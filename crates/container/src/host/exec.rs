@@ -93,6 +93,9 @@ impl Created {
             spec::inherit(&mut process, &spec);
         }
         let uid = spec::uid_of(&spec, &process);
+        // As runc's shim has it: the request says whether an exec has a terminal, and its process need
+        // not.
+        process.set_terminal(Some(addition.stdio.terminal));
         let terminal = terminal::order(&spec, Some(&process), &addition.stdio)?;
         // A logging driver that ends at once is not reaped before it is known.
         let _busy = Busy::begin(host);
