@@ -23,6 +23,7 @@ mod functions;
 mod harness;
 mod hooks;
 mod http;
+mod http_clients;
 mod http_drain;
 mod kills;
 mod links;

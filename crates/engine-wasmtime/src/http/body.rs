@@ -50,6 +50,8 @@ pub(super) struct Arrival {
     last: AtomicU64,
     /// Whether the answer has begun.
     answered: Flag,
+    /// Whether it has been too slow, and who is told of that.
+    too_late: Flag,
     late: Notify,
 }
 
@@ -75,6 +77,7 @@ impl Arrival {
             http2: version == Version::HTTP_2,
             last: AtomicU64::new(watched::now()),
             answered: Flag::default(),
+            too_late: Flag::default(),
             late: Notify::new(),
         })
     }
@@ -87,6 +90,11 @@ impl Arrival {
     /// Waits until it is too slow.
     pub(super) async fn late(&self) {
         self.late.notified().await;
+    }
+
+    /// Whether it has been too slow: what a handler makes of that is not its own failure.
+    pub(super) fn is_late(&self) -> bool {
+        self.too_late.is_set()
     }
 
     /// The answer has begun: from here on a client may say as little as it likes, if only it says
@@ -168,6 +176,7 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             ready!(self.poll_late(cx));
+            self.arrival.too_late.set();
             self.arrival.late.notify_one();
             return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
         };

@@ -51,13 +51,16 @@ pub(super) struct Protocol {
 impl Protocol {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
-        // The times of HTTP/1 are kept by us: the library has none until the first byte.
+        // The times of HTTP/1 are kept by us: the library has none until the first byte. Answers are
+        // not held back for requests that follow: what is no request would be taken for one, and its
+        // client closed without the answer that says so.
         builder
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(HEAD_MAX)
-            .pipeline_flush(true);
+            // Most answers are small: one piece costs less than several.
+            .writev(false);
         builder
             .http2()
             .timer(TokioTimer::new())

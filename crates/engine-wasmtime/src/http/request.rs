@@ -191,7 +191,10 @@ impl Handlers {
         let mut timeout = pin!(timeout);
         tokio::select! {
             biased;
-            answered = handled.as_mut() => answered,
+            answered = handled.as_mut() => answered.map_err(|status| match arrival {
+                Some(arrival) if arrival.is_late() => StatusCode::REQUEST_TIMEOUT,
+                _ => status,
+            }),
             () = late.as_mut() => Err(StatusCode::REQUEST_TIMEOUT),
             time = timeout.as_mut() => {
                 self.say(&format!("no answer after {} s", time.as_secs_f64()));
