@@ -208,8 +208,8 @@ each_runtime! {
 
     async fn the_umask_of_containerd_is_not_the_containers(runtime: Runtime) -> Result<()> {
         let options = || Options::new(runtime).run_by(&STRICT);
-        let look = ["sh", "-c", "umask; stat -c %a /dev/null /work /work/here"];
-        let done = linux(options(), &look, |spec| spec.cwd("/work/here")).await?;
+        let look = ["sh", "-c", "umask; stat -c %a /dev/null /made /made/here"];
+        let done = linux(options(), &look, |spec| spec.cwd("/made/here")).await?;
         assert_eq!(done.stdout.lines().next(), Some("0022"), "{done:?}");
         if runtime == Runtime::Medley {
             assert_eq!(done.stdout, "0022\n666\n755\n755\n", "{done:?}");
