@@ -74,8 +74,10 @@ async fn a_second_server_on_the_same_port_of_a_pod_does_not_start() -> Result<()
     let two = pod.create(PodContainer::new("two", &wasm)).await?;
     let error = two.start().await.expect_err("it starts");
     let text = format!("{error:#}");
+    // [::]:8080 where the pod has IPv6.
+    assert!(text.contains("cannot listen on "), "{text}");
     assert!(
-        text.contains("cannot listen on 0.0.0.0:8080: something else"),
+        text.contains(":8080: something else in the pod uses this port"),
         "{text}"
     );
     let three = PodContainer::new("three", &wasm).env("PORT", "8081");
