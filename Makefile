@@ -1,4 +1,5 @@
-# Medley's build, checks, tests and demo. `make` alone lists them.
+# Medley's build, checks, tests and demo. `make` alone lists them. Each says what it does, step by step;
+# how far a step is, cargo shows.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,6 +12,8 @@ ARCH := $(shell uname -m)
 TRIPLE := $(ARCH)-unknown-linux-gnu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SHIM := $(TARGET_DIR)/$(TRIPLE)/release/containerd-shim-wasm-v1
+# What is there sooner, for the demo and for work on the shim.
+QUICK := $(TARGET_DIR)/$(TRIPLE)/demo
 
 # Programs with another engine go beside the shim: WasmEdge's, which `WASMEDGE=off` leaves out, and
 # Wasmer's, which `WASMER=on` builds.
@@ -46,11 +49,11 @@ STATIC_WASMER := RUSTFLAGS='$(STATIC_FLAGS) --cfg getrandom_backend="linux_getra
 SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact images/*/build images/sidecar/serve \
 	images/sidecar/cgi-bin/* test/vm/* .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts demo bench bench-http soak install clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts quick demo bench bench-http soak install clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
@@ -100,6 +103,8 @@ scripts-check:
 	@echo "check: shell scripts"
 	@for script in $(SCRIPTS); do bash -n "$$script"; done
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
+	@echo "check: what the documentation says: links, paths, error texts, names of tests"
+	@test/scripts/docs
 
 test: build ## unit tests without root, then end-to-end tests on a containerd of their own (root)
 	@TEST_THREADS=$(TEST_THREADS) MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/test
@@ -111,14 +116,21 @@ test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm co
 	@MEDLEY_RESTARTS=100 MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test docker --locked -- \
 		--test-threads=$(TEST_THREADS) restarted
 
-demo: build ## one mixed pod on a private containerd, through the CRI API (root)
-	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin demo
+# The shim and the demo in one build, so that what both need is compiled once, and with Wasmtime alone.
+quick: setup ## build the shim soon, not optimised: target/<triple>/demo/, for the demo and for work on it
+	@echo "quick: the shim, not optimised, and the demo, $(QUICK)"
+	@$(STATIC) cargo build --profile demo --locked --target $(TRIPLE) -p medley-shim -p medley-test \
+		--bin $(notdir $(SHIM)) --bin demo
+
+demo: quick ## one mixed pod on a private containerd, through the CRI API (root)
+	@echo "demo: runs"
+	@MEDLEY_SHIM="$(abspath $(QUICK)/$(notdir $(SHIM)))" "$(QUICK)/demo"
 
 bench: build ## time and memory beside runc, what the cache saves, the engines, as tables (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
-	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin cache-bench
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin cache-bench
 ifneq ($(WASMEDGE),off)
-	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin engine-bench
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin engine-bench
 endif
 
 bench-http: setup ## the HTTP server beside a plain Wasmtime host, both as release builds (root)
@@ -127,8 +139,8 @@ bench-http: setup ## the HTTP server beside a plain Wasmtime host, both as relea
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench-http
 
 soak: build ## 10,000 execs, the shim's memory as docs/soak.svg; 1,000 kills of shims: nothing left (root)
-	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak
-	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --quiet --locked -p medley-test --bin soak kills
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin soak
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin soak kills
 
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
