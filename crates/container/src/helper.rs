@@ -2,6 +2,18 @@
 //!
 //! A helper is single-threaded, so that libcontainer may clone it, and it lives for milliseconds.
 
+pub(crate) mod compile;
+mod console;
+mod create;
+mod exec;
+mod image;
+pub(crate) mod keyring;
+pub(crate) mod load_program;
+pub(crate) mod log_file;
+mod sandbox;
+mod schedule;
+mod user_namespace;
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use medley_dispatch::EngineKind;
@@ -9,10 +21,6 @@ use medley_engine::Engine;
 use medley_sys::clone::Alone;
 
 use crate::protocol::{Reply, Request};
-use crate::{
-    helper_code, helper_compile, helper_create, helper_exec, helper_image, helper_log, helper_pod,
-    helper_user_namespace,
-};
 
 /// The first argument that makes our binary a helper. The second is the pid of who runs it.
 pub const VERB: &str = "helper";
@@ -56,15 +64,15 @@ pub fn run(engines: Engines) -> u8 {
     };
     let one = |(reply, fd): Answer| (reply, fd.into_iter().collect());
     let (reply, fds) = match request {
-        Request::Create(order) => one(helper_create::run(*order, fds, engines)),
-        Request::Exec(order) => one(helper_exec::run(*order, fds, &socket, engines)),
-        Request::Compile(order) => one(helper_compile::run(&order, fds, engines)),
-        Request::UserNamespace(maps) => one(helper_user_namespace::run(&maps)),
-        Request::Fingerprint(engine) => one((helper_code::fingerprint(engine, engines), None)),
-        Request::Entrypoint(order) => one(helper_image::entrypoint(&order)),
-        Request::Layers(order) => one((helper_image::list(&order), None)),
-        Request::Fetch(order) => one(helper_image::fetch(&order)),
-        Request::Pod(order) => helper_pod::run(&order, fds),
+        Request::Create(order) => one(create::run(*order, fds, engines)),
+        Request::Exec(order) => one(exec::run(*order, fds, &socket, engines)),
+        Request::Compile(order) => one(compile::run(&order, fds, engines)),
+        Request::UserNamespace(maps) => one(user_namespace::run(&maps)),
+        Request::Fingerprint(engine) => one((load_program::fingerprint(engine, engines), None)),
+        Request::Entrypoint(order) => one(image::entrypoint(&order)),
+        Request::Layers(order) => one((image::list(&order), None)),
+        Request::Fetch(order) => one(image::fetch(&order)),
+        Request::Pod(order) => sandbox::run(&order, fds),
         Request::TargetFirst(_) => return complain(&Error::Twice),
     };
     say(&socket, &reply, &fds)
@@ -95,9 +103,7 @@ fn receive(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Error> {
     };
     // Who asks containerd gives up root's rights, which this process has to keep.
     Alone::check()
-        .and_then(|alone| {
-            alone.child_to_its_end(|| say(socket, &helper_image::target(&order), &[]))
-        })
+        .and_then(|alone| alone.child_to_its_end(|| say(socket, &image::target(&order), &[])))
         .map_err(Error::Clone)?;
     next()
 }
@@ -118,6 +124,6 @@ fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<(
 
 /// Says on stderr, which the shim reads, why there is no answer.
 fn complain(error: &dyn std::error::Error) -> u8 {
-    helper_log::write(&format!("helper: {}", medley_task::error::sentence(error)));
+    log_file::write(&format!("helper: {}", medley_types::sentence(error)));
     1
 }

@@ -1,49 +1,24 @@
-//! The libcontainer half: everything that makes, starts and removes a container.
+//! Everything that makes, starts and removes a container.
 //!
-//! Three processes share this crate, and each module says in its name whose it is:
+//! A folder is a process, or what two of them share:
 //!
-//! | process | modules |
+//! | module | process |
 //! |---|---|
-//! | `serve`, the shim | [`host`], [`cgroup`], [`devices`], [`pod`], [`rootfs`], [`spec`] |
-//! | helper: creates one container and exits | [`helper`], `helper_create` |
-//! | helper: adds a process to a container and exits | [`helper`], `helper_exec` |
-//! | helper: makes a user namespace and exits | [`helper`], `helper_user_namespace` |
-//! | helper: makes a pod's namespaces and exits | [`helper`], `helper_pod` |
-//! | compiler: compiles one module and exits | [`helper`], `helper_compile` |
-//! | helper: reads an image's Wasm layers and exits | [`helper`], `helper_image` |
-//! | init: the container | `init_linux`, `init_wasm` |
-//! | a process that was added | `exec_process`, and then as init |
+//! | [`shim`] | `serve`, which answers containerd's Task API |
+//! | [`helper`] | the same binary run again: makes a container, adds a process to one, compiles a module, reads an image, and exits |
+//! | `init` | what a container runs: its first process, and those that exec adds |
+//! | `protocol` | what the shim and its helpers say to each other |
+//! | [`spec`] | the OCI runtime spec, as every one of them reads it |
+//! | `confinement` | the labels of AppArmor and SELinux that each of them has to do with |
 //!
 //! The shim never forks: it runs its own binary again, single-threaded, and hands it a request
 //! and descriptors over an inherited socket (`protocol`). The helper clones itself into init
 //! with libcontainer, answers with init's pid, and exits; init becomes the shim's child, the
 //! shim being a subreaper.
 
-pub mod cgroup;
 mod confinement;
-mod console;
-pub mod devices;
-mod exec_process;
 pub mod helper;
-mod helper_code;
-mod helper_compile;
-mod helper_create;
-mod helper_exec;
-mod helper_image;
-mod helper_log;
-mod helper_pod;
-mod helper_user_namespace;
-pub mod host;
-mod init_linux;
-mod init_wasm;
-mod keyring;
-mod life;
-mod mounts;
-pub mod pod;
-mod propagation;
+mod init;
 mod protocol;
-pub mod rootfs;
-mod schedule;
-mod seccomp;
+pub mod shim;
 pub mod spec;
-mod working_directory;

@@ -11,9 +11,9 @@ use medley_image::store::Address;
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Cgroup;
 use crate::confinement::Labels;
-use crate::propagation::Change;
+use crate::spec::propagation::Change;
+use medley_cgroup::Cgroup;
 
 /// What a helper is asked to do.
 #[derive(Debug, Serialize, Deserialize)]

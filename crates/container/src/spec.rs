@@ -8,9 +8,11 @@ use medley_engine::Preopen;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
 use crate::confinement::Labels;
-use crate::{devices, propagation, seccomp};
 
+pub(crate) mod devices;
 mod inherit;
+pub(crate) mod propagation;
+pub(crate) mod seccomp;
 pub(crate) mod words;
 
 pub(crate) use inherit::inherit;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use containerd_shim::{DeleteResponse, Flags};
 use containerd_shim_protos::protobuf::{Message, MessageField};
-use medley_container::{host, pod, spec};
+use medley_container::{shim, spec};
 
 use crate::{group, sockets, start};
 
@@ -28,14 +28,14 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut pid = None;
     for each in &bundles {
-        match host::clean_up(each, alive) {
+        match shim::clean_up(each, alive) {
             Ok(found) if *each == bundle => pid = found,
             Ok(_) => {}
-            Err(error) => failed.push(medley_task::error::sentence(&error)),
+            Err(error) => failed.push(medley_types::sentence(&error)),
         }
     }
-    if !alive && let Err(error) = pod::clean_up(&bundle) {
-        failed.push(medley_task::error::sentence(&error));
+    if !alive && let Err(error) = shim::sandbox::clean_up(&bundle) {
+        failed.push(medley_types::sentence(&error));
     }
     anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
     let response = DeleteResponse {

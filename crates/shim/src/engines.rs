@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use medley_container::host::Beside;
+use medley_container::shim::Beside;
 use medley_dispatch::{EngineKind, Options};
 use medley_engine::Engine;
 

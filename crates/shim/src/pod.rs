@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use medley_task::error::Cause;
-use medley_task::metrics::Metrics;
 use medley_task::{Exit, pod};
+use medley_types::metrics::Metrics;
 
 use crate::runtime::blocking;
 
@@ -15,11 +15,11 @@ const KILLED: u32 = 137;
 
 /// A pod that has no container of its own.
 pub(crate) struct LocalPod {
-    pod: Arc<medley_container::pod::Pod>,
+    pod: Arc<medley_container::shim::sandbox::Pod>,
 }
 
 impl LocalPod {
-    pub(crate) fn new(pod: Arc<medley_container::pod::Pod>) -> Self {
+    pub(crate) fn new(pod: Arc<medley_container::shim::sandbox::Pod>) -> Self {
         Self { pod }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use medley_container::host::{self, Created, Exec, Host};
+use medley_container::shim::{self, Created, Exec, Host};
 use medley_io::Keeper;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::error::Cause;
@@ -50,7 +50,7 @@ impl Process for LocalProcess {
         let started = blocking(move || Ok::<_, Cause>(exec.start(&created, &host)));
         match started.await.map_err(CallError::Failed)? {
             Ok(()) => Ok(()),
-            Err(error @ host::Error::Ended { .. }) => Err(CallError::Precondition(error.into())),
+            Err(error @ shim::Error::Ended { .. }) => Err(CallError::Precondition(error.into())),
             Err(error) => Err(CallError::Failed(error.into())),
         }
     }

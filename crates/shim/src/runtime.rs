@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use medley_container::cgroup::OomWatch;
-use medley_container::host::{self, Addition, Created, Host, Order, Settings};
+use medley_cgroup::OomWatch;
+use medley_container::shim::{self, Addition, Created, Host, Order, Settings};
 use medley_io::{Owner, Stdio};
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
-use medley_task::metrics::Metrics;
-use medley_task::pod::{Pod, PodRequest};
+use medley_task::pod::Pod;
 use medley_task::runtime::{CallError, KillError};
 use medley_task::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
+use medley_types::metrics::Metrics;
+use medley_types::sandbox::PodRequest;
 
 use crate::options::{CacheFolder, RuntimeOptions};
 use crate::pod::LocalPod;
@@ -229,10 +230,10 @@ impl Container for LocalContainer {
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| match error {
-                error @ (host::Error::Process { .. } | host::Error::Terminal { .. }) => {
+                error @ (shim::Error::Process { .. } | shim::Error::Terminal { .. }) => {
                     CallError::Invalid(error.into())
                 }
-                error @ host::Error::Ended { .. } => CallError::Precondition(error.into()),
+                error @ shim::Error::Ended { .. } => CallError::Precondition(error.into()),
                 error => CallError::Failed(error.into()),
             })?;
         Ok(Arc::new(LocalProcess::new(

@@ -10,7 +10,7 @@ use anyhow::Context;
 use containerd_shim::Flags;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
-use medley_container::host::Host;
+use medley_container::shim::Host;
 use medley_image::store::Address;
 use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
@@ -63,7 +63,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 fn serve(flags: &Flags) -> anyhow::Result<()> {
     medley_sys::memory::keep_heaps_short();
     // The first Create is on its way.
-    medley_container::cgroup::prepare_for_move();
+    medley_cgroup::prepare_for_move();
     let listener: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let ttrpc_address = std::env::var("TTRPC_ADDRESS").context("TTRPC_ADDRESS is not set")?;
     let bundle = std::env::current_dir().context("the bundle, our working folder, is gone")?;

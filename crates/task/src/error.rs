@@ -1,5 +1,7 @@
 //! What a call can fail with, split by who is to blame.
 
+use medley_types::sentence;
+
 use crate::name::Name;
 use crate::state::Status;
 
@@ -86,21 +88,4 @@ impl Error {
     pub fn sentence(&self) -> String {
         sentence(self)
     }
-}
-
-/// An error and its causes as one sentence: `a: b: c`. A cause that its parent already quotes
-/// is not repeated.
-#[must_use]
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -8,7 +8,6 @@
 
 pub mod error;
 pub mod events;
-pub mod metrics;
 pub mod name;
 pub mod pod;
 pub mod publish;
@@ -19,7 +18,5 @@ pub mod wire;
 
 pub use error::Error;
 pub use name::Name;
-pub use runtime::{
-    Container, CreateRequest, ExecRequest, Exit, Process, RootfsMount, Runtime, Size,
-};
+pub use runtime::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
 pub use service::Service;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use medley_types::RootfsMount;
+use medley_types::metrics::Metrics;
+use medley_types::sandbox::PodRequest;
 
 use crate::error::Cause;
-use crate::metrics::Metrics;
-use crate::pod::{Pod, PodRequest};
+use crate::pod::Pod;
 
 /// A task to create, as containerd asks for it.
 #[derive(Debug, Clone, Default)]
@@ -29,19 +31,6 @@ pub struct CreateRequest {
     pub terminal: bool,
     /// The runtime options: a type name and that type's protobuf bytes.
     pub options: Option<(String, Vec<u8>)>,
-}
-
-/// One mount of a snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RootfsMount {
-    /// `overlay`, `bind`, …
-    pub kind: String,
-    /// What is mounted.
-    pub source: String,
-    /// Where, relative to the rootfs; almost always empty.
-    pub target: String,
-    /// As of fstab.
-    pub options: Vec<String>,
 }
 
 /// How and when a process ended.

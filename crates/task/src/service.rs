@@ -14,10 +14,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::error::{Cause, Error};
 use crate::events::{Event, Events};
-use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::runtime::{CallError, CreateRequest, Exit, KillError, Process, Runtime};
 use crate::state::{Life, Status, Task};
+use medley_types::metrics::Metrics;
 
 pub use sandbox::SandboxSnapshot;
 

@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_malformed_is_told_by_its_line() {
         let error = spec(b"{\n \"ociVersion\": 5}").unwrap_err();
-        let text = medley_task::error::sentence(&error);
+        let text = medley_types::sentence(&error);
         assert!(text.contains("line 2"), "{text}");
     }
 }

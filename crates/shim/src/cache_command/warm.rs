@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use medley_container::host::{Host, Warmed};
+use medley_container::shim::{Host, Warmed};
 use medley_dispatch::layers::{Layers, NoLayers};
 use medley_dispatch::{Decision, EngineKind, Plan, Request, Rootfs};
 use medley_image::store::Address;

@@ -18,7 +18,7 @@ fn body(toml: &str) -> Vec<u8> {
 
 fn parse(bytes: &[u8]) -> Result<RuntimeOptions, String> {
     RuntimeOptions::parse("runtimeoptions.v1.Options", bytes)
-        .map_err(|error| medley_task::error::sentence(&error))
+        .map_err(|error| medley_types::sentence(&error))
 }
 
 /// A file that goes with the test.

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 
 use super::{Service, failed, kill, to_the_end};
 use crate::error::{Cause, Error};
-use crate::metrics::Metrics;
 use crate::name::Name;
-use crate::pod::{Pod, PodRequest};
+use crate::pod::Pod;
 use crate::runtime::Exit;
 use crate::state::{Status, Task};
+use medley_types::metrics::Metrics;
+use medley_types::sandbox::PodRequest;
 
 /// How long containers that were sent SIGKILL may take to end when their pod is stopped.
 const KILLED_END: Duration = Duration::from_secs(10);

@@ -29,7 +29,7 @@ pub(crate) fn envelope(namespace: &str, event: &Event) -> Result<Envelope, Error
 fn body(event: &Event) -> Result<(&'static str, Any), Error> {
     Ok(match event {
         Event::Create { request, pid } => {
-            let mount = |mount: &crate::RootfsMount| api::Mount {
+            let mount = |mount: &medley_types::RootfsMount| api::Mount {
                 type_: mount.kind.clone(),
                 source: mount.source.clone(),
                 target: mount.target.clone(),

@@ -8,7 +8,7 @@ use containerd_shim_protos::protobuf::Error;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
 use super::{pack, present};
-use crate::metrics::{CgroupVersion, Disk, Memory, Metrics};
+use medley_types::metrics::{CgroupVersion, Disk, Memory, Metrics};
 
 const NS_PER_US: u64 = 1_000;
 

@@ -3,7 +3,8 @@
 use containerd_shim_protos::api;
 
 use crate::error::{Cause, Error};
-use crate::runtime::{CreateRequest, ExecRequest, RootfsMount, Size};
+use crate::runtime::{CreateRequest, ExecRequest, Size};
+use medley_types::RootfsMount;
 
 /// What is wrong with a request before anything was tried.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use containerd_shim_protos::types::platform::Platform;
 use super::{Edge, metrics, timestamp};
 use crate::error::{Cause, Error};
 use crate::name::Name;
-use crate::pod::{Dns, PodRequest, Scope};
+use medley_types::sandbox::{Dns, PodRequest, Scope};
 
 /// The CRI's message for a pod, with whatever stands before its name.
 const POD_CONFIG: &str = "PodSandboxConfig";
@@ -307,10 +307,10 @@ fn scope(mode: u64) -> Scope {
 #[cfg(test)]
 mod tests {
     use super::{Scope, pod_request};
-    use crate::pod::Dns;
     use containerd_shim_protos::protobuf::MessageField;
     use containerd_shim_protos::protobuf::well_known_types::any::Any;
     use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
+    use medley_types::sandbox::Dns;
 
     fn field(number: u8, value: &[u8]) -> Vec<u8> {
         let mut bytes = vec![number << 3 | 2, u8::try_from(value.len()).unwrap()];

@@ -105,7 +105,7 @@ fn both_names_of_the_task_service_and_the_sandbox_service_are_served() {
 
         async fn create_pod(
             &self,
-            _: crate::pod::PodRequest,
+            _: medley_types::sandbox::PodRequest,
         ) -> Result<std::sync::Arc<dyn crate::pod::Pod>, crate::error::Cause> {
             Err("none".into())
         }

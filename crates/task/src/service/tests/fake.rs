@@ -3,12 +3,13 @@
 use super::super::Service;
 use crate::error::{Cause, Error};
 use crate::events::{Event, Events, Queue};
-use crate::metrics::Metrics;
-use crate::pod::{Pod, PodRequest};
+use crate::pod::Pod;
 use crate::runtime::{
     CallError, Container, CreateRequest, ExecRequest, Exit, KillError, Process, Runtime, Size,
 };
 use async_trait::async_trait;
+use medley_types::metrics::Metrics;
+use medley_types::sandbox::PodRequest;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

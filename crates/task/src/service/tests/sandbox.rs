@@ -2,7 +2,7 @@
 
 use super::{Fake, Test};
 use crate::error::Error;
-use crate::pod::PodRequest;
+use medley_types::sandbox::PodRequest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;

@@ -1,0 +1,176 @@
+//! A container's processes stopped where they stand, and let go on.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Cgroup, Error};
+
+/// How long the kernel may take to stop every process.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at a cgroup that is not frozen yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// The freezer of either cgroup version.
+#[derive(Debug, Clone, Copy)]
+enum Freezer<'a> {
+    /// The controller of cgroup v1.
+    Controller(&'a Path),
+    /// Every cgroup of the unified hierarchy, which may be there beside the controllers.
+    Unified(&'a Path),
+}
+
+impl Cgroup {
+    /// Stops every process in it, and waits until all of them stand.
+    ///
+    /// # Errors
+    /// [`Error::NotFrozen`], [`Error::NoFreezer`], [`Error::Write`] or [`Error::Read`]; it is
+    /// thawed then.
+    pub fn freeze(&self) -> Result<(), Error> {
+        let freezer = self.freezer().ok_or(Error::NoFreezer)?;
+        let frozen = freezer.freeze(FREEZE_TIMEOUT);
+        if frozen.is_err()
+            && let Err(error) = freezer.set(false)
+        {
+            log::warn!("{}", medley_types::sentence(&error));
+        }
+        frozen
+    }
+
+    /// Lets every process in it go on.
+    ///
+    /// # Errors
+    /// [`Error::NoFreezer`] or [`Error::Write`].
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.freezer().ok_or(Error::NoFreezer)?.set(false)
+    }
+
+    /// Has a process that was sent SIGKILL receive it: the freezer controller holds even that
+    /// back, while the unified hierarchy lets it through.
+    pub fn let_die(&self) {
+        let Some(freezer @ Freezer::Controller(folder)) = self.freezer() else {
+            return;
+        };
+        let thawed = match fs::read_to_string(folder.join("freezer.state")) {
+            Ok(state) if state.trim() != "THAWED" => freezer.set(false),
+            // Not frozen, or gone.
+            _ => Ok(()),
+        };
+        if let Err(error) = thawed {
+            log::warn!("{}", medley_types::sentence(&error));
+        }
+    }
+
+    fn freezer(&self) -> Option<Freezer<'_>> {
+        let unified = || {
+            let folder = self
+                .folders
+                .iter()
+                .find(|folder| folder.controllers.is_empty() || folder.controllers == "unified");
+            folder.map(|folder| Freezer::Unified(&folder.path))
+        };
+        self.folder_with("freezer")
+            .map(Freezer::Controller)
+            .or_else(unified)
+    }
+}
+
+impl Freezer<'_> {
+    fn set(self, frozen: bool) -> Result<(), Error> {
+        let (path, value) = match (self, frozen) {
+            (Self::Controller(folder), true) => (folder.join("freezer.state"), "FROZEN"),
+            (Self::Controller(folder), false) => (folder.join("freezer.state"), "THAWED"),
+            (Self::Unified(folder), true) => (folder.join("cgroup.freeze"), "1"),
+            (Self::Unified(folder), false) => (folder.join("cgroup.freeze"), "0"),
+        };
+        fs::write(&path, value).map_err(|source| Error::Write {
+            path,
+            value: value.to_owned(),
+            source,
+        })
+    }
+
+    fn freeze(self, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        self.set(true)?;
+        while !self.is_frozen()? {
+            if Instant::now() > deadline {
+                let (Self::Controller(path) | Self::Unified(path)) = self;
+                return Err(Error::NotFrozen {
+                    path: path.to_owned(),
+                    timeout,
+                });
+            }
+            std::thread::sleep(LOOK_AGAIN);
+            if matches!(self, Self::Controller(_)) {
+                // A process made while the kernel went through them is caught by the next go.
+                self.set(true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_frozen(self) -> Result<bool, Error> {
+        let (path, line) = match self {
+            Self::Controller(folder) => (folder.join("freezer.state"), "FROZEN"),
+            Self::Unified(folder) => (folder.join("cgroup.events"), "frozen 1"),
+        };
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().any(|said| said == line)),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Freezer;
+    use crate::Error;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    /// A plain folder in place of a cgroup.
+    struct Plain(PathBuf);
+
+    impl Plain {
+        fn new(name: &str) -> Self {
+            let name = format!("medley-freezer-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn read(&self, file: &str) -> String {
+            std::fs::read_to_string(self.0.join(file)).unwrap()
+        }
+    }
+
+    impl Drop for Plain {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_controller_is_frozen_when_it_says_so() {
+        let plain = Plain::new("controller");
+        let freezer = Freezer::Controller(&plain.0);
+        freezer.freeze(Duration::ZERO).unwrap();
+        assert_eq!(plain.read("freezer.state"), "FROZEN");
+        freezer.set(false).unwrap();
+        assert_eq!(plain.read("freezer.state"), "THAWED");
+    }
+
+    #[test]
+    fn a_unified_cgroup_that_does_not_stand_is_reported_by_name() {
+        let plain = Plain::new("unified");
+        std::fs::write(plain.0.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+        let freezer = Freezer::Unified(&plain.0);
+        let error = freezer.freeze(Duration::ZERO).unwrap_err();
+        assert!(matches!(&error, Error::NotFrozen { path, .. } if *path == plain.0));
+        std::fs::write(plain.0.join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
+        freezer.freeze(Duration::ZERO).unwrap();
+        assert_eq!(plain.read("cgroup.freeze"), "1");
+    }
+}

@@ -1,0 +1,258 @@
+//! Where a container's cgroup is.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::{Cgroup, Error, Folder, MOUNT};
+
+impl Cgroup {
+    /// The cgroup of process `pid`, less the parts that it shares with us.
+    ///
+    /// # Errors
+    /// [`Error::Locate`].
+    pub fn of_process(pid: i32) -> Result<Self, Error> {
+        let read = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        let locate = |source| Error::Locate { pid, source };
+        let ours = read("self").map_err(locate)?;
+        let theirs = read(&pid.to_string()).map_err(locate)?;
+        Ok(Self::parse(&theirs, &ours, is_unified()))
+    }
+
+    /// Its folder on the unified hierarchy, if that is what this node has.
+    pub fn unified_folder(&self) -> Option<&Path> {
+        let folder = self.folders.first().filter(|_| self.unified)?;
+        Some(&folder.path)
+    }
+
+    /// Where libcontainer puts container `id` with this `cgroupsPath`, as far as it is there: for a
+    /// container whose init can't be asked, not yet or not any more.
+    #[must_use]
+    pub fn at(path: Option<&Path>, id: &str) -> Self {
+        let mut cgroup = Self::planned(path, id, false);
+        cgroup.folders.retain(|folder| folder.path.is_dir());
+        cgroup
+    }
+
+    /// Where libcontainer is going to put container `id` with this `cgroupsPath`, whether or not
+    /// anything is there yet. With `systemd` it names a scope.
+    #[must_use]
+    pub fn planned(path: Option<&Path>, id: &str, systemd: bool) -> Self {
+        let unified = is_unified();
+        let mut folders = Vec::new();
+        let Some(relative) = relative(path, id, systemd) else {
+            return Self { unified, folders };
+        };
+        if unified {
+            folders.push(Folder {
+                controllers: String::new(),
+                path: Path::new(MOUNT).join(relative),
+            });
+        } else {
+            for entry in fs::read_dir(MOUNT).into_iter().flatten().flatten() {
+                let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                let path = entry.path().join(&relative);
+                if !is_link {
+                    let controllers = entry.file_name().to_string_lossy().into_owned();
+                    folders.push(Folder { controllers, path });
+                }
+            }
+        }
+        Self { unified, folders }
+    }
+
+    /// The parent of the cgroups of a pod's containers, as the kubelet names it: a path, or a slice
+    /// of systemd's. None of its folders, if it is not there.
+    #[must_use]
+    pub fn of_pod(parent: &str) -> Self {
+        match slice_path(parent) {
+            Some(slice) => Self::at(Some(&slice), ""),
+            None if parent.is_empty() => Self::at(Some(Path::new("/")), ""),
+            None => Self::at(Some(Path::new(parent)), ""),
+        }
+    }
+
+    pub(super) fn parse(theirs: &str, ours: &str, unified: bool) -> Self {
+        let mut folders: Vec<Folder> = theirs
+            .lines()
+            .filter(|line| !ours.lines().any(|our| our == *line))
+            .filter_map(|line| {
+                let mut parts = line.splitn(3, ':');
+                let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+                let relative = path.strip_prefix('/').filter(|path| !path.is_empty())?;
+                let mount = match (id, unified) {
+                    ("0", true) => PathBuf::from(MOUNT),
+                    ("0", false) => Path::new(MOUNT).join("unified"),
+                    _ => Path::new(MOUNT).join(controllers.trim_start_matches("name=")),
+                };
+                Some(Folder {
+                    controllers: controllers.to_owned(),
+                    path: mount.join(relative),
+                })
+            })
+            .collect();
+        folders.sort_by(|a, b| a.path.cmp(&b.path));
+        folders.dedup();
+        Self { unified, folders }
+    }
+
+    /// One of its folders, all of them being its own; the root of what is mounted if it has none.
+    fn any_folder_or_root(&self) -> PathBuf {
+        let root = if self.unified {
+            PathBuf::from(MOUNT)
+        } else {
+            Path::new(MOUNT).join("unified")
+        };
+        self.folders
+            .first()
+            .map_or(root, |folder| folder.path.clone())
+    }
+}
+
+/// Where libcontainer puts container `id` with this `cgroupsPath`, below the root of a hierarchy.
+/// None if that is the root itself, or leads out of it.
+/// With `systemd` it names a scope.
+pub(super) fn relative(path: Option<&Path>, id: &str, systemd: bool) -> Option<PathBuf> {
+    // libcontainer's own default.
+    let default = PathBuf::from(format!(":youki:{id}"));
+    let path = path.unwrap_or(&default);
+    let scope = if systemd { systemd_scope(path) } else { None };
+    let path = scope.as_deref().unwrap_or(path);
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let stays = |part| matches!(part, Component::Normal(_));
+    let below = relative.components().all(stays) && !relative.as_os_str().is_empty();
+    below.then(|| relative.to_owned())
+}
+
+/// Has the kernel get ready for a process to be moved into a cgroup, which the caller expects to
+/// happen soon.
+///
+/// The first move after a while waits for an RCU grace period, some 10 ms, because the lock that
+/// it takes favours forks; moves right after it do not wait. So a thread moves this process to
+/// where it is, which changes nothing, while the container is still being prepared.
+pub fn prepare_for_move() {
+    let moved = std::thread::Builder::new().spawn(|| {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let folder = Cgroup::parse(&own, "", is_unified()).any_folder_or_root();
+        let result = fs::write(folder.join("cgroup.procs"), std::process::id().to_string());
+        if let Err(error) = result {
+            log::debug!(
+                "the move into a cgroup is not prepared: {}: {error}",
+                folder.display()
+            );
+        }
+    });
+    if let Err(error) = moved {
+        log::debug!("no thread to prepare the move into a cgroup: {error}");
+    }
+}
+
+/// Where systemd puts what `slice:prefix:name` names: `a-b.slice` lies in `a.slice`.
+fn systemd_scope(path: &Path) -> Option<PathBuf> {
+    let text = path.to_str()?;
+    let mut parts = text.split(':');
+    let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || slice.is_empty() {
+        return None;
+    }
+    let mut folder = slice_path(slice)?;
+    folder.push(format!("{prefix}-{name}.scope"));
+    Some(folder)
+}
+
+/// Where systemd puts a slice.
+fn slice_path(slice: &str) -> Option<PathBuf> {
+    let stem = slice.strip_suffix(".slice")?;
+    if stem.contains('/') {
+        return None;
+    }
+    let mut folder = PathBuf::new();
+    for (end, _) in stem.match_indices('-') {
+        folder.push(format!("{}.slice", &stem[..end]));
+    }
+    folder.push(slice);
+    Some(folder)
+}
+
+/// Why systemd can't make cgroups here, if it can't.
+pub fn no_systemd() -> Option<&'static str> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        Some("it does not run on this node: configure the cgroup driver cgroupfs")
+    } else if is_unified() {
+        None
+    } else {
+        Some(
+            "this node has cgroup v1, where only the cgroup driver cgroupfs is supported: \
+             configure it, or boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    }
+}
+
+/// Whether the unified hierarchy is all there is: pure cgroup v2.
+pub(super) fn is_unified() -> bool {
+    /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
+    const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
+    rustix::fs::statfs(MOUNT).is_ok_and(|stat| stat.f_type == CGROUP2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cgroup;
+
+    const OURS: &str = "5:memory:/shims\n4:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n";
+
+    #[test]
+    fn only_what_the_container_does_not_share_with_the_shim_is_its_own() {
+        let theirs = "5:memory:/k8s.io/abc\n4:cpu,cpuacct:/k8s.io/abc\n1:name=systemd:/\n0::/\n";
+        let cgroup = Cgroup::parse(theirs, OURS, false);
+        let paths: Vec<_> = cgroup
+            .folders
+            .iter()
+            .map(|f| f.path.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/sys/fs/cgroup/cpu,cpuacct/k8s.io/abc",
+                "/sys/fs/cgroup/memory/k8s.io/abc"
+            ]
+        );
+        assert!(cgroup.folder_with("cpuacct").is_some());
+        assert!(cgroup.folder_with("pids").is_none());
+    }
+
+    #[test]
+    fn the_unified_hierarchy_is_one_folder() {
+        let cgroup = Cgroup::parse("0::/kubepods/pod1/abc\n", "0::/system.slice/c\n", true);
+        assert_eq!(cgroup.folders.len(), 1);
+        assert_eq!(
+            cgroup.folders[0].path.to_str(),
+            Some("/sys/fs/cgroup/kubepods/pod1/abc")
+        );
+    }
+
+    #[test]
+    fn the_root_cgroup_is_never_a_containers_own() {
+        assert!(Cgroup::parse("0::/\n", "0::/a\n", true).folders.is_empty());
+        assert!(
+            Cgroup::at(Some(std::path::Path::new("/")), "a")
+                .folders
+                .is_empty()
+        );
+        assert!(
+            Cgroup::at(Some(std::path::Path::new("/a/../..")), "a")
+                .folders
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_systemd_scope_lies_in_its_slices() {
+        let scope = super::systemd_scope(std::path::Path::new("kubepods-burstable.slice:cri:abc"));
+        let path = "kubepods.slice/kubepods-burstable.slice/cri-abc.scope";
+        assert_eq!(scope.as_deref(), Some(std::path::Path::new(path)));
+        assert_eq!(
+            super::systemd_scope(std::path::Path::new("/k8s.io/abc")),
+            None
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! In the compiler: hostile bytes in, native code out.
+//!
+//! The process has no container around it, so it gives away what it does not need before it
+//! looks at the first byte: its privileges, and the right to use the machine without end.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use medley_engine::Entry;
+use medley_image::cache::MAX_MODULE;
+use medley_sys::child::NOBODY;
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{Gid, Uid};
+
+use crate::helper::{Answer, Engines};
+use crate::protocol::{CompileOrder, Reply};
+use crate::spec::seccomp;
+
+/// Longest processor time for one module, in seconds over all threads: some thirty times what
+/// Wasmtime takes for 10 MB.
+pub(crate) const CPU_SECONDS: u64 = 600;
+
+/// How much longer a compiler may take that was told to end, in seconds.
+const GRACE_SECONDS: u64 = 5;
+
+/// Largest file that may come out, in bytes: native code is a few times the size of its module.
+const MAX_OUTPUT: u64 = 4 << 30;
+
+/// Most memory that it may write to, in bytes: some thirty times what Wasmtime takes for 10 MB. Not
+/// address space, of which an allocator reserves much for each thread.
+pub(crate) const MAX_MEMORY: u64 = 8 << 30;
+
+/// Most descriptors: an engine needs a handful.
+const MAX_FILES: u64 = 64;
+
+/// Most bytes of files that an engine may keep beside its memory, for those that work through
+/// files.
+const MAX_SCRATCH: u64 = 2 << 30;
+
+/// Why a module could not be compiled.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the compiler got no module")]
+    NoModule,
+    #[error("the engine {engine} is not built in")]
+    NoEngine { engine: medley_dispatch::EngineKind },
+    #[error("the compiler cannot give up its privileges")]
+    Confine(#[source] std::io::Error),
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the compiler cannot be confined by a seccomp filter: {reason}")]
+    Filter { reason: String },
+    #[error("{} has {size} bytes; the most that is compiled is {MAX_MODULE}", path.display())]
+    TooLarge { path: std::path::PathBuf, size: u64 },
+    #[error(transparent)]
+    Unfit(#[from] medley_engine::Unfit),
+    #[error("cannot keep the native code of {}", path.display())]
+    Write {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// Compiles the module and answers with a sealed memfd.
+pub(crate) fn run(order: &CompileOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
+    match compile(order, fds, engines) {
+        Ok((form, code)) => (Reply::Compiled { form }, Some(code)),
+        Err(error) => (
+            Reply::Failed {
+                reason: medley_types::sentence(&error),
+            },
+            None,
+        ),
+    }
+}
+
+fn compile(
+    order: &CompileOrder,
+    fds: Vec<OwnedFd>,
+    engines: Engines,
+) -> Result<(medley_engine::Form, OwnedFd), Error> {
+    let module = fds.into_iter().next().ok_or(Error::NoModule)?;
+    let engine = engines(order.engine).ok_or(Error::NoEngine {
+        engine: order.engine,
+    })?;
+    confine(engine.needs_scratch()).map_err(Error::Confine)?;
+    filter()?;
+    let bytes = read(File::from(module), &order.entry)?;
+    let native = engine.compile(&bytes, &order.entry)?;
+    let code = seal(&native.code).map_err(|source| Error::Write {
+        path: order.entry.path.clone(),
+        source,
+    })?;
+    Ok((native.form, code))
+}
+
+/// A limit of a compiler: ours, or the lower one of whoever runs it.
+pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
+    let given = rustix::process::getrlimit(resource).current;
+    given.unwrap_or(u64::MAX).min(most)
+}
+
+fn confine(scratch: bool) -> std::io::Result<()> {
+    // Of all processes on the node this is the one to kill for want of memory.
+    std::fs::write("/proc/self/oom_score_adj", "1000")?;
+    medley_sys::child::leave_namespaces()?;
+    medley_sys::child::enter_empty_root(MAX_SCRATCH)?;
+    if scratch {
+        // The empty root is anybody's to write to: a folder of temporary files goes away with it.
+        let folder = std::env::temp_dir();
+        std::fs::create_dir_all(&folder)?;
+        rustix::fs::chown(
+            &folder,
+            Some(Uid::from_raw(NOBODY)),
+            Some(Gid::from_raw(NOBODY)),
+        )?;
+    }
+    let limit = |resource, most, grace| {
+        let given = rustix::process::getrlimit(resource);
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(allowed(resource, most)),
+                maximum: Some(given.maximum.unwrap_or(u64::MAX).min(most + grace)),
+            },
+        )
+    };
+    // Told to end, and then killed: the signal says which limit it was.
+    limit(Resource::Cpu, CPU_SECONDS, GRACE_SECONDS)?;
+    limit(Resource::Fsize, MAX_OUTPUT, 0)?;
+    limit(Resource::Data, MAX_MEMORY, 0)?;
+    limit(Resource::Nofile, MAX_FILES, 0)?;
+    limit(Resource::Core, 0, 0)?;
+    medley_sys::child::give_up_rights()
+}
+
+/// The last step before hostile bytes: from here on the process can compute, and answer.
+fn filter() -> Result<(), Error> {
+    let unknown = || Error::Filter {
+        reason: format!("no profile for {}", std::env::consts::ARCH),
+    };
+    let profile = seccomp::compiler_profile().ok_or_else(unknown)?;
+    libcontainer::seccomp::initialize_seccomp(&profile)
+        .map(drop)
+        .map_err(|error| Error::Filter {
+            reason: medley_types::sentence(&error),
+        })
+}
+
+fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read {
+        path: entry.path.clone(),
+        source,
+    };
+    let size = module.metadata().map_err(failed)?.len();
+    if size > MAX_MODULE {
+        return Err(Error::TooLarge {
+            path: entry.path.clone(),
+            size,
+        });
+    }
+    let mut bytes = Vec::new();
+    std::io::Seek::rewind(&mut module).map_err(failed)?;
+    module
+        .take(MAX_MODULE)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}
+
+/// A file in memory that nobody can change any more.
+fn seal(code: &[u8]) -> std::io::Result<OwnedFd> {
+    sealed(&mut &*code).map(OwnedFd::from)
+}
+
+/// All of `code` in a file in memory that nobody can change any more, and that can be executed.
+pub(crate) fn sealed(code: &mut dyn Read) -> std::io::Result<File> {
+    let create = |flags| rustix::fs::memfd_create("medley-native", flags);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 don't know the flag, and let every memfd be mapped executable.
+    let fd = create(flags | MemfdFlags::EXEC).or_else(|_| create(flags))?;
+    let mut file = File::from(fd);
+    std::io::copy(code, &mut file)?;
+    rustix::fs::fcntl_add_seals(
+        file.as_fd(),
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(file)
+}

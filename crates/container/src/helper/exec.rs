@@ -1,0 +1,182 @@
+//! In the helper: enter a container, and leave a clone there that becomes the process.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use medley_sys::clone::Alone;
+use medley_sys::pidfd::PidFd;
+
+use crate::confinement::{self, Confinement, Labels};
+use crate::helper::console;
+use crate::helper::keyring;
+use crate::helper::load_program::{self, Loaded};
+use crate::helper::log_file;
+use crate::helper::schedule::{self, Schedule};
+use crate::helper::{Answer, Engines};
+use crate::init::Work;
+use crate::init::exec::{self, Becoming};
+use crate::protocol::{EXEC_FDS, ExecOrder, Reply};
+use crate::spec;
+use medley_cgroup::guest_memory::Sources;
+
+/// Why the process could not be made.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the helper got {got} descriptors instead of {EXEC_FDS} or more")]
+    Descriptors { got: usize },
+    #[error(transparent)]
+    Code(#[from] load_program::Error),
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+    #[error(transparent)]
+    Cgroup(#[from] medley_cgroup::Error),
+    #[error("cannot set oom_score_adj to {value}")]
+    OomScore { value: i32, source: io::Error },
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
+    #[error(transparent)]
+    Keyring(#[from] keyring::Error),
+    #[error("cannot enter the namespaces of the container's init, process {init}")]
+    Enter { init: i32, source: io::Error },
+    #[error(
+        "the container's init, process {init}, has ended: there is nothing to run a process in"
+    )]
+    Ended { init: i32, source: io::Error },
+    #[error(transparent)]
+    Schedule(#[from] schedule::Error),
+    #[error(transparent)]
+    Console(#[from] console::Error),
+    #[error("cannot make a process")]
+    Clone(#[source] io::Error),
+}
+
+/// Makes the process.
+pub(crate) fn run(
+    order: ExecOrder,
+    fds: Vec<OwnedFd>,
+    socket: &OwnedFd,
+    engines: Engines,
+) -> Answer {
+    if let Err(error) = log_file::start(order.debug) {
+        let reason = format!("the helper cannot log: {error}");
+        return (Reply::Failed { reason }, None);
+    }
+    match exec(order, fds, socket, engines) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let reason = medley_types::sentence(&error);
+            (Reply::Failed { reason }, None)
+        }
+    }
+}
+
+fn exec(
+    order: ExecOrder,
+    fds: Vec<OwnedFd>,
+    socket: &OwnedFd,
+    engines: Engines,
+) -> Result<Answer, Error> {
+    // Before the root changes: the user's home is looked up, and a guest hosts.
+    medley_sys::names::look_up_without_plugins();
+    let got = fds.len();
+    let mut fds = fds.into_iter();
+    let (Some(stdin), Some(stdout), Some(stderr), Some(status), Some(init)) =
+        (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
+    else {
+        return Err(Error::Descriptors { got });
+    };
+    let ended = |source| Error::Ended {
+        init: order.init,
+        source,
+    };
+    let init = PidFd::received(init, order.init).map_err(ended)?;
+    let status = File::from(status);
+    let telling = status.try_clone().map_err(Error::Clone)?;
+    let work = match load_program::load(order.program, fds.next(), status, engines)? {
+        Loaded::Ready(work) => work,
+        Loaded::Not(reply) => return Ok((reply, None)),
+    };
+    let (stdio, mut master) = match &order.terminal {
+        Some(terminal) => {
+            let (master, slave) = console::open(&init, terminal)?;
+            let again = || slave.try_clone().map_err(Error::Clone);
+            ([again()?, again()?, slave], Some(master))
+        }
+        None => ([stdin, stdout, stderr], None),
+    };
+    let spec = spec::load(&order.bundle)?;
+    let seccomp = filter(&spec);
+    let enter = |source| Error::Enter {
+        init: order.init,
+        source,
+    };
+    let alone = Alone::check().map_err(Error::Clone)?;
+    let schedule = Schedule::of(&order.process, &spec);
+    schedule.begin()?;
+    // From here on it is the container that pays. Everything that needs the node's files comes
+    // before its namespaces.
+    order.cgroup.join(&init)?;
+    let process = order.process;
+    if let Some(value) = process.oom_score_adj() {
+        std::fs::write("/proc/self/oom_score_adj", value.to_string())
+            .map_err(|source| Error::OomScore { value, source })?;
+    }
+    schedule.settle()?;
+    let confinement = Confinement::open(Labels::of(&process))?;
+    if let Some(id) = &order.keyring {
+        keyring::join(id, confinement.as_ref())?;
+    }
+    match (&work, confinement) {
+        (Work::Linux(_), Some(confinement)) => confinement.set_on_exec()?,
+        (Work::Wasm(init), confinement) => init.confine(confinement),
+        (Work::Linux(_), None) => {}
+    }
+    let channel = work.channel();
+    let limits = match &channel {
+        Some(_) => {
+            let procfs = File::open("/proc").map_err(Error::Clone)?;
+            Some((Sources::of_process(order.init)?, procfs))
+        }
+        None => None,
+    };
+    let limits = RefCell::new(limits);
+    // All that was read by its pid until here was its own if it lives now.
+    init.must_live().map_err(ended)?;
+    alone.enter(&init).map_err(enter)?;
+    drop(init);
+    // The credentials of another user namespace may have made it dumpable.
+    medley_sys::child::be_undumpable().map_err(enter)?;
+    let becoming = Becoming {
+        process,
+        seccomp,
+        stdio,
+        terminal: master.is_some(),
+        status: Some(telling),
+        work,
+    };
+    let pid = alone
+        .sibling(|| {
+            // A guest is never executed, which would close it: its end would be no hang-up.
+            drop(master.take());
+            // Nothing of the node's stays open in there.
+            drop(limits.take());
+            exec::run(becoming, socket)
+        })
+        .map_err(Error::Clone)?;
+    if let (Some(channel), Some((sources, procfs))) = (channel, limits.take())
+        && let Err(error) = sources.send(&channel, &procfs, pid)
+    {
+        log::warn!("the guest hears nothing of its memory limit: {error}");
+    }
+    Ok((Reply::Created { pid }, master))
+}
+
+/// The filter that the container's processes run under.
+fn filter(spec: &oci_spec::runtime::Spec) -> Option<LinuxSeccomp> {
+    spec.linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().clone())
+}

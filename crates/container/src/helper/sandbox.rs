@@ -1,0 +1,233 @@
+//! In the helper: the namespaces of a pod that no container stands for.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use medley_sys::clone::Alone;
+use medley_sys::namespaces::{are_one, become_nobody, owner};
+
+use crate::helper::log_file;
+use crate::protocol::{Namespace, PodOrder, Reply};
+
+/// Where sysctls are.
+const SYSCTLS: &str = "/proc/sys";
+
+/// Why the namespaces could not be made.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the helper got {got} descriptors instead of {expected}")]
+    Descriptors { got: usize, expected: usize },
+    #[error("the helper cannot begin")]
+    Begin(#[source] io::Error),
+    #[error("cannot {what} for the pod")]
+    Namespace {
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot set the pod's sysctl {name}: it is the node's")]
+    NotThePods { name: String },
+    #[error("cannot set the pod's sysctl {name} to {value:?}")]
+    Sysctl {
+        name: String,
+        value: String,
+        source: io::Error,
+    },
+    #[error("the first process of the pod's pid namespace does not come to run: {reason}")]
+    Holder { reason: String },
+}
+
+/// Makes them. The descriptors that go with the reply are in the order of its list.
+pub(crate) fn run(order: &PodOrder, fds: Vec<OwnedFd>) -> (Reply, Vec<OwnedFd>) {
+    if let Err(error) = log_file::start(order.debug) {
+        let reason = format!("the helper cannot log: {error}");
+        return (Reply::Failed { reason }, Vec::new());
+    }
+    match make(order, fds) {
+        Ok((reply, fds)) => (reply, fds),
+        Err(error) => {
+            let reason = medley_types::sentence(&error);
+            (Reply::Failed { reason }, Vec::new())
+        }
+    }
+}
+
+fn make(order: &PodOrder, fds: Vec<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), Error> {
+    let alone = Alone::check().map_err(Error::Begin)?;
+    let failed = |what| move |source| Error::Namespace { what, source };
+    let (got, expected) = (
+        fds.len(),
+        usize::from(order.has_network) + usize::from(order.pid),
+    );
+    if got != expected {
+        return Err(Error::Descriptors { got, expected });
+    }
+    let mut fds = fds.into_iter();
+    let network = order.has_network.then(|| fds.next()).flatten();
+    let life = order.pid.then(|| fds.next()).flatten();
+    let mut made = Vec::new();
+    let mut kinds = Vec::new();
+    if let Some(network) = &network {
+        // The pod's user namespace is the one that containerd made its network in.
+        let user = owner(network.as_fd()).map_err(failed("find the user namespace"))?;
+        let own = File::open("/proc/self/ns/user").map_err(Error::Begin)?;
+        if !are_one(&user, &own).map_err(Error::Begin)? {
+            let joined = alone.join(&user).and_then(|()| alone.become_root());
+            joined.map_err(failed("enter the user namespace"))?;
+            kinds.push(Namespace::User);
+            made.push(user);
+        }
+        let joined = alone.join(network);
+        joined.map_err(failed("enter the network namespace"))?;
+    }
+    let hostname = order.hostname.as_deref();
+    alone
+        .leave(order.ipc, hostname.is_some(), false)
+        .map_err(failed("make the ipc and uts namespaces"))?;
+    let open = |name: &str| File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from);
+    if order.ipc {
+        kinds.push(Namespace::Ipc);
+        made.push(open("ipc").map_err(failed("hold the ipc namespace"))?);
+    }
+    if let Some(hostname) = hostname {
+        rustix::system::sethostname(hostname.as_bytes())
+            .map_err(io::Error::from)
+            .map_err(failed("set the hostname"))?;
+        kinds.push(Namespace::Uts);
+        made.push(open("uts").map_err(failed("hold the uts namespace"))?);
+    }
+    for (name, value) in &order.sysctls {
+        set_sysctl(order, name, value)?;
+    }
+    let mut holder = None;
+    if let Some(life) = life {
+        alone
+            .leave(false, false, true)
+            .map_err(failed("make the pid namespace"))?;
+        holder = Some(hold(alone, life)?);
+        kinds.push(Namespace::Pid);
+        // There from its first process on, and ours to open, which nothing of that one is.
+        made.push(open("pid_for_children").map_err(failed("hold the pid namespace"))?);
+    }
+    Ok((
+        Reply::Pod {
+            holder,
+            namespaces: kinds,
+        },
+        made,
+    ))
+}
+
+/// Makes the first process of the new pid namespace, which does nothing but live as long as the
+/// other end of the pipe `life`: the shim's.
+fn hold(alone: Alone, life: OwnedFd) -> Result<i32, Error> {
+    let (mut ready, writer) = io::pipe().map_err(Error::Begin)?;
+    let mut life = File::from(life);
+    let pid = alone
+        .sibling(|| {
+            let mut writer = File::from(OwnedFd::from(writer));
+            match become_nobody() {
+                Ok(()) => {
+                    if writer.write_all(b"+").is_err() {
+                        return 1;
+                    }
+                }
+                Err(error) => {
+                    // Whoever reads an answer other than the one above knows.
+                    return u8::from(write!(writer, "{error}").is_err());
+                }
+            }
+            drop(writer);
+            medley_sys::child::close_all_but(&[life.as_fd()]);
+            // Nothing is ever written: this is the pipe's end.
+            while matches!(life.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::Interrupted)
+            {
+            }
+            0
+        })
+        .map_err(|source| Error::Namespace {
+            what: "make the first process of the pid namespace",
+            source,
+        })?;
+    let mut said = String::new();
+    let heard = ready.read_to_string(&mut said);
+    match heard {
+        Ok(_) if said == "+" => Ok(pid),
+        Ok(_) => Err(Error::Holder { reason: said }),
+        Err(error) => Err(Error::Holder {
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// Sets a sysctl, provided that it is of a namespace which is the pod's own.
+fn set_sysctl(order: &PodOrder, name: &str, value: &str) -> Result<(), Error> {
+    let path = sysctl_path(order, name).ok_or_else(|| Error::NotThePods {
+        name: name.to_owned(),
+    })?;
+    std::fs::write(&path, value).map_err(|source| Error::Sysctl {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        source,
+    })
+}
+
+/// The file of a sysctl that the pod may set. Those of the IPC namespace are the ones that runc
+/// takes for it.
+fn sysctl_path(order: &PodOrder, name: &str) -> Option<PathBuf> {
+    const IPC: [&str; 8] = [
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+    ];
+    // Names are written with dots, or with slashes where a part has dots.
+    let relative = if name.contains('/') {
+        name.to_owned()
+    } else {
+        name.replace('.', "/")
+    };
+    let plain = Path::new(&relative)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let network = order.has_network && relative.starts_with("net/");
+    let ipc = order.ipc && (IPC.contains(&relative.as_str()) || relative.starts_with("fs/mqueue/"));
+    (plain && (network || ipc)).then(|| Path::new(SYSCTLS).join(relative))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sysctl_path;
+    use crate::protocol::PodOrder;
+    use std::path::Path;
+
+    #[test]
+    fn a_pod_sets_sysctls_of_its_own_namespaces_and_no_others() {
+        let order = PodOrder {
+            has_network: true,
+            ipc: true,
+            ..PodOrder::default()
+        };
+        let path = |order: &PodOrder, name: &str| sysctl_path(order, name);
+        assert_eq!(
+            path(&order, "net.ipv4.ip_forward").as_deref(),
+            Some(Path::new("/proc/sys/net/ipv4/ip_forward"))
+        );
+        assert_eq!(
+            path(&order, "net/ipv4/conf/eth0.1/forwarding").as_deref(),
+            Some(Path::new("/proc/sys/net/ipv4/conf/eth0.1/forwarding"))
+        );
+        assert!(path(&order, "kernel.shmmax").is_some());
+        for name in ["kernel.panic", "vm.swappiness", "net/../kernel/panic", ""] {
+            assert_eq!(path(&order, name), None, "{name}");
+        }
+        let of_the_node = PodOrder::default();
+        assert_eq!(path(&of_the_node, "net.ipv4.ip_forward"), None);
+        assert_eq!(path(&of_the_node, "kernel.shmmax"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! What a container runs: its first process, and those that exec adds.
+
+pub(crate) mod exec;
+pub(crate) mod lifeline;
+pub(crate) mod linux;
+pub(crate) mod wasm;
+mod working_dir;
+
+use std::rc::Rc;
+
+use medley_cgroup::guest_memory::Channel;
+
+use linux::LinuxInit;
+use wasm::WasmInit;
+
+/// What a process is going to do.
+pub(crate) enum Work {
+    Linux(LinuxInit),
+    Wasm(WasmInit),
+}
+
+impl Work {
+    /// By which a guest's process hears of its limits.
+    pub(crate) fn channel(&self) -> Option<Rc<Channel>> {
+        match self {
+            Self::Linux(_) => None,
+            Self::Wasm(init) => Some(init.channel()),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! In a process that was added to a container: become what was asked for, in the container's
+//! namespaces already.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use libcontainer::workload::Executor;
+use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
+use rustix::process::{Gid, Uid};
+
+use crate::init::Work;
+
+/// Exit status of a process that could not be made what it was to be, as shells have it.
+const NOT_EXECUTABLE: u8 = 126;
+
+/// Exit status of one whose program is not there, as shells have it.
+const NOT_FOUND: u8 = 127;
+
+/// Where a program is looked for if the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the process needs to become what it is to be.
+pub(crate) struct Becoming {
+    pub(crate) process: Process,
+    pub(crate) seccomp: Option<LinuxSeccomp>,
+    pub(crate) stdio: [OwnedFd; 3],
+    /// Whether its stdio is the terminal that is to be its own.
+    pub(crate) terminal: bool,
+    /// Where an error goes.
+    pub(crate) status: Option<File>,
+    pub(crate) work: Work,
+}
+
+/// Why it could not.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot {what}")]
+    Step {
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot enter the working directory {} inside the container", cwd.display())]
+    Cwd { cwd: PathBuf, source: io::Error },
+    #[error("the working directory {} lies outside of the container", cwd.display())]
+    Outside { cwd: PathBuf },
+    #[error("cannot set the limit {kind}: {reason}")]
+    Limit { kind: String, reason: String },
+    #[error("cannot set the capabilities: {reason}")]
+    Capabilities { reason: String },
+    #[error("cannot load the container's seccomp filter: {reason}")]
+    Seccomp { reason: String },
+    #[error("exec: {name:?}: executable file not found in $PATH ({path})")]
+    NotFound { name: String, path: String },
+    #[error("the process has no arguments, so there is nothing to run")]
+    NoArguments,
+    #[error("cannot run it: {reason}")]
+    Executor { reason: String },
+}
+
+/// Becomes the program; comes back only if it can't, with the exit status. `socket` is the helper's,
+/// which this process must not have.
+pub(crate) fn run(mut becoming: Becoming, socket: &OwnedFd) -> u8 {
+    let mut status = becoming.status.take();
+    close_unmeant(&becoming, status.as_ref(), socket);
+    let Err(error) = become_program(becoming, &mut status) else {
+        return NOT_EXECUTABLE;
+    };
+    let text = medley_types::sentence(&error);
+    if let Some(status) = &mut status
+        && let Err(lost) = status.write_all(text.as_bytes())
+    {
+        log::error!("{text}; and this could not be told to the shim: {lost}");
+    }
+    match error {
+        Error::NotFound { .. } => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    }
+}
+
+/// Closes what is the helper's: its socket and its log, and whatever else there is, but that an engine
+/// may hold descriptors of its own. This process is visible in the container, and not dumpable, so
+/// that what it has can't be taken; what it does not have is safe if that should fail.
+fn close_unmeant(becoming: &Becoming, status: Option<&File>, socket: &OwnedFd) {
+    match &becoming.work {
+        Work::Linux(init) => {
+            let stdio = becoming.stdio.iter().map(AsFd::as_fd);
+            init.with_status(|told| {
+                let ours = [Some(told), status.map(AsFd::as_fd)].into_iter().flatten();
+                medley_sys::child::close_all_but(&stdio.chain(ours).collect::<Vec<_>>());
+            });
+        }
+        Work::Wasm(_) => medley_sys::child::close_fds(&[
+            socket.as_fd(),
+            rustix::stdio::stdin(),
+            rustix::stdio::stderr(),
+        ]),
+    }
+}
+
+fn step<T>(what: &'static str, result: rustix::io::Result<T>) -> Result<T, Error> {
+    result.map_err(|errno| Error::Step {
+        what,
+        source: errno.into(),
+    })
+}
+
+fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), Error> {
+    let Becoming {
+        process,
+        seccomp,
+        stdio,
+        terminal,
+        mut work,
+        ..
+    } = becoming;
+    let syscall = libcontainer::syscall::syscall::create_syscall();
+    step("begin a session", rustix::process::setsid())?;
+    let [stdin, stdout, stderr] = stdio;
+    step("set stdin", rustix::stdio::dup2_stdin(&stdin))?;
+    step("set stdout", rustix::stdio::dup2_stdout(&stdout))?;
+    step("set stderr", rustix::stdio::dup2_stderr(&stderr))?;
+    drop((stdin, stdout, stderr));
+    if terminal {
+        let stdin = rustix::stdio::stdin();
+        step("take the terminal", rustix::process::ioctl_tiocsctty(stdin))?;
+    }
+
+    for limit in process.rlimits().iter().flatten() {
+        syscall.set_rlimit(limit).map_err(|error| Error::Limit {
+            kind: limit.typ().to_string(),
+            reason: error.to_string(),
+        })?;
+    }
+    let no_new_privileges = process.no_new_privileges() == Some(true);
+    if no_new_privileges {
+        step(
+            "give up new privileges",
+            rustix::thread::set_no_new_privs(true),
+        )?;
+    }
+    let user = process.user();
+    if let Some(umask) = user.umask() {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+    }
+    // As root first, who may enter where the user may not: as at create.
+    let cwd = process.cwd();
+    let entered = cwd.as_os_str().is_empty() || std::env::set_current_dir(cwd).is_ok();
+    let groups: Vec<Gid> = user
+        .additional_gids()
+        .iter()
+        .flatten()
+        .copied()
+        .map(Gid::from_raw)
+        .collect();
+    step(
+        "set the supplementary groups",
+        rustix::thread::set_thread_groups(&groups),
+    )?;
+    step(
+        "keep the capabilities",
+        rustix::thread::set_keep_capabilities(true),
+    )?;
+    let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
+    step(
+        "become the group",
+        rustix::thread::set_thread_res_gid(gid, gid, gid),
+    )?;
+    // Either change may have made it dumpable.
+    step("hide its memory", undumpable())?;
+    step(
+        "become the user",
+        rustix::thread::set_thread_res_uid(uid, uid, uid),
+    )?;
+    step("hide its memory", undumpable())?;
+    step(
+        "keep no more capabilities",
+        rustix::thread::set_keep_capabilities(false),
+    )?;
+    let capabilities = |error: libcontainer::syscall::SyscallError| Error::Capabilities {
+        reason: error.to_string(),
+    };
+    libcontainer::capabilities::reset_effective(syscall.as_ref()).map_err(capabilities)?;
+    // Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the other capabilities.
+    if !no_new_privileges {
+        load_filter(seccomp.as_ref())?;
+    }
+    if let Some(wanted) = process.capabilities() {
+        libcontainer::capabilities::drop_privileges(wanted, syscall.as_ref())
+            .map_err(capabilities)?;
+    }
+    if !entered {
+        std::env::set_current_dir(cwd).map_err(|source| Error::Cwd {
+            cwd: cwd.clone(),
+            source,
+        })?;
+    }
+    // The kernel has no absolute path of a directory that can't be reached from the root, which a
+    // descriptor that is not meant for this process may have led to: CVE-2024-21626.
+    let here = rustix::process::getcwd(Vec::new());
+    if !here.is_ok_and(|path| path.to_bytes().starts_with(b"/")) {
+        return Err(Error::Outside { cwd: cwd.clone() });
+    }
+    // A change of user or of capabilities may have made it dumpable.
+    step("hide its memory", undumpable())?;
+
+    let mut environment = libcontainer::utils::parse_env(process.env().as_deref().unwrap_or(&[]));
+    if !environment.contains_key("HOME") {
+        let home = libcontainer::utils::get_user_home(user.uid());
+        let home = home.unwrap_or_else(|| PathBuf::from("/"));
+        environment.insert("HOME".to_owned(), home.display().to_string());
+    }
+    if let Work::Linux(init) = &mut work
+        && !init.knows_its_program()
+    {
+        init.set_program(find(&process)?);
+    }
+    if no_new_privileges {
+        load_filter(seccomp.as_ref())?;
+    }
+    let mut spec = Spec::default();
+    spec.set_process(Some(process));
+    let executor: &dyn Executor = match &work {
+        Work::Linux(init) => init,
+        Work::Wasm(init) => init,
+    };
+    let failed = |reason: String| Error::Executor { reason };
+    executor
+        .setup_envs(environment)
+        .map_err(|error| failed(error.to_string()))?;
+    // Whoever runs it tells the rest, and a guest's process must not keep the pipe open.
+    *status = None;
+    executor
+        .exec(&spec)
+        .map_err(|error| failed(error.to_string()))
+}
+
+fn undumpable() -> rustix::io::Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+}
+
+fn load_filter(seccomp: Option<&LinuxSeccomp>) -> Result<(), Error> {
+    let Some(seccomp) = seccomp else {
+        return Ok(());
+    };
+    match libcontainer::seccomp::initialize_seccomp(seccomp) {
+        // A notifying filter has an agent, who hears of init alone.
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Seccomp {
+            reason: medley_types::sentence(&error),
+        }),
+    }
+}
+
+/// The program that the process names, as it is found in the container.
+fn find(process: &Process) -> Result<PathBuf, Error> {
+    let name = process.args().as_ref().and_then(|args| args.first());
+    let name = name
+        .filter(|name| !name.is_empty())
+        .ok_or(Error::NoArguments)?;
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    let path = process
+        .env()
+        .iter()
+        .flatten()
+        .rev()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .filter(|path| !path.is_empty())
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|folder| Path::new(if folder.is_empty() { "." } else { folder }).join(name))
+        .find(|path| is_executable(path))
+        .ok_or_else(|| Error::NotFound {
+            name: name.clone(),
+            path: path.to_owned(),
+        })
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, find};
+    use oci_spec::runtime::Process;
+
+    fn process(json: &str) -> Process {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_for_in_the_processs_own_path() {
+        let found = find(&process(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["sh"],"env":["PATH=/nowhere","PATH=/nowhere:/bin"]}"#,
+        ));
+        assert_eq!(found.unwrap(), std::path::Path::new("/bin/sh"));
+        let error = find(&process(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["sh"],"env":["PATH=/nowhere"]}"#,
+        ));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "exec: \"sh\": executable file not found in $PATH (/nowhere)"
+        );
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_is_and_nothing_is_no_program() {
+        let found = find(&process(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":["./tool"]}"#,
+        ));
+        assert_eq!(found.unwrap(), std::path::Path::new("./tool"));
+        let error = find(&process(
+            r#"{"user":{"uid":0,"gid":0},"cwd":"/","args":[]}"#,
+        ))
+        .unwrap_err();
+        assert!(matches!(error, Error::NoArguments));
+    }
+}

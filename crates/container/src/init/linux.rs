@@ -1,0 +1,164 @@
+//! In init: become the container's program.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
+use oci_spec::runtime::Spec;
+use rustix::io::Errno;
+
+use crate::confinement::{self, Confinement};
+use crate::init::working_dir;
+use crate::protocol::STARTED;
+
+/// Exit status of an init whose program can't be found, as shells have it.
+const NOT_FOUND: u8 = 127;
+
+/// Exit status of an init whose program can't be executed, as shells have it.
+const NOT_EXECUTABLE: u8 = 126;
+
+/// The environment and the status pipe, which the executor's clones share: libcontainer clones
+/// it, all in one process.
+#[derive(Clone)]
+pub(crate) struct LinuxInit {
+    path: Option<PathBuf>,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    env: RefCell<HashMap<String, String>>,
+    status: RefCell<File>,
+    confinement: RefCell<Option<Confinement>>,
+    late_cwd: RefCell<Option<PathBuf>>,
+}
+
+/// What init could not do as its container's user, before its program.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
+    #[error(transparent)]
+    Cwd(#[from] working_dir::Error),
+}
+
+impl LinuxInit {
+    /// `status` is where an error goes; it is closed on exec, which is how the shim learns that
+    /// the program runs.
+    pub(crate) fn new(path: Option<PathBuf>, status: File) -> Self {
+        let shared = Shared {
+            env: RefCell::default(),
+            status: RefCell::new(status),
+            confinement: RefCell::default(),
+            late_cwd: RefCell::default(),
+        };
+        Self {
+            path,
+            shared: Rc::new(shared),
+        }
+    }
+}
+
+impl LinuxInit {
+    /// Has init confine its program, and enter the working directory that was left to it.
+    pub(crate) fn prepare(&self, confinement: Option<Confinement>, late_cwd: Option<PathBuf>) {
+        *self.shared.confinement.borrow_mut() = confinement;
+        *self.shared.late_cwd.borrow_mut() = late_cwd;
+    }
+
+    /// As the container's user, while Create can still fail. Lets go of what is the node's.
+    fn settle(&self) -> Result<(), Error> {
+        if let Some(confinement) = self.shared.confinement.take() {
+            confinement.set_on_exec()?;
+        }
+        if let Some(cwd) = self.shared.late_cwd.take() {
+            working_dir::enter(&cwd)?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the program; comes back only if it can't.
+    fn execute(&self, path: &Path, args: &[String]) -> std::io::Error {
+        let prepare = || {
+            let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+            let args = args.iter().map(|arg| CString::new(arg.as_str()));
+            let args: Vec<_> = args.collect::<Result<_, _>>()?;
+            let env = self.shared.env.borrow();
+            let env = env
+                .iter()
+                .map(|(name, value)| CString::new(format!("{name}={value}")));
+            let env: Vec<_> = env.collect::<Result<_, _>>()?;
+            Ok((path, args, env))
+        };
+        match prepare() {
+            Ok((path, args, env)) => medley_sys::child::execute(&path, &args, &env),
+            Err(error) => error,
+        }
+    }
+
+    /// Whether somebody has looked for the program.
+    pub(crate) fn knows_its_program(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Lends the pipe that tells how its start goes.
+    pub(crate) fn with_status(&self, use_it: impl FnOnce(BorrowedFd<'_>)) {
+        use_it(self.shared.status.borrow().as_fd());
+    }
+
+    /// The program, as it was found.
+    pub(crate) fn set_program(&mut self, path: PathBuf) {
+        self.path = Some(path);
+    }
+}
+
+impl Executor for LinuxInit {
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        // The plan was made, and everything checked, before there was a container.
+        Ok(())
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        *self.shared.env.borrow_mut() = envs;
+        self.settle()
+            .map_err(|error| ExecutorSetEnvsError::Other(medley_types::sentence(&error)))
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let args = spec
+            .process()
+            .as_ref()
+            .and_then(|process| process.args().as_ref());
+        let (name, args) = args
+            .and_then(|args| Some((args.first()?, args)))
+            .ok_or(ExecutorError::InvalidArg)?;
+        let path = self.path.clone().unwrap_or_else(|| PathBuf::from(name));
+        // The sign that init has come this far; what follows it is an error.
+        if let Err(lost) = self.shared.status.borrow_mut().write_all(STARTED) {
+            log::error!(
+                "the shim does not hear that {} runs: {lost}",
+                path.display()
+            );
+        }
+        let error = self.execute(&path, args);
+        let mut text = format!("cannot execute {}: {error}", path.display());
+        if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
+            // By these words Docker tells its exit code.
+            text.push_str(": it is no program of this machine, permission denied");
+        }
+        if let Err(lost) = self.shared.status.borrow_mut().write_all(text.as_bytes()) {
+            log::error!("{text}; and this could not be told to the shim: {lost}");
+        }
+        medley_sys::child::exit_now(match error.kind() {
+            std::io::ErrorKind::NotFound => NOT_FOUND,
+            _ => NOT_EXECUTABLE,
+        })
+    }
+}

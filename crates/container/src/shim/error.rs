@@ -1,0 +1,271 @@
+//! Why a container could not be made, started or removed.
+
+use std::io;
+use std::path::PathBuf;
+
+use medley_dispatch::EngineKind;
+
+use super::{mounts, rootfs, sandbox};
+use crate::spec::devices;
+use crate::{confinement, spec};
+
+/// Why a container could not be made, started or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its spec.
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+    /// Its rootfs.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// Where its mounts go.
+    #[error(transparent)]
+    Mounts(#[from] mounts::Error),
+    /// Its entrypoint.
+    #[error(transparent)]
+    Dispatch(#[from] Unrunnable),
+    /// Its stdio.
+    #[error(transparent)]
+    Stdio(#[from] medley_io::Error),
+    /// Its cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] medley_cgroup::Error),
+    /// Its limits.
+    #[error("cannot limit the container")]
+    Limits(#[from] medley_cgroup::UpdateError),
+    /// Its pod.
+    #[error(transparent)]
+    Pod(#[from] sandbox::Error),
+    /// Its device rules.
+    #[error(transparent)]
+    Devices(#[from] devices::Error),
+    /// A helper could not be run.
+    #[error("cannot run a helper process")]
+    Spawn(#[source] io::Error),
+    /// The program that has an engine could not be run.
+    #[error(
+        "cannot run {}, which has the engine {engine}; is it made for this machine, with the \
+         libraries that it needs?",
+        path.display()
+    )]
+    Beside {
+        /// The program.
+        path: PathBuf,
+        /// The engine.
+        engine: EngineKind,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The request is larger than a helper takes.
+    #[error("cannot talk to the helper process")]
+    Talk(#[source] io::Error),
+    /// A helper ended without an answer.
+    #[error("the helper process ended without an answer: {reason}")]
+    NoAnswer {
+        /// What it left in its log.
+        reason: String,
+    },
+    /// A helper met a page that could not be read.
+    #[error("the helper process ended without an answer: a page of the native code is unreadable")]
+    Page,
+    /// A helper said no.
+    #[error("{reason}")]
+    Refused {
+        /// Its sentence.
+        reason: String,
+    },
+    /// systemd is to make its cgroup, and can't.
+    #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
+    Systemd {
+        /// As of the spec.
+        path: PathBuf,
+        /// Why it can't, and what would help.
+        reason: &'static str,
+    },
+    /// The working directory is no good.
+    #[error("cannot enter the working directory {} inside the container: {reason}", cwd.display())]
+    Cwd {
+        /// As of the spec.
+        cwd: PathBuf,
+        /// libcontainer's word.
+        reason: String,
+    },
+    /// What it is to be confined by.
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
+    /// A module could not be compiled.
+    #[error("cannot compile {}: {reason}", path.display())]
+    Compile {
+        /// The module.
+        path: PathBuf,
+        /// What happened, and what would help.
+        reason: String,
+    },
+    /// The cache could not be used, where that is no matter of time alone.
+    #[error(transparent)]
+    Cache(#[from] medley_image::cache::Error),
+    /// There is nothing to keep of a module.
+    #[error(
+        "no native code is kept of {}: it is text, or the cache is off; use a binary module",
+        path.display()
+    )]
+    NotKept {
+        /// The module.
+        path: PathBuf,
+    },
+    /// Init died before it could be watched.
+    #[error("init, process {pid}, was gone right after it was made")]
+    InitGone {
+        /// Its pid.
+        pid: i32,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The folder for the container's state could not be made.
+    #[error("cannot make the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A user namespace to enter is not there.
+    #[error("cannot open the user namespace {}", path.display())]
+    UserNamespace {
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A mount can't be mapped.
+    #[error(
+        "the mount {} asks for mapped ids: it needs a source, and ids of its own or a user \
+         namespace of the container",
+        path.display()
+    )]
+    IdMapped {
+        /// Where it is, in the container.
+        path: PathBuf,
+    },
+    /// Init could not be reached.
+    #[error("cannot tell init, process {pid}, to start")]
+    Notify {
+        /// Its pid.
+        pid: i32,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The container has ended.
+    #[error("the container's init, process {pid}, has ended: there is nothing to run a process in")]
+    Ended {
+        /// Its pid.
+        pid: i32,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A process does not come to run its program.
+    #[error(
+        "process {pid} does not run its program after {timeout:?}, and was killed: something in the \
+         container has stopped it, or the node is overloaded"
+    )]
+    StartTimeout {
+        /// Its pid.
+        pid: i32,
+        /// How long it had.
+        timeout: std::time::Duration,
+    },
+    /// A helper does not answer.
+    #[error(
+        "the helper process gave no answer within {timeout:?}, and was killed: something in the \
+         container has stopped it, or the node is overloaded"
+    )]
+    HelperTimeout {
+        /// How long it had.
+        timeout: std::time::Duration,
+    },
+    /// Init could not run its program.
+    #[error("{reason}")]
+    NotStarted {
+        /// Its sentence.
+        reason: String,
+    },
+    /// A process to add is malformed.
+    #[error("the process to run is not a valid OCI process")]
+    Process {
+        /// Where and what.
+        source: spec::words::Error,
+    },
+    /// A process to add to a container of guests can't be run there.
+    #[error(
+        "in this wasm container can be run: a wasm file, wasm-file#function, or a linux program of \
+         its root filesystem"
+    )]
+    BesideGuest {
+        /// What it is instead.
+        source: Unrunnable,
+    },
+    /// The process and the request differ.
+    #[error(
+        "the process says terminal = {process}, but the request says terminal = {request}: they \
+         must agree"
+    )]
+    Terminal {
+        /// What the process says.
+        process: bool,
+        /// What the request says.
+        request: bool,
+    },
+    /// A process was started twice.
+    #[error("the process was started before")]
+    Ends,
+    /// A hook failed.
+    #[error("a {kind} hook failed")]
+    Hook {
+        /// Which kind.
+        kind: &'static str,
+        /// What libcontainer says.
+        source: Box<libcontainer::hooks::HookError>,
+    },
+    /// libcontainer's record of the container can't be read.
+    #[error("cannot read libcontainer's state of the container")]
+    State(#[source] Box<libcontainer::error::LibcontainerError>),
+}
+
+impl Error {
+    /// Whether root may not enter the working directory, which is not to say that its user may not.
+    pub(super) fn is_denied_cwd(&self) -> bool {
+        matches!(self, Self::Cwd { reason, .. } if reason.contains("EACCES"))
+    }
+}
+
+/// Why an entrypoint can't be run, with the words by which runc's callers tell exit codes.
+#[derive(Debug)]
+pub struct Unrunnable(medley_dispatch::Error);
+
+impl From<medley_dispatch::Error> for Unrunnable {
+    fn from(error: medley_dispatch::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<medley_dispatch::Error> for Error {
+    fn from(error: medley_dispatch::Error) -> Self {
+        Self::Dispatch(error.into())
+    }
+}
+
+impl std::fmt::Display for Unrunnable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(error) = self;
+        match error.in_words_of_runc() {
+            Some(words) => write!(f, "{error}: {words}"),
+            None => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Unrunnable {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0)
+    }
+}

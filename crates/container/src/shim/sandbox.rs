@@ -1,0 +1,394 @@
+//! In the shim: a pod that no container stands for.
+//!
+//! What a pause container is otherwise for, its namespaces and its few files, the shim keeps: the
+//! namespaces as open descriptors, so that they go with it whatever happens; the files in a folder
+//! of the pod's bundle. Only containers that share a pid namespace need a process, its first one.
+//!
+//! containerd writes the specs of a pod's containers for the process that a pause container would
+//! be, and is told that it is the shim: `/proc/<shim>/ns/ipc` in a spec is the pod's. What the pod
+//! shares with the node is then right as it stands, and the rest is put right here.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use medley_sys::pidfd::PidFd;
+use medley_types::metrics::Metrics;
+use medley_types::sandbox::{PodRequest, Scope};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::protocol::{FIRST_NAMESPACE, Namespace, PodOrder, Reply, Request};
+use crate::shim::Host;
+use medley_cgroup::Cgroup;
+
+/// The pod's folder in its bundle.
+const FOLDER: &str = "medley-pod";
+
+/// The pod's shared memory, below its folder.
+const SHM: &str = "shm";
+
+/// The files of a pod: the name in its folder, and where its containers see it.
+const FILES: [(&str, &str); 3] = [
+    ("hostname", "/etc/hostname"),
+    ("hosts", "/etc/hosts"),
+    ("resolv.conf", "/etc/resolv.conf"),
+];
+
+/// Where a helper, and whoever it clones, has the pod's namespaces.
+const HELPERS: &str = "/proc/self/fd";
+
+/// Where containers see the shared memory.
+const DEV_SHM: &str = "/dev/shm";
+
+/// Why a pod could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of it.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Its shared memory.
+    #[error("cannot mount the pod's shared memory at {}", path.display())]
+    Shm {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Its network namespace.
+    #[error("cannot open the pod's network namespace {}", path.display())]
+    Network {
+        /// Its path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Something of it stays.
+    #[error("cannot remove {}", path.display())]
+    Remove {
+        /// What.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Nothing counts what it uses.
+    #[error("the pod has no cgroup of its own that could be measured: its parent is {parent:?}")]
+    NoCgroup {
+        /// As containerd told.
+        parent: String,
+    },
+    /// It has ended.
+    #[error("the pod has been stopped: no container can be made in it")]
+    Ended,
+}
+
+/// A pod.
+#[derive(Debug)]
+pub struct Pod {
+    folder: PathBuf,
+    request: PodRequest,
+    /// The first process of its pid namespace, where its containers share one.
+    holder: Option<PidFd>,
+    /// Guards what it is made of; empty once it has ended.
+    held: Mutex<Option<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    namespaces: Vec<(Namespace, OwnedFd)>,
+    /// Its end is the holder's, and with it that of every process in the pid namespace.
+    _life: Option<io::PipeWriter>,
+}
+
+impl Pod {
+    /// Makes the pod; on failure nothing of it is left.
+    pub(crate) fn new(host: &Host, request: PodRequest) -> Result<Self, super::Error> {
+        let folder = request.bundle.join(FOLDER);
+        let made = Self::make(host, request, &folder);
+        if made.is_err()
+            && let Err(error) = remove(&folder)
+        {
+            log::warn!("{}", medley_types::sentence(&error));
+        }
+        made
+    }
+
+    fn make(host: &Host, request: PodRequest, folder: &Path) -> Result<Self, super::Error> {
+        write_files(&request, folder)?;
+        if request.ipc != Scope::Node {
+            mount_shm(&folder.join(SHM))?;
+        }
+        let (held, holder) = namespaces(host, &request)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            request,
+            holder,
+            held: Mutex::new(Some(held)),
+        })
+    }
+
+    /// The first process of its pid namespace, if it has one. It is nobody's to reap: the shim
+    /// does what it does with orphans.
+    #[must_use]
+    pub fn holder(&self) -> Option<&PidFd> {
+        self.holder.as_ref()
+    }
+
+    /// What all of its containers use together.
+    ///
+    /// # Errors
+    /// [`Error::NoCgroup`], or [`super::Error::Cgroup`] if its cgroup can't be read.
+    pub fn metrics(&self) -> Result<Metrics, super::Error> {
+        let parent = &self.request.cgroup_parent;
+        let cgroup = Cgroup::of_pod(parent);
+        if cgroup.is_nowhere() {
+            let parent = parent.clone();
+            return Err(Error::NoCgroup { parent }.into());
+        }
+        Ok(cgroup.metrics()?)
+    }
+
+    /// Ends it: whoever is in its pid namespace dies, its namespaces go with their last user. May
+    /// be called again.
+    ///
+    /// # Errors
+    /// [`Error::Remove`] if a file of it stays.
+    pub fn end(&self) -> Result<(), Error> {
+        drop(self.held().take());
+        remove(&self.folder)
+    }
+
+    /// Makes a container of its namespaces and files out of `spec`, and gives the namespaces that
+    /// go with it.
+    pub(crate) fn adapt(&self, spec: &mut Spec) -> Result<Vec<OwnedFd>, Error> {
+        let held = self.held();
+        let held = held.as_ref().ok_or(Error::Ended)?;
+        let mut fds = Vec::new();
+        let namespaces = spec.linux_mut().as_mut();
+        let namespaces = namespaces.and_then(|linux| linux.namespaces_mut().as_mut());
+        let mut has_own_ipc = false;
+        for namespace in namespaces.into_iter().flatten() {
+            let (kind, name) = match namespace.typ() {
+                LinuxNamespaceType::Network => (Namespace::Network, "net"),
+                LinuxNamespaceType::User => (Namespace::User, "user"),
+                LinuxNamespaceType::Ipc => (Namespace::Ipc, "ipc"),
+                LinuxNamespaceType::Uts => (Namespace::Uts, "uts"),
+                LinuxNamespaceType::Pid => (Namespace::Pid, "pid"),
+                LinuxNamespaceType::Mount
+                | LinuxNamespaceType::Cgroup
+                | LinuxNamespaceType::Time => continue,
+            };
+            has_own_ipc |= kind == Namespace::Ipc && namespace.path().is_none();
+            let the_pods = PathBuf::from(format!("/proc/{}/ns/{name}", std::process::id()));
+            let wanted = held.namespaces.iter().find(|(of, _)| *of == kind);
+            if let Some((_, fd)) = wanted.filter(|_| namespace.path().as_ref() == Some(&the_pods)) {
+                // In the helper, as a number that is known by then: nobody else can open it from
+                // within the pod's user namespace.
+                namespace.set_path(Some(path_of(fds.len())));
+                fds.push(fd.try_clone().map_err(|source| Error::Network {
+                    path: the_pods,
+                    source,
+                })?);
+            }
+        }
+        self.add_files(spec, has_own_ipc);
+        Ok(fds)
+    }
+
+    /// Mounts the pod's files, but for those that the spec has something for.
+    fn add_files(&self, spec: &mut Spec, has_own_ipc: bool) {
+        let root = spec.root().as_ref();
+        let read_only = root.and_then(oci_spec::runtime::Root::readonly) == Some(true);
+        let mut mounts = spec.mounts().clone().unwrap_or_default();
+        for (name, destination) in FILES {
+            if !mounts
+                .iter()
+                .any(|mount| mount.destination() == Path::new(destination))
+            {
+                mounts.push(bind(&self.folder.join(name), destination, read_only));
+            }
+        }
+        if self.request.ipc != Scope::Node && !has_own_ipc {
+            let shared = bind(&self.folder.join(SHM), DEV_SHM, false);
+            let at = mounts
+                .iter()
+                .position(|mount| mount.destination() == Path::new(DEV_SHM));
+            match at {
+                // containerd's default, which would be the container's own.
+                Some(at) if mounts[at].typ().as_deref() == Some("tmpfs") => mounts[at] = shared,
+                Some(_) => {}
+                None => mounts.push(shared),
+            }
+        }
+        spec.set_mounts(Some(mounts));
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        // An `Option` is whole whatever panicked.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes what the pod of a bundle has left there, whose shim is gone.
+///
+/// # Errors
+/// [`Error::Remove`].
+pub fn clean_up(bundle: &Path) -> Result<(), Error> {
+    remove(&bundle.join(FOLDER))
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    let shm = folder.join(SHM);
+    match rustix::mount::unmount(&shm, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        // Not a mount point, or not there.
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Err(errno) => {
+            return Err(Error::Remove {
+                path: shm,
+                source: errno.into(),
+            });
+        }
+    }
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Remove {
+            path: folder.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The names that the pod's containers know: their host's, other hosts', and whom to ask for more.
+fn write_files(request: &PodRequest, folder: &Path) -> Result<(), Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Write { path, source }
+    };
+    fs::create_dir_all(folder).map_err(failed(folder))?;
+    let write = |name: &str, text: Vec<u8>| {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(failed(&path))
+    };
+    let read = |path: &str| fs::read(path).map_err(failed(Path::new(path)));
+    let hostname = hostname(request).map_err(failed(&folder.join("hostname")))?;
+    write("hostname", format!("{hostname}\n").into_bytes())?;
+    // A node may have neither.
+    let of_the_node = |path: &str| {
+        if Path::new(path).exists() {
+            read(path)
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    write("hosts", of_the_node("/etc/hosts")?)?;
+    let resolv = request.dns.resolv_conf();
+    let resolv = if resolv.is_empty() {
+        of_the_node("/etc/resolv.conf")?
+    } else {
+        resolv.into_bytes()
+    };
+    write("resolv.conf", resolv)
+}
+
+/// The name that the pod asks for, or else the node's.
+fn hostname(request: &PodRequest) -> io::Result<String> {
+    if request.hostname.is_empty() {
+        let own = rustix::system::uname();
+        Ok(own.nodename().to_string_lossy().into_owned())
+    } else {
+        Ok(request.hostname.clone())
+    }
+}
+
+fn mount_shm(path: &Path) -> Result<(), Error> {
+    /// As in a pod with a pause container: 64 MiB, for everybody.
+    const OPTIONS: &std::ffi::CStr = c"mode=1777,size=65536k";
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let mounted = fs::create_dir_all(path)
+        .and_then(|()| Ok(rustix::mount::mount("shm", path, "tmpfs", flags, OPTIONS)?));
+    mounted.map_err(|source| Error::Shm {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Has a helper make the namespaces that are the pod's own.
+fn namespaces(host: &Host, request: &PodRequest) -> Result<(Held, Option<PidFd>), super::Error> {
+    let network = request.netns.as_ref().map(|path| {
+        fs::File::open(path)
+            .map(OwnedFd::from)
+            .map_err(|source| Error::Network {
+                path: path.clone(),
+                source,
+            })
+    });
+    let network = network.transpose()?;
+    let shares_pids = request.pid == Scope::Pod;
+    let order = PodOrder {
+        has_network: network.is_some(),
+        ipc: request.ipc != Scope::Node,
+        // A pod in the node's network has the node's name, as one with a pause container has.
+        hostname: match &network {
+            Some(_) => Some(hostname(request).map_err(super::Error::Spawn)?),
+            None => None,
+        },
+        pid: shares_pids,
+        sysctls: request.sysctls.clone(),
+        debug: host.debug(),
+    };
+    let life = if shares_pids {
+        Some(io::pipe().map_err(super::Error::Spawn)?)
+    } else {
+        None
+    };
+    let mut fds: Vec<BorrowedFd<'_>> = network.iter().map(AsFd::as_fd).collect();
+    fds.extend(life.iter().map(|(reader, _)| reader.as_fd()));
+    let (reply, made) = host.ask(&Request::Pod(order), &fds)?;
+    let Reply::Pod { holder, namespaces } = reply else {
+        return Err(super::Error::NoAnswer {
+            reason: "it answered something else than a pod".into(),
+        });
+    };
+    let holder =
+        holder.map(|pid| PidFd::open(pid).map_err(|source| super::Error::InitGone { pid, source }));
+    let mut all: Vec<_> = namespaces.into_iter().zip(made).collect();
+    all.extend(network.map(|fd| (Namespace::Network, fd)));
+    let held = Held {
+        namespaces: all,
+        _life: life.map(|(_, writer)| writer),
+    };
+    Ok((held, holder.transpose()?))
+}
+
+fn bind(source: &Path, destination: &str, read_only: bool) -> Mount {
+    let access = if read_only { "ro" } else { "rw" };
+    let options = ["rbind", "rprivate", access].map(str::to_owned);
+    let mut mount = Mount::default();
+    mount
+        .set_source(Some(source.to_owned()))
+        .set_destination(destination.into())
+        .set_typ(Some("bind".to_owned()))
+        .set_options(Some(options.into()));
+    mount
+}
+
+/// How a spec names the namespace that is the `index`th of those that its helper holds.
+pub(crate) fn path_of(index: usize) -> PathBuf {
+    let number = FIRST_NAMESPACE.saturating_add(u32::try_from(index).unwrap_or(0));
+    Path::new(HELPERS).join(number.to_string())
+}
+
+/// The namespace of a pod that a spec names by `path`, after [`Pod::adapt`] has given it and
+/// `shared`.
+pub(crate) fn named<'s>(path: &Path, shared: &'s [OwnedFd]) -> Option<&'s OwnedFd> {
+    let number: u32 = path.strip_prefix(HELPERS).ok()?.to_str()?.parse().ok()?;
+    shared.get(usize::try_from(number.checked_sub(FIRST_NAMESPACE)?).ok()?)
+}

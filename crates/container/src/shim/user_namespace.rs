@@ -1,0 +1,228 @@
+//! The user namespace of a container, and the mounts that show their files as its own.
+//!
+//! libcontainer makes such a namespace only together with a cgroup of systemd's, and maps no
+//! mount's ids. So a helper makes the namespace, libcontainer enters it by its path as it does a
+//! pod's, and the helper that makes the container maps the mounts.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
+
+use super::{Error, Host, helper_client};
+use crate::protocol::{IdMapped, Maps, Reply, Request};
+use crate::shim::sandbox;
+
+/// The mount options that ask for mapped ids, the second for what is mounted below too.
+const OPTIONS: [&str; 2] = ["idmap", "ridmap"];
+
+/// The user namespaces that one container needs, until it is made.
+#[derive(Debug, Default)]
+pub(super) struct UserNamespaces {
+    /// The container's own, with its maps.
+    own: Option<(OwnedFd, Maps)>,
+    /// Whether libcontainer would have to make it.
+    is_new: bool,
+    /// Those of mounts that are mapped otherwise.
+    others: Vec<OwnedFd>,
+}
+
+impl UserNamespaces {
+    /// Opens or makes the namespace that the container is to be in, if it is one of its own.
+    /// `shared` are those of its pod that the spec may name.
+    pub(super) fn of(host: &Host, spec: &Spec, shared: &[OwnedFd]) -> Result<Self, Error> {
+        let linux = spec.linux().as_ref();
+        let all = linux.and_then(|linux| linux.namespaces().as_deref());
+        let wanted = all
+            .unwrap_or_default()
+            .iter()
+            .find(|namespace| namespace.typ() == LinuxNamespaceType::User);
+        let Some(wanted) = wanted else {
+            return Ok(Self::default());
+        };
+        let maps = maps(
+            linux.and_then(|linux| linux.uid_mappings().as_deref()),
+            linux.and_then(|linux| linux.gid_mappings().as_deref()),
+        );
+        let (fd, is_new) = match wanted.path() {
+            Some(path) => match sandbox::named(path, shared) {
+                Some(fd) => (fd.try_clone().map_err(Error::Spawn)?, false),
+                None => (open(path)?, false),
+            },
+            None => (make(host, &maps)?, true),
+        };
+        Ok(Self {
+            own: Some((fd, maps)),
+            is_new,
+            others: Vec::new(),
+        })
+    }
+
+    /// A handle on the container's own.
+    pub(super) fn own(&self) -> Option<BorrowedFd<'_>> {
+        self.own.as_ref().map(|(fd, _)| fd.as_fd())
+    }
+
+    /// Takes out of the spec what libcontainer can't do, and gives what the helper is to do for it:
+    /// mounts to map, or of what only the node's root can reach, in `folder`. Whether the spec was changed is told too.
+    pub(super) fn adapt(
+        &mut self,
+        host: &Host,
+        spec: &mut Spec,
+        folder: &Path,
+    ) -> Result<(Vec<IdMapped>, bool), Error> {
+        let mapped = self.adapt_mounts(host, spec, folder)?;
+        let mut changed = !mapped.is_empty();
+        if let Some((fd, _)) = self.own.as_ref().filter(|_| self.is_new)
+            && let Some(linux) = spec.linux_mut()
+            && let Some(all) = linux.namespaces_mut()
+        {
+            let user = all.iter_mut();
+            for namespace in user.filter(|one| one.typ() == LinuxNamespaceType::User) {
+                namespace.set_path(Some(path_of(fd)));
+            }
+            changed = true;
+        }
+        Ok((mapped, changed))
+    }
+
+    fn adapt_mounts(
+        &mut self,
+        host: &Host,
+        spec: &mut Spec,
+        folder: &Path,
+    ) -> Result<Vec<IdMapped>, Error> {
+        let mut mapped = Vec::new();
+        let at = |count: usize| folder.join("mapped").join(count.to_string());
+        for mount in spec.mounts_mut().iter_mut().flatten() {
+            let options = mount.options().clone().unwrap_or_default();
+            let asks = |wanted: &str| options.iter().any(|option| option == wanted);
+            let wanted = maps(
+                mount.uid_mappings().as_deref(),
+                mount.gid_mappings().as_deref(),
+            );
+            if wanted.is_empty() && !OPTIONS.iter().any(|option| asks(option)) {
+                let is_bind = options
+                    .iter()
+                    .any(|option| option == "bind" || option == "rbind");
+                let source = mount
+                    .source()
+                    .clone()
+                    .filter(|_| is_bind && self.own.is_some());
+                if let Some(source) = source.filter(|source| is_hidden(source)) {
+                    let at = at(mapped.len());
+                    mount.set_source(Some(at.clone()));
+                    mapped.push(IdMapped {
+                        source,
+                        at,
+                        namespace: None,
+                        recursive: false,
+                    });
+                }
+                continue;
+            }
+            let destination = mount.destination().clone();
+            let Some(source) = mount.source().clone() else {
+                return Err(Error::IdMapped { path: destination });
+            };
+            let namespace = match &self.own {
+                Some((fd, own)) if wanted.is_empty() || wanted == *own => path_of(fd),
+                None if wanted.is_empty() => return Err(Error::IdMapped { path: destination }),
+                _ => {
+                    let fd = make(host, &wanted)?;
+                    let path = path_of(&fd);
+                    self.others.push(fd);
+                    path
+                }
+            };
+            let at = at(mapped.len());
+            mount.set_source(Some(at.clone()));
+            mount.set_uid_mappings(None);
+            mount.set_gid_mappings(None);
+            let rest = options
+                .iter()
+                .filter(|one| !OPTIONS.contains(&one.as_str()));
+            mount.set_options(Some(rest.cloned().collect()));
+            mapped.push(IdMapped {
+                source,
+                at,
+                namespace: Some(namespace),
+                recursive: asks("ridmap"),
+            });
+        }
+        Ok(mapped)
+    }
+}
+
+/// Whether a folder above a file, or a folder, lets nobody but its owner pass: the root of a container
+/// with a user namespace is nobody on the node, and libcontainer looks for files as it.
+fn is_hidden(path: &Path) -> bool {
+    const MAY_PASS: u32 = 0o001;
+    path.ancestors().skip(1).any(|folder| {
+        let metadata = std::fs::metadata(folder);
+        metadata.is_ok_and(|metadata| metadata.permissions().mode() & MAY_PASS == 0)
+    })
+}
+
+/// Opens the namespaces that a container with a user namespace joins, as nobody may on the node, and
+/// names them in its spec as the helper will have them. None, if there are none.
+pub(super) fn hold_namespaces(spec: &mut Spec) -> Result<Option<Vec<OwnedFd>>, Error> {
+    let linux = spec.linux_mut().as_mut();
+    let Some(all) = linux.and_then(|linux| linux.namespaces_mut().as_mut()) else {
+        return Ok(None);
+    };
+    if !all.iter().any(|one| one.typ() == LinuxNamespaceType::User) {
+        return Ok(None);
+    }
+    let mut held = Vec::new();
+    for namespace in all {
+        if let Some(path) = namespace.path().clone() {
+            let fd = open(&path)?;
+            namespace.set_path(Some(sandbox::path_of(held.len())));
+            held.push(fd);
+        }
+    }
+    Ok((!held.is_empty()).then_some(held))
+}
+
+/// The path of a handle of this process, for processes that it makes.
+fn path_of(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!(
+        "/proc/{}/fd/{}",
+        std::process::id(),
+        fd.as_raw_fd()
+    ))
+}
+
+fn maps(uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> Maps {
+    let lines = |maps: Option<&[LinuxIdMapping]>| {
+        let lines = maps.unwrap_or_default().iter();
+        lines
+            .map(|map| format!("{} {} {}\n", map.container_id(), map.host_id(), map.size()))
+            .collect()
+    };
+    Maps {
+        uids: lines(uids),
+        gids: lines(gids),
+    }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Error> {
+    let file = File::open(path).map_err(|source| Error::UserNamespace {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(file.into())
+}
+
+fn make(host: &Host, maps: &Maps) -> Result<OwnedFd, Error> {
+    let (reply, fds) = helper_client::ask(host, &Request::UserNamespace(maps.clone()), &[])?;
+    match (reply, fds.into_iter().next()) {
+        (Reply::UserNamespace, Some(fd)) => Ok(fd),
+        _ => Err(Error::NoAnswer {
+            reason: "it made no user namespace".into(),
+        }),
+    }
+}

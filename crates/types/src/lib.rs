@@ -1,0 +1,9 @@
+//! Plain types that the other crates share, and errors as sentences. It depends on nothing.
+
+pub mod metrics;
+mod rootfs;
+pub mod sandbox;
+mod sentence;
+
+pub use rootfs::RootfsMount;
+pub use sentence::sentence;
