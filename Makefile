@@ -59,7 +59,7 @@ setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
 
 build: setup ## build the shim, one static file, and beside it WasmEdge's program (not with WASMEDGE=off), Wasmer's (with WASMER=on)
-	@echo "build: the static shim, $(SHIM)"
+	@echo "build: the static shim, $(SHIM); it is optimised as a whole, so its last crate takes minutes"
 	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim $(FEATURES)
 	@rm -f "$(SHIM)-wasmedge" "$(SHIM)-wasmer"
 ifneq ($(WASMEDGE),off)
@@ -123,7 +123,7 @@ quick: setup ## build the shim soon, not optimised: target/<triple>/demo/, for t
 		--bin $(notdir $(SHIM)) --bin demo
 
 demo: quick ## one mixed pod on a private containerd, through the CRI API (root)
-	@echo "demo: runs"
+	@echo "demo: the pod"
 	@MEDLEY_SHIM="$(abspath $(QUICK)/$(notdir $(SHIM)))" "$(QUICK)/demo"
 
 bench: build ## time and memory beside runc, what the cache saves, the engines, as tables (root)
