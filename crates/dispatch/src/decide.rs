@@ -46,7 +46,7 @@ impl Default for Options {
     }
 }
 
-/// The plan and, for Wasm, the opened module, so that nobody resolves its path again.
+/// The plan and, for Wasm, the opened module, so that its path is never resolved again.
 #[derive(Debug)]
 pub struct Decision {
     /// What runs the container.

@@ -1,4 +1,4 @@
-//! What makes a container impossible to run, each as one sentence for whoever is on call.
+//! What makes a container impossible to run, each as one sentence for the person on call.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -380,7 +380,7 @@ fn not_found(
     search: Option<&str>,
     beside: Option<&Path>,
 ) -> String {
-    /// More paths than this tell nobody anything.
+    /// Longer lists help no reader.
     const LISTED: usize = 12;
 
     let mut text = format!(

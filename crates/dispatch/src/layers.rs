@@ -2,7 +2,7 @@
 //!
 //! An OCI artifact has no file system: its layers are modules. Where a command has to be given all
 //! the same, as the CRI demands of an image without an entrypoint, `/` is the custom, or any other
-//! directory. Which of the layers runs, the entrypoint says, by the first of these that fits any (`#function` behind it names an export, as of a file):
+//! directory. Which of the layers runs, the entrypoint says, by the first of these that fits any (`#function` behind it names an export, as it does for a file):
 //!
 //! 1. the layer's title (annotation `org.opencontainers.image.title`), a leading `/` or `./` aside;
 //! 2. the last part of the title;
@@ -228,7 +228,7 @@ pub(crate) fn pick(given: &str, layers: &dyn Layers, missing: Error) -> Result<P
 
 /// The ways to read `given` as a name and an export, the longest name first.
 fn names(given: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    /// As of a path.
+    /// As for a path.
     const MOST_SPLITS: usize = 8;
     let split = given.rmatch_indices('#').take(MOST_SPLITS);
     std::iter::once((given, None))
@@ -291,7 +291,7 @@ fn short(digest: &str) -> String {
 
 /// The first few of them, as an enumeration.
 pub(crate) fn list<T: fmt::Display>(items: &[T]) -> String {
-    /// More than this tell nobody anything.
+    /// Longer lists help no reader.
     const LISTED: usize = 8;
     let mut shown: Vec<_> = items.iter().take(LISTED).map(ToString::to_string).collect();
     if items.len() > LISTED {

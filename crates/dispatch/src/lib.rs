@@ -20,7 +20,7 @@
 //! | `module.wasm.image/variant` = `compat-smart` or any other value | content |
 //! | nothing | content |
 //!
-//! An empty value counts as none. A value that nobody knows is named in the plan's `why`; it
+//! An empty value counts as none. An unknown value is named in the plan's `why`; it
 //! never fails a container, because content decides as well as anything. A container's own variant
 //! comes before the pod's handler, so that one sidecar can opt out of a pod-wide setting.
 //!

@@ -22,7 +22,7 @@ pub struct LinuxPlan {
     /// What decided, for the log.
     pub why: String,
     /// The program's absolute path within the container, symlinks not resolved; `None` where
-    /// nobody looked (a sandbox).
+    /// it was not looked up (a sandbox).
     pub program: Option<PathBuf>,
 }
 

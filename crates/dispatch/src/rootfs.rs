@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, opena
 
 use crate::error::Error;
 
-/// How a file is opened to be read: it waits for nobody (a FIFO's writer), becomes nobody's
+/// How a file is opened to be read: it does not block (a FIFO without a writer), becomes no process's
 /// terminal, and does not reach a child.
 pub(crate) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)

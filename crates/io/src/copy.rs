@@ -121,7 +121,7 @@ async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) {
         }
         let count = u64::try_from(chunk.len()).unwrap_or_default();
         shared.moved.fetch_add(count, Ordering::Relaxed);
-        // Whoever floods is not alone in this thread.
+        // A container that floods is not alone in this thread.
         tokio::task::yield_now().await;
     }
 }
@@ -148,12 +148,12 @@ pub(crate) struct Source {
     fd: AsyncFd<OwnedFd>,
     /// The same, if it is a terminal's.
     master: Option<Arc<OwnedFd>>,
-    /// An end of the terminal for the time in which nobody else has one: see [`Self::renew`].
+    /// An end of the terminal for the time in which no other process has one: see [`Self::renew`].
     peer: Option<OwnedFd>,
 }
 
 impl Source {
-    /// A terminal's master, which waits for nobody (`O_NONBLOCK`).
+    /// A terminal's master, which never blocks (`O_NONBLOCK`).
     pub(crate) fn terminal(master: Arc<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
             fd: medley_sys::watch::reader(master.try_clone()?)?,
@@ -162,7 +162,7 @@ impl Source {
         })
     }
 
-    /// The reading end of a pipe, which waits for nobody (`O_NONBLOCK`).
+    /// The reading end of a pipe, which never blocks (`O_NONBLOCK`).
     pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             fd: medley_sys::watch::reader(fd)?,
@@ -231,7 +231,7 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    /// The writing end of a pipe, which waits for nobody (`O_NONBLOCK`).
+    /// The writing end of a pipe, which never blocks (`O_NONBLOCK`).
     pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self::Pipe(medley_sys::watch::writer(fd)?))
     }

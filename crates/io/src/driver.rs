@@ -54,7 +54,7 @@ impl Driver {
     /// Runs the driver and waits until it is ready. Gives the ends to write to: stdout, stderr.
     /// Needs a tokio runtime around it.
     ///
-    /// Nobody need reap it: it is a child as a container's orphans are.
+    /// It is reaped as a container's orphans are.
     pub(crate) fn start(program: &Program, owner: &Owner) -> Result<(Self, [OwnedFd; 2]), Error> {
         let path = &program.path;
         let failed = |source| Error::Driver {
@@ -131,7 +131,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits until the driver has read everything and has ended, once nobody writes any more. One
+    /// Waits until the driver has read everything and has ended, once the last writer is gone. One
     /// that does not end is told to, and then made to.
     pub(crate) async fn finish(&self) {
         let mut ended = self.ended.clone();
@@ -173,7 +173,7 @@ async fn end_of(process: &PidFd) -> io::Result<()> {
     process.watch()?.readable().await.map(drop)
 }
 
-/// Throws away what is written to a driver that is gone, so that nobody waits for it.
+/// Throws away what is written to a driver that is gone, so that no writer waits for it.
 async fn discard(name: &Path, readers: &[OwnedFd; 2]) {
     let [stdout, stderr] = readers;
     tokio::join!(discard_all(name, stdout), discard_all(name, stderr));

@@ -26,7 +26,7 @@ pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<Ow
     let (opened, hears) = mpsc::channel();
     let waiting = path.to_owned();
     std::thread::spawn(move || {
-        // Waits until somebody writes. A reader that came before would see the end at once.
+        // Waits for a writer. A reader that came before would see the end at once.
         let read = rustix::fs::open(&waiting, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         drop(opened.send(read));
     });
@@ -34,7 +34,7 @@ pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<Ow
     let read = match hears.recv_timeout(PEER_TIMEOUT) {
         Ok(read) => read,
         Err(_) => {
-            // Nobody came yet: the thread gets a writer, and whoever comes later may still write.
+            // No writer came yet: the thread gets one of ours, and a later one may still write.
             keeper = Some(open_fifo(STREAM, path, OFlags::RDWR)?);
             hears.recv().unwrap_or(Err(rustix::io::Errno::INTR))
         }
@@ -67,7 +67,7 @@ pub(crate) fn input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>),
     Ok((read, Some(write)))
 }
 
-/// The same end, which waits for nobody from now on (`O_NONBLOCK`).
+/// The same end, which never blocks from now on (`O_NONBLOCK`).
 pub(crate) fn without_waiting(
     stream: &'static str,
     path: &Path,
@@ -93,7 +93,7 @@ pub(crate) fn output(
     Ok((write, read))
 }
 
-/// Opens the writing end once somebody has the reading one open, or is about to.
+/// Opens the writing end once the reading end is open, or is about to be.
 ///
 /// A client may still be opening it. Should the container have come and gone by then, the client
 /// would wait for a writer for ever.
@@ -105,7 +105,7 @@ fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> 
                 if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) =>
             {
                 if Instant::now() > deadline {
-                    // Nobody reads: containerd is down, perhaps, and will.
+                    // There is no reader: containerd may be down, and will read later.
                     let _both = open_fifo(stream, path, OFlags::RDWR)?;
                     return open_fifo(stream, path, OFlags::WRONLY);
                 }

@@ -14,7 +14,7 @@ pub struct Keeper {
     /// Guards the writing end of stdin: as long as it is open, the container sees no end of input.
     stdin: Mutex<Option<OwnedFd>>,
     /// Guards the reading ends: as long as they are open, the container gets no SIGPIPE, and what
-    /// nobody has read yet is not lost. Not being writers, they don't keep the real reader from
+    /// was not read yet is not lost. Not being writers, they don't keep the real reader from
     /// seeing the end.
     outputs: Mutex<Vec<OwnedFd>>,
     terminal: Option<Box<Terminal>>,

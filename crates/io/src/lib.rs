@@ -1,7 +1,7 @@
 //! The container ends of stdio.
 //!
 //! containerd and its clients make FIFOs and name them in Create. A container without a terminal
-//! gets the FIFO itself: nobody copies its bytes. The shim keeps a second handle of each, so
+//! gets the FIFO itself: its bytes are not copied. The shim keeps a second handle of each, so
 //! that a reader that goes away (a restart of containerd, a client that detaches) does not send
 //! SIGPIPE to the container, and a writer that goes away does not end its stdin.
 //!
@@ -82,7 +82,7 @@ pub enum Error {
         /// The path as containerd gave it.
         path: PathBuf,
     },
-    /// The URI names a way of logging that nobody knows.
+    /// The URI names an unknown way of logging.
     #[error(
         "{stream} {uri:?} has a scheme that is not known: there are fifo, file, binary and \
          binary-v2, and paths of FIFOs"

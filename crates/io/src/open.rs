@@ -27,7 +27,7 @@ impl Stdio {
     /// As [`Self::open`], for a process that lives no longer than its client: an exec.
     ///
     /// # Errors
-    /// As of [`Self::open`].
+    /// See [`Self::open`].
     pub fn open_session(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
         self.open_with(uid, fifo::session_input)
     }
@@ -102,7 +102,7 @@ impl Stdio {
             Target::Driver(program) => {
                 let (driver, [stdout, stderr]) = Driver::start(&program, &self.owner)?;
                 logs.drivers.push(driver);
-                // Nobody writes there, but an end that comes before that of the output is none
+                // No process writes there, but an end that comes before that of the output is none
                 // that a driver knows from elsewhere.
                 kept.push(stderr);
                 let stdout = fifo::without_waiting("stdout", &program.path, stdout)?;

@@ -13,7 +13,7 @@ use crate::Error;
 pub(crate) enum Target {
     /// Nowhere.
     Null,
-    /// Into a FIFO that somebody reads.
+    /// Into a FIFO that has a reader.
     Fifo(PathBuf),
     /// To the end of a file.
     File(PathBuf),
@@ -37,7 +37,7 @@ impl Target {
     /// What `text` says of `stream`.
     ///
     /// # Errors
-    /// [`Error::Scheme`] if it says what nobody knows, [`Error::NoPath`] if the path is missing.
+    /// [`Error::Scheme`] if the scheme is unknown, [`Error::NoPath`] if the path is missing.
     pub(crate) fn parse(stream: &'static str, text: &str) -> Result<Self, Error> {
         if text.is_empty() {
             return Ok(Self::Null);

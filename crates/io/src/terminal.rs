@@ -36,7 +36,7 @@ enum State {
 }
 
 impl Terminal {
-    /// `input`, for reading, waits for nobody (`O_NONBLOCK`).
+    /// `input`, for reading, never blocks (`O_NONBLOCK`).
     pub(crate) fn new(input: Option<OwnedFd>, output: Sink) -> Self {
         Self(Mutex::new(State::Waiting {
             input,
@@ -57,7 +57,7 @@ impl Terminal {
         else {
             return Err(Error::NoTerminal);
         };
-        // Nobody but us has this end of it.
+        // Only the shim has this end of it.
         rustix::io::ioctl_fionbio(&master, true)
             .map_err(|errno| failed("prepare")(errno.into()))?;
         if let Some(size) = size {
@@ -89,7 +89,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Waits until everything that was said is copied, as long as somebody takes it.
+    /// Waits until all output is copied, as long as there is a reader.
     pub(crate) async fn settle(&self) {
         let settled = match &mut *lock(&self.0) {
             State::Connected { output, input, .. } => {
@@ -227,7 +227,7 @@ impl Input {
                     }
                 }
                 Err(Errno::INTR) => {}
-                // Nobody has the terminal open just now: nobody hears it.
+                // No process has the terminal open just now.
                 Err(Errno::IO) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
             }

@@ -239,7 +239,7 @@ async fn a_terminal_that_was_closed_and_opened_again_goes_on() {
         let mut said = [0; 3];
         let read;
         (reader, read) = apart(move || {
-            // What was opened for reading by now has somebody who writes.
+            // What was opened for reading has a writer by now.
             rustix::io::ioctl_fionbio(&reader, false).unwrap();
             reader.read_exact(&mut said).unwrap();
             (reader, said)
@@ -323,7 +323,7 @@ async fn a_terminal_leaves_a_fifo_alone_that_is_named_as_its_stderr() {
         ..fifos.stdio()
     };
     let (_ends, keeper) = stdio.open(0).unwrap();
-    // Nobody has it open for writing, so a reader finds its end.
+    // No process has it open for writing, so a reader finds its end.
     let reader = crate::fifo::open_fifo("stderr", &path, rustix::fs::OFlags::RDONLY).unwrap();
     assert_eq!(File::from(reader).read(&mut [0]).unwrap(), 0);
     keeper.close().await;

@@ -81,7 +81,7 @@ fn shim_is_alive(socket: &Path) -> bool {
     false
 }
 
-/// Whether nobody hangs up. The server says nothing before it is asked, so that anything to read
+/// Whether the connection stays. The server says nothing before it is asked, so that anything to read
 /// is the end.
 fn stays_open(connection: &UnixStream) -> bool {
     let hung_up = connection.set_read_timeout(Some(LET_GO)).and_then(|()| {

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 /// Logs to the FIFO at `path`; `debug` is containerd's own level, and nothing else changes ours.
 pub(crate) fn start(path: &Path, debug: bool) -> anyhow::Result<()> {
     // Read and write: a containerd that goes away breaks nothing, and comes back to the same
-    // pipe. Without waiting: nobody reading must not stop a pod; what does not fit is dropped.
+    // pipe. Without waiting: a missing reader must not stop a pod; what does not fit is dropped.
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fifo = rustix::fs::open(path, flags, Mode::empty())
         .with_context(|| format!("cannot open the log {}", path.display()))?;

@@ -96,7 +96,7 @@ pub(crate) enum Error {
         kind: &'static str,
         source: protobuf::Error,
     },
-    /// Nobody knows relative to what.
+    /// It is unknown relative to what.
     #[error("the runtime options' ConfigPath is {}, which is not an absolute path", path.display())]
     Relative { path: PathBuf },
     /// The file.
@@ -124,7 +124,7 @@ pub(crate) enum Error {
 
 impl RuntimeOptions {
     /// Reads the options out of a message, as containerd sends it: the type's name and its bytes.
-    /// A type that nobody knows says nothing.
+    /// An unknown type says nothing.
     ///
     /// # Errors
     /// [`Error`], one sentence.

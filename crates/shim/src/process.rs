@@ -84,7 +84,7 @@ impl Process for LocalProcess {
             }
         };
         let at = SystemTime::now();
-        // Whoever hears of the end takes what was said by then for all.
+        // A client that hears of the end takes the output until then for all of it.
         self.exec.stdio().settle().await;
         Exit { status, at }
     }

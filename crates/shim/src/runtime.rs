@@ -49,7 +49,7 @@ impl LocalRuntime {
         }
     }
 
-    /// What the runtime options, read by whoever may wait for a file, say of container `id`.
+    /// What the runtime options, read by a thread that may wait for a file, say of container `id`.
     fn settings(
         cache: CacheFolder,
         id: &str,
@@ -179,7 +179,7 @@ impl Process for LocalContainer {
             }
         };
         let at = SystemTime::now();
-        // Whoever hears of the end takes what was said by then for all.
+        // A client that hears of the end takes the output until then for all of it.
         self.created.stdio().settle().await;
         Exit { status, at }
     }

@@ -110,7 +110,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             }
         }
 
-        // First of all: whoever calls start from here on needs another shim.
+        // First of all: a start from here on needs another shim.
         std::fs::remove_file(sockets::path(&flags.socket)).ok();
         service.abandon_sandbox().await;
         events.close();
@@ -181,7 +181,7 @@ async fn reap_orphans(host: Arc<Host>) {
     }
 }
 
-/// A shim ends with its containers, not when somebody stops containerd.
+/// A shim ends with its containers, not when containerd is stopped.
 async fn ignore_stops() {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),

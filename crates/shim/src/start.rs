@@ -58,7 +58,7 @@ pub(crate) fn bundle(flags: &Flags) -> anyhow::Result<PathBuf> {
     Ok(cwd.join(&flags.bundle))
 }
 
-/// Runs the shim. It needs not be waited for: whoever connects before it accepts is queued.
+/// Runs the shim. It need not be waited for: a client that connects before it accepts is queued.
 fn spawn(
     opts: &StartOpts,
     cgroup: &str,

@@ -1,4 +1,4 @@
-//! Children that nobody waits for.
+//! Children that no call waits for.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -261,7 +261,7 @@ pub fn be_undumpable() -> io::Result<()> {
     )?)
 }
 
-/// Closes every descriptor with the number `first` or a higher one. Whoever owns one of them must
+/// Closes every descriptor with the number `first` or a higher one. The owner of such a descriptor must
 /// not use it again.
 pub fn close_from(first: u32) {
     close_range(first, libc::c_uint::MAX);

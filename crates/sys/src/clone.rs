@@ -67,7 +67,7 @@ impl Alone {
 
     fn clone_with(flags: libc::c_int, program: impl FnOnce() -> u8) -> io::Result<i32> {
         // SAFETY: without CLONE_VM and a stack this is fork, but for what the flags say. One thread
-        // is all there is, so that the clone holds no lock that nobody will open; nothing but
+        // is all there is, so that the clone holds no lock whose owner it lacks; nothing but
         // `program` runs in it, and it never returns. libc's own fork takes no flags.
         let pid = unsafe {
             libc::syscall(
@@ -149,7 +149,7 @@ impl Alone {
         if others.is_empty() {
             return Ok(());
         }
-        // All or none: a process that fails half-way is in nobody's namespaces.
+        // All or none: a process that fails half-way has entered none.
         Ok(rustix::thread::move_into_thread_name_spaces(
             process.as_fd(),
             others,

@@ -30,7 +30,7 @@ pub fn join_session(name: &CStr) -> io::Result<()> {
 /// As [`join_session`], and lets other processes of the same user join it.
 ///
 /// # Errors
-/// As of [`join_session`].
+/// See [`join_session`].
 pub fn make_session(name: &CStr) -> io::Result<()> {
     let keyring = join(name)?;
     let permissions = permissions(keyring)?;

@@ -23,7 +23,7 @@ pub fn owner(of: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made the descriptor, and nobody else knows of it.
+    // SAFETY: the kernel has just made the descriptor, and no other code knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -72,7 +72,7 @@ impl Alone {
     }
 }
 
-/// Makes the calling process, alone in a new mount namespace, one that nobody gets anything from:
+/// Makes the calling process, alone in a new mount namespace, one whose mounts no other gets:
 /// its root is empty and read-only, it has no rights, and its memory and its files are not for
 /// those who share its pid namespace. Its children are reaped by the kernel.
 ///
@@ -90,7 +90,7 @@ pub fn become_nobody() -> io::Result<()> {
         return Err(errno.into());
     }
     rustix::thread::set_no_new_privs(true)?;
-    // All capabilities go with root's id. Every user namespace of a pod has one for nobody.
+    // All capabilities go with root's id. Every user namespace of a pod has an id for `nobody`.
     become_user(NOBODY)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // SAFETY: SIG_IGN is a valid disposition; rustix has no call for it.

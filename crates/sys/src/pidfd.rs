@@ -37,7 +37,7 @@ impl Ended {
 impl PidFd {
     /// Opens the process with this pid.
     ///
-    /// The caller makes sure that the pid can't be recycled: it is a child of ours that nobody
+    /// The caller makes sure that the pid can't be recycled: it is a child of ours that no thread
     /// has reaped.
     ///
     /// # Errors

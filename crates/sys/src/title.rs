@@ -48,7 +48,7 @@ impl Layout {
             text.extend_from_slice(argument.as_ref());
             text.push(0);
         }
-        // Never freed: the kernel reads it whenever somebody asks.
+        // Never freed: the kernel reads it whenever a process asks.
         let text: &'static [u8] = text.leak();
         if self.show(text).is_err() {
             self.overwrite(text);

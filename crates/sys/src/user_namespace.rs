@@ -1,4 +1,4 @@
-//! A user namespace that nobody is in.
+//! A user namespace without processes.
 
 use std::fs::File;
 use std::io;

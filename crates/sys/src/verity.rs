@@ -38,7 +38,7 @@ struct Digest {
     digest: [u8; 32],
 }
 
-/// Has the kernel check `file` from now on; nobody can write to it any more. `file` is open for
+/// Has the kernel check `file` from now on; it can't be written to any more. `file` is open for
 /// reading, and nowhere for writing.
 ///
 /// # Errors

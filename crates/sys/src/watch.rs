@@ -19,7 +19,7 @@ pub fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
 /// `fd`, which tokio finds readable when it is.
 ///
 /// # Errors
-/// As of [`readable`].
+/// See [`readable`].
 pub fn reader(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::READABLE)
 }
@@ -27,7 +27,7 @@ pub fn reader(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// `fd`, which tokio finds writable when it is.
 ///
 /// # Errors
-/// As of [`readable`].
+/// See [`readable`].
 pub fn writer(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::WRITABLE)
 }

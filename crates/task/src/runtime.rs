@@ -1,4 +1,4 @@
-//! What the Task API needs from whoever makes containers.
+//! What the Task API needs from the code that makes containers.
 
 use std::path::PathBuf;
 use std::sync::Arc;

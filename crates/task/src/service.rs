@@ -177,8 +177,8 @@ impl Service {
             // Whether or not it succeeded: an exit may be reported from here on.
             task.life.step("start", Status::Starting, Status::Running)?;
             let Err(source) = started else { return Ok(pid) };
-            // Whoever hears of it deletes the task at once. A hook that failed leaves a program
-            // running that nobody wants.
+            // The caller deletes the task as soon as it hears of the failure. A hook that failed leaves a program
+            // running that is not wanted.
             kill(&task).await?;
             task.life.when(Status::exit).await;
             Err(refused(&task.life.name, "start")(source))
@@ -243,7 +243,7 @@ impl Service {
     /// [`Error::IllegalState`] if it runs.
     pub async fn delete(&self, id: &str) -> Result<(u32, Exit), Error> {
         let (service, name) = (self.clone(), id.to_owned());
-        // Begun, it goes on without its caller: nobody may ask again.
+        // Begun, it goes on without its caller, who may not ask again.
         to_the_end(&Name::task(id), async move {
             let task = service.made(&name).await?;
             task.life.when(Status::not_starting).await;
@@ -259,7 +259,7 @@ impl Service {
             task.life.when(Status::exit).await;
         }
         let exit = begin_delete(&task.life)?;
-        // Those that nobody has deleted hold stdio.
+        // Execs that were not deleted hold stdio.
         for exec in task.every_exec() {
             if let Err(error) = exec.process.delete().await {
                 log::warn!("{}: {error}", exec.life.name);
@@ -387,7 +387,7 @@ impl Service {
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
-        // Whoever panicked held the lock for a look-up: the map is whole.
+        // A thread that panicked held the lock for a look-up only: the map is whole.
         self.shared
             .tasks
             .lock()
@@ -463,7 +463,7 @@ struct Reservation {
     service: Service,
     id: String,
     kept: bool,
-    /// Dropped last, which wakes whoever waits for the end of Create.
+    /// Dropped last, which wakes the calls that wait for the end of Create.
     _done: watch::Sender<()>,
 }
 

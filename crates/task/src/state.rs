@@ -216,7 +216,7 @@ impl Task {
     }
 
     fn execs(&self) -> MutexGuard<'_, HashMap<String, ExecSlot>> {
-        // Whoever panicked held the lock for a look-up: the map is whole.
+        // A thread that panicked held the lock for a look-up only: the map is whole.
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

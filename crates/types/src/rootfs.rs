@@ -9,6 +9,6 @@ pub struct RootfsMount {
     pub source: String,
     /// Where, relative to the rootfs; almost always empty.
     pub target: String,
-    /// As of fstab.
+    /// As in fstab.
     pub options: Vec<String>,
 }

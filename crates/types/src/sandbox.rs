@@ -31,7 +31,7 @@ pub enum Scope {
     /// With all of its pod.
     #[default]
     Pod,
-    /// With nobody, or with whom it says itself.
+    /// With none, or with those that it names itself.
     Container,
     /// With the node.
     Node,
@@ -44,7 +44,7 @@ pub struct Dns {
     pub servers: Vec<String>,
     /// Domains that are tried after a name.
     pub searches: Vec<String>,
-    /// As of `resolv.conf`.
+    /// As in `resolv.conf`.
     pub options: Vec<String>,
 }
 

@@ -42,7 +42,7 @@ impl Service {
                 task.life.step("resume", Status::Resuming, Status::Paused)?;
                 return Err(failed(&task.life.name, "resume")(source));
             }
-            // Whoever killed it while it was paused may have ended it by now.
+            // A kill while it was paused may have ended it by now.
             let resumed = task.life.step("resume", Status::Resuming, Status::Running);
             events.send(Event::Resumed {
                 id: task.id().to_owned(),

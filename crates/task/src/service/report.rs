@@ -58,7 +58,7 @@ fn at_rest(status: Status) -> Option<()> {
 }
 
 fn tell(process: &dyn Process, life: &Life, exit: Exit, events: &Events) {
-    // Nobody sees the one without the other: the runtime has one thread, and nothing waits here.
+    // No call sees the one without the other: the runtime has one thread, and nothing waits here.
     events.send(Event::Exit {
         name: life.name.clone(),
         pid: process.pid(),

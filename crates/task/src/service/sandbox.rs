@@ -263,7 +263,7 @@ impl Service {
     }
 
     fn sandbox_slot(&self) -> MutexGuard<'_, Slot> {
-        // Assigned as a whole: it is right whoever panicked.
+        // Assigned as a whole: a panic leaves it right.
         self.shared
             .sandbox
             .lock()
@@ -303,7 +303,7 @@ impl Sandbox {
     }
 }
 
-/// Notes the end of a pod that nobody has stopped.
+/// Notes the end of a pod that was not stopped.
 async fn watch_over(sandbox: Arc<Sandbox>) {
     let mut life = sandbox.life.subscribe();
     let stopped = life.wait_for(|life| matches!(life, Life::Stopped(_)));

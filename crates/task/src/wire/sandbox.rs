@@ -178,7 +178,7 @@ pub(super) fn pod_request(request: api::CreateSandboxRequest) -> Result<PodReque
         netns: Some(request.netns_path)
             .filter(|path| !path.is_empty())
             .map(Into::into),
-        // Somebody else's client may describe no pod: its containers say what they share.
+        // Another client may describe no pod: its containers say what they share.
         pid: Scope::Container,
         ..PodRequest::default()
     };

@@ -48,7 +48,7 @@ async fn a_kill_for_want_of_memory_is_told_before_the_exit() {
     container.oom.store(true, Ordering::Relaxed);
     container.memory.notify_one();
     assert_eq!(test.next(1).await, ["oom"]);
-    // And one that nobody was woken for.
+    // And one that woke no waiter.
     container.oom.store(true, Ordering::Relaxed);
     test.exit(137);
     assert_eq!(test.next(2).await, ["oom", "exit"]);
