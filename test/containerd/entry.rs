@@ -7,7 +7,7 @@ use std::time::Duration;
 use medley_test::client::{code, process};
 use medley_test::stdio::Stdin;
 use medley_test::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use containerd_client::tonic::Code;
 
@@ -20,19 +20,75 @@ async fn beside_a_program<F>(
 where
     F: Future<Output = Result<Task>>,
 {
+    beside_a_changed_program(runtime, name, |_| {}, check).await
+}
+
+/// The same, with a changed spec.
+async fn beside_a_changed_program<F>(
+    runtime: Runtime,
+    name: &str,
+    change: impl FnOnce(&mut Value),
+    check: impl FnOnce(Task) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<Task>>,
+{
     let containerd = Containerd::start(runtime).await?;
     let program = format!("/{name}");
-    let image = images::linux_builder("program")?
-        .file(&program, programs::program(name)?, 0o755)
-        .build()?;
+    let mut image =
+        images::linux_builder("program")?.file(&program, programs::program(name)?, 0o755);
+    // The root of a user namespace can make none of these in an image of the node's root.
+    for folder in ["/proc", "/sys", "/dev", "/run"] {
+        image = image.dir(folder, 0o755);
+    }
+    let image = image.build()?;
     containerd.import(&[&image]).await?;
     let client = containerd.client().await?;
-    let spec = client.spec(&image, "it").args([program]);
+    let spec = client.spec(&image, "it").args([program]).edit(change);
     let container = client.create("it", &image, spec).await?;
     let task = check(container.start(Stdin::None).await?).await?;
     task.destroy().await?;
     container.delete().await?;
     containerd.close().await
+}
+
+/// Has a container be under a filter.
+fn under_a_filter(json: &mut Value) {
+    json["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }],
+    });
+}
+
+/// Has a container be in a user namespace, in which it may attach to whatever is its own.
+fn in_a_user_namespace(json: &mut Value) {
+    let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let linux = &mut json["linux"];
+    (linux["uidMappings"], linux["gidMappings"]) = (maps.clone(), maps);
+    if let Some(all) = linux["namespaces"].as_array_mut() {
+        all.push(json!({"type": "user"}));
+    }
+    for set in ["bounding", "effective", "permitted"] {
+        if let Some(all) = json["process"]["capabilities"][set].as_array_mut() {
+            all.push(json!("CAP_SYS_PTRACE"));
+        }
+    }
+}
+
+/// Tries to attach to a hundred processes on their way in.
+async fn nobody_attaches(task: &Task, mut process: Value) -> Result<()> {
+    task.until("watching").await?;
+    for no_new_privileges in [true, false] {
+        process["noNewPrivileges"] = json!(no_new_privileges);
+        for number in 0..50 {
+            let id = format!("e{number}-{no_new_privileges}");
+            task.run_exec(&id, process.clone()).await?;
+        }
+    }
+    let text = task.until("watching").await?;
+    assert!(!text.contains("attached"), "{text}");
+    assert!(text.contains("met"), "the spy has seen nobody: {text}");
+    Ok(())
 }
 
 /// A process of the node, which ends with this.
@@ -169,6 +225,24 @@ each_runtime! {
         container.delete().await?;
         containerd.close().await
     }
+}
+
+#[tokio::test]
+async fn nobody_can_attach_to_a_process_that_comes_under_a_filter_or_in_a_user_namespace()
+-> Result<()> {
+    type Change = fn(&mut Value);
+    let changes: [Change; 3] = [under_a_filter, in_a_user_namespace, |json| {
+        under_a_filter(json);
+        in_a_user_namespace(json);
+    }];
+    for change in changes {
+        beside_a_changed_program(Runtime::Medley, "attach", change, async |task: Task| {
+            nobody_attaches(&task, process(&["true"])).await?;
+            Ok(task)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

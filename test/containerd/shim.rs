@@ -4,6 +4,8 @@ use medley_test::shim::{Bench, status};
 use medley_test::stdio::Stdin;
 use medley_test::*;
 
+use containerd_shim_protos::api;
+
 fn write_config(bench: &Bench, bundle: &std::path::Path, image: &Image, id: &str) -> Result<()> {
     let spec =
         Spec::of(image, bench.namespace(), id).args(["/bin/sh", "-c", "echo hello; exit 42"]);
@@ -62,6 +64,67 @@ each_runtime! {
         shim.shutdown("it").await;
         bench.close().await
     }
+}
+
+/// A mount of the rootfs whose target is a link of the image: to a folder of the image's own, and to one
+/// that only the node has.
+#[tokio::test]
+async fn a_rootfs_mount_goes_where_a_link_of_the_image_leads_inside_it() -> Result<()> {
+    let bench = Bench::new(Runtime::Medley).await?;
+    let of_the_node = bench.bundle("node", &images::linux()?)?.join("rootfs");
+    let image = images::linux_builder("linked")?
+        .dir("/inside", 0o755)
+        .symlink("/in", "/inside")
+        .symlink("/out", &of_the_node.to_string_lossy())
+        .build()?;
+    for (id, link, is_made) in [("it", "/in", true), ("no", "/out", false)] {
+        let bundle = bench.bundle(id, &image)?;
+        let unpacked = bench.bundle(&format!("{id}-layer"), &image)?.join("rootfs");
+        let spec = Spec::of(&image, bench.namespace(), id).args([
+            "/bin/sh",
+            "-c",
+            "grep -c ' /inside .*tmpfs' /proc/self/mountinfo",
+        ]);
+        std::fs::write(bundle.join("config.json"), spec.json().to_string())?;
+        let mount = |kind: &str, source: String, target: &str, options: &[&str]| api::Mount {
+            type_: kind.to_owned(),
+            source,
+            target: target.to_owned(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            ..Default::default()
+        };
+        let shim = bench.start(id, &bundle).await?;
+        let mut stdio = bench.stdio(id, Stdin::None)?;
+        let [stdin, stdout, stderr] = stdio.paths();
+        let unpacked = unpacked.to_string_lossy().into_owned();
+        let create = api::CreateTaskRequest {
+            id: id.to_owned(),
+            bundle: bundle.to_string_lossy().into_owned(),
+            stdin,
+            stdout,
+            stderr,
+            rootfs: vec![
+                mount("bind", unpacked, "", &["rbind", "rw"]),
+                mount("tmpfs", "tmpfs".to_owned(), link, &[]),
+            ],
+            ..Default::default()
+        };
+        let made = shim
+            .call::<_, api::CreateTaskResponse>("Create", &create)
+            .await;
+        assert_eq!(made.is_ok(), is_made, "{made:?}");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let node = of_the_node.to_string_lossy();
+        assert!(!mounts.contains(&*node), "mounted on the node: {mounts}");
+        if is_made {
+            shim.start(id).await?;
+            assert_eq!(shim.wait(id).await?, 0);
+            assert_eq!(stdio.drain().await?.0, b"1\n");
+            shim.delete(id).await?;
+        }
+        shim.shutdown(id).await;
+    }
+    bench.close().await
 }
 
 #[tokio::test]

@@ -108,12 +108,17 @@ fn receive(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Error> {
     next()
 }
 
-/// Answers, and gives the process's exit status.
+/// Answers, and gives the process's exit status. The end of a helper makes an orphan of what it has
+/// made: it waits until the shim knows of that, and has closed the socket.
 fn say(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> u8 {
-    match answer(socket, reply, fds) {
-        Ok(()) => 0,
-        Err(error) => complain(&error),
+    if let Err(error) = answer(socket, reply, fds) {
+        return complain(&error);
     }
+    if reply.made().is_some() {
+        // Nothing is ever sent: this is the socket's end, or as good as it.
+        rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut [0; 1])).ok();
+    }
+    0
 }
 
 fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {

@@ -9,6 +9,7 @@
 //! | `init` | what a container runs: its first process, and those that exec adds |
 //! | `protocol` | what the shim and its helpers say to each other |
 //! | [`spec`] | the OCI runtime spec, as every one of them reads it |
+//! | `filter` | a seccomp filter, made by one of them and put in force by another |
 //! | `confinement` | the labels of AppArmor and SELinux that each of them has to do with |
 //!
 //! The shim never forks: it runs its own binary again, single-threaded, and hands it a request
@@ -17,6 +18,7 @@
 //! shim being a subreaper.
 
 mod confinement;
+mod filter;
 pub mod helper;
 mod init;
 mod protocol;

@@ -77,6 +77,8 @@ pub(crate) struct CreateOrder {
     pub(crate) groups: Vec<u32>,
     /// What init is confined by. A Linux one gets its AppArmor profile from its spec.
     pub(crate) labels: Labels,
+    /// Capabilities that init is to inherit and not to have, by their numbers.
+    pub(crate) inheritable: u64,
     /// Whether the container has a session keyring of its own.
     pub(crate) keyring: bool,
     /// The working directory, where it is left to init, as the container's user, to enter it.
@@ -364,4 +366,15 @@ pub(crate) enum Reply {
         /// Why, as a sentence.
         reason: String,
     },
+}
+
+impl Reply {
+    /// The process that was made, which comes to the shim with the helper's end.
+    pub(crate) fn made(&self) -> Option<i32> {
+        match self {
+            Self::Created { pid } => Some(*pid),
+            Self::Pod { holder, .. } => *holder,
+            _ => None,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Every function here may block for milliseconds: the caller runs them on threads that may wait.
 //! Those that make a process with a terminal hand its bytes to the tokio runtime around them.
 
+mod cancel;
 mod code_source;
 mod compile;
 mod control;
@@ -11,16 +12,18 @@ mod engine_binaries;
 mod error;
 mod exec;
 mod helper_client;
+mod hooks;
 mod image_layers;
 mod mounts;
 mod recorded_process;
 mod recover;
+mod resctrl;
 pub mod rootfs;
 pub mod sandbox;
 mod terminal;
 mod user_namespace;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -32,6 +35,7 @@ use std::time::{Duration, Instant};
 use medley_dispatch::{EngineKind, Options, Plan};
 use medley_image::store::Address;
 use medley_io::{Keeper, Stdio};
+use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_types::RootfsMount;
 use medley_types::metrics::Metrics;
@@ -42,7 +46,9 @@ use crate::shim::rootfs::Mounted;
 use crate::shim::sandbox::Pod;
 use medley_cgroup::{Cgroup, OomWatch};
 
+use cancel::Cancel;
 use engine_binaries::Binaries;
+use hooks::Moment;
 use recorded_process::Known;
 
 pub use code_source::Warmed;
@@ -103,16 +109,8 @@ pub struct Host {
     life: (PipeReader, PipeWriter),
     /// Guards the pod that containers belong to, if no container of it stands for it.
     pod: Mutex<Option<Arc<Pod>>>,
-    children: Mutex<Children>,
-}
-
-/// Guards which children somebody waits for.
-#[derive(Debug, Default)]
-struct Children {
-    /// Inits and helpers.
-    tracked: HashSet<i32>,
-    /// How many calls are under way that make children: any child may be one of theirs.
-    busy: usize,
+    /// Guards what ends the containers that are being made, by their ids.
+    making: Mutex<HashMap<String, Arc<Cancel>>>,
 }
 
 impl Host {
@@ -130,7 +128,7 @@ impl Host {
             own: Known::own(),
             life: io::pipe()?,
             pod: Mutex::default(),
-            children: Mutex::default(),
+            making: Mutex::default(),
         })
     }
 
@@ -140,8 +138,25 @@ impl Host {
     /// [`Error`]; nothing of the container is left then.
     pub fn create(&self, order: Order) -> Result<Created, Error> {
         medley_cgroup::prepare_for_move();
-        let _busy = Busy::begin(self);
-        create::create(self, order)
+        let id = order.id.clone();
+        let cancel = Arc::<Cancel>::default();
+        self.making().insert(id.clone(), Arc::clone(&cancel));
+        let created = create::create(self, order, cancel);
+        self.making().remove(&id);
+        created
+    }
+
+    /// Gives up a container that is being made: its [`Self::create`] fails.
+    pub fn cancel(&self, id: &str) {
+        let making = self.making().get(id).cloned();
+        if making.is_some_and(|making| making.cancel()) {
+            log::info!("{id}: given up while it was made");
+        }
+    }
+
+    fn making(&self) -> MutexGuard<'_, HashMap<String, Arc<Cancel>>> {
+        // Held for look-ups only.
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the pod that every container from now on belongs to.
@@ -149,8 +164,6 @@ impl Host {
     /// # Errors
     /// [`Error`]; nothing of the pod is left then.
     pub fn create_pod(&self, request: PodRequest) -> Result<Arc<Pod>, Error> {
-        // Its first process, if it has one, is an orphan as soon as the helper has made it.
-        let _busy = Busy::begin(self);
         let pod = Arc::new(Pod::new(self, request)?);
         *self.pod.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pod));
         Ok(pod)
@@ -176,19 +189,6 @@ impl Host {
         helper_client::ask(self, request, fds)
     }
 
-    /// Reaps every ended child that nobody waits for: what a container's processes left behind.
-    pub fn reap_orphans(&self) {
-        let children = self.children();
-        if children.busy > 0 {
-            // An init that ended at once looks like an orphan, and so does a hook. The end of the
-            // last such call comes back here.
-            return;
-        }
-        if let Err(error) = medley_sys::child::reap_orphans(|pid| children.tracked.contains(&pid)) {
-            log::warn!("orphans could not be reaped: {error}");
-        }
-    }
-
     /// What dispatch may choose from for a container with these settings.
     fn options_for(&self, settings: &Settings) -> Options {
         let mut options = self.options.clone();
@@ -197,30 +197,12 @@ impl Host {
         }
         options
     }
-
-    fn track(&self, pid: i32) {
-        self.children().tracked.insert(pid);
-    }
-
-    fn children(&self) -> MutexGuard<'_, Children> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Keeps [`Host::reap_orphans`] from taking a child that is not tracked.
-struct Busy<'a>(&'a Host);
-
-impl<'a> Busy<'a> {
-    fn begin(host: &'a Host) -> Self {
-        host.children().busy += 1;
-        Self(host)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.children().busy -= 1;
-        self.0.reap_orphans();
+/// Reaps every ended child that nobody waits for: what a container's processes left behind.
+pub fn reap_orphans() {
+    if let Err(error) = children::reap_orphans() {
+        log::warn!("orphans could not be reaped: {error}");
     }
 }
 
@@ -240,6 +222,8 @@ pub struct Created {
     own_pid_namespace: bool,
     poststart_hooks: bool,
     poststop_hooks: bool,
+    /// Whether it may have a group of its own in resctrl.
+    has_resctrl: bool,
     /// Read once, at start: empty when the program runs, or why it does not.
     status: Mutex<Option<File>>,
     /// The shim's handles on the container's stdio.
@@ -274,7 +258,7 @@ impl Created {
     ///
     /// # Errors
     /// [`Error::NotStarted`] with init's own reason; [`Error::Notify`] if it is dead.
-    pub fn start(&self, host: &Host) -> Result<(), Error> {
+    pub fn start(&self) -> Result<(), Error> {
         self.notify().map_err(|source| Error::Notify {
             pid: self.init.pid(),
             source,
@@ -288,7 +272,7 @@ impl Created {
             hear(status, self.init.pid())?;
         }
         if self.poststart_hooks {
-            self.run_hooks(host, "poststart", |config| config.poststart().clone())?;
+            hooks::run(self, Moment::Poststart)?;
         }
         Ok(())
     }
@@ -305,40 +289,6 @@ impl Created {
         socket.shutdown(std::net::Shutdown::Write)
     }
 
-    fn run_hooks(
-        &self,
-        host: &Host,
-        kind: &'static str,
-        pick: impl Fn(
-            &libcontainer::oci_spec::runtime::Hooks,
-        ) -> Option<Vec<libcontainer::oci_spec::runtime::Hook>>,
-    ) -> Result<(), Error> {
-        // libcontainer waits for its hooks itself: nobody else may reap them.
-        let _busy = Busy::begin(host);
-        let mut container = libcontainer::container::Container::load(self.state())
-            .map_err(|error| Error::State(Box::new(error)))?;
-        if kind == "poststart" {
-            container.set_status(libcontainer::container::ContainerStatus::Running);
-        } else {
-            container.set_status(libcontainer::container::ContainerStatus::Stopped);
-        }
-        let config = container
-            .spec()
-            .map_err(|error| Error::State(Box::new(error)))?;
-        let hooks = config.hooks.as_ref().and_then(pick);
-        libcontainer::hooks::run_hooks(
-            hooks.as_ref(),
-            Some(&container.state),
-            Some(&container.root),
-            None,
-            None,
-        )
-        .map_err(|source| Error::Hook {
-            kind,
-            source: Box::new(source),
-        })
-    }
-
     /// Whether [`Self::try_reap`] never waits.
     #[must_use]
     pub fn reaping_is_quick(&self) -> bool {
@@ -349,12 +299,10 @@ impl Created {
     ///
     /// # Errors
     /// Those of `waitid`.
-    pub fn try_reap(&self, host: &Host) -> io::Result<Option<Ended>> {
-        let Some(ended) = self.init.try_reap()? else {
+    pub fn try_reap(&self) -> io::Result<Option<Ended>> {
+        let Some(ended) = children::reap(&self.init)? else {
             return Ok(None);
         };
-        host.children().tracked.remove(&self.init.pid());
-        host.reap_orphans();
         // In a shared pid namespace the kernel does not kill what init leaves behind.
         if !self.own_pid_namespace
             && let Err(error) = self.cgroup.empty()
@@ -368,9 +316,9 @@ impl Created {
     }
 
     /// Gives init up, whose end can't be watched: whoever finds it dead may reap it.
-    pub fn abandon(&self, host: &Host) {
-        host.children().tracked.remove(&self.init.pid());
-        host.reap_orphans();
+    pub fn abandon(&self) {
+        children::let_go(self.init.pid());
+        reap_orphans();
     }
 
     /// Sends a signal to every process of the container.
@@ -405,15 +353,18 @@ impl Created {
     ///
     /// # Errors
     /// [`Error`] with what could not be removed.
-    pub fn delete(&self, host: &Host) -> Result<(), Error> {
+    pub fn delete(&self) -> Result<(), Error> {
         self.cgroup.remove()?;
         if self.poststop_hooks
-            && let Err(error) = self.run_hooks(host, "poststop", |hooks| hooks.poststop().clone())
+            && let Err(error) = hooks::run(self, Moment::Poststop)
         {
             // As of the OCI runtime spec: a poststop hook that fails is logged, no more.
             log::warn!("{}: {}", self.id, medley_types::sentence(&error));
         }
         self.rootfs.unmount()?;
+        if self.has_resctrl {
+            resctrl::clean_up(&self.folder);
+        }
         recover::remove(&self.folder)
     }
 }

@@ -9,13 +9,15 @@ use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec
 
 use crate::confinement::Labels;
 
+pub(crate) mod asked;
 pub(crate) mod devices;
+pub(crate) mod environment;
 mod inherit;
 pub(crate) mod propagation;
 pub(crate) mod seccomp;
 pub(crate) mod words;
 
-pub(crate) use inherit::inherit;
+pub(crate) use inherit::{beyond_permitted, inherit};
 
 /// Why a spec can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +156,14 @@ pub fn uid_of(spec: &Spec, process: &Process) -> u32 {
     host_id(mappings, process.user().uid())
 }
 
+/// The container's root, as a user and a group on the node.
+pub(crate) fn root_of(spec: &Spec) -> (u32, u32) {
+    let linux = spec.linux().as_ref();
+    let users = linux.and_then(|linux| linux.uid_mappings().as_ref());
+    let groups = linux.and_then(|linux| linux.gid_mappings().as_ref());
+    (host_id(users, 0), host_id(groups, 0))
+}
+
 /// The supplementary groups that the container's process has, as ids on the node.
 #[must_use]
 pub fn groups(spec: &Spec) -> Vec<u32> {
@@ -225,6 +235,12 @@ pub fn has_poststart_hooks(spec: &Spec) -> bool {
     hooks.is_some_and(|hooks| !hooks.is_empty())
 }
 
+/// Whether it has a share of the processors' caches and memory bandwidth, by resctrl.
+pub(crate) fn has_resctrl(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    linux.is_some_and(|linux| linux.intel_rdt().is_some())
+}
+
 /// Whether something is to be run after the container was deleted.
 #[must_use]
 pub fn has_poststop_hooks(spec: &Spec) -> bool {
@@ -239,7 +255,8 @@ pub fn has_poststop_hooks(spec: &Spec) -> bool {
 /// is, and was not `changed` before.
 #[must_use]
 pub fn for_linux(bundle: &Path, mut spec: Spec, changed: bool) -> Option<Spec> {
-    if !(adapt(&mut spec) || changed) {
+    let adapted = adapt(&mut spec) | seccomp::spell_out(&mut spec);
+    if !(adapted || changed) {
         return None;
     }
     make_root_absolute(bundle, &mut spec);
@@ -321,6 +338,7 @@ pub fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
             linux.set_seccomp(seccomp::wasm_profile());
         }
     }
+    seccomp::spell_out(&mut spec);
     spec
 }
 

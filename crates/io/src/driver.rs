@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use medley_sys::children;
 use medley_sys::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -69,10 +70,11 @@ impl Driver {
             format!("CONTAINER_NAMESPACE={}", owner.namespace),
         ];
         let fds = [stdout.as_fd(), stderr.as_fd(), ready_writer.as_fd()];
-        let pid =
-            medley_sys::spawn::with_descriptors(path, &program.args, &env, &fds).map_err(failed)?;
+        let process = children::orphan(|| {
+            medley_sys::spawn::with_descriptors(path, &program.args, &env, &fds)
+        });
+        let process = Arc::new(process.map_err(failed)?);
         drop(ready_writer);
-        let process = Arc::new(PidFd::open(pid).map_err(failed)?);
         let readers = Arc::new([OwnedFd::from(stdout), OwnedFd::from(stderr)]);
         let (ends, ended) = watch::channel(());
         let (watched, rest) = (Arc::clone(&process), Arc::clone(&readers));

@@ -15,6 +15,8 @@ use medley_task::{Exit, Process, Size};
 
 use crate::runtime::{LOOK_AGAIN, UNKNOWN, blocking};
 
+const SIGKILL: u32 = 9;
+
 /// A process that was added to a container.
 pub(crate) struct LocalProcess {
     exec: Arc<Exec>,
@@ -58,6 +60,8 @@ impl Process for LocalProcess {
     async fn kill(&self, number: u32) -> Result<(), KillError> {
         match self.exec.made() {
             Some(process) => signal(process, number),
+            // What makes it may be held up by what is in the container.
+            None if number == SIGKILL && self.exec.cancel(&self.created) => Ok(()),
             None => Err(KillError::Finished),
         }
     }
@@ -66,17 +70,17 @@ impl Process for LocalProcess {
         let Some(process) = self.exec.process() else {
             return std::future::pending().await;
         };
-        let reap = || async { self.exec.try_reap(&self.host) };
+        let reap = || async { self.exec.try_reap() };
         let status = match ended(process, reap).await {
             Ok(ended) => ended.status(),
             Err(error) => {
                 log::error!("process {}: its end can't be watched: {error}", self.pid());
                 loop {
-                    match self.exec.try_reap(&self.host) {
+                    match self.exec.try_reap() {
                         Ok(Some(ended)) => break ended.status(),
                         Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
                         Err(_) => {
-                            self.exec.abandon(&self.host);
+                            self.exec.abandon();
                             break UNKNOWN;
                         }
                     }

@@ -104,6 +104,10 @@ impl Runtime for LocalRuntime {
         }))
     }
 
+    async fn give_up(&self, id: &str) {
+        self.host.cancel(id);
+    }
+
     async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {
         let host = Arc::clone(&self.host);
         let pod = blocking(move || host.create_pod(request)).await?;
@@ -121,8 +125,8 @@ impl LocalContainer {
     async fn ended(&self) -> io::Result<Ended> {
         let quick = self.created.reaping_is_quick();
         process::ended(self.created.init(), || {
-            let (created, host) = (Arc::clone(&self.created), Arc::clone(&self.host));
-            let reap = move || created.try_reap(&host);
+            let created = Arc::clone(&self.created);
+            let reap = move || created.try_reap();
             async move {
                 if quick {
                     reap()
@@ -145,8 +149,7 @@ impl Process for LocalContainer {
 
     async fn start(&self) -> Result<(), CallError> {
         let created = Arc::clone(&self.created);
-        let host = Arc::clone(&self.host);
-        let started = blocking(move || created.start(&host));
+        let started = blocking(move || created.start());
         started.await.map_err(CallError::Failed)
     }
 
@@ -167,11 +170,11 @@ impl Process for LocalContainer {
                 log::error!("process {}: its end can't be watched: {error}", self.pid());
                 // Better a late status, or an unknown one, than a container that never ends.
                 loop {
-                    match self.created.try_reap(&self.host) {
+                    match self.created.try_reap() {
                         Ok(Some(ended)) => break ended.status(),
                         Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
                         Err(_) => {
-                            self.created.abandon(&self.host);
+                            self.created.abandon();
                             break UNKNOWN;
                         }
                     }
@@ -195,8 +198,7 @@ impl Process for LocalContainer {
     async fn delete(&self) -> Result<(), Cause> {
         self.created.stdio().close().await;
         let created = Arc::clone(&self.created);
-        let host = Arc::clone(&self.host);
-        blocking(move || created.delete(&host)).await
+        blocking(move || created.delete()).await
     }
 }
 
@@ -230,9 +232,9 @@ impl Container for LocalContainer {
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| match error {
-                error @ (shim::Error::Process { .. } | shim::Error::Terminal { .. }) => {
-                    CallError::Invalid(error.into())
-                }
+                error @ (shim::Error::Process { .. }
+                | shim::Error::Environment(_)
+                | shim::Error::Terminal { .. }) => CallError::Invalid(error.into()),
                 error @ shim::Error::Ended { .. } => CallError::Precondition(error.into()),
                 error => CallError::Failed(error.into()),
             })?;
@@ -255,8 +257,7 @@ impl Container for LocalContainer {
 
     async fn update(&self, resources: Vec<u8>) -> Result<(), CallError> {
         let created = Arc::clone(&self.created);
-        let host = Arc::clone(&self.host);
-        tokio::task::spawn_blocking(move || created.update(&host, &resources))
+        tokio::task::spawn_blocking(move || created.update(&resources))
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| {

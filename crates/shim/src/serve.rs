@@ -93,7 +93,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             )),
             events.clone(),
         );
-        tokio::spawn(reap_orphans(host));
+        tokio::spawn(reap_orphans());
         tokio::spawn(ignore_stops());
 
         let listener = Listener::try_from(UnixListener::from(listener))
@@ -155,7 +155,7 @@ async fn abandoned(service: &Service, bundle: &Path) {
 /// Reaps what containers leave behind, as often as a child ends; and once none has for a moment,
 /// gives back what the work around them has left in the heaps. Each exec is done by a thread that
 /// may have a heap of its own, and what stays there adds up to more than the shim itself.
-async fn reap_orphans(host: Arc<Host>) {
+async fn reap_orphans() {
     let mut children = match signal(SignalKind::child()) {
         Ok(children) => children,
         Err(error) => {
@@ -170,7 +170,7 @@ async fn reap_orphans(host: Arc<Host>) {
                 if ended.is_none() {
                     return;
                 }
-                host.reap_orphans();
+                medley_container::shim::reap_orphans();
                 is_trimmed = false;
             }
             () = tokio::time::sleep(REST), if !is_trimmed => {

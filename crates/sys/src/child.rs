@@ -1,9 +1,8 @@
-//! Children that no call waits for.
+//! What a process does about itself, its parent and what it becomes.
 
 use std::ffi::{CStr, CString};
 use std::io;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::{Gid, Uid};
 
 /// The kernel's `_NSIG`.
@@ -18,53 +17,6 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(
         rustix::process::getpid(),
     ))?)
-}
-
-/// Reaps ended children for which `is_tracked` is false, and stops at the first tracked one:
-/// its owner reaps it, and then sweeps again.
-///
-/// # Errors
-/// Those of `waitid`, but for having no child at all.
-pub fn reap_orphans(mut is_tracked: impl FnMut(i32) -> bool) -> io::Result<usize> {
-    let mut reaped = 0;
-    while let Some(pid) = first_ended_child(libc::WNOWAIT)? {
-        if is_tracked(pid) {
-            break;
-        }
-        let Some(pid) = Pid::from_raw(pid) else { break };
-        rustix::process::waitid(
-            WaitId::Pid(pid),
-            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-        )?;
-        reaped += 1;
-    }
-    Ok(reaped)
-}
-
-/// The pid of an ended child, if there is one.
-fn first_ended_child(options: libc::c_int) -> io::Result<Option<i32>> {
-    // SAFETY: an all-zero siginfo_t is a valid value for the kernel to overwrite.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `info` is ours and outlives the call. rustix does not tell the child's pid.
-    let result = unsafe {
-        libc::waitid(
-            libc::P_ALL,
-            0,
-            &raw mut info,
-            libc::WEXITED | libc::WNOHANG | options,
-        )
-    };
-    if result != 0 {
-        let error = io::Error::last_os_error();
-        return if error.raw_os_error() == Some(libc::ECHILD) {
-            Ok(None)
-        } else {
-            Err(error)
-        };
-    }
-    // SAFETY: waitid filled the SIGCHLD fields, or left the zeroes that we put there.
-    let pid = unsafe { info.si_pid() };
-    Ok((pid != 0).then_some(pid))
 }
 
 /// The pid of our parent; 0 if it is in another pid namespace.
@@ -191,6 +143,24 @@ pub fn pass_on_no_capabilities() -> io::Result<()> {
         )?;
     }
     Ok(rustix::thread::clear_ambient_capability_set()?)
+}
+
+/// Has this process, and what it makes, inherit these capabilities, by their numbers, over an exec of
+/// a file that allows it: what is inheritable stays so, where more could not be made so later.
+///
+/// # Errors
+/// Those of `capset`.
+pub fn make_inheritable(capabilities: u64) -> io::Result<()> {
+    let sets = rustix::thread::capabilities(None)?;
+    let wanted = rustix::thread::CapabilitySet::from_bits_retain(capabilities);
+    let inheritable = sets.inheritable | wanted;
+    Ok(rustix::thread::set_capabilities(
+        None,
+        rustix::thread::CapabilitySets {
+            inheritable,
+            ..sets
+        },
+    )?)
 }
 
 /// Executes a program, with every signal at its default and none blocked; comes back only if that

@@ -1,4 +1,4 @@
-//! A process beside the calling one: a child of its parent.
+//! Clones of the calling process, and the namespaces that it and they enter.
 
 use std::io;
 
@@ -24,13 +24,13 @@ impl Alone {
         }
     }
 
-    /// Runs `program` in a clone of this process whose parent is ours, and gives the clone's pid in
-    /// our pid namespace. The clone ends with what `program` returns.
+    /// Runs `program` in a clone of this process, our child, that outlives us, and gives the clone's pid
+    /// in our pid namespace. The clone ends with what `program` returns.
     ///
     /// # Errors
     /// Those of `clone`.
-    pub fn sibling(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
-        Self::clone_with(libc::CLONE_PARENT, program)
+    pub fn child(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
+        Self::clone_with(0, program)
     }
 
     /// Runs `program` in a clone of this process, our child, and waits for its end. The clone ends

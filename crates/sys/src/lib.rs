@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the project's home of raw system calls")]
 
 pub mod child;
+pub mod children;
 pub mod clone;
 pub mod device_filter;
 pub mod keyring;
@@ -19,6 +20,7 @@ pub mod namespaces;
 pub mod own_binary;
 pub mod pidfd;
 pub mod schedule;
+pub mod seccomp;
 pub mod signals;
 pub mod spawn;
 pub mod title;

@@ -30,6 +30,31 @@ pub fn create(alone: &Alone, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd
     made
 }
 
+/// Does `work` on files as a user and a group of the node, with no right of root's on them: as the root
+/// of a user namespace, who owns its containers' files.
+///
+/// # Errors
+/// The thread's that does it, and those of `work`.
+pub fn as_owner<T: Send>(
+    user: u32,
+    group: u32,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            // SAFETY: both calls take a number and change this thread alone, which ends with its
+            // work; that libc would change other threads as well is true of setuid, not of these.
+            unsafe {
+                libc::setfsgid(group);
+                libc::setfsuid(user);
+            }
+            work()
+        })?;
+        let panicked = |_| io::Error::other("the thread that works as another user panicked");
+        thread.join().map_err(panicked)?
+    })
+}
+
 fn mapped(holder: i32, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
     // One write each: the kernel takes a map as a whole, and only once.
     std::fs::write(format!("/proc/{holder}/uid_map"), uid_map)?;

@@ -51,6 +51,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// Whatever is wrong with the request; nothing of the container is left then.
     async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause>;
 
+    /// Gives up the container with this id, if one is being made: its [`Self::create`] fails soon,
+    /// unless it is through by then.
+    async fn give_up(&self, id: &str);
+
     /// Makes the pod that every container from then on belongs to.
     ///
     /// # Errors

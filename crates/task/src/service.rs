@@ -236,8 +236,8 @@ impl Service {
         Ok(())
     }
 
-    /// Removes a task that has ended, or was never started. Waits for a Create or Start that is
-    /// under way: containerd calls Delete when it has given up on one of these.
+    /// Removes a task that has ended, or was never started. Waits for a Start that is under way, and
+    /// ends a Create: containerd calls Delete when it has given up on one of these.
     ///
     /// # Errors
     /// [`Error::IllegalState`] if it runs.
@@ -374,6 +374,8 @@ impl Service {
                 Some(Slot::Task(task)) => return Ok(Arc::clone(task)),
                 None => return Err(not_found(id)),
             };
+            // Who deletes it does not want it: nothing may hold its Create up.
+            self.shared.runtime.give_up(id).await;
             // Nothing is ever sent: this is the channel's end.
             while waits.changed().await.is_ok() {}
         }

@@ -6,18 +6,17 @@ use std::process::{Command, Stdio};
 use super::{UpdateError, Write, put};
 
 /// Tells systemd of what was written for its `unit`, until the next boot.
-///
-/// The caller sees to it that nobody else reaps our children meanwhile.
 pub(super) fn tell(unit: &str, writes: &[Write]) -> Result<(), UpdateError> {
     let properties = properties(writes);
     if properties.is_empty() {
         return Ok(());
     }
-    let done = Command::new("systemctl")
+    let mut command = Command::new("systemctl");
+    command
         .args(["set-property", "--runtime", "--", unit])
         .args(&properties)
-        .stdin(Stdio::null())
-        .output();
+        .stdin(Stdio::null());
+    let done = medley_sys::children::output(&mut command);
     let reason = match done {
         Ok(done) if done.status.success() => {
             // It rounds a quota, and then writes it.

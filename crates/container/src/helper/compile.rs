@@ -14,6 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
+use crate::filter::Filter;
 use crate::helper::{Answer, Engines};
 use crate::protocol::{CompileOrder, Reply};
 use crate::spec::seccomp;
@@ -145,11 +146,11 @@ fn filter() -> Result<(), Error> {
         reason: format!("no profile for {}", std::env::consts::ARCH),
     };
     let profile = seccomp::compiler_profile().ok_or_else(unknown)?;
-    libcontainer::seccomp::initialize_seccomp(&profile)
-        .map(drop)
-        .map_err(|error| Error::Filter {
-            reason: medley_types::sentence(&error),
-        })
+    let refused = |error: &dyn std::error::Error| Error::Filter {
+        reason: medley_types::sentence(error),
+    };
+    let filter = Filter::of(&profile).map_err(|error| refused(&error))?;
+    filter.load().map_err(|error| refused(&error))
 }
 
 fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {

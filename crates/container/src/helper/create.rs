@@ -37,6 +37,8 @@ enum Error {
     Libcontainer(#[from] libcontainer::error::LibcontainerError),
     #[error("cannot have a container that was not started hear its signals")]
     Signals(#[source] std::io::Error),
+    #[error("cannot keep the inheritable capabilities")]
+    Capabilities(#[source] std::io::Error),
     #[error("cannot set the supplementary groups")]
     Groups(#[source] std::io::Error),
     #[error(transparent)]
@@ -112,6 +114,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         Some(terminal) => Some((ConsoleSocket::listen(&order.state)?, terminal)),
         None => None,
     };
+    medley_sys::child::make_inheritable(order.inheritable).map_err(Error::Capabilities)?;
     user_namespace::map(&order.mapped)?;
     without_controller::join(order.cgroups_path.as_deref(), &order.id);
     let confinement = Confinement::open(order.labels)?;

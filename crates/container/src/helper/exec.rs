@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use libcontainer::oci_spec::runtime::LinuxSeccomp;
+use libcontainer::config::PersonalityDomain;
+use libcontainer::process::memory_policy;
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
+use oci_spec::runtime::LinuxPersonalityDomain;
 
 use crate::confinement::{self, Confinement, Labels};
+use crate::filter::{self, Filter};
 use crate::helper::console;
 use crate::helper::keyring;
 use crate::helper::load_program::{self, Loaded};
@@ -19,7 +22,7 @@ use crate::helper::{Answer, Engines};
 use crate::init::Work;
 use crate::init::exec::{self, Becoming};
 use crate::protocol::{EXEC_FDS, ExecOrder, Reply};
-use crate::spec;
+use crate::spec::{self, seccomp};
 use medley_cgroup::guest_memory::Sources;
 
 /// Why the process could not be made.
@@ -46,7 +49,15 @@ enum Error {
     )]
     Ended { init: i32, source: io::Error },
     #[error(transparent)]
+    Filter(#[from] filter::Error),
+    #[error(transparent)]
     Schedule(#[from] schedule::Error),
+    #[error("cannot keep the inheritable capabilities")]
+    Capabilities(#[source] io::Error),
+    #[error("cannot set the memory policy of the container for the process")]
+    MemoryPolicy(#[from] memory_policy::MemoryPolicyError),
+    #[error("cannot set the personality of the container for the process")]
+    Personality(#[from] libcontainer::syscall::SyscallError),
     #[error(transparent)]
     Console(#[from] console::Error),
     #[error("cannot make a process")]
@@ -108,7 +119,7 @@ fn exec(
         None => ([stdin, stdout, stderr], None),
     };
     let spec = spec::load(&order.bundle)?;
-    let seccomp = filter(&spec);
+    let filter = filter(&spec, &work)?;
     let enter = |source| Error::Enter {
         init: order.init,
         source,
@@ -125,6 +136,9 @@ fn exec(
             .map_err(|source| Error::OomScore { value, source })?;
     }
     schedule.settle()?;
+    live_as(&spec)?;
+    let inheritable = spec::beyond_permitted(&process);
+    medley_sys::child::make_inheritable(inheritable).map_err(Error::Capabilities)?;
     let confinement = Confinement::open(Labels::of(&process))?;
     if let Some(id) = &order.keyring {
         keyring::join(id, confinement.as_ref())?;
@@ -151,14 +165,14 @@ fn exec(
     medley_sys::child::be_undumpable().map_err(enter)?;
     let becoming = Becoming {
         process,
-        seccomp,
+        filter,
         stdio,
         terminal: master.is_some(),
         status: Some(telling),
         work,
     };
     let pid = alone
-        .sibling(|| {
+        .child(|| {
             // A guest is never executed, which would close it: its end would be no hang-up.
             drop(master.take());
             // Nothing of the node's stays open in there.
@@ -174,9 +188,31 @@ fn exec(
     Ok((Reply::Created { pid }, master))
 }
 
-/// The filter that the container's processes run under.
-fn filter(spec: &oci_spec::runtime::Spec) -> Option<LinuxSeccomp> {
-    spec.linux()
-        .as_ref()
-        .and_then(|linux| linux.seccomp().clone())
+/// What the container's processes have besides, and clones inherit.
+fn live_as(spec: &oci_spec::runtime::Spec) -> Result<(), Error> {
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    let syscall = libcontainer::syscall::syscall::create_syscall();
+    memory_policy::setup_memory_policy(linux.memory_policy(), syscall.as_ref())?;
+    let Some(personality) = linux.personality() else {
+        return Ok(());
+    };
+    let domain = match personality.domain() {
+        LinuxPersonalityDomain::PerLinux => PersonalityDomain::Linux,
+        LinuxPersonalityDomain::PerLinux32 => PersonalityDomain::Linux32,
+    };
+    Ok(syscall.personality(domain)?)
+}
+
+/// The filter that the container's processes run under, or else a guest's own. Made here, where no
+/// right is given up yet and nothing of the container can look on.
+fn filter(spec: &oci_spec::runtime::Spec, work: &Work) -> Result<Option<Filter>, filter::Error> {
+    let linux = spec.linux().as_ref();
+    let profile = linux.and_then(|linux| linux.seccomp().clone());
+    let profile = match work {
+        Work::Linux(_) => profile,
+        Work::Wasm(_) => profile.or_else(seccomp::wasm_profile),
+    };
+    profile.as_ref().map(Filter::of).transpose()
 }

@@ -125,7 +125,7 @@ fn hold(alone: Alone, life: OwnedFd) -> Result<i32, Error> {
     let (mut ready, writer) = io::pipe().map_err(Error::Begin)?;
     let mut life = File::from(life);
     let pid = alone
-        .sibling(|| {
+        .child(|| {
             let mut writer = File::from(OwnedFd::from(writer));
             match become_nobody() {
                 Ok(()) => {

@@ -1,6 +1,7 @@
 //! In a process that was added to a container: become what was asked for, in the container's
 //! namespaces already.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,9 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use libcontainer::workload::Executor;
-use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Gid, Uid};
 
+use crate::filter::Filter;
 use crate::init::Work;
 
 /// Exit status of a process that could not be made what it was to be, as shells have it.
@@ -25,7 +27,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// What the process needs to become what it is to be.
 pub(crate) struct Becoming {
     pub(crate) process: Process,
-    pub(crate) seccomp: Option<LinuxSeccomp>,
+    pub(crate) filter: Option<Filter>,
     pub(crate) stdio: [OwnedFd; 3],
     /// Whether its stdio is the terminal that is to be its own.
     pub(crate) terminal: bool,
@@ -50,8 +52,8 @@ enum Error {
     Limit { kind: String, reason: String },
     #[error("cannot set the capabilities: {reason}")]
     Capabilities { reason: String },
-    #[error("cannot load the container's seccomp filter: {reason}")]
-    Seccomp { reason: String },
+    #[error("cannot load the container's seccomp filter")]
+    Filter(#[source] io::Error),
     #[error("exec: {name:?}: executable file not found in $PATH ({path})")]
     NotFound { name: String, path: String },
     #[error("the process has no arguments, so there is nothing to run")]
@@ -110,7 +112,7 @@ fn step<T>(what: &'static str, result: rustix::io::Result<T>) -> Result<T, Error
 fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), Error> {
     let Becoming {
         process,
-        seccomp,
+        filter,
         stdio,
         terminal,
         mut work,
@@ -185,7 +187,7 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     libcontainer::capabilities::reset_effective(syscall.as_ref()).map_err(capabilities)?;
     // Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the other capabilities.
     if !no_new_privileges {
-        load_filter(seccomp.as_ref())?;
+        load_filter(filter.as_ref())?;
     }
     if let Some(wanted) = process.capabilities() {
         libcontainer::capabilities::drop_privileges(wanted, syscall.as_ref())
@@ -206,19 +208,16 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     // A change of user or of capabilities may have made it dumpable.
     step("hide its memory", undumpable())?;
 
-    let mut environment = libcontainer::utils::parse_env(process.env().as_deref().unwrap_or(&[]));
-    if !environment.contains_key("HOME") {
-        let home = libcontainer::utils::get_user_home(user.uid());
-        let home = home.unwrap_or_else(|| PathBuf::from("/"));
-        environment.insert("HOME".to_owned(), home.display().to_string());
-    }
+    let home = libcontainer::utils::get_user_home(user.uid());
+    let home = home.unwrap_or_else(|| PathBuf::from("/"));
+    let home = HashMap::from([("HOME".to_owned(), home.display().to_string())]);
     if let Work::Linux(init) = &mut work
         && !init.knows_its_program()
     {
         init.set_program(find(&process)?);
     }
     if no_new_privileges {
-        load_filter(seccomp.as_ref())?;
+        load_filter(filter.as_ref())?;
     }
     let mut spec = Spec::default();
     spec.set_process(Some(process));
@@ -228,7 +227,7 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     };
     let failed = |reason: String| Error::Executor { reason };
     executor
-        .setup_envs(environment)
+        .setup_envs(home)
         .map_err(|error| failed(error.to_string()))?;
     // Whoever runs it tells the rest, and a guest's process must not keep the pipe open.
     *status = None;
@@ -241,17 +240,8 @@ fn undumpable() -> rustix::io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
 }
 
-fn load_filter(seccomp: Option<&LinuxSeccomp>) -> Result<(), Error> {
-    let Some(seccomp) = seccomp else {
-        return Ok(());
-    };
-    match libcontainer::seccomp::initialize_seccomp(seccomp) {
-        // A notifying filter has an agent, who hears of init alone.
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::Seccomp {
-            reason: medley_types::sentence(&error),
-        }),
-    }
+fn load_filter(filter: Option<&Filter>) -> Result<(), Error> {
+    filter.map_or(Ok(()), Filter::load).map_err(Error::Filter)
 }
 
 /// The program that the process names, as it is found in the container.

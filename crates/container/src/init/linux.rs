@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use crate::confinement::{self, Confinement};
 use crate::init::working_dir;
 use crate::protocol::STARTED;
+use crate::spec::environment;
 
 /// Exit status of an init whose program can't be found, as shells have it.
 const NOT_FOUND: u8 = 127;
@@ -25,8 +26,7 @@ const NOT_FOUND: u8 = 127;
 /// Exit status of an init whose program can't be executed, as shells have it.
 const NOT_EXECUTABLE: u8 = 126;
 
-/// The environment and the status pipe, which the executor's clones share: libcontainer clones
-/// it, all in one process.
+/// Its executor's clones share what it has: libcontainer clones it, all in one process.
 #[derive(Clone)]
 pub(crate) struct LinuxInit {
     path: Option<PathBuf>,
@@ -34,7 +34,8 @@ pub(crate) struct LinuxInit {
 }
 
 struct Shared {
-    env: RefCell<HashMap<String, String>>,
+    /// The user's, for an environment that names none.
+    home: RefCell<Option<String>>,
     status: RefCell<File>,
     confinement: RefCell<Option<Confinement>>,
     late_cwd: RefCell<Option<PathBuf>>,
@@ -43,6 +44,8 @@ struct Shared {
 /// What init could not do as its container's user, before its program.
 #[derive(Debug, thiserror::Error)]
 enum Error {
+    #[error("cannot make the process undumpable")]
+    Dumpable(#[source] std::io::Error),
     #[error(transparent)]
     Confinement(#[from] confinement::Error),
     #[error(transparent)]
@@ -54,7 +57,7 @@ impl LinuxInit {
     /// the program runs.
     pub(crate) fn new(path: Option<PathBuf>, status: File) -> Self {
         let shared = Shared {
-            env: RefCell::default(),
+            home: RefCell::default(),
             status: RefCell::new(status),
             confinement: RefCell::default(),
             late_cwd: RefCell::default(),
@@ -75,6 +78,8 @@ impl LinuxInit {
 
     /// As the container's user, while Create can still fail. Lets go of what is the node's.
     fn settle(&self) -> Result<(), Error> {
+        // Nobody attaches to it while it waits: a change of user may have undone this.
+        medley_sys::child::be_undumpable().map_err(Error::Dumpable)?;
         if let Some(confinement) = self.shared.confinement.take() {
             confinement.set_on_exec()?;
         }
@@ -85,16 +90,15 @@ impl LinuxInit {
     }
 
     /// Becomes the program; comes back only if it can't.
-    fn execute(&self, path: &Path, args: &[String]) -> std::io::Error {
+    fn execute(&self, path: &Path, args: &[String], env: Vec<String>) -> std::io::Error {
         let prepare = || {
             let path = CString::new(path.as_os_str().as_encoded_bytes())?;
             let args = args.iter().map(|arg| CString::new(arg.as_str()));
             let args: Vec<_> = args.collect::<Result<_, _>>()?;
-            let env = self.shared.env.borrow();
-            let env = env
-                .iter()
-                .map(|(name, value)| CString::new(format!("{name}={value}")));
-            let env: Vec<_> = env.collect::<Result<_, _>>()?;
+            let env: Vec<_> = env
+                .into_iter()
+                .map(CString::new)
+                .collect::<Result<_, _>>()?;
             Ok((path, args, env))
         };
         match prepare() {
@@ -126,7 +130,7 @@ impl Executor for LinuxInit {
     }
 
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
-        *self.shared.env.borrow_mut() = envs;
+        *self.shared.home.borrow_mut() = Some(environment::home(envs));
         self.settle()
             .map_err(|error| ExecutorSetEnvsError::Other(medley_types::sentence(&error)))
     }
@@ -147,11 +151,21 @@ impl Executor for LinuxInit {
                 path.display()
             );
         }
-        let error = self.execute(&path, args);
+        let env = environment::of(
+            spec.process().as_ref(),
+            self.shared.home.borrow().as_deref(),
+        );
+        let error = self.execute(&path, args, env);
         let mut text = format!("cannot execute {}: {error}", path.display());
         if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
             // By these words Docker tells its exit code.
             text.push_str(": it is no program of this machine, permission denied");
+        }
+        if error.raw_os_error() == Some(Errno::TOOBIG.raw_os_error()) {
+            text.push_str(
+                ": of its arguments and environment the kernel takes 128 KiB in one entry, and a \
+                 quarter of RLIMIT_STACK, 2 MiB as a rule, in all",
+            );
         }
         if let Err(lost) = self.shared.status.borrow_mut().write_all(text.as_bytes()) {
             log::error!("{text}; and this could not be told to the shim: {lost}");

@@ -21,6 +21,7 @@ use crate::confinement::{self, Confinement};
 use crate::init::lifeline::Life;
 use crate::init::working_dir;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
+use crate::spec::environment;
 use medley_cgroup::guest_memory::Channel;
 
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
@@ -28,9 +29,6 @@ const TRAPPED: u8 = 134;
 
 /// Exit status of a guest that could not be started; Start has said why.
 const NOT_STARTED: u8 = 126;
-
-/// The variable that libcontainer adds to an environment that lacks it.
-const HOME: &str = "HOME";
 
 /// The kernel's period for processor time, in microseconds, where a spec has a quota alone.
 const CPU_PERIOD: u64 = 100_000;
@@ -64,7 +62,8 @@ struct Shared {
     entry: Entry,
     preopens: Vec<Preopen>,
     argv_start: usize,
-    env: RefCell<HashMap<String, String>>,
+    /// The user's, for an environment that names none.
+    home: RefCell<Option<String>>,
     /// Closed when the guest runs, which is how the shim learns of it.
     status: RefCell<Option<File>>,
     /// What the helper tells after it has made this process.
@@ -103,7 +102,7 @@ impl WasmInit {
             entry,
             preopens,
             argv_start,
-            env: RefCell::default(),
+            home: RefCell::default(),
             status: RefCell::new(Some(status)),
             channel: Rc::new(channel),
             confined: RefCell::default(),
@@ -153,19 +152,12 @@ impl WasmInit {
         let args = process
             .and_then(|process| process.args().as_deref())
             .unwrap_or_default();
-        let vars = process
-            .and_then(|process| process.env().as_deref())
-            .unwrap_or_default();
-        let split = |entry: &String| {
+        let split = |entry: String| {
             let (name, value) = entry.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
         };
-        let mut env: Vec<_> = vars.iter().filter_map(split).collect();
-        if !env.iter().any(|(name, _)| name == HOME)
-            && let Some(home) = self.shared.env.borrow().get(HOME)
-        {
-            env.push((HOME.to_owned(), home.clone()));
-        }
+        let env = environment::of(process, self.shared.home.borrow().as_deref());
+        let env = env.into_iter().filter_map(split).collect();
         let late_cwd = self.shared.late_cwd.borrow();
         let cwd = late_cwd
             .as_ref()
@@ -330,7 +322,7 @@ impl Executor for WasmInit {
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         // The guest's environment is not this process's: RUST_BACKTRACE of a pod must change
         // nothing in the engine.
-        *self.shared.env.borrow_mut() = envs;
+        *self.shared.home.borrow_mut() = Some(environment::home(envs));
         self.stay_private()
             .map_err(|error| ExecutorSetEnvsError::Other(medley_types::sentence(&error)))
     }

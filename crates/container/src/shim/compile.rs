@@ -48,7 +48,7 @@ pub(super) fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Com
         Err(_) => return Err(failed(why(&told.end, &told.log))),
     };
     let (form, code) = match (
-        helper_client::parse(&reply, &told.log)?,
+        helper_client::accept(reply, &told.log)?,
         fds.into_iter().next(),
     ) {
         (Reply::Compiled { form }, Some(code)) => (form, code),

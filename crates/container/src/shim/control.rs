@@ -1,6 +1,6 @@
 //! What the Task API asks of a container as a whole while it runs.
 
-use super::{Busy, Created, Error, Host};
+use super::{Created, Error};
 use medley_cgroup::{OomWatch, UpdateError};
 
 impl Created {
@@ -24,9 +24,7 @@ impl Created {
     ///
     /// # Errors
     /// [`UpdateError`]; no limit is changed then.
-    pub fn update(&self, host: &Host, resources: &[u8]) -> Result<(), UpdateError> {
-        // systemd is told by a process that nobody else may reap.
-        let _busy = Busy::begin(host);
+    pub fn update(&self, resources: &[u8]) -> Result<(), UpdateError> {
         self.cgroup.update(resources)
     }
 

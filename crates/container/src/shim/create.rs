@@ -4,15 +4,17 @@ use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::ContainerEnds;
+use medley_sys::children;
 use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
 use medley_types::RootfsMount;
 use oci_spec::runtime::Spec;
 
+use super::cancel::Cancel;
 use super::code_source::{self, Source};
 use super::helper_client::{Answer, Helper};
 use super::image_layers::{self, ImageLayers, Listed};
@@ -22,9 +24,9 @@ use crate::confinement::{self, Labels};
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
 use crate::shim::mounts;
 use crate::shim::rootfs::{Mounted, cwd};
-use crate::spec;
 use crate::spec::devices;
 use crate::spec::propagation;
+use crate::spec::{self, asked, environment};
 use medley_cgroup::{Cgroup, OomWatch, Rest};
 
 /// The namespaces of a container that somebody else makes.
@@ -41,12 +43,13 @@ struct Maker<'h> {
     host: &'h Host,
     /// Who will make init.
     helper: Cell<Option<Helper<'h>>>,
+    cancel: Arc<Cancel>,
     /// Whether it was asked first which image the container was made of.
     knows_image: bool,
 }
 
 impl<'h> Maker<'h> {
-    fn start(host: &'h Host, order: &Order) -> Result<Self, Error> {
+    fn start(host: &'h Host, order: &Order, cancel: Arc<Cancel>) -> Result<Self, Error> {
         let mut helper = Helper::ahead(host)?;
         let first = image_layers::request_first(host, &order.id);
         let first = first.filter(|_| has_empty_image(&order.rootfs));
@@ -56,6 +59,7 @@ impl<'h> Maker<'h> {
         Ok(Self {
             host,
             helper: Cell::new(Some(helper)),
+            cancel,
             knows_image: first.is_some(),
         })
     }
@@ -74,7 +78,7 @@ impl<'h> Maker<'h> {
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
-        helper_client::ask_ahead(self.host, self.helper.take(), request, fds)
+        helper_client::ask_ahead(self.host, self.helper.take(), &self.cancel, request, fds)
     }
 }
 
@@ -98,17 +102,21 @@ fn has_empty_image(rootfs: &[RootfsMount]) -> bool {
 }
 
 /// Makes the container of `order`; on failure nothing of it is left.
-pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
-    let maker = Maker::start(host, &order)?;
+pub(super) fn create(host: &Host, order: Order, cancel: Arc<Cancel>) -> Result<Created, Error> {
+    let maker = Maker::start(host, &order, cancel)?;
     let read = spec::read(&order.bundle)?;
     spec::warn_of_unknown(&order.id, &read.unknown_capabilities);
-    let is_amended = !read.unknown_capabilities.is_empty();
+    let mut is_amended = !read.unknown_capabilities.is_empty();
     let mut spec = read.value;
+    asked::check(&spec)?;
     confinement::check_selinux(
         spec::labels(&spec).selinux.as_deref(),
         "process.selinuxLabel",
     )?;
     confinement::check_selinux(spec::mount_label(&spec), "linux.mountLabel")?;
+    if let Some(process) = spec.process() {
+        environment::check(process)?;
+    }
     let shared = match host.pod() {
         Some(pod) => Some(pod.adapt(&mut spec)?),
         None => user_namespace::hold_namespaces(&mut spec)?,
@@ -118,6 +126,7 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
         shared,
     };
     let place = Place::of(&order, &mut spec)?;
+    is_amended |= asked::settle(&order.id, &mut spec, place.systemd);
     let at = spec::rootfs(&order.bundle, &spec);
     let folder = order.bundle.join(STATE);
     // From here on, and not before, what is there is the container's: see `recover::clean_up`.
@@ -216,7 +225,7 @@ fn create_in(
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
     if let Some(process) = spec.process()
-        && let Err(error) = cwd::make(rootfs.path(), process.cwd())
+        && let Err(error) = cwd::make(spec::root_of(&spec), rootfs.path(), process.cwd())
     {
         // It may lie on a mount. Who can't enter it in the end says why.
         log::debug!("cannot make {}: {error}", process.cwd().display());
@@ -226,6 +235,7 @@ fn create_in(
     let own_pid_namespace = spec::has_own_pid_namespace(&spec);
     let poststart_hooks = spec::has_poststart_hooks(&spec);
     let poststop_hooks = spec::has_poststop_hooks(&spec);
+    let has_resctrl = spec::has_resctrl(&spec);
 
     let devices = devices::rules(&spec);
     let made = make(
@@ -239,7 +249,7 @@ fn create_in(
     )
     .and_then(|(pid, status, master)| {
         let connect = || master.map_or(Ok(()), |master| keeper.connect(master));
-        let watched = watch(host, pid, folder, (&devices, &place.rest), connect)?;
+        let watched = watch(pid, folder, (&devices, &place.rest), connect)?;
         Ok((watched, status))
     });
     let ((init, cgroup), status) = match made {
@@ -268,6 +278,7 @@ fn create_in(
         own_pid_namespace,
         poststart_hooks,
         poststop_hooks,
+        has_resctrl,
         status: Mutex::new(Some(status)),
         stdio: keeper,
     })
@@ -303,6 +314,7 @@ fn make(
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     let keyring = !order.settings.no_new_keyring;
+    let inheritable = spec.process().as_ref().map_or(0, spec::beyond_permitted);
     let ask = |bundle: &Path, whom: Whom, program, code: Option<&Source>| {
         let Whom {
             groups,
@@ -319,6 +331,7 @@ fn make(
             debug: host.debug,
             groups,
             labels,
+            inheritable,
             keyring,
             late_cwd,
             terminal,
@@ -404,14 +417,15 @@ fn make(
 
 /// Takes init, which has become our child, into our care; if that fails it is killed.
 fn watch(
-    host: &Host,
     pid: i32,
     folder: &Path,
     (devices, rest): (&[Rule], &Rest),
     connect: impl FnOnce() -> Result<(), medley_io::Error>,
 ) -> Result<(PidFd, Cgroup), Error> {
-    let init = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
-    host.track(pid);
+    let init = PidFd::open(pid).map_err(|source| {
+        children::let_go(pid);
+        Error::InitGone { pid, source }
+    })?;
     let recorded = Cgroup::of_process(pid)
         .map_err(Error::from)
         .and_then(|cgroup| {
@@ -427,7 +441,7 @@ fn watch(
         Ok(cgroup) => Ok((init, cgroup)),
         Err(error) => {
             // Nobody waits for it any more: the next sweep reaps it.
-            host.children().tracked.remove(&pid);
+            children::let_go(pid);
             if let Err(left) = init.signal(rustix::process::Signal::KILL.as_raw()) {
                 log::warn!("init, process {pid}, is left behind: {left}");
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use medley_dispatch::EngineKind;
 
 use super::{mounts, rootfs, sandbox};
-use crate::spec::devices;
+use crate::spec::{asked, devices, environment};
 use crate::{confinement, spec};
 
 /// Why a container could not be made, started or removed.
@@ -90,6 +90,12 @@ pub enum Error {
         /// libcontainer's word.
         reason: String,
     },
+    /// Something in its spec that is not done.
+    #[error(transparent)]
+    Asked(#[from] asked::Refused),
+    /// Its environment.
+    #[error(transparent)]
+    Environment(#[from] environment::Error),
     /// What it is to be confined by.
     #[error(transparent)]
     Confinement(#[from] confinement::Error),
@@ -215,6 +221,9 @@ pub enum Error {
         /// What the request says.
         request: bool,
     },
+    /// Who asked for it has given up.
+    #[error("it was killed, or deleted, before it was made")]
+    Cancelled,
     /// A process was started twice.
     #[error("the process was started before")]
     Ends,
@@ -223,8 +232,8 @@ pub enum Error {
     Hook {
         /// Which kind.
         kind: &'static str,
-        /// What libcontainer says.
-        source: Box<libcontainer::hooks::HookError>,
+        /// Why.
+        source: super::hooks::Failure,
     },
     /// libcontainer's record of the container can't be read.
     #[error("cannot read libcontainer's state of the container")]

@@ -4,21 +4,24 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::{ContainerEnds, Keeper, Stdio};
+use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
 use oci_spec::runtime::{Process, Spec};
 
+use super::cancel::Cancel;
 use super::code_source::{self, Source};
 use super::image_layers::ImageLayers;
-use super::{Busy, Created, Error, Host, hear_within, helper_client, terminal};
+use super::{Created, Error, Host, hear_within, helper_client, terminal};
 use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
 use crate::spec;
+use crate::spec::environment;
 use crate::spec::words;
 
 /// How long the helper that makes a process may take, and then the process until its program runs:
@@ -42,13 +45,14 @@ pub struct Exec {
     decision: Option<Decision>,
     /// The container's spec, as it is in force.
     spec: Spec,
-    bundle: PathBuf,
     /// The terminal that it gets.
     terminal: Option<TerminalOrder>,
     /// Guards the process's ends of its stdio, until it has them.
     ends: Mutex<Option<ContainerEnds>>,
     /// The shim's handles on its stdio.
     stdio: Keeper,
+    /// Ends the helper that makes it.
+    cancel: Arc<Cancel>,
     /// Set once it is there.
     made: OnceLock<PidFd>,
     /// Whether it runs its program.
@@ -66,6 +70,7 @@ impl Created {
         let read = words::process(&addition.process).map_err(|source| Error::Process { source })?;
         spec::warn_of_unknown(&self.id, &read.unknown_capabilities);
         let mut process = read.value;
+        environment::check(&process)?;
         let decision = match self.plan {
             Plan::Linux(_) => None,
             Plan::Wasm(_) => {
@@ -81,12 +86,12 @@ impl Created {
                 ..
             })
         );
-        // A guest's filter is made for one: a program is under that of containerd's spec.
-        let bundle = match self.folder.parent() {
-            Some(bundle) if !runs_guest => bundle.to_owned(),
-            _ => self.folder.clone(),
-        };
-        let spec = spec::load(&bundle)?;
+        // A guest sees what its container's does.
+        let spec = spec::load(if runs_guest {
+            &self.folder
+        } else {
+            self.bundle()
+        })?;
         if runs_guest {
             spec::inherit(&mut process, &self.original_spec()?);
         } else {
@@ -97,17 +102,15 @@ impl Created {
         // not.
         process.set_terminal(Some(addition.stdio.terminal));
         let terminal = terminal::order(&spec, Some(&process), &addition.stdio)?;
-        // A logging driver that ends at once is not reaped before it is known.
-        let _busy = Busy::begin(host);
         let (ends, keeper) = addition.stdio.open_session(uid)?;
         Ok(Exec {
             process,
             decision,
             spec,
-            bundle,
             terminal,
             ends: Mutex::new(Some(ends)),
             stdio: keeper,
+            cancel: Arc::default(),
             made: OnceLock::new(),
             runs: AtomicBool::new(false),
         })
@@ -131,28 +134,31 @@ impl Created {
         if let Err(error) = process.signal(rustix::process::Signal::KILL.as_raw()) {
             log::debug!("process {} is not killed: {error}", process.pid());
         }
-        let reaped = process.wait_for_end(Some(THAW_AFTER)).and_then(|ended| {
-            if !ended {
+        let reaped = children::reap_within(process, THAW_AFTER).and_then(|ended| match ended {
+            Some(ended) => Ok(Some(ended)),
+            None => {
                 self.let_die();
-                process.wait_for_end(Some(END_TIMEOUT))?;
+                children::reap_within(process, END_TIMEOUT)
             }
-            process.try_reap()
         });
         if let Err(error) = reaped {
             log::warn!("process {} is not reaped: {error}", process.pid());
         }
+        children::let_go(process.pid());
     }
 
     /// The spec as containerd wrote it: that of a guest lacks what its process has done by itself.
     fn original_spec(&self) -> Result<Spec, Error> {
-        Ok(spec::load(self.folder.parent().unwrap_or(&self.folder))?)
+        Ok(spec::load(self.bundle())?)
+    }
+
+    fn bundle(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
     }
 
     /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
     /// the container's own program.
     fn decide(&self, host: &Host, process: &Process) -> Result<Decision, Error> {
-        // A helper may be asked for the image's layers.
-        let _busy = Busy::begin(host);
         let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
         let view = Rootfs::open(&root)?;
         // The root was its own, and not that of a process that has its pid by now.
@@ -185,19 +191,16 @@ impl Exec {
         let ends = lock(&self.ends).take().ok_or(Error::Ends)?;
         created.must_live()?;
         let (status, writer) = io::pipe().map_err(Error::Spawn)?;
-        let (running, master) = {
-            // Until it is tracked it looks like an orphan.
-            let _busy = Busy::begin(host);
-            let made = self.make(created, host, &ends, writer.as_fd());
-            let (pid, master) = made.or_else(|error| {
-                // Init's end, if it came meanwhile, is the reason that says most.
-                created.must_live()?;
-                Err(error)
-            })?;
-            let running = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source })?;
-            host.track(pid);
-            (running, master)
-        };
+        let made = self.make(created, host, &ends, writer.as_fd());
+        let (pid, master) = made.or_else(|error| {
+            // Init's end, if it came meanwhile, is the reason that says most.
+            created.must_live()?;
+            Err(error)
+        })?;
+        let running = PidFd::open(pid).map_err(|source| {
+            children::let_go(pid);
+            Error::InitGone { pid, source }
+        })?;
         // The process holds the only writing end from here on.
         drop((writer, ends));
         // It may be killed from here on. Started once: the Task API has made sure.
@@ -210,7 +213,6 @@ impl Exec {
         });
         if heard.is_err() {
             created.end(running);
-            host.children().tracked.remove(&running.pid());
             return heard;
         }
         self.runs.store(true, Ordering::Release);
@@ -230,7 +232,7 @@ impl Exec {
                 init: created.init.pid(),
                 keyring: (!created.settings.no_new_keyring).then(|| created.id.clone()),
                 cgroup: created.cgroup.clone(),
-                bundle: self.bundle.clone(),
+                bundle: created.bundle().to_owned(),
                 process: self.process.clone(),
                 terminal: self.terminal,
                 debug: host.debug,
@@ -244,7 +246,8 @@ impl Exec {
                 created.init.as_fd(),
             ];
             fds.extend(code.and_then(Source::fd));
-            helper_client::ask_for(host, &request, &fds, START_TIMEOUT, || created.let_die())
+            let thaw = || created.let_die();
+            helper_client::ask_for(host, &request, &fds, START_TIMEOUT, &self.cancel, thaw)
         };
         let answer = match &self.decision {
             None => ask(Program::Linux { path: None }, None)?,
@@ -294,28 +297,37 @@ impl Exec {
         self.made.get()
     }
 
+    /// Gives up a process that is being made. Tells whether a helper was at it, which ends then.
+    pub fn cancel(&self, created: &Created) -> bool {
+        let was_at_it = self.made.get().is_none() && self.cancel.cancel();
+        if was_at_it {
+            // Who makes it is in the container's cgroup by then.
+            created.let_die();
+        }
+        was_at_it
+    }
+
     /// Reaps the process if it has ended.
     ///
     /// # Errors
     /// Those of `waitid`.
-    pub fn try_reap(&self, host: &Host) -> io::Result<Option<Ended>> {
+    pub fn try_reap(&self) -> io::Result<Option<Ended>> {
         let Some(process) = self.process() else {
             return Ok(None);
         };
-        let Some(ended) = process.try_reap()? else {
+        let Some(ended) = children::reap(process)? else {
             return Ok(None);
         };
-        self.abandon(host);
         self.stdio.close_stdin();
         Ok(Some(ended))
     }
 
     /// Gives the process up, whose end can't be watched: whoever finds it dead may reap it.
-    pub fn abandon(&self, host: &Host) {
+    pub fn abandon(&self) {
         if let Some(process) = self.process() {
-            host.children().tracked.remove(&process.pid());
+            children::let_go(process.pid());
         }
-        host.reap_orphans();
+        super::reap_orphans();
     }
 
     /// The shim's handles on its stdio.

@@ -5,13 +5,16 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use medley_sys::children;
 use medley_sys::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::MemfdFlags;
 use rustix::process::Signal;
 
+use super::cancel::Cancel;
 use super::engine_binaries::Chosen;
 use super::{Error, Host};
 use crate::helper::log_file;
@@ -49,7 +52,7 @@ pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error
 /// What a helper left.
 pub(super) struct Told {
     /// Its answer, if it gave one.
-    pub(super) answer: io::Result<(Vec<u8>, Vec<OwnedFd>)>,
+    pub(super) answer: io::Result<Answer>,
     /// How it ended.
     pub(super) end: End,
     /// What it wrote to its log.
@@ -76,13 +79,16 @@ impl End {
 
 /// Runs one helper to its end and gives its answer.
 pub(super) fn ask(host: &Host, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
-    ask_ahead(host, None, request, fds)
+    let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
+    helper.send(request, fds)?;
+    helper.answer()
 }
 
 /// As [`ask`], of a helper that was started ahead, unless the request needs another program.
 pub(super) fn ask_ahead<'h>(
     host: &'h Host,
     ahead: Option<Helper<'h>>,
+    cancel: &Arc<Cancel>,
     request: &Request,
     fds: &[BorrowedFd<'_>],
 ) -> Result<Answer, Error> {
@@ -90,21 +96,24 @@ pub(super) fn ask_ahead<'h>(
     let mut helper = match ahead.filter(|_| chosen.beside.is_none()) {
         Some(helper) => helper,
         None => Helper::start(host, &chosen)?,
-    };
+    }
+    .cancelled_by(cancel)?;
     helper.send(request, fds)?;
-    helper.answer()
+    helper.answer().map_err(|error| cancel.explain(error))
 }
 
-/// As [`ask`], for `timeout` at the longest. `thaw` has a process that was killed die, should it be
+/// As [`ask`], for `timeout` at the longest, or until it is cancelled. `thaw` has a process that was killed die, should it be
 /// frozen.
 pub(super) fn ask_for(
     host: &Host,
     request: &Request,
     fds: &[BorrowedFd<'_>],
     timeout: Duration,
+    cancel: &Arc<Cancel>,
     thaw: impl FnOnce(),
 ) -> Result<Answer, Error> {
-    let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
+    let chosen = host.binaries.choose(request)?;
+    let mut helper = Helper::start(host, &chosen)?.cancelled_by(cancel)?;
     helper.send(request, fds)?;
     let answer = helper.wait(Some(timeout));
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
@@ -116,14 +125,14 @@ pub(super) fn ask_for(
     }
     let (end, log) = helper.end(answer.is_err())?;
     match answer {
-        Ok((bytes, fds)) => Ok((parse(&bytes, &log)?, fds)),
-        Err(error) => Err(no_answer(error, &end, &log)),
+        Ok((reply, fds)) => Ok((accept(reply, &log)?, fds)),
+        Err(error) => Err(cancel.explain(no_answer(error, &end, &log))),
     }
 }
 
 /// A helper's answer, if it could do what it was asked.
-pub(super) fn parse(bytes: &[u8], log: &str) -> Result<Reply, Error> {
-    match serde_json::from_slice(bytes).map_err(|error| Error::Talk(error.into()))? {
+pub(super) fn accept(reply: Reply, log: &str) -> Result<Reply, Error> {
+    match reply {
         Reply::Failed { reason } => Err(Error::Refused {
             reason: explain(&reason, log),
         }),
@@ -153,6 +162,8 @@ pub(super) struct Helper<'h> {
     log: File,
     /// Why the request did not reach it.
     unsent: Option<io::Error>,
+    /// What may end it.
+    cancel: Option<Arc<Cancel>>,
 }
 
 impl<'h> Helper<'h> {
@@ -168,35 +179,42 @@ impl<'h> Helper<'h> {
             rustix::fs::memfd_create("medley-helper-log", MemfdFlags::CLOEXEC)
                 .map_err(|errno| Error::Spawn(errno.into()))?,
         );
-        let child = Command::new(chosen.binary.path())
+        let mut command = Command::new(chosen.binary.path());
+        command
             .arg0(NAME)
             .args(host.own.helper_args())
             .env_clear()
             .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
             // Ours may be a bundle that is gone by now.
             .current_dir("/")
+            // Its own, with the hooks that it runs.
+            .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
-            .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?))
-            .spawn()
-            .map_err(|source| match chosen.beside {
-                None => Error::Spawn(source),
-                Some(beside) => Error::Beside {
-                    path: beside.path.clone(),
-                    engine: beside.engine,
-                    source,
-                },
-            })?;
-        if let Ok(pid) = i32::try_from(child.id()) {
-            host.track(pid);
-        }
+            .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?));
+        let child = children::spawn(&mut command).map_err(|source| match chosen.beside {
+            None => Error::Spawn(source),
+            Some(beside) => Error::Beside {
+                path: beside.path.clone(),
+                engine: beside.engine,
+                source,
+            },
+        })?;
         Ok(Self {
             host,
             child,
             socket: Some(ours),
             log,
             unsent: None,
+            cancel: None,
         })
+    }
+
+    /// Has it end when what it is to make is given up.
+    fn cancelled_by(mut self, cancel: &Arc<Cancel>) -> Result<Self, Error> {
+        cancel.begin(self.child.id())?;
+        self.cancel = Some(Arc::clone(cancel));
+        Ok(self)
     }
 
     /// Asks it, and lets it work. Its end, should it come before, is told by [`Self::hear`].
@@ -211,7 +229,7 @@ impl<'h> Helper<'h> {
     /// Waits for the answer of one that takes another request after it.
     pub(super) fn first_answer(mut self) -> Result<(Reply, Self), Error> {
         match self.wait(None) {
-            Ok((bytes, _)) => Ok((parse(&bytes, "")?, self)),
+            Ok((reply, _)) => Ok((accept(reply, "")?, self)),
             Err(error) => {
                 let (end, log) = self.end(true)?;
                 Err(no_answer(error, &end, &log))
@@ -223,7 +241,7 @@ impl<'h> Helper<'h> {
     pub(super) fn answer(self) -> Result<Answer, Error> {
         let told = self.hear(None)?;
         match told.answer {
-            Ok((bytes, fds)) => Ok((parse(&bytes, &told.log)?, fds)),
+            Ok((reply, fds)) => Ok((accept(reply, &told.log)?, fds)),
             Err(error) => Err(no_answer(error, &told.end, &told.log)),
         }
     }
@@ -238,12 +256,19 @@ impl<'h> Helper<'h> {
         Ok(Told { answer, end, log })
     }
 
-    fn wait(&mut self, patience: Option<Duration>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-        match (self.unsent.take(), &self.socket) {
-            (None, Some(socket)) => answer_or_end(socket, &self.child, patience),
-            (Some(error), _) => Err(error),
-            (None, None) => Err(io::ErrorKind::UnexpectedEof.into()),
+    /// Waits for its answer. A process that it has made comes to us with the helper's end, which waits
+    /// for ours of the socket: the process is known by then, and is no orphan.
+    fn wait(&mut self, patience: Option<Duration>) -> io::Result<Answer> {
+        let (bytes, fds) = match (self.unsent.take(), &self.socket) {
+            (None, Some(socket)) => answer_or_end(socket, &self.child, patience)?,
+            (Some(error), _) => return Err(error),
+            (None, None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let reply: Reply = serde_json::from_slice(&bytes)?;
+        if let Some(pid) = reply.made() {
+            children::keep(pid);
         }
+        Ok((reply, fds))
     }
 
     /// Waits for its end, and brings it about if nobody waits for what it is doing any more. Gives
@@ -263,11 +288,10 @@ impl<'h> Helper<'h> {
     /// Reaps it, before anything else is done: init becomes our child with its end.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         drop(self.socket.take());
-        let status = self.child.wait();
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            self.host.children().tracked.remove(&pid);
+        if let Some(cancel) = self.cancel.take() {
+            cancel.end();
         }
-        status
+        children::wait(&mut self.child)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::recorded_process::Known;
-use super::{Error, STATE};
+use super::{Error, STATE, resctrl};
 use crate::shim::rootfs::{self, Mounted};
 use medley_cgroup::Cgroup;
 
@@ -132,6 +132,7 @@ pub fn clean_up(bundle: &Path, shim_is_alive: bool) -> Result<Option<i32>, Error
     let cgroups = made.map(|made| made.cgroup).into_iter().chain(cgroup);
     let cgroups: Vec<_> = cgroups.map(|cgroup| cgroup.remove()).collect();
     let unmounted = rootfs.map_or(Ok(()), |rootfs| rootfs.unmount());
+    resctrl::clean_up(&folder);
     let folder = remove(&folder);
     cgroups.into_iter().collect::<Result<(), _>>()?;
     layers?;

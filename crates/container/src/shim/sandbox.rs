@@ -357,8 +357,12 @@ fn namespaces(host: &Host, request: &PodRequest) -> Result<(Held, Option<PidFd>)
             reason: "it answered something else than a pod".into(),
         });
     };
-    let holder =
-        holder.map(|pid| PidFd::open(pid).map_err(|source| super::Error::InitGone { pid, source }));
+    let holder = holder.map(|pid| {
+        let holder = PidFd::open(pid).map_err(|source| super::Error::InitGone { pid, source });
+        // From here on the handle tells its end, and anybody may reap it.
+        medley_sys::children::let_go(pid);
+        holder
+    });
     let mut all: Vec<_> = namespaces.into_iter().zip(made).collect();
     all.extend(network.map(|fd| (Namespace::Network, fd)));
     let held = Held {

@@ -47,6 +47,20 @@ fn whole(given: Option<&LinuxCapabilities>) -> LinuxCapabilities {
     whole
 }
 
+/// The capabilities, by their numbers, that a process is to inherit over an exec and does not have
+/// itself: libcontainer makes them inheritable when nothing of the rights to do so is left.
+pub(crate) fn beyond_permitted(process: &Process) -> u64 {
+    use libcontainer::capabilities::CapabilityExt;
+    let Some(sets) = process.capabilities() else {
+        return 0;
+    };
+    let none = Capabilities::default();
+    let permitted = sets.permitted().as_ref().unwrap_or(&none);
+    let inheritable = sets.inheritable().iter().flatten();
+    let beyond = inheritable.filter(|one| !permitted.contains(one));
+    beyond.fold(0, |all, one| all | one.to_cap().bitmask())
+}
+
 /// Gives a process that is added to the container of `spec` what it says nothing of.
 pub(crate) fn inherit(process: &mut Process, spec: &Spec) {
     let Some(init) = spec.process() else {
@@ -69,7 +83,7 @@ pub(crate) fn inherit(process: &mut Process, spec: &Spec) {
 
 #[cfg(test)]
 mod tests {
-    use super::{complete, inherit};
+    use super::{beyond_permitted, complete, inherit};
     use oci_spec::runtime::{Capability, Process, Spec};
 
     fn process(rest: &str) -> Process {
@@ -98,6 +112,15 @@ mod tests {
         ] {
             assert!(set.as_ref().unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_inherited_and_not_permitted_is_told() {
+        let own = process(
+            r#","capabilities":{"permitted":["CAP_KILL"],"inheritable":["CAP_KILL","CAP_NET_RAW"]}"#,
+        );
+        assert_eq!(beyond_permitted(&own), 1 << 13);
+        assert_eq!(beyond_permitted(&process("")), 0);
     }
 
     #[test]

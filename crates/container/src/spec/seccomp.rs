@@ -7,7 +7,7 @@
 
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
-    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder, Spec,
 };
 
 const ALLOWED: &[&str] = &[
@@ -311,6 +311,42 @@ const COMPILER: &[&str] = &[
     "uname",
 ];
 
+/// Says masks as libcontainer reads them: it takes the second value for the mask, which the OCI
+/// runtime spec has first, and Docker's profile would let every clone make namespaces. Whether anything
+/// was changed.
+pub(crate) fn spell_out(spec: &mut Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let Some(mut seccomp) = linux.and_then(|linux| linux.seccomp().clone()) else {
+        return false;
+    };
+    let masked = |arg: &LinuxSeccompArg| arg.op() == LinuxSeccompOperator::ScmpCmpMaskedEq;
+    let mut changed = false;
+    let mut calls = seccomp.syscalls().clone().unwrap_or_default();
+    for call in &mut calls {
+        let args = call.args().as_deref().unwrap_or_default();
+        if !args.iter().any(masked) {
+            continue;
+        }
+        let swapped = args.iter().map(|arg| match masked(arg) {
+            true => swapped(arg).unwrap_or(*arg),
+            false => *arg,
+        });
+        let swapped = swapped.collect();
+        call.set_args(Some(swapped));
+        changed = true;
+    }
+    if changed && let Some(linux) = spec.linux_mut() {
+        seccomp.set_syscalls(Some(calls));
+        linux.set_seccomp(Some(seccomp));
+    }
+    changed
+}
+
+fn swapped(arg: &LinuxSeccompArg) -> Option<LinuxSeccompArg> {
+    let value = arg.value_two().unwrap_or_default();
+    argument(arg.index(), value, Some(arg.value()), arg.op())
+}
+
 /// The profile of a Wasm process, or `None` if this binary's architecture has no name in the OCI
 /// spec.
 pub(crate) fn wasm_profile() -> Option<LinuxSeccomp> {
@@ -381,7 +417,8 @@ fn profile(mut rules: Vec<LinuxSyscall>, mask: u64, flags: u64) -> Option<LinuxS
 
 #[cfg(test)]
 mod tests {
-    use super::{ALLOWED, COMPILER, compiler_profile, wasm_profile};
+    use super::{ALLOWED, COMPILER, compiler_profile, spell_out, wasm_profile};
+    use oci_spec::runtime::Spec;
 
     #[test]
     fn there_is_a_profile_for_this_architecture() {
@@ -389,6 +426,27 @@ mod tests {
         let calls = profile.syscalls().as_ref().unwrap();
         let limited = calls.iter().filter(|call| call.args().is_some()).count();
         assert_eq!((calls.len(), limited), (7, 5));
+    }
+
+    #[test]
+    fn a_mask_is_where_libcontainer_looks_for_it() {
+        let mut spec: Spec = serde_json::from_str(
+            r#"{"ociVersion":"1.1.0","linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[
+                {"names":["clone"],"action":"SCMP_ACT_ALLOW","args":[
+                    {"index":0,"value":2114060288,"op":"SCMP_CMP_MASKED_EQ"},
+                    {"index":1,"value":7,"op":"SCMP_CMP_EQ"}]}]}}}"#,
+        )
+        .unwrap();
+        assert!(spell_out(&mut spec));
+        let linux = spec.linux().as_ref().unwrap();
+        let calls = linux.seccomp().as_ref().unwrap().syscalls().clone();
+        let args = calls.unwrap()[0].args().clone().unwrap();
+        assert_eq!(
+            (args[0].value(), args[0].value_two()),
+            (0, Some(2_114_060_288))
+        );
+        assert_eq!((args[1].value(), args[1].value_two()), (7, None));
+        assert!(!spell_out(&mut Spec::default()));
     }
 
     #[test]

@@ -55,9 +55,12 @@ pub(super) fn spec(text: &[u8]) -> Result<Read<Spec>, Error> {
     struct Outline<'a> {
         #[serde(borrow)]
         process: Option<Named<'a>>,
+        linux: Option<OutlineOfLinux>,
     }
-    let outline = serde_json::from_slice::<Outline<'_>>(text);
-    let known = outline.is_ok_and(|outline| outline.process.is_none_or(|named| named.known()));
+    let outline = serde_json::from_slice::<Outline<'_>>(text).ok();
+    let linux = outline.as_ref().and_then(|outline| outline.linux.as_ref());
+    linux.map_or(Ok(()), OutlineOfLinux::check)?;
+    let known = outline.is_some_and(|outline| outline.process.is_none_or(|named| named.known()));
     read(text, known, "/process")
 }
 
@@ -65,6 +68,39 @@ pub(super) fn spec(text: &[u8]) -> Result<Read<Spec>, Error> {
 pub(crate) fn process(text: &[u8]) -> Result<Read<Process>, Error> {
     let known = serde_json::from_slice::<Named<'_>>(text).is_ok_and(|named| named.known());
     read(text, known, "")
+}
+
+/// Fields that the crate which reads a spec has by names of its own, and would pass over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OutlineOfLinux {
+    intel_rdt: Option<Monitoring>,
+}
+
+/// What `enableMonitoring` is for in later specs.
+#[derive(Deserialize)]
+struct Monitoring {
+    #[serde(rename = "enableCMT")]
+    cmt: Option<bool>,
+    #[serde(rename = "enableMBM")]
+    mbm: Option<bool>,
+}
+
+impl OutlineOfLinux {
+    fn check(&self) -> Result<(), Error> {
+        let Some(asked) = &self.intel_rdt else {
+            return Ok(());
+        };
+        for (name, is_asked) in [("enableCMT", asked.cmt), ("enableMBM", asked.mbm)] {
+            if is_asked == Some(true) {
+                return Err(Error::Word {
+                    place: format!("linux.intelRdt.{name}"),
+                    word: "true".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What of a process has to be looked at before it is taken as it is: other spellings of a
@@ -288,6 +324,15 @@ mod tests {
             let error = spec(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(place), "{error}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_read_by_another_name_is_not_passed_over() {
+        let text = |rdt: &str| format!(r#"{{"ociVersion":"1.1.0","linux":{{"intelRdt":{rdt}}}}}"#);
+        let error = spec(text(r#"{"closID":"a","enableMBM":true}"#).as_bytes());
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("linux.intelRdt.enableMBM"), "{error}");
+        assert!(spec(text(r#"{"closID":"a","enableMBM":false}"#).as_bytes()).is_ok());
     }
 
     #[test]

@@ -228,6 +228,23 @@ async fn shutdown_is_ignored_while_a_task_is_left() {
 }
 
 #[tokio::test]
+async fn a_delete_ends_a_create_that_hangs() {
+    let test = Test::with(Fake {
+        gate: Some(Arc::new(Notify::new())),
+        ..Fake::default()
+    });
+    let create = test.create("hung");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), create)
+            .await
+            .is_err()
+    );
+    let error = test.service.delete("hung").await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    assert!(test.service.is_idle());
+}
+
+#[tokio::test]
 async fn a_delete_waits_for_a_create_that_its_caller_gave_up() {
     let gate = Arc::new(Notify::new());
     let mut test = Test::with(Fake {

@@ -11,24 +11,33 @@ use rustix::io::Errno;
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// Makes the folder `cwd`, and those above it, inside `rootfs`. Symlinks and `..` are resolved with
-/// the rootfs as `/`; the mounts of the spec are not there yet.
+/// the rootfs as `/`; the mounts of the spec are not there yet. It is made by `owner`, a user and a group
+/// of the node: the container's root, which in a user namespace may not do everything.
 ///
 /// # Errors
 /// As mkdir(2) and open(2), of the first folder that can't be made or entered.
-pub(crate) fn make(rootfs: &Path, cwd: &Path) -> io::Result<()> {
+pub(crate) fn make(owner: (u32, u32), rootfs: &Path, cwd: &Path) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The bundle's own folders are root's alone.
     let root = rustix::fs::openat(CWD, rootfs, flags, Mode::empty())?;
-    if open(&root, cwd).is_ok() {
+    match owner {
+        (0, 0) => make_in(&root, cwd),
+        (user, group) => medley_sys::user_namespace::as_owner(user, group, || make_in(&root, cwd)),
+    }
+}
+
+fn make_in(root: &OwnedFd, cwd: &Path) -> io::Result<()> {
+    if open(root, cwd).is_ok() {
         return Ok(());
     }
     let mut here = PathBuf::from("/");
-    let mut folder = open(&root, &here)?;
+    let mut folder = open(root, &here)?;
     for component in cwd.components() {
         here.push(component);
-        folder = match (open(&root, &here), component) {
+        folder = match (open(root, &here), component) {
             (Err(Errno::NOENT), Component::Normal(name)) => {
                 rustix::fs::mkdirat(&folder, name, MODE)?;
-                open(&root, &here)?
+                open(root, &here)?
             }
             (opened, _) => opened?,
         };
@@ -54,11 +63,11 @@ mod tests {
         let rootfs = tempfile::tempdir().unwrap();
         std::fs::create_dir(rootfs.path().join("srv")).unwrap();
         std::fs::write(rootfs.path().join("srv/file"), "kept").unwrap();
-        make(rootfs.path(), Path::new("/srv/a/../b/c")).unwrap();
+        make((0, 0), rootfs.path(), Path::new("/srv/a/../b/c")).unwrap();
         assert!(rootfs.path().join("srv/b/c").is_dir());
-        make(rootfs.path(), Path::new("/srv/b/c")).unwrap();
+        make((0, 0), rootfs.path(), Path::new("/srv/b/c")).unwrap();
         assert!(rootfs.path().join("srv/file").is_file());
-        make(rootfs.path(), Path::new("/")).unwrap();
+        make((0, 0), rootfs.path(), Path::new("/")).unwrap();
     }
 
     #[test]
@@ -67,18 +76,39 @@ mod tests {
         let host = tempfile::tempdir().unwrap();
         symlink(host.path(), rootfs.path().join("out")).unwrap();
         symlink("../../..", rootfs.path().join("up")).unwrap();
-        let error = make(rootfs.path(), Path::new("/out/made")).unwrap_err();
+        let error = make((0, 0), rootfs.path(), Path::new("/out/made")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        make(rootfs.path(), Path::new("/up/made")).unwrap();
+        make((0, 0), rootfs.path(), Path::new("/up/made")).unwrap();
         assert!(rootfs.path().join("made").is_dir());
         assert_eq!(host.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn in_a_user_namespace_a_folder_is_its_roots() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let rootfs = tempfile::tempdir().unwrap();
+        let own = rootfs.path().join("own");
+        std::fs::create_dir(&own).unwrap();
+        // Above it too, which another user passes.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(rootfs.path(), mode).unwrap();
+        chown(&own, Some(100_000), Some(200_000)).unwrap();
+        let owner = (100_000, 200_000);
+        make(owner, rootfs.path(), Path::new("/own/made")).unwrap();
+        let made = own.join("made").metadata().unwrap();
+        assert_eq!((made.uid(), made.gid()), owner);
+        let error = make(owner, rootfs.path(), Path::new("/made")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     }
 
     #[test]
     fn a_file_is_no_folder() {
         let rootfs = tempfile::tempdir().unwrap();
         std::fs::write(rootfs.path().join("file"), "").unwrap();
-        let error = make(rootfs.path(), Path::new("/file/below")).unwrap_err();
+        let error = make((0, 0), rootfs.path(), Path::new("/file/below")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotADirectory);
     }
 }

@@ -43,7 +43,7 @@ impl Runtime for Fake {
             .lock()
             .unwrap()
             .push(format!("create {}", request.id));
-        if request.id == "slow" {
+        if request.id == "slow" || request.id == "hung" {
             self.gate.as_ref().unwrap().notified().await;
         }
         if self.refuse.load(Ordering::Relaxed) {
@@ -61,6 +61,13 @@ impl Runtime for Fake {
         });
         *self.last.lock().unwrap() = Some(Arc::clone(&container));
         Ok(container)
+    }
+
+    async fn give_up(&self, id: &str) {
+        if id == "hung" {
+            self.refuse.store(true, Ordering::Relaxed);
+            self.gate.as_ref().unwrap().notify_one();
+        }
     }
 
     async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {

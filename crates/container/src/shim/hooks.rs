@@ -1,0 +1,233 @@
+//! The hooks that run beside the container: poststart and poststop, programs of the node. What
+//! comes before its start is run by the helper that makes it.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use libcontainer::container::{Container, ContainerStatus};
+use libcontainer::oci_spec::runtime::{Hook, State};
+use medley_sys::children;
+use medley_sys::pidfd::PidFd;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::MemfdFlags;
+
+use super::{Created, Error};
+
+/// When hooks run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Moment {
+    Poststart,
+    Poststop,
+}
+
+impl Moment {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
+
+    /// How long a hook without a timeout may go on after the end of its container's init: whoever
+    /// kills a container waits for no hook, and what has to be done after its end takes its time.
+    fn grace(self) -> Duration {
+        match self {
+            Self::Poststart => Duration::from_secs(10),
+            Self::Poststop => Duration::from_secs(120),
+        }
+    }
+}
+
+/// Why a hook failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It is no program.
+    #[error("cannot run {}", path.display())]
+    Run {
+        /// The hook.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// It says so.
+    #[error("{} ended with {status}", path.display())]
+    Status {
+        /// The hook.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It took longer than it may.
+    #[error("{} took longer than the {limit:?} that it has, and was killed", path.display())]
+    Timeout {
+        /// The hook.
+        path: PathBuf,
+        /// As of the spec, or after the container's end.
+        limit: Duration,
+    },
+}
+
+/// Runs the hooks of a moment, one after the other, until one fails.
+pub(super) fn run(created: &Created, moment: Moment) -> Result<(), Error> {
+    let state = |error| Error::State(Box::new(error));
+    let mut container = Container::load(created.state()).map_err(state)?;
+    container.set_status(match moment {
+        Moment::Poststart => ContainerStatus::Running,
+        Moment::Poststop => ContainerStatus::Stopped,
+    });
+    let config = container.spec().map_err(state)?;
+    let hooks = config.hooks.unwrap_or_default();
+    let hooks = match moment {
+        Moment::Poststart => hooks.poststart(),
+        Moment::Poststop => hooks.poststop(),
+    };
+    let told = State::try_from(&container.state)
+        .map_err(io::Error::other)
+        .and_then(|state| Ok(serde_json::to_vec(&state)?));
+    let told = told.map_err(Error::Spawn)?;
+    for hook in hooks.iter().flatten() {
+        let end = (created.init(), moment.grace());
+        run_one(hook, &told, &container.root, end).map_err(|source| Error::Hook {
+            kind: moment.name(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// `end` is what a hook without a limit may go on after, and for how long.
+fn run_one(hook: &Hook, state: &[u8], cwd: &Path, end: (&PidFd, Duration)) -> Result<(), Failure> {
+    let path = hook.path();
+    let failed = |source| Failure::Run {
+        path: path.clone(),
+        source,
+    };
+    let mut command = Command::new(path);
+    if let Some((arg0, args)) = hook.args().as_deref().and_then(<[_]>::split_first) {
+        command.arg0(arg0).args(args);
+    }
+    let env = hook.env().iter().flatten();
+    let env = env.filter_map(|entry| entry.split_once('='));
+    command
+        .env_clear()
+        .envs(env)
+        .current_dir(cwd)
+        .stdin(stdin(state).map_err(failed)?)
+        .stdout(Stdio::null());
+    let mut child = children::spawn(&mut command).map_err(failed)?;
+    let limit = hook
+        .timeout()
+        .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let late = wait(&child, limit, end).unwrap_or_else(|error| {
+        log::warn!("the hook {} can't be watched: {error}", path.display());
+        None
+    });
+    if late.is_some() {
+        child.kill().ok();
+    }
+    let status = children::wait(&mut child).map_err(failed)?;
+    match late {
+        Some(limit) if status.signal().is_some() => Err(Failure::Timeout {
+            path: path.clone(),
+            limit,
+        }),
+        _ if status.success() => Ok(()),
+        _ => Err(Failure::Status {
+            path: path.clone(),
+            status,
+        }),
+    }
+}
+
+/// A file with the container's state: unlike a pipe it waits for no hook to read it.
+fn stdin(state: &[u8]) -> io::Result<Stdio> {
+    let mut file = File::from(rustix::fs::memfd_create(
+        "medley-hook-state",
+        MemfdFlags::CLOEXEC,
+    )?);
+    file.write_all(state)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Waits for the end of a hook, and tells which limit came before.
+fn wait(
+    child: &Child,
+    limit: Option<Duration>,
+    (init, grace): (&PidFd, Duration),
+) -> io::Result<Option<Duration>> {
+    // Not reaped before it is waited for.
+    let hook = PidFd::open(i32::try_from(child.id()).map_err(io::Error::other)?)?;
+    if let Some(limit) = limit {
+        return Ok((!hook.wait_for_end(Some(limit))?).then_some(limit));
+    }
+    let mut deadline = None;
+    loop {
+        let mut fds = vec![PollFd::new(&hook, PollFlags::IN)];
+        if deadline.is_none() {
+            fds.push(PollFd::new(init, PollFlags::IN));
+        }
+        let left = deadline.map(|at: Instant| at.saturating_duration_since(Instant::now()));
+        let left = left
+            .map(TryInto::try_into)
+            .transpose()
+            .map_err(io::Error::other)?;
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(0) => return Ok(Some(grace)),
+            Ok(_) if fds[0].revents().contains(PollFlags::IN) => return Ok(None),
+            Ok(_) => deadline = Some(Instant::now() + grace),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, run_one};
+    use libcontainer::oci_spec::runtime::Hook;
+    use medley_sys::pidfd::PidFd;
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn shell(script: &str, rest: &str) -> Hook {
+        let json = format!(r#"{{"path":"/bin/sh","args":["sh","-c",{script:?}]{rest}}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn run(hook: &Hook) -> Result<(), Failure> {
+        let own = PidFd::open(std::process::id().try_into().unwrap()).unwrap();
+        run_one(hook, b"{\"a\":1}", Path::new("/"), (&own, Duration::ZERO))
+    }
+
+    #[test]
+    fn a_hook_is_told_the_state_and_has_its_own_environment() {
+        let script = r#"[ "$(cat)" = '{"a":1}' ] && [ "$X" = y=z ] && [ -z "$HOME" ]"#;
+        run(&shell(script, r#","env":["X=y=z"]"#)).unwrap();
+        let error = run(&shell("exit 3", "")).unwrap_err().to_string();
+        assert_eq!(error, "/bin/sh ended with exit status: 3");
+    }
+
+    #[test]
+    fn a_hook_that_takes_too_long_is_killed() {
+        let hook = shell("exec sleep 3600", r#","timeout":1"#);
+        let error = run(&hook).unwrap_err();
+        assert!(matches!(error, Failure::Timeout { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_hook_without_a_limit_does_not_outlive_its_container_for_long() {
+        #[allow(clippy::zombie_processes, reason = "its end is all that is looked at")]
+        let dead = std::process::Command::new("true").spawn().unwrap();
+        let dead = PidFd::open(dead.id().try_into().unwrap()).unwrap();
+        dead.wait_for_end(None).unwrap();
+        let hook = shell("exec sleep 3600", "");
+        let error =
+            run_one(&hook, b"", Path::new("/"), (&dead, Duration::from_secs(1))).unwrap_err();
+        assert!(matches!(error, Failure::Timeout { .. }), "{error}");
+    }
+}

@@ -1,0 +1,188 @@
+//! What a spec asks for that would be passed over in silence: it is refused, by its place and with
+//! what would help, or told in the log where runc passes it over as well.
+//!
+//! The tests hold a list of every field that a spec can have, and of what becomes of it.
+
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxResources, LinuxSeccompAction, Spec};
+
+#[cfg(test)]
+mod fields;
+#[cfg(test)]
+mod tests;
+
+/// Something that is not done.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{place} of the container's spec {what}")]
+pub struct Refused {
+    place: String,
+    what: String,
+}
+
+fn refused(place: impl Into<String>, what: impl Into<String>) -> Result<(), Refused> {
+    Err(Refused {
+        place: place.into(),
+        what: what.into(),
+    })
+}
+
+/// Refuses what is not done.
+pub(crate) fn check(spec: &Spec) -> Result<(), Refused> {
+    if let Some(hooks) = spec.hooks() {
+        check_hooks(hooks)?;
+    }
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    check_namespaces(linux)?;
+    check_propagation(linux)?;
+    check_personality(linux)?;
+    check_agent(linux)?;
+    linux.resources().as_ref().map_or(Ok(()), check_resources)
+}
+
+/// A hook as the OCI runtime spec has it: with an absolute path, and a timeout that is none or more
+/// than nothing.
+fn check_hooks(hooks: &Hooks) -> Result<(), Refused> {
+    #[allow(deprecated, reason = "a spec may have them, and they are run")]
+    let kinds = [
+        ("prestart", hooks.prestart()),
+        ("createRuntime", hooks.create_runtime()),
+        ("createContainer", hooks.create_container()),
+        ("startContainer", hooks.start_container()),
+        ("poststart", hooks.poststart()),
+        ("poststop", hooks.poststop()),
+    ];
+    for (kind, hooks) in kinds {
+        for (index, hook) in hooks.iter().flatten().enumerate() {
+            check_hook(&format!("hooks.{kind}[{index}]"), hook)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_hook(place: &str, hook: &Hook) -> Result<(), Refused> {
+    let path = hook.path();
+    if !path.is_absolute() {
+        let what = format!("is {path:?}: it has to be an absolute path");
+        return refused(format!("{place}.path"), what);
+    }
+    match hook.timeout() {
+        Some(timeout) if timeout <= 0 => {
+            let what = format!("is {timeout}: it has to be a number of seconds, or left out");
+            refused(format!("{place}.timeout"), what)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_namespaces(linux: &Linux) -> Result<(), Refused> {
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    for (index, namespace) in namespaces.iter().enumerate() {
+        let kind = namespace.typ();
+        if namespaces[..index].iter().any(|one| one.typ() == kind) {
+            let what = format!("names the namespace {kind} for the second time: name it once");
+            return refused(format!("linux.namespaces[{index}]"), what);
+        }
+    }
+    Ok(())
+}
+
+fn check_propagation(linux: &Linux) -> Result<(), Refused> {
+    /// Each with an `r` before it as well.
+    const WORDS: [&str; 4] = ["private", "slave", "shared", "unbindable"];
+    match linux.rootfs_propagation().as_deref() {
+        None | Some("") => Ok(()),
+        Some(word) if WORDS.contains(&word.strip_prefix('r').unwrap_or(word)) => Ok(()),
+        Some(word) => {
+            let words = WORDS.join(", ");
+            let what = format!("is {word:?}, which is none of {words}, or these after an \"r\"");
+            refused("linux.rootfsPropagation", what)
+        }
+    }
+}
+
+fn check_personality(linux: &Linux) -> Result<(), Refused> {
+    let flags = linux
+        .personality()
+        .as_ref()
+        .and_then(|it| it.flags().as_ref());
+    match flags {
+        Some(flags) if !flags.is_empty() => refused(
+            "linux.personality.flags",
+            "has flags, none of which exists yet: leave it out",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn check_agent(linux: &Linux) -> Result<(), Refused> {
+    let Some(seccomp) = linux.seccomp() else {
+        return Ok(());
+    };
+    let asks = |action| action == LinuxSeccompAction::ScmpActNotify;
+    let mut calls = seccomp.syscalls().iter().flatten();
+    let is_asked = calls.any(|call| asks(call.action()));
+    if is_asked && seccomp.listener_path().is_none() {
+        return refused(
+            "linux.seccomp.listenerPath",
+            "is missing, where the agent listens that SCMP_ACT_NOTIFY asks",
+        );
+    }
+    Ok(())
+}
+
+fn check_resources(resources: &LinuxResources) -> Result<(), Refused> {
+    if resources
+        .rdma()
+        .as_ref()
+        .is_some_and(|rdma| !rdma.is_empty())
+    {
+        return refused(
+            "linux.resources.rdma",
+            "limits RDMA devices, which this runtime does not: leave it out",
+        );
+    }
+    let Some(io) = resources.block_io() else {
+        return Ok(());
+    };
+    const LEAF: &str = "is a weight that Linux has not known since 5.0: use weight in its place";
+    if io.leaf_weight().is_some_and(|weight| weight != 0) {
+        return refused("linux.resources.blockIO.leafWeight", LEAF);
+    }
+    let mut devices = io.weight_device().iter().flatten();
+    match devices.position(|device| device.leaf_weight().is_some_and(|weight| weight != 0)) {
+        Some(index) => refused(
+            format!("linux.resources.blockIO.weightDevice[{index}].leafWeight"),
+            LEAF,
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Tells of what is passed over, as by runc, and takes it out. Whether anything was changed.
+pub(crate) fn settle(id: &str, spec: &mut Spec, systemd: bool) -> bool {
+    /// What runc sets of a unit that systemd makes for it.
+    const PROPERTY: &str = "org.systemd.property.";
+    let annotations = spec.annotations().iter().flat_map(|all| all.keys());
+    for name in annotations.filter(|name| systemd && name.starts_with(PROPERTY)) {
+        log::warn!("{id}: the annotation {name} is passed over: set it in the slice of the pod");
+    }
+    let linux = spec.linux().as_ref();
+    let Some(resources) = linux.and_then(|linux| linux.resources().clone()) else {
+        return false;
+    };
+    let (memory, mut kept) = (*resources.memory(), resources);
+    let Some(mut memory) = memory else {
+        return false;
+    };
+    if memory.kernel().is_none() && memory.kernel_tcp().is_none() {
+        return false;
+    }
+    log::warn!("{id}: linux.resources.memory.kernel and kernelTCP are ignored: use limit");
+    memory.set_kernel(None).set_kernel_tcp(None);
+    kept.set_memory(Some(memory));
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_resources(Some(kept));
+    }
+    true
+}

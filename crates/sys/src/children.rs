@@ -1,0 +1,196 @@
+//! The children of this process: those that somebody waits for, and all others, orphans that came to
+//! it as their subreaper, which it reaps.
+//!
+//! There is one list for the whole process, as the kernel has one. A child is in it from before the
+//! moment at which it could be reaped: it is made, or comes to us, while the list is held or before
+//! its maker has let go of it. So reaping never has to pause, whatever is being made.
+
+use std::collections::HashSet;
+use std::io;
+use std::process::{Child, Command, ExitStatus, Output};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+use crate::pidfd::{Ended, PidFd};
+
+/// Guards the pids of the children that somebody waits for, and their being reaped.
+static AWAITED: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
+
+fn awaited() -> MutexGuard<'static, HashSet<i32>> {
+    // A set of numbers is whole whatever panicked.
+    AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a child that the caller waits for with [`wait`].
+///
+/// # Errors
+/// Those of [`Command::spawn`].
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut awaited = awaited();
+    let child = command.spawn()?;
+    // What is no pid is nobody's, and nothing that could be reaped.
+    if let Ok(pid) = pid_of(&child) {
+        awaited.insert(pid);
+    }
+    Ok(child)
+}
+
+/// Waits for the end of a child of [`spawn`], and reaps it.
+///
+/// # Errors
+/// Those of `waitid`.
+pub fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+    let pid = pid_of(child)?;
+    if let Some(pid) = Pid::from_raw(pid) {
+        // Without the list: this may take as long as the child likes.
+        let stays = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), stays))?;
+    }
+    let mut awaited = awaited();
+    let status = child.wait();
+    awaited.remove(&pid);
+    status
+}
+
+/// Runs a command to its end, with what it says on stderr and no other output.
+///
+/// # Errors
+/// Those of [`Command::spawn`], and of reading.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    use std::io::Read;
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
+    let mut child = spawn(command)?;
+    let mut stderr = Vec::new();
+    let read = match child.stderr.take() {
+        Some(mut pipe) => pipe.read_to_end(&mut stderr).map(drop),
+        None => Ok(()),
+    };
+    let status = wait(&mut child)?;
+    read?;
+    Ok(Output {
+        status,
+        stdout: Vec::new(),
+        stderr,
+    })
+}
+
+/// Makes a child that nobody waits for, and a handle on it that is its own: it is not reaped before.
+///
+/// # Errors
+/// Those of `make`, which gives the child's pid, and of `pidfd_open`.
+pub fn orphan(make: impl FnOnce() -> io::Result<i32>) -> io::Result<PidFd> {
+    let _awaited = awaited();
+    PidFd::open(make()?)
+}
+
+/// Leaves the process `pid`, a child of ours or one that will come to us, to who waits for it.
+pub fn keep(pid: i32) {
+    awaited().insert(pid);
+}
+
+/// Reaps a kept process if it has ended.
+///
+/// # Errors
+/// Those of [`PidFd::try_reap`].
+pub fn reap(process: &PidFd) -> io::Result<Option<Ended>> {
+    let mut awaited = awaited();
+    let ended = process.try_reap()?;
+    if ended.is_some() {
+        awaited.remove(&process.pid());
+    }
+    Ok(ended)
+}
+
+/// As [`reap`], of one that is about to end, and is waited for as long as `timeout`.
+///
+/// # Errors
+/// As of [`reap`], and those of `poll`.
+pub fn reap_within(process: &PidFd, timeout: Duration) -> io::Result<Option<Ended>> {
+    process.wait_for_end(Some(timeout))?;
+    reap(process)
+}
+
+/// Gives a kept process up: it is an orphan from here on, and reaped if it has ended already.
+pub fn let_go(pid: i32) {
+    let mut awaited = awaited();
+    awaited.remove(&pid);
+    reap_pid(pid);
+}
+
+/// Reaps every ended child that nobody waits for, and tells how many there were.
+///
+/// # Errors
+/// Those of `waitid`, but for having no child at all.
+pub fn reap_orphans() -> io::Result<usize> {
+    let awaited = awaited();
+    let mut reaped = 0;
+    while let Some(pid) = first_ended()? {
+        if awaited.contains(&pid) {
+            // The kernel names it again and again, and none of those that stand behind it.
+            return Ok(reaped + reap_listed(&awaited));
+        }
+        reaped += usize::from(reap_pid(pid));
+    }
+    Ok(reaped)
+}
+
+/// Reaps as [`reap_orphans`] does, by the lists of children that procfs has of each thread. A kernel
+/// without these lists has the orphans wait for the next call.
+fn reap_listed(awaited: &HashSet<i32>) -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let mut reaped = 0;
+    for list in lists {
+        let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        let orphans = pids.filter(|pid| !awaited.contains(pid));
+        reaped += orphans.filter(|pid| reap_pid(*pid)).count();
+    }
+    reaped
+}
+
+/// Reaps a child if it has ended.
+fn reap_pid(pid: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    Pid::from_raw(pid).is_some_and(|pid| {
+        matches!(
+            rustix::process::waitid(WaitId::Pid(pid), options),
+            Ok(Some(_))
+        )
+    })
+}
+
+/// The pid of an ended child, if there is one.
+fn first_ended() -> io::Result<Option<i32>> {
+    // SAFETY: an all-zero siginfo_t is a valid value for the kernel to overwrite.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is ours and outlives the call. rustix does not tell the child's pid.
+    let result = unsafe {
+        libc::waitid(
+            libc::P_ALL,
+            0,
+            &raw mut info,
+            libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
+        )
+    };
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ECHILD) {
+            Ok(None)
+        } else {
+            Err(error)
+        };
+    }
+    // SAFETY: waitid filled the SIGCHLD fields, or left the zeroes that we put there.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid != 0).then_some(pid))
+}
+
+fn pid_of(child: &Child) -> io::Result<i32> {
+    i32::try_from(child.id()).map_err(io::Error::other)
+}

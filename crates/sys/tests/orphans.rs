@@ -1,0 +1,48 @@
+//! In a process of its own, since it reaps what others would wait for.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use medley_sys::{child, children};
+
+fn is_there(pid: &str) -> bool {
+    Path::new("/proc").join(pid).exists()
+}
+
+#[test]
+fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
+    child::become_subreaper().unwrap();
+    // The first of our children to end, which the kernel names before all others.
+    let mut kept = children::spawn(&mut Command::new("true")).unwrap();
+    let handle = medley_sys::pidfd::PidFd::open(kept.id().try_into().unwrap()).unwrap();
+    assert!(handle.wait_for_end(None).unwrap());
+
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "sleep 0.01 & echo $!"])
+        .stdout(Stdio::piped());
+    let mut shell = children::spawn(&mut shell).unwrap();
+    let mut orphan = String::new();
+    let stdout = shell.stdout.take().unwrap();
+    // The orphan holds the pipe as well: this is its end.
+    std::io::Read::read_to_string(&mut std::io::BufReader::new(stdout), &mut orphan).unwrap();
+    assert!(children::wait(&mut shell).unwrap().success());
+    let orphan = orphan.trim();
+    let mut reaped = 0;
+    while is_there(orphan) {
+        reaped += children::reap_orphans().unwrap();
+        std::thread::yield_now();
+    }
+    assert_eq!(reaped, 1);
+    assert!(is_there(&kept.id().to_string()));
+    assert!(children::wait(&mut kept).unwrap().success());
+
+    // One that nobody waits for has a handle all the same, which tells its end.
+    #[allow(clippy::zombie_processes, reason = "reaped as an orphan")]
+    let make = || Ok(Command::new("true").spawn()?.id().try_into().unwrap());
+    let process = children::orphan(make).unwrap();
+    assert!(process.wait_for_end(Some(Duration::from_secs(60))).unwrap());
+    assert_eq!(children::reap_orphans().unwrap(), 1);
+    assert_eq!(children::reap_orphans().unwrap(), 0);
+}
