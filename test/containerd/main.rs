@@ -12,6 +12,7 @@ mod cgroups;
 mod compiler;
 mod crash;
 mod ctr;
+mod devices;
 mod dispatch;
 mod entry;
 mod events;

@@ -340,11 +340,18 @@ async fn a_device_of_the_node_is_there_and_no_other_may_be_used(node: &Node) -> 
     )?;
     let pod = node.pod("devices").await?;
     let with = node.sleeper("with").device(&host, "/dev/own", "r");
-    let with = pod.run(with).await?;
+    let with = pod.run(with.device(&host, "/data/blk", "r")).await?;
     assert_eq!(
         asked(&with, "stat -c '%F %t %T' /dev/own").await?,
         "character special file 1 c"
     );
+    // As a volume of blocks is given.
+    assert_eq!(
+        asked(&with, "stat -c '%F %t %T' /data/blk").await?,
+        "character special file 1 c"
+    );
+    let said = asked(&with, "cat /data/blk").await?;
+    assert!(said.contains("No such device"), "{said}");
     let said = asked(&with, "cat /dev/own").await?;
     assert!(said.contains("No such device"), "{said}");
     let said = asked(&with, "echo > /dev/own").await?;

@@ -57,6 +57,19 @@ each_docker! {
         Ok(())
     }
 
+    async fn a_device_is_there_outside_of_dev_and_after_a_restart(docker: &Docker) -> Result<()> {
+        docker.load(&[&linux()?]).await?;
+        let script = "stat -c '%F %t:%T' /opt/null; echo gone > /opt/null && echo written";
+        let device = ["--device", "/dev/null:/opt/null", "--name", "it", BOX, "sh", "-c", script];
+        let expected = "character special file 1:3\nwritten\n";
+        let args = [&["run", "--runtime", docker.flag()][..], &device].concat();
+        assert_eq!(docker.says(&args).await?, expected.trim_end());
+        docker.says(&["restart", "it"]).await?;
+        docker.until_says(&["logs", "it"], |said| said == expected.repeat(2)).await?;
+        docker.says(&["rm", "-f", "it"]).await?;
+        Ok(())
+    }
+
     async fn devices_are_there_with_the_access_that_was_given(docker: &Docker) -> Result<()> {
         docker.load(&[&linux()?]).await?;
         let script = "(: < /dev/log) 2>/dev/null && echo read; (: > /dev/log) 2>/dev/null && echo write; stat -c %t:%T /dev/log";

@@ -12,6 +12,7 @@ pub(crate) mod load_program;
 pub(crate) mod log_file;
 mod sandbox;
 mod schedule;
+mod sources;
 mod user_namespace;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -87,6 +87,8 @@ pub(crate) struct CreateOrder {
     pub(crate) terminal: Option<TerminalOrder>,
     /// Mounts to map before.
     pub(crate) mapped: Vec<IdMapped>,
+    /// Device nodes to make before.
+    pub(crate) nodes: Vec<Node>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first five are namespaces for the container to join, and
@@ -117,6 +119,30 @@ pub(crate) struct IdMapped {
     pub(crate) namespace: Option<PathBuf>,
     /// Whether what is mounted below it is shown so too.
     pub(crate) recursive: bool,
+}
+
+/// A device node to make, for libcontainer to mount it from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Node {
+    /// Where: all of a container's in one folder.
+    pub(crate) at: PathBuf,
+    pub(crate) kind: NodeKind,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// Who may do what with it.
+    pub(crate) mode: u32,
+    /// Its owner, as an id on the node.
+    pub(crate) uid: u32,
+    /// Its group.
+    pub(crate) gid: u32,
+}
+
+/// What a device node leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NodeKind {
+    Block,
+    Char,
+    Fifo,
 }
 
 /// The ids of a user namespace, in the lines of `/proc/<pid>/uid_map`.

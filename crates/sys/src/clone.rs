@@ -1,7 +1,9 @@
 //! Clones of the calling process, and the namespaces that it and they enter.
 
 use std::io;
+use std::path::Path;
 
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType;
 
@@ -86,20 +88,31 @@ impl Alone {
         }
     }
 
-    /// Gives this process a mount namespace of its own, into which mounts come and out of which
-    /// none go.
+    /// Gives this process a mount namespace of its own. Of what is mounted in it below `folder`,
+    /// which has to be there, no other hears; the other mounts are shared as they were.
     ///
     /// # Errors
-    /// Those of `unshare` and `mount`.
-    pub fn leave_mounts(&self) -> io::Result<()> {
-        use rustix::mount::MountPropagationFlags as Flags;
+    /// Those of `unshare`, `statx` and `mount`.
+    pub fn leave_mounts(&self, folder: &Path) -> io::Result<()> {
         // SAFETY: `UnshareFlags::FILES` alone would pull a descriptor table from under other
         // threads; it is not among the flags, and there is one thread.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)? };
-        Ok(rustix::mount::mount_change(
-            "/",
-            Flags::REC | Flags::DOWNSTREAM,
-        )?)
+        let folder = folder.canonicalize()?;
+        for at in folder.ancestors() {
+            let seen = rustix::fs::statx(
+                rustix::fs::CWD,
+                at,
+                AtFlags::SYMLINK_NOFOLLOW,
+                StatxFlags::empty(),
+            )?;
+            if seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+                return Ok(rustix::mount::mount_change(
+                    at,
+                    rustix::mount::MountPropagationFlags::DOWNSTREAM,
+                )?);
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
     }
 
     /// Enters the mount namespace of a process, whose root becomes ours.

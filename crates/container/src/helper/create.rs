@@ -9,7 +9,7 @@ use medley_sys::clone::Alone;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
-use super::{keyring, log_file, user_namespace};
+use super::{keyring, log_file, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, Loaded};
@@ -50,7 +50,7 @@ enum Error {
     #[error("init has no pid")]
     NoPid,
     #[error(transparent)]
-    IdMapped(#[from] user_namespace::Error),
+    Sources(#[from] sources::Error),
     #[error(transparent)]
     Confinement(#[from] confinement::Error),
     #[error(transparent)]
@@ -115,7 +115,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         None => None,
     };
     medley_sys::child::make_inheritable(order.inheritable).map_err(Error::Capabilities)?;
-    user_namespace::map(&order.mapped)?;
+    sources::make(&order.mapped, &order.nodes)?;
     without_controller::join(order.cgroups_path.as_deref(), &order.id);
     let confinement = Confinement::open(order.labels)?;
     if order.keyring {

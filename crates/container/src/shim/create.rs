@@ -22,7 +22,7 @@ use super::user_namespace::{self, UserNamespaces};
 use super::{Created, Error, Host, Order, STATE, Settings, helper_client, recover, terminal};
 use crate::confinement::{self, Labels};
 use crate::protocol::{CreateOrder, Program, Request, TerminalOrder};
-use crate::shim::mounts;
+use crate::shim::mounts::{self, Resolved};
 use crate::shim::rootfs::{Mounted, cwd};
 use crate::spec::devices;
 use crate::spec::propagation;
@@ -307,9 +307,12 @@ fn make(
     // By the names that the spec has for them, whatever links they lie behind.
     let preopens = spec::preopens(&spec);
     let at = spec::rootfs(&order.bundle, &spec);
-    let resolved = mounts::resolve(&mut spec, &at)?;
+    let Resolved {
+        changed: resolved,
+        nodes,
+    } = mounts::resolve(&mut spec, &at, folder)?;
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
-    let changed = adapted || is_amended;
+    let changed = adapted || is_amended || resolved;
     let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
@@ -336,6 +339,7 @@ fn make(
             late_cwd,
             terminal,
             mapped: mapped.clone(),
+            nodes: nodes.clone(),
             propagation: propagation.clone(),
             namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,
@@ -355,11 +359,8 @@ fn make(
             let program = Program::Linux {
                 path: plan.program.clone(),
             };
-            let changed = changed
-                || resolved
-                || late_cwd.is_some()
-                || shared.is_some()
-                || place.rest.has_changed_spec();
+            let changed =
+                changed || late_cwd.is_some() || shared.is_some() || place.rest.has_changed_spec();
             let whom = Whom {
                 groups: Vec::new(),
                 labels: spec::labels(&spec).without_apparmor(),

@@ -5,6 +5,8 @@
 //! destination is resolved here, with the rootfs as `/`, and an image in which libcontainer would
 //! follow a link to the node is refused.
 
+mod nodes;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
@@ -15,6 +17,8 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use crate::protocol::Node;
 
 /// As many symlinks as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
@@ -68,6 +72,33 @@ pub enum Error {
         /// As of the spec.
         path: PathBuf,
     },
+    /// No such node can be made.
+    #[error(
+        "the device {} is none that can be made: its type must be b, c, u or p, and its numbers not \
+         negative",
+        path.display()
+    )]
+    Device {
+        /// As of the spec.
+        path: PathBuf,
+    },
+    /// A mount of our own could not be put into words.
+    #[error("cannot describe the mount {}", path.display())]
+    Mount {
+        /// As of the container.
+        path: PathBuf,
+        /// Why.
+        source: oci_spec::OciSpecError,
+    },
+}
+
+/// What has become of a container's mounts.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// Whether the spec is another now.
+    pub(crate) changed: bool,
+    /// Device nodes that are mounted, and have to be made before.
+    pub(crate) nodes: Vec<Node>,
 }
 
 /// The rootfs of a container, as its mounts will find it one after the other.
@@ -78,11 +109,12 @@ struct Image {
 }
 
 /// Puts in place of the destination of each mount the path that it is in the end, and keeps the mode
-/// of a folder that a tmpfs covers, as runc does. Tells whether anything was changed.
+/// of a folder that a tmpfs covers, as runc does. Devices outside of `/dev` become mounts too, from
+/// nodes in `folder`.
 ///
 /// # Errors
 /// [`Error`].
-pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path) -> Result<bool, Error> {
+pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<Resolved, Error> {
     let mut image = Image::open(rootfs)?;
     image.has_folder_or_nothing(Path::new(DEV))?;
     let mut changed = false;
@@ -108,7 +140,11 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path) -> Result<bool, Error> {
         }
         image.covered.push(found);
     }
-    Ok(changed)
+    let (nodes, has_nodes) = nodes::adapt(spec, &image, folder)?;
+    Ok(Resolved {
+        changed: changed || has_nodes,
+        nodes,
+    })
 }
 
 impl Image {
@@ -261,7 +297,7 @@ mod tests {
             mounts.join(",")
         );
         let mut spec: Spec = serde_json::from_str(&json).unwrap();
-        resolve(&mut spec, rootfs)?;
+        resolve(&mut spec, rootfs, Path::new("/state"))?;
         let mounts = spec.mounts().iter().flatten();
         Ok(mounts
             .map(|mount| {
