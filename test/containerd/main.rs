@@ -10,6 +10,7 @@ mod calls;
 mod cancel;
 mod cgroups;
 mod compiler;
+mod copy_up;
 mod crash;
 mod ctr;
 mod devices;

@@ -4,12 +4,15 @@
 
 pub(crate) mod compile;
 mod console;
+mod copy_up;
 mod create;
 mod exec;
 mod image;
+mod inside;
 pub(crate) mod keyring;
 pub(crate) mod load_program;
 pub(crate) mod log_file;
+mod mounted;
 mod sandbox;
 mod schedule;
 mod sources;

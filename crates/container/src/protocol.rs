@@ -89,6 +89,8 @@ pub(crate) struct CreateOrder {
     pub(crate) mapped: Vec<IdMapped>,
     /// Device nodes to make before.
     pub(crate) nodes: Vec<Node>,
+    /// Each tmpfs to copy into what the image has where it lies.
+    pub(crate) filled: Vec<PathBuf>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first five are namespaces for the container to join, and

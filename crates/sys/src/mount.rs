@@ -41,13 +41,33 @@ impl MountClone {
         Ok(Self { fd })
     }
 
+    /// Clones the mount that `folder` lies in, as seen from there, without what is mounted below it.
+    ///
+    /// # Errors
+    /// Those of `open_tree`.
+    pub fn of_folder(folder: BorrowedFd<'_>) -> io::Result<Self> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let fd = rustix::mount::open_tree(folder, "", flags)?;
+        Ok(Self { fd })
+    }
+
     /// Makes it read-only.
     ///
     /// # Errors
     /// Those of `mount_setattr` (Linux 5.12).
     pub fn make_read_only(&self) -> io::Result<()> {
+        make_read_only(self.fd.as_fd())
+    }
+
+    /// Lets it be written to, if its file system can be.
+    ///
+    /// # Errors
+    /// Those of `mount_setattr`.
+    pub fn make_writable(&self) -> io::Result<()> {
         let attr = MountAttr {
-            attr_set: MOUNT_ATTR_RDONLY,
+            attr_clr: MOUNT_ATTR_RDONLY,
             ..MountAttr::default()
         };
         self.set(&attr, false)
@@ -68,24 +88,7 @@ impl MountClone {
     }
 
     fn set(&self, attr: &MountAttr, recursive: bool) -> io::Result<()> {
-        let below = if recursive { libc::AT_RECURSIVE } else { 0 };
-        // SAFETY: the path is a NUL-terminated empty string, allowed by AT_EMPTY_PATH, and the
-        // kernel reads exactly `size_of::<MountAttr>()` bytes of an initialised structure that
-        // outlives the call. rustix has no mount_setattr.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_mount_setattr,
-                self.fd.as_raw_fd(),
-                c"".as_ptr(),
-                libc::AT_EMPTY_PATH | below,
-                std::ptr::from_ref(attr),
-                size_of::<MountAttr>(),
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+        set(self.fd.as_fd(), attr, recursive)
     }
 
     /// Mounts it at `path`.
@@ -121,4 +124,37 @@ impl MountClone {
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
+}
+
+/// Makes the mount read-only whose root `at` is.
+///
+/// # Errors
+/// Those of `mount_setattr` (Linux 5.12).
+pub fn make_read_only(at: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_set: MOUNT_ATTR_RDONLY,
+        ..MountAttr::default()
+    };
+    set(at, &attr, false)
+}
+
+fn set(at: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
+    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated empty string, allowed by AT_EMPTY_PATH, and the kernel
+    // reads exactly `size_of::<MountAttr>()` bytes of an initialised structure that outlives the
+    // call. rustix has no mount_setattr.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            at.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | below,
+            std::ptr::from_ref(attr),
+            size_of::<MountAttr>(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

@@ -9,7 +9,8 @@ use medley_sys::clone::Alone;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
-use super::{keyring, log_file, sources};
+use super::inside::{self, Inside};
+use super::{copy_up, keyring, log_file, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, Loaded};
@@ -55,6 +56,10 @@ enum Error {
     Confinement(#[from] confinement::Error),
     #[error(transparent)]
     Keyring(#[from] keyring::Error),
+    #[error(transparent)]
+    CopyUp(#[from] copy_up::Error),
+    #[error(transparent)]
+    Inside(#[from] inside::Error),
     #[error("cannot set the propagation of the container's mounts")]
     Alone(#[source] std::io::Error),
     #[error(transparent)]
@@ -159,6 +164,8 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     let settled = tied.and_then(|()| Ok(master.transpose()?));
     let settled = settled.and_then(|master| {
         let alone = Alone::check().map_err(Error::Alone)?;
+        let inside = Inside::of(&alone, pid)?;
+        copy_up::run(&inside, pid, &order.filled)?;
         propagation::set(&alone, pid, &order.propagation)?;
         Ok(master)
     });

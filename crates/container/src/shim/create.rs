@@ -310,6 +310,7 @@ fn make(
     let Resolved {
         changed: resolved,
         nodes,
+        filled,
     } = mounts::resolve(&mut spec, &at, folder)?;
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
     let changed = adapted || is_amended || resolved;
@@ -340,6 +341,7 @@ fn make(
             terminal,
             mapped: mapped.clone(),
             nodes: nodes.clone(),
+            filled: filled.clone(),
             propagation: propagation.clone(),
             namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,

@@ -6,6 +6,7 @@
 //! follow a link to the node is refused.
 
 mod nodes;
+mod tmpfs;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -99,6 +100,8 @@ pub(crate) struct Resolved {
     pub(crate) changed: bool,
     /// Device nodes that are mounted, and have to be made before.
     pub(crate) nodes: Vec<Node>,
+    /// Each tmpfs that is to have what the image has where it lies.
+    pub(crate) filled: Vec<PathBuf>,
 }
 
 /// The rootfs of a container, as its mounts will find it one after the other.
@@ -118,6 +121,7 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<R
     let mut image = Image::open(rootfs)?;
     image.has_folder_or_nothing(Path::new(DEV))?;
     let mut changed = false;
+    let mut filled = Vec::new();
     for mount in spec.mounts_mut().iter_mut().flatten() {
         let kind = mount.typ().clone().unwrap_or_default();
         let asked = mount.destination().clone();
@@ -131,6 +135,8 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<R
         if found == Path::new("/") {
             return Err(Error::Root { path: asked });
         }
+        let is_filled = tmpfs::is_filled(mount);
+        changed |= tmpfs::forget_filling(mount);
         if kind == "tmpfs" {
             changed |= image.keep_mode(mount, &found)?;
         }
@@ -138,12 +144,18 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<R
             mount.set_destination(found.clone());
             changed = true;
         }
-        image.covered.push(found);
+        if is_filled {
+            // What the image has there is seen all the same, links among it.
+            filled.push(found);
+        } else {
+            image.covered.push(found);
+        }
     }
     let (nodes, has_nodes) = nodes::adapt(spec, &image, folder)?;
     Ok(Resolved {
         changed: changed || has_nodes,
         nodes,
+        filled,
     })
 }
 
@@ -249,23 +261,6 @@ impl Image {
             _ => self.resolve(path),
         }
     }
-
-    /// A tmpfs for which no mode is asked gets that of the folder which it covers.
-    fn keep_mode(&self, mount: &mut Mount, at: &Path) -> Result<bool, Error> {
-        let mut options = mount.options().clone().unwrap_or_default();
-        if options.iter().any(|option| option.starts_with("mode=")) {
-            return Ok(false);
-        }
-        let Some((_, stat)) = self.look(at)? else {
-            return Ok(false);
-        };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(false);
-        }
-        options.push(format!("mode={:o}", stat.st_mode & 0o7777));
-        mount.set_options(Some(options));
-        Ok(true)
-    }
 }
 
 /// The names in a path, with `..` among them.
@@ -281,7 +276,7 @@ fn words(path: &Path) -> impl Iterator<Item = OsString> {
 mod tests {
     use super::{Error, resolve};
     use oci_spec::runtime::Spec;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::path::Path;
 
     /// Where mounts at `destinations` go in `rootfs`, with their options.
@@ -390,15 +385,5 @@ mod tests {
             let error = resolved(rootfs.path(), &[("bind", at)]).unwrap_err();
             assert!(matches!(error, Error::Root { .. }), "{error}");
         }
-    }
-
-    #[test]
-    fn a_tmpfs_has_the_mode_of_the_folder_that_it_covers() {
-        let rootfs = tempfile::tempdir().unwrap();
-        let folder = rootfs.path().join("private");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o2750)).unwrap();
-        let seen = resolved(rootfs.path(), &[("tmpfs", "/private"), ("tmpfs", "/new")]);
-        assert_eq!(seen.unwrap(), ["/private mode=2750", "/new"]);
     }
 }

@@ -1,0 +1,72 @@
+//! In the helper: work in a container that is made, and waits to be started.
+
+use std::io::{self, Read, Write};
+
+use medley_sys::clone::Alone;
+use medley_sys::pidfd::PidFd;
+
+/// A container that waits.
+pub(crate) struct Inside<'a> {
+    alone: &'a Alone,
+    init: PidFd,
+}
+
+/// Why work could not be done in a container.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot enter the container of init, process {init}")]
+    Enter { init: i32, source: io::Error },
+    /// As its clone said.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl<'a> Inside<'a> {
+    /// The container of `init`.
+    pub(crate) fn of(alone: &'a Alone, init: i32) -> Result<Self, Error> {
+        match PidFd::open(init) {
+            Ok(init) => Ok(Self { alone, init }),
+            Err(source) => Err(Error::Enter { init, source }),
+        }
+    }
+
+    /// Runs `work` in a clone of this process, which `work` can have enter the container, and waits
+    /// for its end. The clone's memory is not for the container's processes.
+    pub(crate) fn run<E: std::error::Error>(
+        &self,
+        work: impl FnOnce(&Alone, &PidFd) -> Result<(), E>,
+    ) -> Result<(), Error> {
+        let enter = |source| Error::Enter {
+            init: self.init.pid(),
+            source,
+        };
+        let (mut heard, said) = io::pipe().map_err(enter)?;
+        medley_sys::child::be_undumpable().map_err(enter)?;
+        let ended = self.alone.child_to_its_end(|| {
+            let Err(error) = work(self.alone, &self.init) else {
+                return 0;
+            };
+            let reason = medley_types::sentence(&error);
+            // A reader that is gone needs no reason.
+            (&said).write_all(reason.as_bytes()).map_or(2, |()| 1)
+        });
+        drop(said);
+        let Err(ended) = ended else {
+            return Ok(());
+        };
+        let mut reason = String::new();
+        if heard.read_to_string(&mut reason).is_err() || reason.is_empty() {
+            reason = ended.to_string();
+        }
+        Err(Error::Failed(reason))
+    }
+}
+
+/// In such a clone: enters the container of `init`, and becomes its root, which is another than the
+/// node's in a user namespace.
+pub(crate) fn become_its_root(alone: &Alone, init: &PidFd) -> io::Result<()> {
+    alone.enter(init)?;
+    alone.become_root()?;
+    // Other credentials may have made it dumpable.
+    medley_sys::child::be_undumpable()
+}
