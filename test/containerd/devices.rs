@@ -116,3 +116,105 @@ async fn a_device_in_a_user_namespace_belongs_to_its_ids() -> Result<()> {
     );
     Ok(())
 }
+
+/// What is in a folder, each with what it is.
+fn listing(folder: &std::path::Path) -> Result<Vec<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let stat = entry.metadata()?;
+        let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        let (ino, rdev, mode) = (stat.ino(), stat.rdev(), stat.mode());
+        all.push(format!("{name} {ino} {rdev} {mode:o} {}", target.display()));
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// A folder to be mounted at `/dev`, with what a runtime needs there.
+fn dev_folder(at: &std::path::Path) -> Result<std::path::PathBuf> {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let folder = at.join("dev");
+    std::fs::create_dir(&folder)?;
+    std::fs::create_dir(folder.join("shm"))?;
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(&folder.join("null"), SFlag::S_IFCHR, mode, makedev(1, 3))?;
+    Ok(folder)
+}
+
+each_runtime! {
+    async fn the_nodes_dev_is_the_containers_and_stays_as_it_is(runtime: Runtime) -> Result<()> {
+        let dev = std::path::Path::new("/dev");
+        let before = listing(dev)?;
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let script = "ls -A /dev; echo gone > /dev/null; stat -c %t:%T /dev/null";
+        let spec = client.spec(&image, "it").args(["sh", "-c", script]).bind(dev, "/dev", false);
+        let spec = spec.edit(|json| json["linux"]["devices"] = json!([device("/dev/own", 5)]));
+        let done = client.run("it", &image, spec).await?;
+        assert_eq!(done.code, 0, "{done:?}");
+        let mut names: Vec<_> = before.iter().filter_map(|line| line.split(' ').next()).collect();
+        names.sort_unstable();
+        let (listed, rest) = done.stdout.rsplit_once("1:3\n").unwrap_or_default();
+        let mut listed: Vec<_> = listed.lines().collect();
+        listed.sort_unstable();
+        assert_eq!(listed, names);
+        assert_eq!(rest, "");
+        assert_eq!(listing(dev)?, before);
+        containerd.close().await
+    }
+
+    async fn what_is_mounted_below_a_bound_dev_is_in_the_container_alone(runtime: Runtime) -> Result<()> {
+        let containerd = Containerd::start(runtime).await?;
+        let folder = dev_folder(&containerd.dir())?;
+        let volume = containerd.dir().join("volume");
+        std::fs::create_dir(&volume)?;
+        std::fs::write(volume.join("word"), "of the volume\n")?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let script = "cat /dev/shm/word /dev/note; ls -A /dev; echo more > /dev/shm/answer; \
+            echo 1 > /dev/made; echo ready; exec sleep 3600";
+        let spec = client.spec(&image, "it").args(["sh", "-c", script]);
+        let spec = spec.bind(&folder, "/dev", false).bind(&volume, "/dev/shm", false)
+            .bind(&volume.join("word"), "/dev/note", true);
+        let container = client.create("it", &image, spec).await?;
+        let task = container.start(medley_test::stdio::Stdin::None).await?;
+        let said = task.until("ready\n").await?;
+        assert_eq!(said, "of the volume\nof the volume\nnote\nnull\nshm\nready\n");
+        assert!(folder.join("shm").read_dir()?.next().is_none(), "the node sees the mount");
+        assert_eq!(std::fs::read_to_string(volume.join("answer"))?, "more\n");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        assert!(!mounts.contains(&format!("{}/", folder.display())), "{mounts}");
+        task.destroy().await?;
+        container.delete().await?;
+        let left: Vec<_> = listing(&folder)?.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+        assert_eq!(left, ["made", "note", "null", "shm"]);
+        containerd.close().await
+    }
+
+    async fn a_terminal_is_there_with_the_nodes_dev(runtime: Runtime) -> Result<()> {
+        let dev = std::path::Path::new("/dev");
+        let before = listing(dev)?;
+        let containerd = Containerd::start(runtime).await?;
+        let image = images::linux()?;
+        containerd.import(&[&image]).await?;
+        let client = containerd.client().await?;
+        let script = "test -t 0 && test -t 1 && echo terminal; echo by tty > /dev/tty; tty; \
+            echo console > /dev/console; echo ready; exec sleep 3600";
+        let spec = client.spec(&image, "it").args(["sh", "-c", script]).terminal();
+        let container = client.create("it", &image, spec.bind(dev, "/dev", false)).await?;
+        let task = container.start(medley_test::stdio::Stdin::Terminal).await?;
+        let said = task.says("ready").await?;
+        assert!(said.starts_with("terminal\r\nby tty\r\n/dev/pts/"), "{said}");
+        assert!(said.contains("console\r\nready"), "{said}");
+        task.destroy().await?;
+        container.delete().await?;
+        assert_eq!(listing(dev)?, before);
+        containerd.close().await
+    }
+}

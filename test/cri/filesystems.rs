@@ -196,6 +196,44 @@ async fn mounts_of_a_container_come_out_of_a_volume_that_allows_it(node: &Node) 
     pod.remove().await
 }
 
+// As drivers of volumes have it: a folder of the node at /dev, and a volume whose mounts come out.
+async fn what_is_mounted_in_a_folder_at_dev_stays_in_the_container(node: &Node) -> Result<()> {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let (dev, volume) = (Shared::new(node)?, Shared::new(node)?);
+    for folder in ["shm", "pts"] {
+        std::fs::create_dir(dev.path.join(folder))?;
+    }
+    let mode = Mode::from_bits_truncate(0o666);
+    let null = dev.path.join("null");
+    mknod(&null, SFlag::S_IFCHR, mode, makedev(1, 3))?;
+    let options = PodOptions {
+        privileged: true,
+        ..Default::default()
+    };
+    let pod = node.pod_with("driver", options).await?;
+    let it = node
+        .sleeper("it")
+        .mount(&dev.path, "/dev", |_| ())
+        .mount(
+            &volume.path,
+            "/vol",
+            by(MountPropagation::PropagationBidirectional),
+        )
+        .security(|security| security.privileged = true);
+    let it = pod.run(it).await?;
+    let script = "ls -A /dev; echo gone > /dev/null; echo kept > /dev/shm/word; \
+        mount -t tmpfs own /vol/sub && echo out > /vol/sub/note";
+    assert_eq!(asked(&it, script).await?, "null\npts\nshm\nsub");
+    let note = std::fs::read_to_string(volume.path.join("sub/note"))?;
+    assert_eq!(note, "out\n");
+    assert!(!dev.path.join("shm/word").exists());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let below = format!(" {}/", dev.path.display());
+    assert!(!mounts.contains(&below), "{mounts}");
+    assert_eq!(asked(&it, "umount /vol/sub").await?, "");
+    pod.remove().await
+}
+
 async fn a_guest_sees_mounts_made_later_below_a_volume_that_asks_for_them(
     node: &Node,
 ) -> Result<()> {
@@ -309,7 +347,8 @@ features! {
         a_single_file_is_a_volume,
         mounts_below_a_private_volume_stay_on_their_side,
         mounts_of_a_container_come_out_of_a_volume_that_allows_it,
-        mounts_of_the_host_come_into_a_volume_that_asks_for_them;
+        mounts_of_the_host_come_into_a_volume_that_asks_for_them,
+        what_is_mounted_in_a_folder_at_dev_stays_in_the_container;
     wasm:
         a_guest_reads_a_single_file_that_is_a_volume,
         a_guest_reads_its_pods_hostname_hosts_and_dns,

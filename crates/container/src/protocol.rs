@@ -12,7 +12,7 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Labels;
-use crate::spec::propagation::Change;
+use crate::spec::propagation::{self, Change};
 use medley_cgroup::Cgroup;
 
 /// What a helper is asked to do.
@@ -91,6 +91,8 @@ pub(crate) struct CreateOrder {
     pub(crate) nodes: Vec<Node>,
     /// Each tmpfs to copy into what the image has where it lies.
     pub(crate) filled: Vec<PathBuf>,
+    /// What is mounted at `/dev`, where it is a folder of the node.
+    pub(crate) dev: Option<BoundDev>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first five are namespaces for the container to join, and
@@ -145,6 +147,26 @@ pub(crate) enum NodeKind {
     Block,
     Char,
     Fifo,
+}
+
+/// A folder of the node at `/dev`, and what is mounted below.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BoundDev {
+    /// The folder, and then the others.
+    pub(crate) staged: Vec<Staged>,
+    /// How mounts below the folder are told.
+    pub(crate) propagation: propagation::Kind,
+    /// Whether init's terminal is mounted over the console there.
+    pub(crate) console: bool,
+}
+
+/// A mount that is made in one place, and belongs in another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Staged {
+    /// Where it is made, in the container.
+    pub(crate) from: PathBuf,
+    /// Where it belongs.
+    pub(crate) at: PathBuf,
 }
 
 /// The ids of a user namespace, in the lines of `/proc/<pid>/uid_map`.

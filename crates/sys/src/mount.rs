@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 /// `struct mount_attr` of `mount_setattr(2)`.
 #[repr(C)]
@@ -73,6 +73,22 @@ impl MountClone {
         self.set(&attr, false)
     }
 
+    /// Sets how mounts below it are told, and those below what is mounted there if `recursive`.
+    ///
+    /// # Errors
+    /// Those of `mount_setattr`.
+    pub fn set_propagation(
+        &self,
+        propagation: MountPropagationFlags,
+        recursive: bool,
+    ) -> io::Result<()> {
+        let attr = MountAttr {
+            propagation: propagation.bits().into(),
+            ..MountAttr::default()
+        };
+        self.set(&attr, recursive)
+    }
+
     /// Shows its files, and those of what is mounted below it if `recursive`, as owned by the ids
     /// that `user_namespace` maps to theirs.
     ///
@@ -117,6 +133,12 @@ impl MountClone {
             "",
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
         )?)
+    }
+
+    /// A handle of its root.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Its handle.

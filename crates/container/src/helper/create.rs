@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::inside::{self, Inside};
-use super::{copy_up, keyring, log_file, sources};
+use super::{bound_dev, copy_up, keyring, log_file, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, Loaded};
@@ -56,6 +56,8 @@ enum Error {
     Confinement(#[from] confinement::Error),
     #[error(transparent)]
     Keyring(#[from] keyring::Error),
+    #[error(transparent)]
+    BoundDev(#[from] bound_dev::Error),
     #[error(transparent)]
     CopyUp(#[from] copy_up::Error),
     #[error(transparent)]
@@ -165,6 +167,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     let settled = settled.and_then(|master| {
         let alone = Alone::check().map_err(Error::Alone)?;
         let inside = Inside::of(&alone, pid)?;
+        bound_dev::put(&inside, order.dev.as_ref())?;
         copy_up::run(&inside, pid, &order.filled)?;
         propagation::set(&alone, pid, &order.propagation)?;
         Ok(master)

@@ -311,6 +311,7 @@ fn make(
         changed: resolved,
         nodes,
         filled,
+        dev,
     } = mounts::resolve(&mut spec, &at, folder)?;
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
     let changed = adapted || is_amended || resolved;
@@ -342,6 +343,7 @@ fn make(
             mapped: mapped.clone(),
             nodes: nodes.clone(),
             filled: filled.clone(),
+            dev: dev.clone(),
             propagation: propagation.clone(),
             namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,

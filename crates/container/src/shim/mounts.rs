@@ -5,6 +5,7 @@
 //! destination is resolved here, with the rootfs as `/`, and an image in which libcontainer would
 //! follow a link to the node is refused.
 
+mod dev;
 mod nodes;
 mod tmpfs;
 
@@ -19,7 +20,7 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use crate::protocol::Node;
+use crate::protocol::{BoundDev, Node};
 
 /// As many symlinks as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
@@ -83,6 +84,18 @@ pub enum Error {
         /// As of the spec.
         path: PathBuf,
     },
+    /// Nothing is masked in a folder of the node that is mounted at `/dev`, and none works there.
+    #[error(
+        "{} is to be {what}, but a folder of the node is mounted at /dev: mount only what is needed \
+         of it",
+        path.display()
+    )]
+    Covered {
+        /// What the spec wants of it.
+        what: &'static str,
+        /// As of the spec.
+        path: PathBuf,
+    },
     /// A mount of our own could not be put into words.
     #[error("cannot describe the mount {}", path.display())]
     Mount {
@@ -102,6 +115,8 @@ pub(crate) struct Resolved {
     pub(crate) nodes: Vec<Node>,
     /// Each tmpfs that is to have what the image has where it lies.
     pub(crate) filled: Vec<PathBuf>,
+    /// What is mounted at `/dev`, where it is a folder of the node.
+    pub(crate) dev: Option<BoundDev>,
 }
 
 /// The rootfs of a container, as its mounts will find it one after the other.
@@ -152,8 +167,10 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<R
         }
     }
     let (nodes, has_nodes) = nodes::adapt(spec, &image, folder)?;
+    let dev = dev::adapt(spec)?;
     Ok(Resolved {
-        changed: changed || has_nodes,
+        changed: changed || has_nodes || dev.is_some(),
+        dev,
         nodes,
         filled,
     })

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use medley_sys::clone::Alone;
 use medley_sys::pidfd::PidFd;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 use rustix::mount::MountPropagationFlags;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,13 @@ impl Kind {
             .or_else(|| Some((kind(option)?, false)))
     }
 
+    /// The last that a mount's options ask for.
+    pub(crate) fn of_mount(mount: &Mount) -> Option<Self> {
+        let options = mount.options().as_deref().unwrap_or_default();
+        let mut kinds = options.iter().filter_map(|option| Self::of_option(option));
+        kinds.next_back().map(|(kind, _)| kind)
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -75,7 +82,7 @@ impl Kind {
         }
     }
 
-    fn flags(self) -> MountPropagationFlags {
+    pub(crate) fn flags(self) -> MountPropagationFlags {
         match self {
             Self::Private => MountPropagationFlags::PRIVATE,
             // What is downstream of nobody is private, and stays so.
