@@ -8,6 +8,7 @@ mod cache;
 mod cache_command;
 mod calls;
 mod cancel;
+mod cgroup_mounts;
 mod cgroups;
 mod compiler;
 mod copy_up;

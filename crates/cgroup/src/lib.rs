@@ -24,12 +24,12 @@ use serde::{Deserialize, Serialize};
 
 pub use at_create::Rest;
 pub use oom::OomWatch;
-pub use paths::no_systemd;
 pub use paths::prepare_for_move;
+pub use paths::{is_unified, no_systemd};
 pub use update::UpdateError;
 
 /// Where cgroups are mounted.
-const MOUNT: &str = "/sys/fs/cgroup";
+pub const MOUNT: &str = "/sys/fs/cgroup";
 
 /// Why a cgroup could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -188,7 +188,8 @@ pub fn no_systemd() -> Option<&'static str> {
 }
 
 /// Whether the unified hierarchy is all there is: pure cgroup v2.
-pub(super) fn is_unified() -> bool {
+#[must_use]
+pub fn is_unified() -> bool {
     /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
     const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
     rustix::fs::statfs(MOUNT).is_ok_and(|stat| stat.f_type == CGROUP2)

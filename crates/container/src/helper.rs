@@ -3,6 +3,7 @@
 //! A helper is single-threaded, so that libcontainer may clone it, and it lives for milliseconds.
 
 mod bound_dev;
+mod cgroup_mount;
 pub(crate) mod compile;
 mod console;
 mod copy_up;

@@ -93,6 +93,8 @@ pub(crate) struct CreateOrder {
     pub(crate) filled: Vec<PathBuf>,
     /// What is mounted at `/dev`, where it is a folder of the node.
     pub(crate) dev: Option<BoundDev>,
+    /// Where the hierarchies of cgroup v1 belong.
+    pub(crate) cgroups: Vec<CgroupMount>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first five are namespaces for the container to join, and
@@ -167,6 +169,15 @@ pub(crate) struct Staged {
     pub(crate) from: PathBuf,
     /// Where it belongs.
     pub(crate) at: PathBuf,
+}
+
+/// Where the container's cgroups are to be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CgroupMount {
+    /// A tmpfs of the container's.
+    pub(crate) at: PathBuf,
+    /// Whether nothing can be written there.
+    pub(crate) read_only: bool,
 }
 
 /// The ids of a user namespace, in the lines of `/proc/<pid>/uid_map`.

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::inside::{self, Inside};
-use super::{bound_dev, copy_up, keyring, log_file, sources};
+use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, Loaded};
@@ -58,6 +58,8 @@ enum Error {
     Keyring(#[from] keyring::Error),
     #[error(transparent)]
     BoundDev(#[from] bound_dev::Error),
+    #[error(transparent)]
+    CgroupMount(#[from] cgroup_mount::Error),
     #[error(transparent)]
     CopyUp(#[from] copy_up::Error),
     #[error(transparent)]
@@ -168,6 +170,7 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
         let alone = Alone::check().map_err(Error::Alone)?;
         let inside = Inside::of(&alone, pid)?;
         bound_dev::put(&inside, order.dev.as_ref())?;
+        cgroup_mount::make(&inside, pid, &order.cgroups)?;
         copy_up::run(&inside, pid, &order.filled)?;
         propagation::set(&alone, pid, &order.propagation)?;
         Ok(master)

@@ -313,8 +313,13 @@ fn make(
         filled,
         dev,
     } = mounts::resolve(&mut spec, &at, folder)?;
+    let cgroups = match decision.plan {
+        Plan::Linux(_) => mounts::cgroups::adapt(&mut spec)?,
+        // A guest has none.
+        Plan::Wasm(_) => Vec::new(),
+    };
     let (mapped, adapted) = namespaces.users.adapt(host, &mut spec, folder)?;
-    let changed = adapted || is_amended || resolved;
+    let changed = adapted || is_amended || resolved || !cgroups.is_empty();
     let shared = namespaces.shared.as_deref();
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let stdio = [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
@@ -344,6 +349,7 @@ fn make(
             nodes: nodes.clone(),
             filled: filled.clone(),
             dev: dev.clone(),
+            cgroups: cgroups.clone(),
             propagation: propagation.clone(),
             namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,

@@ -5,6 +5,7 @@
 //! destination is resolved here, with the rootfs as `/`, and an image in which libcontainer would
 //! follow a link to the node is refused.
 
+pub(crate) mod cgroups;
 mod dev;
 mod nodes;
 mod tmpfs;

@@ -1,0 +1,45 @@
+//! In the shim: the file system of cgroup v1 in a container, which the helper makes.
+//!
+//! libcontainer's can be written to where the spec says `ro`, and needs a process of the node that has
+//! the number which init has in a pid namespace that it joins.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Mount, MountBuilder, Spec};
+
+use super::Error;
+use crate::protocol::CgroupMount;
+
+/// Puts a tmpfs in place of each such mount, for the helper to fill.
+pub(crate) fn adapt(spec: &mut Spec) -> Result<Vec<CgroupMount>, Error> {
+    if medley_cgroup::is_unified() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if mount.typ().as_deref() != Some("cgroup") {
+            continue;
+        }
+        let options = mount.options().as_deref().unwrap_or_default();
+        found.push(CgroupMount {
+            at: mount.destination().clone(),
+            read_only: options.iter().any(|option| option == "ro"),
+        });
+        *mount = tmpfs(mount.destination())?;
+    }
+    Ok(found)
+}
+
+fn tmpfs(at: &Path) -> Result<Mount, Error> {
+    let options = ["nosuid", "noexec", "nodev", "mode=755"];
+    let mount = MountBuilder::default()
+        .typ("tmpfs")
+        .source("tmpfs")
+        .destination(at)
+        .options(options.map(str::to_owned).to_vec())
+        .build();
+    mount.map_err(|source| Error::Mount {
+        path: at.to_owned(),
+        source,
+    })
+}
