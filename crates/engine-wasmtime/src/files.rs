@@ -3,25 +3,36 @@
 
 mod component;
 mod component_0_3;
+#[cfg(test)]
+mod linux;
 mod module;
+mod numbers;
 mod opened;
 mod paths;
+mod preview0;
 mod preview1;
 mod resolve;
+mod streams;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use medley_engine::Preopen;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 pub(crate) use opened::{Files, Opened};
 pub(crate) use preview1::Preview1;
-use resolve::{End, Start, Stream};
+use resolve::{Change, End, Last, Place, Start};
+use streams::Stream;
+
+/// The longest path by which a folder is remembered that a guest has opened, step by step.
+const LONGEST: usize = 16 * resolve::PATH_MAX;
 
 /// Stands for the files of components where they are linked.
 pub(crate) struct WasiFiles;
@@ -33,6 +44,18 @@ struct Folder {
     handle: u32,
     path: PathBuf,
     read_only: bool,
+}
+
+impl Folder {
+    /// The one that a guest finds open by this name: of two the later one counts.
+    fn named(name: &str, handle: u32, preopens: &[Preopen]) -> Option<Self> {
+        let named = preopens.iter().rev().find(|known| known.name == name)?;
+        Some(Self {
+            handle,
+            path: PathBuf::from(&named.path),
+            read_only: named.read_only,
+        })
+    }
 }
 
 /// Where a call is to be tried again.
@@ -51,125 +74,110 @@ struct Folders {
     given: Vec<Folder>,
     /// What it has opened itself, files among it, by handle.
     opened: HashMap<u32, PathBuf>,
+    /// The one of these that is asked about, if it is at hand.
+    real: Option<Arc<File>>,
 }
 
 impl Folders {
-    fn start(&self, handle: u32) -> Option<Start<'_>> {
-        // What was opened counts: a guest may give the handle of what it was given to another.
+    fn start(&self, handle: u32) -> io::Result<Start<'_>> {
+        let real = self.real.as_deref();
         if let Some(path) = self.opened.get(&handle) {
-            return Some(Start { path, given: false });
+            return Ok(Start {
+                path,
+                real,
+                given: false,
+            });
         }
-        let given = self.given.iter().find(|folder| folder.handle == handle)?;
-        Some(Start {
+        let mut given = self.given.iter();
+        let given = given.find(|folder| folder.handle == handle).ok_or(DENIED)?;
+        Ok(Start {
             path: &given.path,
+            real,
             given: true,
         })
     }
 
     /// Keeps in mind what was opened.
     fn open(&mut self, folder: u32, path: &str, handle: u32) {
-        if let Some(start) = self.start(folder) {
-            let path = start.path.join(path);
-            self.opened.insert(handle, path);
-        }
+        match self.path_of(folder, path) {
+            Some(path) => self.opened.insert(handle, path),
+            None => self.opened.remove(&handle),
+        };
+    }
+
+    /// Where something is that was opened, unless that takes too long to say.
+    fn path_of(&self, folder: u32, path: &str) -> Option<PathBuf> {
+        let path = self.start(folder).ok()?.path.join(path);
+        // Without the dots and slashes that say nothing.
+        let path: PathBuf = path.components().collect();
+        (path.as_os_str().len() <= LONGEST).then_some(path)
     }
 
     /// Where a call on `path` of a folder, which was refused, is to be tried again.
-    fn elsewhere(&self, folder: u32, path: &str, follow: bool) -> Option<Elsewhere> {
-        match resolve::resolve(self.start(folder)?, path, follow).ok()? {
-            End::Stream(stream) => Some(Elsewhere::Stream(stream)),
+    fn elsewhere(&self, folder: u32, path: &str, last: Last) -> io::Result<Elsewhere> {
+        match resolve::resolve(self.start(folder)?, path, last)? {
+            End::Stream(stream) => Ok(Elsewhere::Stream(stream)),
             End::At(place) => {
-                let (folder, mut rest) = self.beneath(&place)?;
-                if path.ends_with('/') {
-                    rest.push('/');
-                }
-                Some(Elsewhere::Beneath(folder.handle, rest))
+                let (folder, rest) = self.beneath(&place.path).ok_or(DENIED)?;
+                Ok(Elsewhere::Beneath(folder.handle, rest + place.tail))
             }
-        }
-    }
-
-    /// As [`Self::elsewhere`], for calls that need a file.
-    fn beneath_another(&self, folder: u32, path: &str, follow: bool) -> Option<(u32, String)> {
-        match self.elsewhere(folder, path, follow)? {
-            Elsewhere::Beneath(folder, path) => Some((folder, path)),
-            Elsewhere::Stream(_) => None,
         }
     }
 
     /// The folder of those given in which a place lies deepest, and the way to it.
     fn beneath(&self, place: &Path) -> Option<(&Folder, String)> {
-        let given: Vec<&Folder> = self
-            .given
-            .iter()
-            .filter(|folder| !self.opened.contains_key(&folder.handle))
-            .collect();
-        let paths = given.iter().map(|folder| folder.path.as_path());
+        let paths = self.given.iter().map(|folder| folder.path.as_path());
         let (number, rest) = resolve::beneath(place, paths)?;
-        Some((given[number], rest))
+        Some((&self.given[number], rest))
     }
 
-    /// The stream that a path means, if its name is one that a stream may have.
-    fn stream(&self, folder: u32, path: &str, follow: bool) -> Option<Stream> {
-        if !follow || !resolve::may_be_stream(path) {
-            return None;
-        }
-        match self.elsewhere(folder, path, follow)? {
-            Elsewhere::Stream(stream) => Some(stream),
-            Elsewhere::Beneath(..) => None,
-        }
+    /// A place in one of the folders given, and whether that may only be read.
+    fn place(&self, folder: u32, path: &str, last: Last) -> io::Result<(Place, bool)> {
+        let End::At(place) = resolve::resolve(self.start(folder)?, path, last)? else {
+            return Err(Errno::INVAL.into());
+        };
+        let (folder, _) = self.beneath(&place.path).ok_or(DENIED)?;
+        let read_only = folder.read_only;
+        Ok((place, read_only))
     }
 
     /// What a symbolic link holds, which Wasmtime does not tell of one that is absolute.
     fn target(&self, folder: u32, path: &str) -> io::Result<String> {
-        let denied = || io::Error::from(Errno::PERM);
-        let End::At(place) = resolve::resolve(self.start(folder).ok_or_else(denied)?, path, false)?
-        else {
-            return Err(Errno::INVAL.into());
+        let (place, _) = self.place(folder, path, Last::Kept)?;
+        let (parent, name) = place.name().ok_or(Errno::INVAL)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        let target = match rustix::fs::readlinkat(link, "", Vec::new()) {
+            // What is no link.
+            Err(Errno::NOENT) => Err(Errno::INVAL),
+            told => told,
         };
-        self.beneath(&place).ok_or_else(denied)?;
-        let (parent, name) = parent(&place)?;
-        let target = rustix::fs::readlinkat(parent, name, Vec::new())?;
-        Ok(target.into_string().map_err(|_| Errno::ILSEQ)?)
+        Ok(target?.into_string().map_err(|_| Errno::ILSEQ)?)
     }
 
     /// Makes a symbolic link to an absolute path, which Wasmtime does not.
     fn link(&self, target: &str, folder: u32, path: &str) -> io::Result<()> {
-        let denied = || io::Error::from(Errno::PERM);
-        let start = self.start(folder).filter(|start| start.given);
-        let end = resolve::resolve(start.ok_or_else(denied)?, path, false)?;
-        let End::At(place) = end else {
-            return Err(Errno::EXIST.into());
-        };
-        let (folder, _) = self.beneath(&place).ok_or_else(denied)?;
-        if folder.read_only {
-            return Err(denied());
+        if target.len() >= resolve::PATH_MAX {
+            return Err(Errno::NAMETOOLONG.into());
         }
-        let (parent, name) = parent(&place)?;
+        if !self.start(folder)?.given {
+            return Err(DENIED.into());
+        }
+        let (place, read_only) = self.place(folder, path, Last::Named(Change::MakeLink))?;
+        let (parent, name) = place.name().ok_or(Errno::EXIST)?;
+        if read_only {
+            return Err(DENIED.into());
+        }
         Ok(rustix::fs::symlinkat(target, parent, name)?)
     }
 }
 
-/// The folder that a place without links lies in, and its name there.
-fn parent(place: &Path) -> io::Result<(OwnedFd, &OsStr)> {
-    let (parent, name) = place.parent().zip(place.file_name()).ok_or(Errno::EXIST)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::NO_SYMLINKS;
-    let parent = rustix::fs::openat2(CWD, parent, flags, Mode::empty(), resolve)?;
-    Ok((parent, name))
-}
-
-impl Stream {
-    /// A handle of it.
-    fn file(self) -> io::Result<File> {
-        let own = match self {
-            Self::Stdin => io::stdin().as_fd().try_clone_to_owned()?,
-            Self::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
-            Self::Stderr => io::stderr().as_fd().try_clone_to_owned()?,
-            Self::Terminal => {
-                let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-                rustix::fs::openat(CWD, "/dev/tty", flags, Mode::empty())?
-            }
-        };
-        Ok(own.into())
+impl Place {
+    /// The directory that it is in, and its name there.
+    fn name(&self) -> Option<(&OwnedFd, &OsStr)> {
+        self.parent.as_ref().zip(self.path.file_name())
     }
 }
+
+/// As Wasmtime says it of what leaves its folder.
+const DENIED: Errno = Errno::PERM;

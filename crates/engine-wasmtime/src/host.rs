@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use medley_engine::Ended;
+use medley_engine::{Ended, Guest, Preopen};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter};
 use wasmtime_wasi::p2::bindings::filesystem::types as p2;
@@ -46,15 +46,17 @@ pub(crate) struct Shared {
     variables: WasiConfigVariables,
     buckets: Buckets,
     outgoing: Outgoing,
+    preopens: Vec<Preopen>,
 }
 
 impl Shared {
-    /// For guests with this environment.
-    pub(crate) fn new(env: &[(String, String)]) -> Arc<Self> {
+    /// For guests in this world.
+    pub(crate) fn new(guest: &Guest) -> Arc<Self> {
         Arc::new(Self {
-            variables: env.iter().cloned().collect(),
+            variables: guest.env.iter().cloned().collect(),
             buckets: Buckets::default(),
-            outgoing: Outgoing::new(env),
+            outgoing: Outgoing::new(&guest.env),
+            preopens: guest.preopens.clone(),
         })
     }
 }
@@ -73,6 +75,11 @@ impl Host {
             #[cfg(feature = "nn")]
             nn: crate::nn::context(),
         }
+    }
+
+    /// The folders that it finds open, by their names.
+    pub(crate) fn preopens(&self) -> &[Preopen] {
+        &self.shared.preopens
     }
 
     /// Whom Wasmtime asks for memory.

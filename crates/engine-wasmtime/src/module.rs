@@ -6,7 +6,7 @@ use medley_engine::call::{self, INITIALIZE, START};
 use medley_engine::{Ended, Entry, Guest, Program, Unfit};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p0;
+use wasmtime_wasi::p0::wasi_unstable;
 use wasmtime_wasi::p1::wasi_snapshot_preview1;
 
 use crate::files::Preview1;
@@ -14,37 +14,8 @@ use crate::limiter::Limiter;
 use crate::values;
 use crate::{NAME, unfit, world};
 
-const PREVIEW_1: &str = "wasi_snapshot_preview1";
-
 /// What came before it: the same but for some numbers and structures.
 const PREVIEW_0: &str = "wasi_unstable";
-
-/// Calls of preview 0 whose numbers and structures are those of preview 1.
-const SAME: [&str; 23] = [
-    "fd_close",
-    "fd_datasync",
-    "fd_fdstat_get",
-    "fd_fdstat_set_flags",
-    "fd_fdstat_set_rights",
-    "fd_pread",
-    "fd_prestat_dir_name",
-    "fd_prestat_get",
-    "fd_pwrite",
-    "fd_read",
-    "fd_renumber",
-    "fd_sync",
-    "fd_tell",
-    "fd_write",
-    "path_create_directory",
-    "path_link",
-    "path_open",
-    "path_readlink",
-    "path_remove_directory",
-    "path_rename",
-    "path_symlink",
-    "path_unlink_file",
-    "proc_exit",
-];
 
 /// What the engine keeps for one module.
 struct Host {
@@ -87,11 +58,7 @@ fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasi_snapshot_preview1::add_to_linker(&mut linker, |host: &mut Host| &mut host.files)?;
     if module.imports().any(|import| import.module() == PREVIEW_0) {
-        p0::add_to_linker_async(&mut linker, |host: &mut Host| host.files.inner())?;
-        linker.allow_shadowing(true);
-        for same in SAME {
-            linker.alias(PREVIEW_1, same, PREVIEW_0, same)?;
-        }
+        wasi_unstable::add_to_linker(&mut linker, |host: &mut Host| &mut host.files)?;
     }
     Ok(linker)
 }

@@ -10,13 +10,19 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::Files;
 use super::opened::{Again, same};
+use super::resolve::Change;
+use super::{Files, Last};
 
 /// Whether a call was refused as one that leaves its folder.
 fn was_refused<T>(result: &FsResult<T>) -> bool {
     let error = result.as_ref().err().and_then(FsError::downcast_ref);
     matches!(error, Some(ErrorCode::NotPermitted))
+}
+
+/// What a call does with the last part of its path.
+fn last(flags: PathFlags) -> Last {
+    Last::of(flags.contains(PathFlags::SYMLINK_FOLLOW))
 }
 
 fn refused<T>() -> FsResult<T> {
@@ -34,7 +40,7 @@ macro_rules! handed_on {
 
 /// Calls on one path, tried again where they are refused.
 macro_rules! tried_again {
-    ($(async fn $name:ident([$($flags:ident)?] $(, $arg:ident: $ty:ty)*) -> $out:ty;)*) => {$(
+    ($(async fn $name:ident([$($flags:ident)?] $(, $arg:ident: $ty:ty)*) -> $out:ty, $last:expr;)*) => {$(
         async fn $name(
             &mut self,
             fd: Resource<Descriptor>,
@@ -42,16 +48,16 @@ macro_rules! tried_again {
             path: String
             $(, $arg: $ty)*
         ) -> FsResult<$out> {
-            let result = self.0.filesystem()
-                .$name(same(&fd), $($flags,)? path.clone() $(, $arg)*)
-                .await;
-            if !was_refused(&result) {
-                return result;
+            let last = $last;
+            if !last.is_odd(&path) {
+                let result = self.0.filesystem()
+                    .$name(same(&fd), $($flags,)? path.clone() $(, $arg)*)
+                    .await;
+                if !was_refused(&result) {
+                    return result;
+                }
             }
-            let follow = false $(|| $flags.contains(PathFlags::SYMLINK_FOLLOW))?;
-            let Some((folder, path)) = self.beneath(&fd, &path, follow) else {
-                return result;
-            };
+            let (folder, path) = self.beneath(&fd, &path, last).map_err(ErrorCode::from)?;
             let result = self.0.filesystem()
                 .$name(same(&folder), $($flags,)? path $(, $arg)*)
                 .await;
@@ -70,12 +76,15 @@ macro_rules! tried_again_on_streams {
             flags: PathFlags,
             path: String,
         ) -> FsResult<$out> {
-            let result = self.0.filesystem().$name(same(&fd), flags, path.clone()).await;
-            if !was_refused(&result) {
-                return result;
+            let last = last(flags);
+            if !last.is_odd(&path) {
+                let result = self.0.filesystem().$name(same(&fd), flags, path.clone()).await;
+                if !was_refused(&result) {
+                    return result;
+                }
             }
-            let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
-            let (fd, result) = match self.again(&fd, &path, follow) {
+            let again = self.again(&fd, &path, last).map_err(ErrorCode::from)?;
+            let (fd, result) = match again {
                 Some(Again::Beneath(fd, path)) => {
                     let result = self.0.filesystem().$name(same(&fd), flags, path).await;
                     (fd, result)
@@ -86,7 +95,7 @@ macro_rules! tried_again_on_streams {
                     self.forget(&fd);
                     (fd, result)
                 }
-                None => return result,
+                None => return self.0.filesystem().$name(fd, flags, path).await,
             };
             self.release(fd);
             result
@@ -96,7 +105,7 @@ macro_rules! tried_again_on_streams {
 
 /// The same for calls on two paths, both of which are looked up anew.
 macro_rules! both_tried_again {
-    ($(async fn $name:ident([$($flags:ident)?]);)*) => {$(
+    ($(async fn $name:ident([$($flags:ident)?]), $last:expr, $new_last:expr;)*) => {$(
         async fn $name(
             &mut self,
             fd: Resource<Descriptor>,
@@ -105,27 +114,27 @@ macro_rules! both_tried_again {
             new_fd: Resource<Descriptor>,
             new_path: String,
         ) -> FsResult<()> {
-            let (old, new) = (path.clone(), new_path.clone());
-            let result = self.0.filesystem()
-                .$name(same(&fd), $($flags,)? old, same(&new_fd), new)
-                .await;
-            if !was_refused(&result) {
-                return result;
-            }
-            let from = self.beneath(&fd, &path, false);
-            let to = self.beneath(&new_fd, &new_path, false);
-            let result = match (&from, &to) {
-                (Some((fd, old)), Some((new_fd, new))) => {
-                    let (old, new) = (old.clone(), new.clone());
-                    self.0.filesystem()
-                        .$name(same(fd), $($flags,)? old, same(new_fd), new)
-                        .await
+            if !$new_last.is_odd(&new_path) {
+                let (old, new) = (path.clone(), new_path.clone());
+                let result = self.0.filesystem()
+                    .$name(same(&fd), $($flags,)? old, same(&new_fd), new)
+                    .await;
+                if !was_refused(&result) {
+                    return result;
                 }
-                _ => result,
-            };
-            for (fd, _) in from.into_iter().chain(to) {
-                self.release(fd);
             }
+            let (from, old) = self.beneath(&fd, &path, $last).map_err(ErrorCode::from)?;
+            let result = match self.beneath(&new_fd, &new_path, $new_last) {
+                Ok((to, new)) => {
+                    let result = self.0.filesystem()
+                        .$name(same(&from), $($flags,)? old, same(&to), new)
+                        .await;
+                    self.release(to);
+                    result
+                }
+                Err(error) => Err(ErrorCode::from(error).into()),
+            };
+            self.release(from);
             result
         }
     )*};
@@ -148,10 +157,10 @@ impl HostDescriptor for Files<'_> {
     }
 
     tried_again! {
-        async fn create_directory_at([]) -> ();
-        async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> ();
-        async fn remove_directory_at([]) -> ();
-        async fn unlink_file_at([]) -> ();
+        async fn create_directory_at([]) -> (), Last::Named(Change::MakeFolder);
+        async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> (), last(flags);
+        async fn remove_directory_at([]) -> (), Last::Named(Change::RemoveFolder);
+        async fn unlink_file_at([]) -> (), Last::Named(Change::RemoveFile);
     }
 
     tried_again_on_streams! {
@@ -160,8 +169,8 @@ impl HostDescriptor for Files<'_> {
     }
 
     both_tried_again! {
-        async fn link_at([flags]);
-        async fn rename_at([]);
+        async fn link_at([flags]), Last::Kept, Last::Named(Change::MakeLink);
+        async fn rename_at([]), Last::Named(Change::Move), Last::Named(Change::Move);
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
@@ -204,8 +213,16 @@ impl HostDescriptor for Files<'_> {
         }
         let again = match stream {
             Some(stream) => Some(Again::Stream(stream)),
-            // A link in the place of what is to be new is in its way.
-            None => self.again(&fd, &path, follow && !exclusive),
+            None => {
+                let last = if open_flags.contains(OpenFlags::CREATE) {
+                    // A link in the place of what is to be new is in its way.
+                    let follow = follow && !exclusive;
+                    Last::Created { follow }
+                } else {
+                    Last::of(follow)
+                };
+                self.again(&fd, &path, last).map_err(ErrorCode::from)?
+            }
         };
         match again {
             Some(Again::Stream(_)) if exclusive => Err(ErrorCode::Exist.into()),
@@ -234,26 +251,22 @@ impl HostDescriptor for Files<'_> {
         target: String,
         path: String,
     ) -> FsResult<()> {
-        let result = self
-            .0
-            .filesystem()
-            .symlink_at(same(&fd), target.clone(), path.clone())
-            .await;
-        if !was_refused(&result) {
-            return result;
+        let last = Last::Named(Change::MakeLink);
+        if !last.is_odd(&path) {
+            let (target, path) = (target.clone(), path.clone());
+            let mut files = self.0.filesystem();
+            let result = files.symlink_at(same(&fd), target, path).await;
+            if !was_refused(&result) {
+                return result;
+            }
         }
         if target.starts_with('/') {
             let made = self.link(&target, &fd, &path);
             return Ok(made.map_err(ErrorCode::from)?);
         }
-        let Some((folder, path)) = self.beneath(&fd, &path, false) else {
-            return result;
-        };
-        let result = self
-            .0
-            .filesystem()
-            .symlink_at(same(&folder), target, path)
-            .await;
+        let (folder, path) = self.beneath(&fd, &path, last).map_err(ErrorCode::from)?;
+        let mut files = self.0.filesystem();
+        let result = files.symlink_at(same(&folder), target, path).await;
         self.release(folder);
         result
     }

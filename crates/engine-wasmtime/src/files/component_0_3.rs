@@ -22,7 +22,8 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
 use super::opened::{Again, same};
-use super::{Files, Stream, WasiFiles};
+use super::resolve::Change;
+use super::{Files, Last, Stream, WasiFiles};
 use crate::host::Host;
 
 type Store = Accessor<Host, WasiFiles>;
@@ -60,6 +61,31 @@ fn open_stream(store: &Store, stream: Stream) -> FilesystemResult<Resource<Descr
     Ok(with(store, |files| files.open_stream(stream)).map_err(ErrorCode::from)?)
 }
 
+/// Where a call that was refused is to be tried again; `None` if it is refused here too.
+fn again(
+    store: &Store,
+    fd: &Resource<Descriptor>,
+    path: &str,
+    last: Last,
+) -> FilesystemResult<Option<Again>> {
+    Ok(with(store, |files| files.again(fd, path, last)).map_err(ErrorCode::from)?)
+}
+
+/// As [`again`], for calls that need a file: the same call, if it is refused here too.
+fn beneath(
+    store: &Store,
+    fd: &Resource<Descriptor>,
+    path: &str,
+    last: Last,
+) -> FilesystemResult<(Resource<Descriptor>, String)> {
+    Ok(with(store, |files| files.beneath(fd, path, last)).map_err(ErrorCode::from)?)
+}
+
+/// What a call does with the last part of its path.
+fn last(flags: PathFlags) -> Last {
+    Last::of(flags.contains(PathFlags::SYMLINK_FOLLOW))
+}
+
 /// Lets go of a handle of ours.
 fn release(store: &Store, fd: Resource<Descriptor>) {
     with(store, |files| {
@@ -79,7 +105,7 @@ macro_rules! handed_on {
 
 /// Calls on one path, tried again where they are refused.
 macro_rules! tried_again {
-    ($(async fn $name:ident([$($flags:ident)?] $(, $arg:ident: $ty:ty)*) -> $out:ty;)*) => {$(
+    ($(async fn $name:ident([$($flags:ident)?] $(, $arg:ident: $ty:ty)*) -> $out:ty, $last:expr;)*) => {$(
         async fn $name(
             store: &Store,
             fd: Resource<Descriptor>,
@@ -88,15 +114,16 @@ macro_rules! tried_again {
             $(, $arg: $ty)*
         ) -> FilesystemResult<$out> {
             let wasi = own(store);
-            let result =
-                WasiFilesystem::$name(&wasi, same(&fd), $($flags,)? path.clone() $(, $arg)*).await;
-            if !was_refused(&result) {
-                return result;
+            let last = $last;
+            if !last.is_odd(&path) {
+                let path = path.clone();
+                let result =
+                    WasiFilesystem::$name(&wasi, same(&fd), $($flags,)? path $(, $arg)*).await;
+                if !was_refused(&result) {
+                    return result;
+                }
             }
-            let follow = false $(|| $flags.contains(PathFlags::SYMLINK_FOLLOW))?;
-            let Some((folder, path)) = with(store, |files| files.beneath(&fd, &path, follow)) else {
-                return result;
-            };
+            let (folder, path) = beneath(store, &fd, &path, last)?;
             let result =
                 WasiFilesystem::$name(&wasi, same(&folder), $($flags,)? path $(, $arg)*).await;
             release(store, folder);
@@ -115,12 +142,14 @@ macro_rules! tried_again_on_streams {
             path: String,
         ) -> FilesystemResult<$out> {
             let wasi = own(store);
-            let result = WasiFilesystem::$name(&wasi, same(&fd), flags, path.clone()).await;
-            if !was_refused(&result) {
-                return result;
+            let last = last(flags);
+            if !last.is_odd(&path) {
+                let result = WasiFilesystem::$name(&wasi, same(&fd), flags, path.clone()).await;
+                if !was_refused(&result) {
+                    return result;
+                }
             }
-            let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
-            let (fd, result) = match with(store, |files| files.again(&fd, &path, follow)) {
+            let (fd, result) = match again(store, &fd, &path, last)? {
                 Some(Again::Beneath(fd, path)) => {
                     let result = WasiFilesystem::$name(&wasi, same(&fd), flags, path).await;
                     (fd, result)
@@ -130,7 +159,7 @@ macro_rules! tried_again_on_streams {
                     let result = WasiFilesystem::$of_stream(&wasi, same(&fd)).await;
                     (fd, result)
                 }
-                None => return result,
+                None => return WasiFilesystem::$name(&wasi, fd, flags, path).await,
             };
             release(store, fd);
             result
@@ -140,7 +169,7 @@ macro_rules! tried_again_on_streams {
 
 /// The same for calls on two paths, both of which are looked up anew.
 macro_rules! both_tried_again {
-    ($(async fn $name:ident([$($flags:ident)?]);)*) => {$(
+    ($(async fn $name:ident([$($flags:ident)?]), $last:expr, $new_last:expr;)*) => {$(
         async fn $name(
             store: &Store,
             fd: Resource<Descriptor>,
@@ -150,24 +179,27 @@ macro_rules! both_tried_again {
             new_path: String,
         ) -> FilesystemResult<()> {
             let wasi = own(store);
-            let (old, new) = (path.clone(), new_path.clone());
-            let result =
-                WasiFilesystem::$name(&wasi, same(&fd), $($flags,)? old, same(&new_fd), new).await;
-            if !was_refused(&result) {
-                return result;
-            }
-            let from = with(store, |files| files.beneath(&fd, &path, false));
-            let to = with(store, |files| files.beneath(&new_fd, &new_path, false));
-            let result = match (&from, &to) {
-                (Some((fd, old)), Some((new_fd, new))) => {
-                    let (old, new) = (old.clone(), new.clone());
-                    WasiFilesystem::$name(&wasi, same(fd), $($flags,)? old, same(new_fd), new).await
+            if !$new_last.is_odd(&new_path) {
+                let (old, new) = (path.clone(), new_path.clone());
+                let result =
+                    WasiFilesystem::$name(&wasi, same(&fd), $($flags,)? old, same(&new_fd), new)
+                        .await;
+                if !was_refused(&result) {
+                    return result;
                 }
-                _ => result,
-            };
-            for (fd, _) in from.into_iter().chain(to) {
-                release(store, fd);
             }
+            let (from, old) = beneath(store, &fd, &path, $last)?;
+            let result = match beneath(store, &new_fd, &new_path, $new_last) {
+                Ok((to, new)) => {
+                    let result =
+                        WasiFilesystem::$name(&wasi, same(&from), $($flags,)? old, same(&to), new)
+                            .await;
+                    release(store, to);
+                    result
+                }
+                Err(error) => Err(error),
+            };
+            release(store, from);
             result
         }
     )*};
@@ -187,10 +219,10 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
     }
 
     tried_again! {
-        async fn create_directory_at([]) -> ();
-        async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> ();
-        async fn remove_directory_at([]) -> ();
-        async fn unlink_file_at([]) -> ();
+        async fn create_directory_at([]) -> (), Last::Named(Change::MakeFolder);
+        async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> (), last(flags);
+        async fn remove_directory_at([]) -> (), Last::Named(Change::RemoveFolder);
+        async fn unlink_file_at([]) -> (), Last::Named(Change::RemoveFile);
     }
 
     tried_again_on_streams! {
@@ -199,8 +231,8 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
     }
 
     both_tried_again! {
-        async fn link_at([flags]);
-        async fn rename_at([]);
+        async fn link_at([flags]), Last::Kept, Last::Named(Change::MakeLink);
+        async fn rename_at([]), Last::Named(Change::Move), Last::Named(Change::Move);
     }
 
     async fn readlink_at(
@@ -240,12 +272,20 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
                 return result;
             }
         }
-        let again = match stream {
+        let place = match stream {
             Some(stream) => Some(Again::Stream(stream)),
-            // A link in the place of what is to be new is in its way.
-            None => with(store, |files| files.again(&fd, &path, follow && !exclusive)),
+            None => {
+                let last = if open_flags.contains(OpenFlags::CREATE) {
+                    // A link in the place of what is to be new is in its way.
+                    let follow = follow && !exclusive;
+                    Last::Created { follow }
+                } else {
+                    Last::of(follow)
+                };
+                again(store, &fd, &path, last)?
+            }
         };
-        match again {
+        match place {
             Some(Again::Stream(_)) if exclusive => Err(ErrorCode::Exist.into()),
             Some(Again::Stream(_)) if open_flags.contains(OpenFlags::DIRECTORY) => {
                 Err(ErrorCode::NotDirectory.into())
@@ -273,18 +313,19 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
         path: String,
     ) -> FilesystemResult<()> {
         let wasi = own(store);
-        let result =
-            WasiFilesystem::symlink_at(&wasi, same(&fd), target.clone(), path.clone()).await;
-        if !was_refused(&result) {
-            return result;
+        let last = Last::Named(Change::MakeLink);
+        if !last.is_odd(&path) {
+            let (target, path) = (target.clone(), path.clone());
+            let result = WasiFilesystem::symlink_at(&wasi, same(&fd), target, path).await;
+            if !was_refused(&result) {
+                return result;
+            }
         }
         if target.starts_with('/') {
             let made = with(store, |files| files.link(&target, &fd, &path));
             return Ok(made.map_err(ErrorCode::from)?);
         }
-        let Some((folder, path)) = with(store, |files| files.beneath(&fd, &path, false)) else {
-            return result;
-        };
+        let (folder, path) = beneath(store, &fd, &path, last)?;
         let result = WasiFilesystem::symlink_at(&wasi, same(&folder), target, path).await;
         release(store, folder);
         result

@@ -9,9 +9,10 @@ use wasmtime_wasi::p1::types::{
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::Elsewhere;
-use super::paths::{Path, both, errno, refused, unless_refused};
-use super::preview1::{FIRST, Preview1};
+use super::paths::{Path, both, errno, put, text, unless_refused};
+use super::preview1::Preview1;
+use super::resolve::Change;
+use super::{Elsewhere, Last};
 
 /// Calls that are Wasmtime's as they are, on the descriptor that is meant.
 macro_rules! handed_on {
@@ -31,24 +32,26 @@ macro_rules! handed_on {
 
 /// Calls on one path and nothing else, tried again where they are refused.
 macro_rules! tried_again {
-    ($(async fn $name:ident;)*) => {$(
+    ($(async fn $name:ident, $change:ident;)*) => {$(
         async fn $name(
             &mut self,
             memory: &mut GuestMemory<'_>,
             dirfd: Fd,
             path: GuestPtr<str>,
         ) -> Result<(), Error> {
-            let result = self.inner.$name(memory, dirfd, path).await;
-            if let Some(result) = unless_refused(result) {
+            let dirfd = self.read(dirfd);
+            let wanted = Path::of(memory, dirfd, path)?;
+            let last = Last::Named(Change::$change);
+            if !last.is_odd(&wanted.path)
+                && let Some(result) = unless_refused(self.inner.$name(memory, dirfd, path).await)
+            {
                 return result;
             }
-            let Some((folder, path)) = self.again(&Path::of(memory, dirfd, path)?, false) else {
-                return refused();
-            };
+            let path = self.again(wanted, last).await?;
             let pointer = path.pointer();
             let mut bytes = path.path.into_bytes();
             let memory = &mut GuestMemory::Unshared(&mut bytes);
-            self.inner.$name(memory, folder, pointer).await
+            self.inner.$name(memory, path.folder, pointer).await
         }
     )*};
 }
@@ -62,16 +65,16 @@ impl WasiSnapshotPreview1 for Preview1 {
         fn clock_res_get(id: Clockid) -> Timestamp;
         fn clock_time_get(id: Clockid, precision: Timestamp) -> Timestamp;
         fn fd_allocate(fd: Fd, offset: Filesize, len: Filesize) -> (), on write(fd);
-        fn fd_prestat_get(fd: Fd) -> Prestat;
-        fn fd_prestat_dir_name(fd: Fd, path: GuestPtr<u8>, len: Size) -> ();
+        fn fd_fdstat_set_rights(fd: Fd, base: Rights, inheriting: Rights) -> (), on read(fd);
+        fn fd_prestat_get(fd: Fd) -> Prestat, on read(fd);
+        fn fd_prestat_dir_name(fd: Fd, path: GuestPtr<u8>, len: Size) -> (), on read(fd);
         fn fd_tell(fd: Fd) -> Filesize, on read(fd);
         fn proc_raise(signal: Signal) -> ();
         fn sched_yield() -> ();
         fn random_get(buf: GuestPtr<u8>, len: Size) -> ();
-        fn sock_accept(fd: Fd, flags: Fdflags) -> Fd;
-        fn sock_recv(fd: Fd, data: IovecArray, flags: Riflags) -> (Size, Roflags);
-        fn sock_send(fd: Fd, data: CiovecArray, flags: Siflags) -> Size;
-        fn sock_shutdown(fd: Fd, how: Sdflags) -> ();
+        fn sock_recv(fd: Fd, data: IovecArray, flags: Riflags) -> (Size, Roflags), on read(fd);
+        fn sock_send(fd: Fd, data: CiovecArray, flags: Siflags) -> Size, on write(fd);
+        fn sock_shutdown(fd: Fd, how: Sdflags) -> (), on read(fd);
     }
     handed_on! {
         async fn fd_advise(fd: Fd, offset: Filesize, len: Filesize, advice: Advice) -> (), on read(fd);
@@ -90,12 +93,13 @@ impl WasiSnapshotPreview1 for Preview1 {
     }
 
     tried_again! {
-        async fn path_create_directory;
-        async fn path_remove_directory;
-        async fn path_unlink_file;
+        async fn path_create_directory, MakeFolder;
+        async fn path_remove_directory, RemoveFolder;
+        async fn path_unlink_file, RemoveFile;
     }
 
     fn set_hostcall_fuel(&mut self, fuel: usize) {
+        self.fuel = fuel;
         self.inner.set_hostcall_fuel(fuel);
     }
 
@@ -110,71 +114,38 @@ impl WasiSnapshotPreview1 for Preview1 {
         fd: Fd,
         flags: Fdflags,
     ) -> Result<(), Error> {
-        if self.streams.contains_key(&u32::from(fd)) {
+        if self.numbers.is_by_name(fd.into()) {
             // A stream is appended to anyway, and one that does not block is not there.
             return Ok(());
         }
+        let fd = self.read(fd);
         self.inner.fd_fdstat_set_flags(memory, fd, flags)
     }
 
-    fn fd_fdstat_set_rights(
-        &mut self,
-        memory: &mut GuestMemory<'_>,
-        fd: Fd,
-        base: Rights,
-        inheriting: Rights,
-    ) -> Result<(), Error> {
-        let fd = self.read(fd);
-        self.inner
-            .fd_fdstat_set_rights(memory, fd, base, inheriting)
-    }
-
-    async fn fd_close(&mut self, memory: &mut GuestMemory<'_>, fd: Fd) -> Result<(), Error> {
-        let handle = u32::from(fd);
-        let stream = self.streams.remove(&handle);
-        if stream.is_some() && handle >= FIRST {
-            return Ok(());
-        }
-        self.inner.fd_close(memory, fd).await?;
-        self.folders.opened.remove(&handle);
-        self.folders.given.retain(|folder| folder.handle != handle);
-        Ok(())
+    async fn fd_close(&mut self, _: &mut GuestMemory<'_>, fd: Fd) -> Result<(), Error> {
+        let closed = self.numbers.close(fd.into())?;
+        self.close(closed).await
     }
 
     async fn fd_renumber(
         &mut self,
-        memory: &mut GuestMemory<'_>,
+        _: &mut GuestMemory<'_>,
         from: Fd,
         to: Fd,
     ) -> Result<(), Error> {
-        let (old, new) = (u32::from(from), u32::from(to));
-        if old == new {
-            return self
-                .inner
-                .fd_renumber(memory, self.read(from), self.read(to))
-                .await;
-        }
-        if let Some(stream) = self.streams.remove(&old) {
-            // What has the number now stays beneath, until that is closed.
-            self.streams.insert(new, stream);
-            if old < FIRST {
-                self.inner.fd_close(memory, from).await?;
-            }
-            return Ok(());
-        }
-        self.inner.fd_renumber(memory, from, to).await?;
-        self.streams.remove(&new);
-        self.folders.given.retain(|folder| folder.handle != new);
-        for folder in &mut self.folders.given {
-            if folder.handle == old {
-                folder.handle = new;
-            }
-        }
-        match self.folders.opened.remove(&old) {
-            Some(path) => self.folders.opened.insert(new, path),
-            None => self.folders.opened.remove(&new),
-        };
-        Ok(())
+        let closed = self.numbers.renumber(from.into(), to.into())?;
+        self.close(closed).await
+    }
+
+    fn sock_accept(
+        &mut self,
+        memory: &mut GuestMemory<'_>,
+        fd: Fd,
+        flags: Fdflags,
+    ) -> Result<Fd, Error> {
+        let fd = self.read(fd);
+        let accepted = self.inner.sock_accept(memory, fd, flags)?;
+        Ok(self.numbers.give(accepted.into())?.into())
     }
 
     async fn path_filestat_get(
@@ -184,34 +155,38 @@ impl WasiSnapshotPreview1 for Preview1 {
         flags: Lookupflags,
         path: GuestPtr<str>,
     ) -> Result<Filestat, Error> {
-        let result = self
-            .inner
-            .path_filestat_get(memory, dirfd, flags, path)
-            .await;
-        if let Some(result) = unless_refused(result) {
-            return result;
+        let dirfd = self.read(dirfd);
+        let last = Last::of(flags.contains(Lookupflags::SYMLINK_FOLLOW));
+        let wanted = Path::of(memory, dirfd, path)?;
+        if !last.is_odd(&wanted.path) {
+            let result = self
+                .inner
+                .path_filestat_get(memory, dirfd, flags, path)
+                .await;
+            if let Some(result) = unless_refused(result) {
+                return result;
+            }
         }
-        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW);
-        let path = Path::of(memory, dirfd, path)?;
-        match self.folders.elsewhere(dirfd.into(), &path.path, follow) {
-            Some(Elsewhere::Stream(stream)) => {
+        let path = match self.elsewhere(&wanted, last).await {
+            Ok(Elsewhere::Stream(stream)) => {
                 let fd = self.open(stream)?;
                 let stat = self.fd_filestat_get(memory, fd).await;
-                self.streams.remove(&u32::from(fd));
-                stat
+                self.fd_close(memory, fd).await?;
+                return stat;
             }
-            Some(Elsewhere::Beneath(folder, path)) => {
-                let folder = Fd::from(folder);
-                let path = Path { folder, path };
-                let pointer = path.pointer();
-                let mut bytes = path.path.into_bytes();
-                let memory = &mut GuestMemory::Unshared(&mut bytes);
-                self.inner
-                    .path_filestat_get(memory, folder, flags, pointer)
-                    .await
-            }
-            None => refused(),
-        }
+            Ok(Elsewhere::Beneath(folder, path)) => Path {
+                folder: folder.into(),
+                path,
+            },
+            Err(Errno::Perm) => wanted,
+            Err(errno) => return Err(errno.into()),
+        };
+        let pointer = path.pointer();
+        let mut bytes = path.path.into_bytes();
+        let memory = &mut GuestMemory::Unshared(&mut bytes);
+        self.inner
+            .path_filestat_get(memory, path.folder, flags, pointer)
+            .await
     }
 
     async fn path_filestat_set_times(
@@ -224,6 +199,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         mtim: Timestamp,
         which: Fstflags,
     ) -> Result<(), Error> {
+        let dirfd = self.read(dirfd);
         let result = self
             .inner
             .path_filestat_set_times(memory, dirfd, flags, path, atim, mtim, which)
@@ -231,15 +207,13 @@ impl WasiSnapshotPreview1 for Preview1 {
         if let Some(result) = unless_refused(result) {
             return result;
         }
-        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW);
-        let Some((folder, path)) = self.again(&Path::of(memory, dirfd, path)?, follow) else {
-            return refused();
-        };
+        let last = Last::of(flags.contains(Lookupflags::SYMLINK_FOLLOW));
+        let path = self.again(Path::of(memory, dirfd, path)?, last).await?;
         let pointer = path.pointer();
         let mut bytes = path.path.into_bytes();
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner
-            .path_filestat_set_times(memory, folder, flags, pointer, atim, mtim, which)
+            .path_filestat_set_times(memory, path.folder, flags, pointer, atim, mtim, which)
             .await
     }
 
@@ -252,18 +226,22 @@ impl WasiSnapshotPreview1 for Preview1 {
         target_fd: Fd,
         target_path: GuestPtr<str>,
     ) -> Result<(), Error> {
-        let result = self
-            .inner
-            .path_link(memory, src_fd, src_flags, src_path, target_fd, target_path)
-            .await;
-        if let Some(result) = unless_refused(result) {
-            return result;
+        let (src_fd, target_fd) = (self.read(src_fd), self.read(target_fd));
+        let old = Path::of(memory, src_fd, src_path)?;
+        let new = Path::of(memory, target_fd, target_path)?;
+        let last = Last::Named(Change::MakeLink);
+        if !last.is_odd(&new.path) {
+            let result = self
+                .inner
+                .path_link(memory, src_fd, src_flags, src_path, target_fd, target_path)
+                .await;
+            if let Some(result) = unless_refused(result) {
+                return result;
+            }
         }
-        let from = self.again(&Path::of(memory, src_fd, src_path)?, false);
-        let to = self.again(&Path::of(memory, target_fd, target_path)?, false);
-        let (Some((from, old)), Some((to, new))) = (from, to) else {
-            return refused();
-        };
+        let old = self.again(old, Last::Kept).await?;
+        let new = self.again(new, last).await?;
+        let (from, to) = (old.folder, new.folder);
         let (mut bytes, old, new) = both(old, new)?;
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner
@@ -283,9 +261,10 @@ impl WasiSnapshotPreview1 for Preview1 {
         fdflags: Fdflags,
     ) -> Result<Fd, Error> {
         let follow = dirflags.contains(Lookupflags::SYMLINK_FOLLOW);
+        let dirfd = self.read(dirfd);
         let wanted = Path::of(memory, dirfd, path)?;
         let exclusive = oflags.contains(Oflags::CREAT | Oflags::EXCL);
-        let stream = self.folders.stream(dirfd.into(), &wanted.path, follow);
+        let stream = self.stream(&wanted, follow).await;
         if stream.is_none() {
             let result = self
                 .inner
@@ -294,27 +273,27 @@ impl WasiSnapshotPreview1 for Preview1 {
                 )
                 .await;
             if let Some(result) = unless_refused(result) {
-                if let Ok(fd) = &result {
-                    self.folders
-                        .open(dirfd.into(), &wanted.path, u32::from(*fd));
-                }
-                return result;
+                return self.opened(&wanted, result?);
             }
         }
         let elsewhere = match stream {
-            Some(stream) => Some(Elsewhere::Stream(stream)),
-            // A link in the place of what is to be new is in its way.
-            None => self
-                .folders
-                .elsewhere(dirfd.into(), &wanted.path, follow && !exclusive),
+            Some(stream) => Elsewhere::Stream(stream),
+            None => {
+                // A link in the place of what is to be new is in its way.
+                let last = if oflags.contains(Oflags::CREAT) {
+                    let follow = follow && !exclusive;
+                    Last::Created { follow }
+                } else {
+                    Last::of(follow)
+                };
+                self.elsewhere(&wanted, last).await?
+            }
         };
         match elsewhere {
-            Some(Elsewhere::Stream(_)) if exclusive => Err(Errno::Exist.into()),
-            Some(Elsewhere::Stream(_)) if oflags.contains(Oflags::DIRECTORY) => {
-                Err(Errno::Notdir.into())
-            }
-            Some(Elsewhere::Stream(stream)) => Ok(self.open(stream)?),
-            Some(Elsewhere::Beneath(folder, path)) => {
+            Elsewhere::Stream(_) if exclusive => Err(Errno::Exist.into()),
+            Elsewhere::Stream(_) if oflags.contains(Oflags::DIRECTORY) => Err(Errno::Notdir.into()),
+            Elsewhere::Stream(stream) => Ok(self.open(stream)?),
+            Elsewhere::Beneath(folder, path) => {
                 let path = Path {
                     folder: folder.into(),
                     path,
@@ -335,10 +314,8 @@ impl WasiSnapshotPreview1 for Preview1 {
                         fdflags,
                     )
                     .await?;
-                self.folders.open(folder, &path.path, fd.into());
-                Ok(fd)
+                self.opened(&path, fd)
             }
-            None => refused(),
         }
     }
 
@@ -350,6 +327,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         buf: GuestPtr<u8>,
         len: Size,
     ) -> Result<Size, Error> {
+        let dirfd = self.read(dirfd);
         let result = self
             .inner
             .path_readlink(memory, dirfd, path, buf, len)
@@ -358,6 +336,7 @@ impl WasiSnapshotPreview1 for Preview1 {
             return result;
         }
         let path = Path::of(memory, dirfd, path)?;
+        self.check(dirfd.into()).await?;
         let target = self.folders.target(dirfd.into(), &path.path);
         let target = target.map_err(|error| errno(&error))?.into_bytes();
         let given = u32::try_from(target.len()).unwrap_or(len).min(len);
@@ -374,6 +353,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         dest_fd: Fd,
         dest_path: GuestPtr<str>,
     ) -> Result<(), Error> {
+        let (src_fd, dest_fd) = (self.read(src_fd), self.read(dest_fd));
         let result = self
             .inner
             .path_rename(memory, src_fd, src_path, dest_fd, dest_path)
@@ -381,11 +361,14 @@ impl WasiSnapshotPreview1 for Preview1 {
         if let Some(result) = unless_refused(result) {
             return result;
         }
-        let from = self.again(&Path::of(memory, src_fd, src_path)?, false);
-        let to = self.again(&Path::of(memory, dest_fd, dest_path)?, false);
-        let (Some((from, old)), Some((to, new))) = (from, to) else {
-            return refused();
-        };
+        let last = Last::Named(Change::Move);
+        let old = self
+            .again(Path::of(memory, src_fd, src_path)?, last)
+            .await?;
+        let new = self
+            .again(Path::of(memory, dest_fd, dest_path)?, last)
+            .await?;
+        let (from, to) = (old.folder, new.folder);
         let (mut bytes, old, new) = both(old, new)?;
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner.path_rename(memory, from, old, to, new).await
@@ -398,22 +381,26 @@ impl WasiSnapshotPreview1 for Preview1 {
         dirfd: Fd,
         dest_path: GuestPtr<str>,
     ) -> Result<(), Error> {
-        let result = self
-            .inner
-            .path_symlink(memory, src_path, dirfd, dest_path)
-            .await;
-        if let Some(result) = unless_refused(result) {
-            return result;
-        }
-        let target = memory.as_cow_str(src_path)?.into_owned();
+        let dirfd = self.read(dirfd);
         let at = Path::of(memory, dirfd, dest_path)?;
+        let last = Last::Named(Change::MakeLink);
+        if !last.is_odd(&at.path) {
+            let result = self
+                .inner
+                .path_symlink(memory, src_path, dirfd, dest_path)
+                .await;
+            if let Some(result) = unless_refused(result) {
+                return result;
+            }
+        }
+        let target = text(memory, src_path)?;
         if target.starts_with('/') {
+            self.check(dirfd.into()).await?;
             let made = self.folders.link(&target, dirfd.into(), &at.path);
             return made.map_err(|error| errno(&error).into());
         }
-        let Some((folder, at)) = self.again(&at, false) else {
-            return refused();
-        };
+        let at = self.again(at, last).await?;
+        let folder = at.folder;
         let target = Path {
             folder,
             path: target,
@@ -430,11 +417,8 @@ impl WasiSnapshotPreview1 for Preview1 {
         events: GuestPtr<Event>,
         count: Size,
     ) -> Result<Size, Error> {
-        let changed = self.stand_in(memory, subs, count)?;
-        let result = self.inner.poll_oneoff(memory, subs, events, count).await;
-        for (fd, given) in changed {
-            memory.write(fd, given)?;
-        }
-        result
+        let subscriptions = self.subscriptions(memory, subs, count)?;
+        let told = self.poll(subscriptions).await?;
+        put(memory, events, told)
     }
 }

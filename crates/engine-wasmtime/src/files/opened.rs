@@ -1,9 +1,11 @@
 //! What a component has open, for its files of WASI 0.2 and 0.3 alike.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::cli::{InputFile, OutputFile, StdinStream as _, StdoutStream as _, WasiCliView};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File, WasiFilesystemView};
@@ -13,7 +15,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::{Elsewhere, Folder, Folders, Stream, WasiFiles};
+use super::{DENIED, Elsewhere, Folder, Folders, Last, Stream, WasiFiles, streams};
 use crate::host::Host;
 
 /// The files of one component.
@@ -54,35 +56,28 @@ impl Files<'_> {
         let mut folders = Folders::default();
         let mut owned = Vec::with_capacity(given.len());
         let opened = self.0.opened.folders.get(&folder.rep()).cloned();
+        // The component has its own handle of it.
+        let own = self.dir(folder);
         for (fd, name) in given {
-            let dir = self.dir(&fd);
-            let path = if name == "." {
-                None
-            } else {
-                Some(PathBuf::from(name))
-            };
-            if let (Some(dir), Some(path)) = (dir, path) {
-                let read_only = dir.perms.write_not_permitted();
-                // The component has its own handle of it.
-                let own = self.dir(folder);
-                if opened.is_none() && own.is_some_and(|own| Arc::ptr_eq(&own.dir, &dir.dir)) {
+            let known = Folder::named(&name, fd.rep(), self.0.preopens());
+            if let (Some(dir), Some(known)) = (self.dir(&fd), known) {
+                let is_it = own
+                    .as_ref()
+                    .is_some_and(|own| Arc::ptr_eq(&own.dir, &dir.dir));
+                if opened.is_none() && is_it {
                     folders.given.push(Folder {
                         handle: folder.rep(),
-                        path: path.clone(),
-                        read_only,
+                        ..known.clone()
                     });
                 }
-                folders.given.push(Folder {
-                    handle: fd.rep(),
-                    path,
-                    read_only,
-                });
+                folders.given.push(known);
             }
             owned.push(fd);
         }
         if let Some(path) = opened {
             folders.opened.insert(folder.rep(), path);
         }
+        folders.real = own.map(|own| own.dir);
         Some((folders, owned))
     }
 
@@ -108,46 +103,53 @@ impl Files<'_> {
     }
 
     /// Where a call on a path that was refused is to be tried again. The handle is the caller's to
-    /// let go of.
+    /// let go of. `None` if it is refused here too.
     pub(super) fn again(
         &mut self,
         fd: &Resource<Descriptor>,
         path: &str,
-        follow: bool,
-    ) -> Option<Again> {
-        let (folders, owned) = self.folders(fd)?;
-        let mut again = None;
-        let mut beneath = None;
-        match folders.elsewhere(fd.rep(), path, follow) {
-            Some(Elsewhere::Stream(stream)) => again = Some(Again::Stream(stream)),
-            Some(Elsewhere::Beneath(folder, path)) => beneath = Some((folder, path)),
-            None => {}
-        }
-        if let Some((folder, path)) = beneath {
-            let dir = self.dir(&Resource::new_borrow(folder));
-            let own = dir.and_then(|dir| {
-                let table = self.0.filesystem().table;
-                table.push(Descriptor::Dir(dir)).ok()
-            });
-            again = own.map(|own| Again::Beneath(own, path));
-        }
+        last: Last,
+    ) -> io::Result<Option<Again>> {
+        let Some((folders, owned)) = self.folders(fd) else {
+            return Ok(None);
+        };
+        let again = match folders.elsewhere(fd.rep(), path, last) {
+            Ok(Elsewhere::Stream(stream)) => Ok(Some(Again::Stream(stream))),
+            Ok(Elsewhere::Beneath(folder, path)) => {
+                let own = self.another(&Resource::new_borrow(folder));
+                Ok(own.map(|own| Again::Beneath(own, path)))
+            }
+            Err(error) if error.raw_os_error() == Some(DENIED.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        };
         for owned in owned {
             self.release(owned);
         }
         again
     }
 
-    /// As [`Self::again`], for calls that need a file.
+    /// As [`Self::again`], for calls that need a file: the same call, if it is refused here too, or
+    /// no file is there.
     pub(super) fn beneath(
         &mut self,
         fd: &Resource<Descriptor>,
         path: &str,
-        follow: bool,
-    ) -> Option<(Resource<Descriptor>, String)> {
-        match self.again(fd, path, follow)? {
-            Again::Beneath(fd, path) => Some((fd, path)),
-            Again::Stream(_) => None,
+        last: Last,
+    ) -> io::Result<(Resource<Descriptor>, String)> {
+        match self.again(fd, path, last)? {
+            Some(Again::Beneath(fd, path)) => Ok((fd, path)),
+            Some(Again::Stream(_)) | None => {
+                let own = self.another(fd).ok_or(Errno::BADF)?;
+                Ok((own, path.to_owned()))
+            }
         }
+    }
+
+    /// Another handle of the same.
+    fn another(&mut self, fd: &Resource<Descriptor>) -> Option<Resource<Descriptor>> {
+        let table = self.0.filesystem().table;
+        let descriptor = table.get(fd).ok()?.clone();
+        table.push(descriptor).ok()
     }
 
     /// The stream that a path means whose name is such a one.
@@ -157,22 +159,24 @@ impl Files<'_> {
         path: &str,
         follow: bool,
     ) -> Option<Stream> {
-        if !super::resolve::may_be_stream(path) {
+        if !follow || !streams::may_be_one(path) {
             return None;
         }
         let handle = fd.rep();
-        self.ask(fd, |folders| folders.stream(handle, path, follow))
+        let told = self.ask(fd, |folders| {
+            folders.elsewhere(handle, path, Last::Followed).ok()
+        })?;
+        match told {
+            Elsewhere::Stream(stream) => Some(stream),
+            Elsewhere::Beneath(..) => None,
+        }
     }
 
     /// What a symbolic link holds.
-    pub(super) fn target(
-        &mut self,
-        fd: &Resource<Descriptor>,
-        path: &str,
-    ) -> std::io::Result<String> {
+    pub(super) fn target(&mut self, fd: &Resource<Descriptor>, path: &str) -> io::Result<String> {
         let handle = fd.rep();
         let told = self.ask(fd, |folders| Some(folders.target(handle, path)));
-        told.unwrap_or_else(|| Err(rustix::io::Errno::PERM.into()))
+        told.unwrap_or_else(|| Err(DENIED.into()))
     }
 
     /// Makes a symbolic link to an absolute path.
@@ -181,10 +185,10 @@ impl Files<'_> {
         target: &str,
         fd: &Resource<Descriptor>,
         path: &str,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let handle = fd.rep();
         let made = self.ask(fd, |folders| Some(folders.link(target, handle, path)));
-        made.unwrap_or_else(|| Err(rustix::io::Errno::PERM.into()))
+        made.unwrap_or_else(|| Err(DENIED.into()))
     }
 
     /// Lets go of a handle of our own.
@@ -204,21 +208,19 @@ impl Files<'_> {
             return;
         }
         let (handle, new) = (folder.rep(), opened.rep());
-        let place = self.ask(folder, |folders| {
-            Some(folders.start(handle)?.path.join(path))
-        });
+        let place = self.ask(folder, |folders| folders.path_of(handle, path));
         if let Some(place) = place {
             self.0.opened.folders.insert(new, place);
         }
     }
 
     /// Opens a stream as a file.
-    pub(super) fn open_stream(&mut self, stream: Stream) -> std::io::Result<Resource<Descriptor>> {
+    pub(super) fn open_stream(&mut self, stream: Stream) -> io::Result<Resource<Descriptor>> {
         let file = stream.file()?;
         let mode = OpenMode::READ | OpenMode::WRITE;
         let file = Descriptor::File(File::new(file, FsPerms::ReadWrite, mode, true));
         let fd = self.0.filesystem().table.push(file);
-        let fd = fd.map_err(std::io::Error::other)?;
+        let fd = fd.map_err(io::Error::other)?;
         self.0.opened.streams.insert(fd.rep(), stream);
         Ok(fd)
     }

@@ -1,7 +1,9 @@
 //! Paths of a module's calls, and what comes of them.
 
-use wasmtime_wasi::p1::types::{Errno, Error, Fd};
-use wiggle::{GuestMemory, GuestPtr};
+use wasmtime_wasi::p1::types::{Errno, Error, Fd, Size};
+use wiggle::{GuestMemory, GuestPtr, GuestType};
+
+use super::resolve::PATH_MAX;
 
 /// A path of a call, out of the guest's memory.
 pub(super) struct Path {
@@ -15,16 +17,27 @@ impl Path {
         folder: Fd,
         path: GuestPtr<str>,
     ) -> Result<Self, Error> {
-        Ok(Self {
-            folder,
-            path: memory.as_cow_str(path)?.into_owned(),
-        })
+        let path = text(memory, path)?;
+        Ok(Self { folder, path })
     }
 
     /// Where it is in a memory of its own.
     pub(super) fn pointer(&self) -> GuestPtr<str> {
-        GuestPtr::new((0, u32::try_from(self.path.len()).unwrap_or(u32::MAX)))
+        pointer(&self.path)
     }
+}
+
+/// A path, or what a link is to hold, out of the guest's memory: no longer than the kernel takes it.
+pub(super) fn text(memory: &GuestMemory<'_>, path: GuestPtr<str>) -> Result<String, Error> {
+    if usize::try_from(path.len()).is_ok_and(|length| length >= PATH_MAX) {
+        return Err(Errno::Nametoolong.into());
+    }
+    Ok(memory.as_cow_str(path)?.into_owned())
+}
+
+/// Where a path is in a memory of its own.
+pub(super) fn pointer(path: &str) -> GuestPtr<str> {
+    GuestPtr::new((0, u32::try_from(path.len()).unwrap_or(u32::MAX)))
 }
 
 /// What came of a call: `None` if it was refused as one that leaves its folder.
@@ -37,11 +50,6 @@ pub(super) fn unless_refused<T>(result: Result<T, Error>) -> Option<Result<T, Er
             Err(trap) => Some(Err(Error::trap(trap))),
         },
     }
-}
-
-/// As Wasmtime says it.
-pub(super) fn refused<T>() -> Result<T, Error> {
-    Err(Errno::Perm.into())
 }
 
 /// A memory, and two paths in it.
@@ -63,6 +71,13 @@ pub(super) fn errno(error: &std::io::Error) -> Errno {
         Some(Os::EXIST) => Errno::Exist,
         Some(Os::NOENT) => Errno::Noent,
         Some(Os::NOTDIR) => Errno::Notdir,
+        Some(Os::ISDIR) => Errno::Isdir,
+        Some(Os::NOTEMPTY) => Errno::Notempty,
+        Some(Os::NOMEM) => Errno::Nomem,
+        Some(Os::MFILE) => Errno::Mfile,
+        Some(Os::NFILE) => Errno::Nfile,
+        Some(Os::DQUOT) => Errno::Dquot,
+        Some(Os::NXIO) => Errno::Nxio,
         Some(Os::ACCESS) => Errno::Acces,
         Some(Os::LOOP) => Errno::Loop,
         Some(Os::INVAL) => Errno::Inval,
@@ -73,4 +88,17 @@ pub(super) fn errno(error: &std::io::Error) -> Errno {
         Some(Os::PERM) => Errno::Perm,
         _ => Errno::Io,
     }
+}
+
+/// Writes what a poll has to tell into the guest's memory.
+pub(super) fn put<T: GuestType>(
+    memory: &mut GuestMemory<'_>,
+    first: GuestPtr<T>,
+    told: Vec<T>,
+) -> Result<Size, Error> {
+    let count = Size::try_from(told.len())?;
+    for (at, event) in first.as_array(count).iter().zip(told) {
+        memory.write(at?, event)?;
+    }
+    Ok(count)
 }

@@ -1,175 +1,208 @@
 //! What is kept of WASI preview 1 for a module: Wasmtime's own part, where the folders are that it has
-//! open, and the streams that it has opened as files.
+//! open, and what its descriptors mean.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-
-use medley_engine::Guest;
+use medley_engine::{Guest, Preopen};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p1::types::{Errno, Error, Fd, Prestat, Size, Subscription};
+use wasmtime_wasi::p1::types::{
+    Errno, Error, Event, Fd, Lookupflags, Prestat, Size, Subscription, SubscriptionU,
+};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
-use wiggle::{GuestMemory, GuestPtr};
+use wiggle::{GuestMemory, GuestPtr, GuestType};
 
-use super::paths::Path;
-use super::{Folder, Folders, Stream};
-
-/// The first descriptor of what is opened here, far above those that Wasmtime gives out.
-pub(super) const FIRST: u32 = 1 << 20;
-
-/// How many streams a guest may have open as files, more than any has use for.
-const MOST: usize = 1 << 12;
-
-/// Of a subscription: bytes, where its kind is, and where the descriptor of those that have one.
-const SUBSCRIPTION: (u32, u32, u32) = (48, 8, 16);
-
-/// The kinds of a subscription to a descriptor.
-const OF_DESCRIPTORS: [u8; 2] = [1, 2];
-
-/// The descriptors that stand for a stream which was opened as a file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
-    read: u32,
-    write: u32,
-}
+use super::numbers::Numbers;
+use super::paths::{Path, errno};
+use super::{Elsewhere, Folder, Folders, Last, Stream, streams};
 
 /// What the engine keeps of WASI for a module.
 pub(crate) struct Preview1 {
     pub(super) inner: WasiP1Ctx,
+    /// By Wasmtime's descriptors.
     pub(super) folders: Folders,
-    pub(super) streams: HashMap<u32, Standing>,
-    next: u32,
+    pub(super) numbers: Numbers,
+    /// How many bytes a call may have copied.
+    pub(super) fuel: usize,
 }
 
 impl Preview1 {
     pub(crate) fn new(mut inner: WasiP1Ctx, guest: &Guest) -> Self {
-        let given = given(&mut inner, guest);
+        let (given, end) = given(&mut inner, &guest.preopens);
         Self {
             inner,
             folders: Folders {
                 given,
                 ..Folders::default()
             },
-            streams: HashMap::new(),
-            next: FIRST,
+            numbers: Numbers::new(end),
+            fuel: 0,
         }
     }
 
-    /// Wasmtime's own part.
-    pub(crate) fn inner(&mut self) -> &mut WasiP1Ctx {
-        &mut self.inner
-    }
-
-    /// The descriptor that is meant to be read from, or asked about.
+    /// The descriptor of Wasmtime's that is meant to be read from, or asked about.
     pub(super) fn read(&self, fd: Fd) -> Fd {
-        let standing = self.streams.get(&u32::from(fd));
-        standing.map_or(fd, |standing| standing.read.into())
+        self.numbers.read(fd.into()).into()
     }
 
     /// The one that is meant to be written to.
     pub(super) fn write(&self, fd: Fd) -> Fd {
-        let standing = self.streams.get(&u32::from(fd));
-        standing.map_or(fd, |standing| standing.write.into())
+        self.numbers.write(fd.into()).into()
     }
 
     /// Gives a descriptor to a stream.
     pub(super) fn open(&mut self, stream: Stream) -> Result<Fd, Errno> {
-        let (read, write) = match stream {
-            Stream::Stdin => (0, 0),
-            Stream::Stdout => (1, 1),
-            Stream::Stderr => (2, 2),
-            // What the container's own streams are then.
-            Stream::Terminal if stream.file().is_ok() => (0, 1),
-            Stream::Terminal => return Err(Errno::Nxio),
+        Ok(self.numbers.open(stream)?.into())
+    }
+
+    /// Closes what no number means any more.
+    pub(super) async fn close(&mut self, fd: Option<u32>) -> Result<(), Error> {
+        let Some(fd) = fd else {
+            return Ok(());
         };
-        if self.streams.len() >= MOST {
-            return Err(Errno::Nfile);
-        }
-        while self.streams.contains_key(&self.next) {
-            self.next = self.next.checked_add(1).unwrap_or(FIRST);
-        }
-        let fd = self.next;
-        self.next = fd.checked_add(1).unwrap_or(FIRST);
-        self.streams.insert(fd, Standing { read, write });
-        Ok(fd.into())
+        self.folders.opened.remove(&fd);
+        self.folders.given.retain(|folder| folder.handle != fd);
+        let memory = &mut GuestMemory::Unshared(&mut []);
+        self.inner.fd_close(memory, fd.into()).await
     }
 
-    /// The folder and the path by which a refused call is to be tried again.
-    pub(super) fn again(&self, refused: &Path, follow: bool) -> Option<(Fd, Path)> {
-        let folder = u32::from(refused.folder);
-        let (folder, path) = self
-            .folders
-            .beneath_another(folder, &refused.path, follow)?;
-        let folder = Fd::from(folder);
-        Some((folder, Path { folder, path }))
+    /// Gives a number to what was opened, and keeps in mind where that is.
+    pub(super) fn opened(&mut self, path: &Path, fd: Fd) -> Result<Fd, Error> {
+        let folder = path.folder.into();
+        self.folders.open(folder, &path.path, fd.into());
+        Ok(self.numbers.give(fd.into())?.into())
     }
 
-    /// Writes into the subscriptions of a poll, for the length of the call, the descriptors that stand
-    /// for streams. Gives where that was, and what was there before.
-    pub(super) fn stand_in(
-        &self,
-        memory: &mut GuestMemory<'_>,
-        subs: GuestPtr<Subscription>,
-        count: Size,
-    ) -> Result<Vec<(GuestPtr<u32>, u32)>, Error> {
-        let mut changed = Vec::new();
-        if self.streams.is_empty() {
-            return Ok(changed);
+    /// Where a call that was refused is to be tried again.
+    pub(super) async fn elsewhere(&mut self, path: &Path, last: Last) -> Result<Elsewhere, Errno> {
+        let folder = u32::from(path.folder);
+        self.check(folder).await?;
+        let elsewhere = self.folders.elsewhere(folder, &path.path, last);
+        elsewhere.map_err(|error| errno(&error))
+    }
+
+    /// The stream that a path means, if its name is one that a stream may have.
+    pub(super) async fn stream(&mut self, path: &Path, follow: bool) -> Option<Stream> {
+        if !follow || !streams::may_be_one(&path.path) {
+            return None;
         }
-        let (size, kind, fd) = SUBSCRIPTION;
-        let first = subs.offset();
-        for number in 0..count {
-            let at = |offset: u32| {
-                first
-                    .checked_add(number.checked_mul(size)?)?
-                    .checked_add(offset)
-            };
-            let (Some(kind), Some(fd)) = (at(kind), at(fd)) else {
-                return Err(Errno::Fault.into());
-            };
-            let kind: u8 = memory.read(GuestPtr::new(kind))?;
-            if !OF_DESCRIPTORS.contains(&kind) {
-                continue;
+        match self.elsewhere(path, Last::Followed).await {
+            Ok(Elsewhere::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Refuses a folder whose place, where it was opened, is another one's by now.
+    pub(super) async fn check(&mut self, folder: u32) -> Result<(), Errno> {
+        if self.is_where_it_was(folder).await {
+            Ok(())
+        } else {
+            Err(Errno::Perm)
+        }
+    }
+
+    /// The folder and the path by which a refused call is to be tried again: the same, if it is
+    /// refused here too, or no file is there.
+    pub(super) async fn again(&mut self, path: Path, last: Last) -> Result<Path, Error> {
+        match self.elsewhere(&path, last).await {
+            Ok(Elsewhere::Beneath(folder, path)) => {
+                let folder = Fd::from(folder);
+                Ok(Path { folder, path })
             }
-            let fd = GuestPtr::<u32>::new(fd);
-            let given: u32 = memory.read(fd)?;
-            let Some(standing) = self.streams.get(&given) else {
-                continue;
-            };
-            let meant = if kind == OF_DESCRIPTORS[0] {
-                standing.read
-            } else {
-                standing.write
-            };
-            memory.write(fd, meant)?;
-            changed.push((fd, given));
+            Ok(Elsewhere::Stream(_)) | Err(Errno::Perm) => Ok(path),
+            Err(errno) => Err(errno.into()),
         }
-        Ok(changed)
+    }
+
+    /// Whether the place where it was opened is still its own.
+    async fn is_where_it_was(&mut self, folder: u32) -> bool {
+        let Ok(Elsewhere::Beneath(around, rest)) =
+            self.folders.elsewhere(folder, ".", Last::Followed)
+        else {
+            return false;
+        };
+        let none = &mut GuestMemory::Unshared(&mut []);
+        let own = self.inner.fd_filestat_get(none, folder.into()).await;
+        let (pointer, mut bytes) = (super::paths::pointer(&rest), rest.into_bytes());
+        let memory = &mut GuestMemory::Unshared(&mut bytes);
+        let flags = Lookupflags::empty();
+        let there = self
+            .inner
+            .path_filestat_get(memory, around.into(), flags, pointer)
+            .await;
+        matches!((own, there), (Ok(own), Ok(there)) if own.ino == there.ino)
+    }
+
+    /// Waits for one of these. The guest's own memory has no part in it, whatever comes of it.
+    pub(super) async fn poll(
+        &mut self,
+        mut subscriptions: Vec<Subscription>,
+    ) -> Result<Vec<Event>, Error> {
+        for subscription in &mut subscriptions {
+            match &mut subscription.u {
+                SubscriptionU::FdRead(of) => of.file_descriptor = self.read(of.file_descriptor),
+                SubscriptionU::FdWrite(of) => of.file_descriptor = self.write(of.file_descriptor),
+                SubscriptionU::Clock(_) => {}
+            }
+        }
+        let count = Size::try_from(subscriptions.len())?;
+        let room = (Subscription::guest_size() + Event::guest_size()).checked_mul(count);
+        let room = room.ok_or(Errno::Overflow)?;
+        // One more than is needed, for where the first one is aligned as they have to be.
+        let mut bytes = vec![0_u8; usize::try_from(room)? + ALIGNED];
+        let start = u32::try_from(bytes.as_ptr().align_offset(ALIGNED))?;
+        let wanted = GuestPtr::<Subscription>::new(start);
+        let events = GuestPtr::<Event>::new(start + Subscription::guest_size() * count);
+        let memory = &mut GuestMemory::Unshared(&mut bytes);
+        for (place, subscription) in wanted.as_array(count).iter().zip(subscriptions) {
+            memory.write(place?, subscription)?;
+        }
+        let told = self
+            .inner
+            .poll_oneoff(memory, wanted, events, count)
+            .await?;
+        let told = events.as_array(told);
+        told.iter().map(|event| Ok(memory.read(event?)?)).collect()
+    }
+
+    /// The subscriptions of a poll, as many as a call may have copied.
+    pub(super) fn subscriptions<T: GuestType>(
+        &self,
+        memory: &GuestMemory<'_>,
+        first: GuestPtr<T>,
+        count: Size,
+    ) -> Result<Vec<T>, Error> {
+        let size = usize::try_from(T::guest_size())?.checked_mul(usize::try_from(count)?);
+        if size.is_none_or(|size| size > self.fuel) {
+            return Err(Errno::Nomem.into());
+        }
+        let subscriptions = first.as_array(count);
+        subscriptions
+            .iter()
+            .map(|at| Ok(memory.read(at?)?))
+            .collect()
     }
 }
 
-/// The folders that a guest finds open.
-fn given(inner: &mut WasiP1Ctx, guest: &Guest) -> Vec<Folder> {
+/// What the structures of a poll are aligned to.
+const ALIGNED: usize = 8;
+
+/// The folders that a guest finds open, and the first number after them.
+fn given(inner: &mut WasiP1Ctx, preopens: &[Preopen]) -> (Vec<Folder>, u32) {
     let mut folders = Vec::new();
-    for handle in 3_u32.. {
+    let mut handle = 3;
+    loop {
         let fd = Fd::from(handle);
         let Ok(Prestat::Dir(dir)) = inner.fd_prestat_get(&mut GuestMemory::Unshared(&mut []), fd)
         else {
-            break;
+            return (folders, handle);
         };
         let mut name = vec![0; usize::try_from(dir.pr_name_len).unwrap_or_default()];
         let mut memory = GuestMemory::Unshared(&mut name);
         let told = inner.fd_prestat_dir_name(&mut memory, fd, GuestPtr::new(0), dir.pr_name_len);
-        let (Ok(()), Ok(name)) = (told, String::from_utf8(name)) else {
-            continue;
-        };
-        let named = guest.preopens.iter().rev().find(|known| known.name == name);
-        if let Some(preopen) = named {
-            folders.push(Folder {
-                handle,
-                path: PathBuf::from(&preopen.path),
-                read_only: preopen.read_only,
-            });
+        if let (Ok(()), Ok(name)) = (told, str::from_utf8(&name)) {
+            folders.extend(Folder::named(name, handle, preopens));
         }
+        handle += 1;
     }
-    folders
 }
+
+#[cfg(test)]
+mod tests;

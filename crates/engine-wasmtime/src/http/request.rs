@@ -97,7 +97,7 @@ impl Handlers {
             path: linked.path.clone(),
             guest: guest.clone(),
             folders,
-            shared: Shared::new(&guest.env),
+            shared: Shared::new(guest),
             purse: Purse::new(&guest.memory),
             stdout: Arc::new(world::stdio(std::io::stdout())?),
             stderr: Arc::new(world::stdio(std::io::stderr())?),
