@@ -151,11 +151,21 @@ fn systemd_scope(path: &Path) -> Option<PathBuf> {
     let text = path.to_str()?;
     let mut parts = text.split(':');
     let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || slice.is_empty() {
+    if parts.next().is_some() {
         return None;
     }
+    // As libcontainer and runc have it, where none is named.
+    let slice = if slice.is_empty() {
+        "system.slice"
+    } else {
+        slice
+    };
     let mut folder = slice_path(slice)?;
-    folder.push(format!("{prefix}-{name}.scope"));
+    if name.ends_with(".slice") {
+        folder.push(name);
+    } else {
+        folder.push(format!("{prefix}-{name}.scope"));
+    }
     Some(folder)
 }
 
@@ -166,6 +176,10 @@ fn slice_path(slice: &str) -> Option<PathBuf> {
         return None;
     }
     let mut folder = PathBuf::new();
+    if stem == "-" {
+        // The one that all others are in.
+        return Some(folder);
+    }
     for (end, _) in stem.match_indices('-') {
         folder.push(format!("{}.slice", &stem[..end]));
     }
@@ -251,9 +265,14 @@ mod tests {
         let scope = super::systemd_scope(std::path::Path::new("kubepods-burstable.slice:cri:abc"));
         let path = "kubepods.slice/kubepods-burstable.slice/cri-abc.scope";
         assert_eq!(scope.as_deref(), Some(std::path::Path::new(path)));
-        assert_eq!(
-            super::systemd_scope(std::path::Path::new("/k8s.io/abc")),
-            None
-        );
+        for (path, scope) in [
+            (":docker:abc", Some("system.slice/docker-abc.scope")),
+            ("-.slice:docker:abc", Some("docker-abc.scope")),
+            ("a.slice:docker:b.slice", Some("a.slice/b.slice")),
+            ("/k8s.io/abc", None),
+        ] {
+            let found = super::systemd_scope(std::path::Path::new(path));
+            assert_eq!(found.as_deref(), scope.map(std::path::Path::new));
+        }
     }
 }
