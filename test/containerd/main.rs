@@ -30,6 +30,7 @@ mod http;
 mod http_clients;
 mod http_drain;
 mod kills;
+mod limits;
 mod links;
 mod logging;
 mod memory;

@@ -1,50 +1,64 @@
-//! Limits that libcontainer drops, or can't set with one of the cgroup drivers, on the unified
-//! hierarchy: they are kept from it, and set by us once it has made the cgroup. docs/upstream.md
-//! says which.
+//! A container's limits at its beginning. They are kept from libcontainer, which drops some, refuses
+//! others and gets a few wrong (docs/upstream.md says which), and set by us once it has made the cgroup:
+//! by the same hands as an update's, so that the same words mean the same.
 
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxCpu, LinuxResources, Spec};
 
-use super::{Cgroup, UpdateError, paths};
+use super::{Cgroup, UpdateError, paths, update};
 
 /// What is to be set in a container's cgroup once it is there.
 #[derive(Debug, Default)]
 pub struct Rest {
     /// Whether the spec says less than before.
     changed: bool,
-    rest: Option<LinuxResources>,
+    limits: LinuxResources,
+    /// What of it systemd knows by then, as libcontainer tells it.
+    told: LinuxResources,
 }
 
 impl Rest {
     /// Takes it out of a container's spec; `systemd` makes its cgroup, or libcontainer itself.
-    pub fn take(spec: &mut Spec, systemd: bool) -> Self {
+    ///
+    /// # Errors
+    /// [`UpdateError`] for what makes no sense.
+    pub fn take(spec: &mut Spec, systemd: bool) -> Result<Self, UpdateError> {
         Self::take_on(paths::is_unified(), systemd, spec)
     }
 
-    fn take_on(unified: bool, systemd: bool, spec: &mut Spec) -> Self {
+    fn take_on(unified: bool, systemd: bool, spec: &mut Spec) -> Result<Self, UpdateError> {
         let Some(resources) = spec.linux().as_ref().and_then(|it| it.resources().clone()) else {
-            return Self::default();
+            return Ok(Self::default());
         };
-        let (mut kept, mut rest) = (resources.clone(), LinuxResources::default());
-        if resources
-            .unified()
-            .as_ref()
-            .is_some_and(|it| !it.is_empty())
-        {
-            // On cgroup v1 there is no such file, which is said when it is to be set.
-            rest.set_unified(resources.unified().clone());
-            kept.set_unified(None);
+        update::check(&resources)?;
+        let mut limits = resources.clone();
+        limits.set_devices(None);
+        let mut kept = LinuxResources::default();
+        let mut told = LinuxResources::default();
+        if systemd {
+            kept = known_to_systemd(&limits);
+            told = kept.clone();
+            told.set_cpu(kept.cpu().clone().map(without_rounded_quota));
+        } else if let Some(cpu) = limits.cpu() {
+            // A guest's process learns of its share by it.
+            let mut quota = LinuxCpu::default();
+            quota.set_quota(cpu.quota());
+            quota.set_period(cpu.period());
+            kept.set_cpu(Some(quota).filter(|quota| *quota != LinuxCpu::default()));
         }
-        if unified {
-            take_of_v2(systemd, &mut kept, &mut rest);
+        kept.set_devices(resources.devices().clone());
+        if !unified {
+            // Which update does not know.
+            kept.set_network(limits.network().clone());
         }
         let changed = kept != resources;
         if changed && let Some(linux) = spec.linux_mut() {
             linux.set_resources(Some(kept));
         }
-        Self {
+        Ok(Self {
             changed,
-            rest: (rest != LinuxResources::default()).then_some(rest),
-        }
+            limits,
+            told,
+        })
     }
 
     /// Whether anything was taken out of the spec.
@@ -57,50 +71,46 @@ impl Rest {
     /// # Errors
     /// [`UpdateError`]; none of it is set then.
     pub fn set(&self, cgroup: &Cgroup) -> Result<(), UpdateError> {
-        self.rest.as_ref().map_or(Ok(()), |rest| cgroup.limit(rest))
+        if self.limits == LinuxResources::default() {
+            return Ok(());
+        }
+        cgroup.limit_beyond(&self.told, &self.limits)
     }
 }
 
-/// What of cgroup v2's limits libcontainer would drop, refuse or get wrong. A number that is 0 is none,
-/// as runc has it.
-fn take_of_v2(systemd: bool, kept: &mut LinuxResources, rest: &mut LinuxResources) {
-    if let Some(pages) = kept.hugepage_limits().clone().filter(|it| !it.is_empty()) {
-        rest.set_hugepage_limits(Some(pages));
-        kept.set_hugepage_limits(None);
-    }
-    if let Some(mut memory) = *kept.memory() {
-        let named = |number: Option<i64>| number.filter(|number| *number != 0);
+/// What of `limits` libcontainer tells systemd, and rightly: what it need not be told by another
+/// process. A number that is 0 is none, as runc has it.
+fn known_to_systemd(limits: &LinuxResources) -> LinuxResources {
+    let named = |number: Option<i64>| number.filter(|number| *number != 0);
+    let mut known = LinuxResources::default();
+    if let Some(mut memory) = *limits.memory() {
         memory.set_limit(named(memory.limit()));
         memory.set_reservation(named(memory.reservation()));
-        memory.set_swap(named(memory.swap()));
-        // systemd is told of swap as it should be; another process would have to tell it again.
-        if !systemd && memory.swap().is_some() {
-            rest.set_memory(Some(memory));
-            memory.set_swap(None);
-        }
-        kept.set_memory(Some(memory));
+        memory.set_swap(named(memory.swap()).filter(|swap| *swap < 0 || memory.limit() > Some(0)));
+        known.set_memory(Some(memory));
     }
-    if kept.pids().as_ref().is_some_and(|pids| pids.limit() == 0) {
-        kept.set_pids(None);
+    if let Some(cpu) = limits.cpu() {
+        let mut time = LinuxCpu::default();
+        // An idle one has another weight.
+        time.set_shares(cpu.shares().filter(|_| cpu.idle() != Some(1)));
+        time.set_quota(named(cpu.quota()));
+        time.set_period(cpu.period().filter(|period| *period != 0));
+        known.set_cpu(Some(time).filter(|time| *time != LinuxCpu::default()));
     }
-    if let Some(mut io) = kept.block_io().clone()
-        && let Some(weight) = io.weight()
-    {
-        io.set_weight(None);
-        kept.set_block_io(Some(io));
-        let mut io = LinuxBlockIo::default();
-        io.set_weight(Some(weight).filter(|weight| *weight != 0));
-        rest.set_block_io(Some(io));
+    known.set_pids(limits.pids().filter(|pids| pids.limit() != 0));
+    known
+}
+
+/// systemd keeps hundredths of a percent. A quota that is none it rounds down, and after a reload it
+/// would be less; so it is told again, rounded up.
+fn without_rounded_quota(mut cpu: LinuxCpu) -> LinuxCpu {
+    let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok());
+    let all = quota.unwrap_or_default().saturating_mul(10_000);
+    if !all.is_multiple_of(cpu.period().unwrap_or(update::CPU_PERIOD)) {
+        cpu.set_quota(None);
+        cpu.set_period(None);
     }
-    if systemd
-        && let Some(cpu) = kept.cpu()
-        && (cpu.burst().is_some() || cpu.idle().is_some())
-    {
-        let mut own = LinuxCpu::default();
-        own.set_burst(cpu.burst());
-        own.set_idle(cpu.idle());
-        rest.set_cpu(Some(own));
-    }
+    cpu
 }
 
 #[cfg(test)]
@@ -111,81 +121,104 @@ mod tests {
     const SPEC: &str = r#"{
         "ociVersion": "1.1.0",
         "linux": {"resources": {
+            "devices": [{"allow": false, "access": "rwm"}],
             "memory": {"limit": 1000, "swap": 1000},
             "pids": {"limit": 7},
-            "cpu": {"burst": 100},
+            "cpu": {"shares": 512, "quota": 5000, "burst": 100, "cpus": "0"},
             "blockIO": {"weight": 500},
+            "network": {"classID": 5},
             "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+            "rdma": {"mlx5_1": {"hcaHandles": 3}},
             "unified": {"memory.oom.group": "1", "memory.high": "max"}
         }}
     }"#;
 
-    fn taken(unified: bool, systemd: bool, json: &str) -> (Spec, Rest) {
-        let mut spec = serde_json::from_str(json).unwrap();
-        let rest = Rest::take_on(unified, systemd, &mut spec);
-        (spec, rest)
+    fn taken(unified: bool, systemd: bool, json: &str) -> (LinuxResources, Rest) {
+        let mut spec: Spec = serde_json::from_str(json).unwrap();
+        let rest = Rest::take_on(unified, systemd, &mut spec).unwrap();
+        let linux = spec.linux().as_ref();
+        let kept = linux.and_then(|linux| linux.resources().clone());
+        (kept.unwrap_or_default(), rest)
     }
 
-    fn kept(spec: &Spec) -> LinuxResources {
-        spec.linux().as_ref().unwrap().resources().clone().unwrap()
+    /// Resources by their JSON.
+    fn resources(json: &str) -> LinuxResources {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const DEVICES: &str = r#""devices": [{"allow": false, "access": "rwm"}]"#;
+
+    #[test]
+    fn libcontainer_sets_no_limit_but_the_quota_that_a_guest_is_to_see() {
+        for unified in [true, false] {
+            let (kept, rest) = taken(unified, false, SPEC);
+            let network = if unified {
+                ""
+            } else {
+                r#", "network": {"classID": 5}"#
+            };
+            let expected = format!(r#"{{{DEVICES}, "cpu": {{"quota": 5000}}{network}}}"#);
+            assert_eq!(kept, resources(&expected));
+            assert!(rest.has_changed_spec());
+            let all = serde_json::from_str::<serde_json::Value>(SPEC).unwrap();
+            let mut all = all["linux"]["resources"].clone();
+            all.as_object_mut().unwrap().remove("devices");
+            assert_eq!(rest.limits, serde_json::from_value(all).unwrap());
+            assert_eq!(rest.told, LinuxResources::default());
+        }
     }
 
     #[test]
-    fn what_libcontainer_drops_is_kept_from_it() {
-        let (spec, rest) = taken(true, false, SPEC);
-        let kept = kept(&spec);
-        assert_eq!(kept.memory().unwrap().limit(), Some(1000));
-        assert_eq!(kept.memory().unwrap().swap(), None);
-        assert!(kept.unified().is_none() && kept.hugepage_limits().is_none());
-        assert_eq!(kept.pids().unwrap().limit(), 7);
-        assert_eq!(kept.block_io().as_ref().unwrap().weight(), None);
-        let rest = rest.rest.unwrap();
-        assert_eq!(rest.memory().unwrap().swap(), Some(1000));
-        assert_eq!(rest.unified().as_ref().unwrap().len(), 2);
-        assert_eq!(rest.block_io().as_ref().unwrap().weight(), Some(500));
-        assert!(rest.pids().is_none() && rest.cpu().is_none());
+    fn systemd_is_told_at_once_of_what_libcontainer_says_rightly() {
+        let (kept, rest) = taken(true, true, SPEC);
+        let told = r#""memory": {"limit": 1000, "swap": 1000}, "pids": {"limit": 7},
+            "cpu": {"shares": 512, "quota": 5000}"#;
+        assert_eq!(kept, resources(&format!("{{{DEVICES}, {told}}}")));
+        assert_eq!(rest.told, resources(&format!("{{{told}}}")));
+        assert_eq!(rest.limits.unified().as_ref().unwrap().len(), 2);
     }
 
     #[test]
-    fn systemd_sets_swap_itself_and_no_burst() {
-        let (spec, rest) = taken(true, true, SPEC);
-        assert_eq!(kept(&spec).memory().unwrap().swap(), Some(1000));
-        let rest = rest.rest.unwrap();
-        assert!(rest.memory().is_none());
-        assert_eq!(rest.cpu().as_ref().unwrap().burst(), Some(100));
+    fn systemd_is_told_again_of_a_quota_that_it_rounds_down() {
+        for (cpu, told) in [
+            (r#"{"quota": 33333, "period": 70000}"#, "{}"),
+            (r#"{"quota": 33330}"#, r#"{"quota": 33330}"#),
+            (r#"{"quota": -1}"#, r#"{"quota": -1}"#),
+        ] {
+            let limits = format!(r#"{{"cpu": {cpu}}}"#);
+            let json = format!(r#"{{"ociVersion": "1.1.0", "linux": {{"resources": {limits}}}}}"#);
+            let (kept, rest) = taken(true, true, &json);
+            // A guest is to see it.
+            assert_eq!(kept, resources(&limits));
+            assert_eq!(rest.told, resources(&format!(r#"{{"cpu": {told}}}"#)));
+        }
     }
 
     #[test]
-    fn a_number_that_is_0_is_no_limit_on_cgroup_v2() {
+    fn a_number_that_is_0_is_no_limit() {
         let json = r#"{"ociVersion": "1.1.0", "linux": {"resources": {
-            "memory": {"limit": 0, "swap": 0, "reservation": 0}, "pids": {"limit": 0}
+            "memory": {"limit": 0, "swap": 0, "reservation": 0}, "pids": {"limit": 0},
+            "cpu": {"quota": 0, "period": 0}
         }}}"#;
-        let (spec, rest) = taken(true, true, json);
-        let kept = kept(&spec);
-        let memory = kept.memory().unwrap();
-        assert_eq!(
-            (memory.limit(), memory.swap(), memory.reservation()),
-            (None, None, None)
-        );
-        assert!(kept.pids().is_none() && rest.rest.is_none() && rest.has_changed_spec());
+        let (kept, rest) = taken(true, true, json);
+        assert_eq!(kept, resources(r#"{"memory": {}}"#));
+        assert!(rest.has_changed_spec());
     }
 
     #[test]
-    fn on_cgroup_v1_only_unified_is_taken() {
-        let (spec, rest) = taken(false, false, SPEC);
-        assert_eq!(kept(&spec).memory().unwrap().swap(), Some(1000));
-        assert_eq!(kept(&spec).block_io().as_ref().unwrap().weight(), Some(500));
-        assert!(rest.rest.unwrap().memory().is_none());
+    fn a_spec_without_limits_stays_as_it_is() {
+        let json = format!(r#"{{"ociVersion": "1.1.0", "linux": {{"resources": {{{DEVICES}}}}}}}"#);
+        for json in [json.as_str(), r#"{"ociVersion": "1.1.0"}"#] {
+            assert!(!taken(true, false, json).1.has_changed_spec());
+            assert!(!taken(false, false, json).1.has_changed_spec());
+        }
     }
 
     #[test]
-    fn a_spec_with_nothing_of_the_kind_stays_as_it_is() {
-        let json = r#"{"ociVersion": "1.1.0", "linux": {"resources": {"pids": {"limit": 7}}}}"#;
-        assert!(!taken(true, false, json).1.has_changed_spec());
-        assert!(
-            !taken(true, true, r#"{"ociVersion": "1.1.0"}"#)
-                .1
-                .has_changed_spec()
-        );
+    fn what_makes_no_sense_is_refused_before_anything_is_made() {
+        let json = r#"{"ociVersion": "1.1.0", "linux": {"resources": {"cpu": {"period": 5}}}}"#;
+        let mut spec: Spec = serde_json::from_str(json).unwrap();
+        let error = Rest::take_on(false, false, &mut spec).unwrap_err();
+        assert!(error.is_senseless(), "{error}");
     }
 }

@@ -4,6 +4,8 @@
 //! If the kernel refuses one, those before it get back what was in them, in reverse order. As
 //! other runtimes have it, a number that is 0 names nothing and -1 is no limit.
 
+mod disks;
+mod enable;
 mod systemd;
 mod v1;
 mod v2;
@@ -12,9 +14,12 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxRdma, LinuxResources};
 
 use super::{Cgroup, MOUNT, metrics};
+
+/// The kernel's period of processor time, in microseconds, where none is named.
+pub(super) const CPU_PERIOD: u64 = 100_000;
 
 /// Why a container's limits could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +82,28 @@ pub enum UpdateError {
         /// The file.
         file: String,
     },
+    /// The cgroup has no such controller, and can't be given it.
+    #[error(
+        "{name} can't be limited: the controller {controller} is not enabled for the container's \
+         cgroup, nor can it be in {}",
+        folder.display()
+    )]
+    NotEnabled {
+        /// As of the spec.
+        name: String,
+        /// The kernel's name for it.
+        controller: String,
+        /// The cgroup above, for whose children it is to be enabled.
+        folder: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// cgroup v1 had it.
+    #[error("{name} is a limit of cgroup v1, and this node has cgroup v2, which has none such")]
+    NotOnV2 {
+        /// As of the spec.
+        name: &'static str,
+    },
     /// What holds now could not be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -126,6 +153,8 @@ impl UpdateError {
                 | Self::SwapWithoutMemory { .. }
                 | Self::BelowUsage { .. }
                 | Self::NotUnified { .. }
+                | Self::NotOnV2 { .. }
+                | Self::NotEnabled { .. }
                 | Self::Missing { .. }
         )
     }
@@ -138,6 +167,8 @@ struct Write {
     name: String,
     path: PathBuf,
     value: String,
+    /// What undoes it, where that is not what the file had before.
+    undo: Option<String>,
 }
 
 impl Write {
@@ -147,6 +178,7 @@ impl Write {
             // Without a folder there is no such file, which `apply` finds.
             path: folder.unwrap_or(Path::new("")).join(file),
             value: value.to_string(),
+            undo: None,
         }
     }
 }
@@ -160,34 +192,44 @@ impl Cgroup {
     pub fn update(&self, resources: &[u8]) -> Result<(), UpdateError> {
         let resources: LinuxResources =
             serde_json::from_slice(resources).map_err(UpdateError::NotResources)?;
-        self.limit(&resources)
+        self.limit_beyond(&LinuxResources::default(), &resources)
     }
 
-    /// As [`Self::update`].
+    /// As [`Self::update`], where systemd has been told of what `told` has.
     ///
     /// # Errors
     /// [`UpdateError`]; no limit is changed then.
-    pub(super) fn limit(&self, resources: &LinuxResources) -> Result<(), UpdateError> {
-        if let Some(cpu) = resources.cpu() {
-            check_cpu(cpu)?;
-        }
-        if let Some(memory) = resources.memory() {
-            check_memory(memory)?;
-        }
-        let writes = if self.unified {
-            let folder = self.folders.first().map(|folder| folder.path.as_path());
-            v2::plan(folder.unwrap_or(Path::new(MOUNT)), resources)?
-        } else {
-            v1::plan(&|controller| self.folder_with(controller), resources)?
+    pub(super) fn limit_beyond(
+        &self,
+        told: &LinuxResources,
+        resources: &LinuxResources,
+    ) -> Result<(), UpdateError> {
+        check(resources)?;
+        warn_of_kernel_memory(resources);
+        let writes = self.plan(resources)?;
+        let unit = self.systemd_unit();
+        let told = match unit {
+            Some(_) => self.plan(told)?,
+            None => Vec::new(),
         };
         let done = apply(&writes)?;
-        if let Some(unit) = self.systemd_unit()
-            && let Err(error) = systemd::tell(unit, &writes)
+        if let Some(unit) = unit
+            && let Err(error) = systemd::tell(unit, &writes, &told)
         {
             restore(&done);
             return Err(error);
         }
         Ok(())
+    }
+
+    fn plan(&self, resources: &LinuxResources) -> Result<Vec<Write>, UpdateError> {
+        if !self.unified {
+            return v1::plan(&|controller| self.folder_with(controller), resources);
+        }
+        let folder = self.folders.first().map(|folder| folder.path.as_path());
+        let folder = folder.unwrap_or(Path::new(MOUNT));
+        enable::controllers(Path::new(MOUNT), folder, resources)?;
+        v2::plan(folder, resources)
     }
 
     /// systemd's name for it, if systemd made it.
@@ -199,6 +241,26 @@ impl Cgroup {
     }
 }
 
+/// The lines of `rdma.max` that a spec asks for, with the device of each.
+fn rdma(resources: &LinuxResources) -> Vec<(&str, String)> {
+    let line = |(device, limits): (&'_ String, &LinuxRdma)| {
+        let mut line = device.clone();
+        for (name, number) in [
+            ("hca_handle", limits.hca_handles()),
+            ("hca_object", limits.hca_objects()),
+        ] {
+            if let Some(number) = number {
+                line.push_str(&format!(" {name}={number}"));
+            }
+        }
+        line
+    };
+    let devices = resources.rdma().iter().flatten();
+    let mut lines: Vec<_> = devices.map(|it| (it.0.as_str(), line(it))).collect();
+    lines.sort();
+    lines
+}
+
 /// A number that is there and not 0.
 fn named<T: Default + PartialEq>(number: Option<T>) -> Option<T> {
     number.filter(|number| *number != T::default())
@@ -207,6 +269,30 @@ fn named<T: Default + PartialEq>(number: Option<T>) -> Option<T> {
 /// A name that is there and not empty.
 fn text(text: Option<&String>) -> Option<&String> {
     text.filter(|text| !text.is_empty())
+}
+
+/// Says that limits of the kernel's memory are passed over, as other runtimes do: the kernel takes none.
+#[allow(deprecated, reason = "it is asked for so that it can be told")]
+fn warn_of_kernel_memory(resources: &LinuxResources) {
+    if let Some(memory) = resources.memory()
+        && (named(memory.kernel()).is_some() || named(memory.kernel_tcp()).is_some())
+    {
+        log::warn!("memory.kernel and memory.kernelTCP are passed over: the kernel takes neither");
+    }
+}
+
+/// Refuses what makes no sense, wherever the container is.
+///
+/// # Errors
+/// [`UpdateError::OutOfRange`] or [`UpdateError::SwapBelowMemory`].
+pub(super) fn check(resources: &LinuxResources) -> Result<(), UpdateError> {
+    let mut sizes = resources.hugepage_limits().iter().flatten();
+    if let Some(page) = sizes.find(|page| page.page_size().contains('/')) {
+        let key = page.page_size().clone();
+        return Err(UpdateError::Key { key });
+    }
+    resources.cpu().as_ref().map_or(Ok(()), check_cpu)?;
+    resources.memory().as_ref().map_or(Ok(()), check_memory)
 }
 
 fn check_cpu(cpu: &LinuxCpu) -> Result<(), UpdateError> {
@@ -246,8 +332,15 @@ fn check_memory(memory: &LinuxMemory) -> Result<(), UpdateError> {
             });
         }
     }
+    if let Some(swappiness) = memory.swappiness().filter(|number| *number > 100) {
+        return Err(UpdateError::OutOfRange {
+            name: "memory.swappiness",
+            value: i64::try_from(swappiness).unwrap_or(i64::MAX),
+            expected: "between 0 and 100",
+        });
+    }
     match (named(memory.limit()), named(memory.swap())) {
-        (Some(memory), Some(swap)) if swap > 0 && (memory > swap || memory == -1) => {
+        (Some(memory), Some(swap)) if swap > 0 && memory > swap => {
             Err(UpdateError::SwapBelowMemory { memory, swap })
         }
         _ => Ok(()),
@@ -281,7 +374,7 @@ fn unreadable(error: super::Error) -> UpdateError {
 }
 
 /// Writes all, or nothing. Gives what was there before.
-fn apply(writes: &[Write]) -> Result<Vec<(&Path, String)>, UpdateError> {
+fn apply(writes: &[Write]) -> Result<Vec<(&Write, String)>, UpdateError> {
     if let Some(missing) = writes.iter().find(|write| !write.path.is_file()) {
         let file = missing.path.file_name().unwrap_or_default();
         return Err(UpdateError::Missing {
@@ -289,7 +382,7 @@ fn apply(writes: &[Write]) -> Result<Vec<(&Path, String)>, UpdateError> {
             file: file.to_string_lossy().into_owned(),
         });
     }
-    let mut done: Vec<(&Path, String)> = Vec::new();
+    let mut done: Vec<(&Write, String)> = Vec::new();
     for write in writes {
         // Read right before, not all of them at the start: a file may be written twice.
         let written = fs::read_to_string(&write.path)
@@ -302,7 +395,7 @@ fn apply(writes: &[Write]) -> Result<Vec<(&Path, String)>, UpdateError> {
                 Ok(before)
             });
         match written {
-            Ok(before) => done.push((&write.path, before)),
+            Ok(before) => done.push((write, before)),
             Err(error) => {
                 restore(&done);
                 return Err(error);
@@ -329,15 +422,16 @@ fn refused(write: &Write, source: io::Error) -> UpdateError {
     }
 }
 
-fn restore(done: &[(&Path, String)]) {
-    for (path, before) in done.iter().rev() {
+fn restore(done: &[(&Write, String)]) {
+    for (write, before) in done.iter().rev() {
         // A file with a line for each device takes one at a time; an empty one takes no nothing.
-        let lines = if before.is_empty() {
-            vec!["\n"]
-        } else {
-            before.lines().collect()
+        let lines = match &write.undo {
+            Some(undo) => vec![undo.as_str()],
+            None if before.is_empty() => vec!["\n"],
+            None => before.lines().collect(),
         };
         for line in lines {
+            let path = &write.path;
             if let Err(error) = put(path, line) {
                 log::warn!("cannot write {line:?} back to {}: {error}", path.display());
             }

@@ -142,7 +142,7 @@ fn on_v2_shares_become_a_weight_and_swap_is_less_the_memory() {
         ("memory.swap.max", "1000000"),
         ("memory.low", "600000"),
         ("memory.high", "2000000"),
-        ("cpu.weight", "39"),
+        ("cpu.weight", "100"),
         ("cpu.max", "max 50000"),
         ("cpuset.cpus", "0"),
         ("pids.max", "max"),
@@ -230,6 +230,11 @@ fn what_makes_no_sense_is_told_from_what_does_not_fit_now() {
             (r#"{"cpu":{"period":999}}"#, "999"),
             (r#"{"cpu":{"quota":10}}"#, "10"),
             (r#"{"memory":{"limit":-2}}"#, "-2"),
+            (r#"{"memory":{"swappiness":101}}"#, "101"),
+            (
+                r#"{"hugepageLimits":[{"pageSize":"/..","limit":1}]}"#,
+                "/..",
+            ),
         ] {
             let error = plain.update(json).unwrap_err();
             assert!(error.is_senseless(), "{json}: {error}");
@@ -239,6 +244,7 @@ fn what_makes_no_sense_is_told_from_what_does_not_fit_now() {
             (r#"{"memory":{"limit":900000,"swap":800000}}"#, "800000"),
             (r#"{"memory":{"swap":700000}}"#, "1000000"),
             (r#"{"blockIO":{"weight":100}}"#, "weight"),
+            (r#"{"rdma":{"mlx5_0":{"hcaHandles":1}}}"#, "rdma.mlx5_0"),
         ] {
             let error = plain.update(json).unwrap_err();
             assert!(error.is_untimely(), "{json}: {error}");
@@ -246,8 +252,139 @@ fn what_makes_no_sense_is_told_from_what_does_not_fit_now() {
         }
         assert_eq!(plain.content(), before);
     }
+    for of_v1 in [
+        r#"{"cpu":{"realtimeRuntime":900}}"#,
+        r#"{"cpu":{"realtimePeriod":900}}"#,
+        r#"{"blockIO":{"leafWeight":50}}"#,
+        r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":50}]}}"#,
+    ] {
+        assert!(v2.update(of_v1).unwrap_err().is_untimely(), "{of_v1}");
+    }
     let unified = r#"{"unified":{"memory.high":"1"}}"#;
     assert!(v1.update(unified).unwrap_err().is_untimely());
     let elsewhere = r#"{"unified":{"../memory.high":"1"}}"#;
     assert!(v2.update(elsewhere).unwrap_err().is_senseless());
+}
+
+/// What a cgroup may have besides, where the kernel has it.
+fn add(plain: &Plain, files: &[(&str, &str)]) {
+    for (file, text) in files {
+        std::fs::write(plain.root.join(file), text).unwrap();
+    }
+}
+
+const DISKS: &str = r#"{"blockIO":{"weight":500,
+    "weightDevice":[{"major":8,"minor":16,"weight":200}],
+    "throttleReadBpsDevice":[{"major":8,"minor":16,"rate":1000}],
+    "throttleWriteIOPSDevice":[{"major":8,"minor":16,"rate":0}]}}"#;
+
+#[test]
+fn disks_pages_and_rdma_have_files_of_their_own() {
+    let plain = Plain::new("more-v2", true);
+    add(
+        &plain,
+        &[
+            ("io.weight", "default 100\n"),
+            ("io.max", ""),
+            ("hugetlb.2MB.max", "max\n"),
+            ("hugetlb.2MB.rsvd.max", "max\n"),
+            ("rdma.max", "mlx5_0 hca_handle=max hca_object=max\n"),
+        ],
+    );
+    plain.update(DISKS).unwrap();
+    // The last of its lines: a plain file keeps no others.
+    assert_eq!(plain.read("io.weight"), "8:16 1920");
+    assert_eq!(plain.read("io.max"), "8:16 wiops=max");
+    let json = r#"{"hugepageLimits":[{"pageSize":"2MB","limit":0}],
+        "rdma":{"mlx5_0":{"hcaHandles":2,"hcaObjects":2000}}}"#;
+    plain.update(json).unwrap();
+    for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"] {
+        assert_eq!(plain.read(file), "0");
+    }
+    let rdma = "mlx5_0 hca_handle=2 hca_object=2000";
+    assert_eq!(plain.read("rdma.max"), rdma);
+    add(&plain, &[("io.bfq.weight", "default 100\n")]);
+    plain.update(DISKS).unwrap();
+    assert_eq!(plain.read("io.bfq.weight"), "8:16 200");
+}
+
+#[test]
+fn on_v1_disks_have_a_file_for_each_throttle() {
+    let mut plain = Plain::new("more-v1", false);
+    let path = plain.root.join("blkio");
+    std::fs::create_dir_all(&path).unwrap();
+    plain.cgroup.folders.push(Folder {
+        controllers: "blkio".to_owned(),
+        path,
+    });
+    let throttle = |name: &str| format!("blkio/blkio.throttle.{name}_device");
+    add(
+        &plain,
+        &[
+            ("blkio/blkio.bfq.weight", "100\n"),
+            ("blkio/blkio.bfq.weight_device", ""),
+            (&throttle("read_bps"), ""),
+            (&throttle("write_iops"), ""),
+        ],
+    );
+    plain.update(DISKS).unwrap();
+    assert_eq!(plain.read("blkio/blkio.bfq.weight"), "500");
+    assert_eq!(plain.read("blkio/blkio.bfq.weight_device"), "8:16 200");
+    assert_eq!(plain.read(&throttle("read_bps")), "8:16 1000");
+    assert_eq!(plain.read(&throttle("write_iops")), "8:16 0");
+}
+
+#[test]
+fn a_disk_gets_back_what_it_had_and_no_more() {
+    let plain = Plain::new("undo", true);
+    // The first is read as it is, and written never: the update fails there, at its end.
+    std::os::unix::fs::symlink("/proc/self/stat", plain.root.join("memory.zswap.max")).unwrap();
+    let json = |minor: u32| {
+        format!(
+            r#"{{"blockIO":{{"throttleReadBpsDevice":[{{"major":8,"minor":{minor},"rate":7}}]}},
+                "unified":{{"memory.zswap.max":"1"}}}}"#
+        )
+    };
+    add(
+        &plain,
+        &[("io.max", "8:0 rbps=1000 wbps=max\n8:1 rbps=5\n")],
+    );
+    plain.update(&json(0)).unwrap_err();
+    assert_eq!(plain.read("io.max"), "8:0 rbps=1000 wbps=max");
+    plain.update(&json(2)).unwrap_err();
+    assert_eq!(
+        plain.read("io.max"),
+        "8:2 rbps=max wbps=max riops=max wiops=max"
+    );
+}
+
+#[test]
+fn an_idle_cgroup_has_its_weight_before() {
+    for (unified, weight) in [(false, "cpu.shares"), (true, "cpu.weight")] {
+        let plain = Plain::new(&format!("idle-{unified}"), unified);
+        let order = |json: &str| {
+            let resources = serde_json::from_str(json).unwrap();
+            let writes = plain.cgroup.plan(&resources).unwrap();
+            let files = writes.iter().filter_map(|write| write.path.file_name());
+            files.map(std::ffi::OsStr::to_owned).collect::<Vec<_>>()
+        };
+        let idle = order(r#"{"cpu":{"idle":1,"shares":2}}"#);
+        assert_eq!(idle, [weight, "cpu.idle"]);
+        let awake = order(r#"{"cpu":{"idle":0,"shares":2}}"#);
+        assert_eq!(awake, ["cpu.idle", weight]);
+    }
+}
+
+#[test]
+fn swap_without_a_limit_of_memory_is_all_of_it() {
+    let swap = r#"{"memory":{"limit":-1,"swap":5000}}"#;
+    // There it is a limit of both.
+    let refused = Plain::new("swap-v1", false).update(swap).unwrap_err();
+    assert!(refused.is_untimely());
+    let plain = Plain::new("swap", true);
+    plain.update(swap).unwrap();
+    assert_eq!(plain.read("memory.max"), "max");
+    assert_eq!(plain.read("memory.swap.max"), "5000");
+    plain.update(r#"{"memory":{"limit":-1}}"#).unwrap();
+    assert_eq!(plain.read("memory.swap.max"), "max");
 }

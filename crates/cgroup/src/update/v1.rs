@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{UpdateError, Write, check_usage, line, named, number, text};
+use super::{UpdateError, Write, check_usage, disks, line, named, number, text};
 
 type Folders<'a> = dyn Fn(&str) -> Option<&'a Path> + 'a;
 
@@ -30,16 +30,8 @@ pub(super) fn plan<'a>(
         };
         writes.push(Write::new("pids.limit", folder("pids"), "pids.max", value));
     }
-    let weight = resources.block_io().as_ref().and_then(|io| io.weight());
-    if let Some(weight) = named(weight) {
-        let folder = folder("blkio");
-        let has = |file: &str| folder.is_some_and(|folder| folder.join(file).is_file());
-        let file = if has("blkio.weight") {
-            "blkio.weight"
-        } else {
-            "blkio.bfq.weight"
-        };
-        writes.push(Write::new("blockIO.weight", folder, file, weight));
+    if let Some(io) = resources.block_io() {
+        disks::v1(folder("blkio"), io, &mut writes);
     }
     for page in resources.hugepage_limits().iter().flatten() {
         let folder = folder("hugetlb");
@@ -48,6 +40,15 @@ pub(super) fn plan<'a>(
         }
         let file = format!("hugetlb.{}.limit_in_bytes", page.page_size());
         writes.push(Write::new("hugepageLimits", folder, &file, page.limit()));
+        // Pages that are reserved and not yet used, where the kernel counts them.
+        let file = format!("hugetlb.{}.rsvd.limit_in_bytes", page.page_size());
+        if folder.is_some_and(|folder| folder.join(&file).is_file()) {
+            writes.push(Write::new("hugepageLimits", folder, &file, page.limit()));
+        }
+    }
+    for (device, value) in super::rdma(resources) {
+        let name = format!("rdma.{device}");
+        writes.push(Write::new(&name, folder("rdma"), "rdma.max", value));
     }
     match resources.unified().iter().flatten().next() {
         Some((key, _)) => Err(UpdateError::NotUnified { key: key.clone() }),
@@ -70,6 +71,9 @@ fn memory(
         let stat = |name: &str| line(folder, "memory.stat", name);
         let files = stat("total_cache")?.saturating_sub(stat("total_shmem")?);
         check_usage(limit, number(folder, "memory.usage_in_bytes")?, files)?;
+    }
+    if let (Some(memory @ -1), Some(swap @ 1..)) = (limit, swap) {
+        return Err(UpdateError::SwapBelowMemory { memory, swap });
     }
     if limit == Some(-1) && counts_swap {
         swap = swap.or(limit);
@@ -107,6 +111,12 @@ fn memory(
         let file = "memory.swappiness";
         writes.push(Write::new("memory.swappiness", folder, file, swappiness));
     }
+    if memory.disable_oom_killer() == Some(true) {
+        let file = "memory.oom_control";
+        let mut write = Write::new("memory.disableOOMKiller", folder, file, 1);
+        write.undo = Some("0".to_owned());
+        writes.push(write);
+    }
     Ok(())
 }
 
@@ -117,12 +127,13 @@ fn cpu<'a>(
 ) -> Result<(), UpdateError> {
     const QUOTA: &str = "cpu.cfs_quota_us";
     let folder = folders("cpu");
-    if let Some(idle) = cpu.idle() {
-        writes.push(Write::new("cpu.idle", folder, "cpu.idle", idle));
-    }
+    // An idle cgroup takes no shares.
+    let idle = |idle: i64| Write::new("cpu.idle", folder, "cpu.idle", idle);
+    writes.extend(cpu.idle().filter(|is| *is == 0).map(idle));
     if let Some(shares) = named(cpu.shares()) {
         writes.push(Write::new("cpu.shares", folder, "cpu.shares", shares));
     }
+    writes.extend(cpu.idle().filter(|is| *is != 0).map(idle));
     let quota = named(cpu.quota()).map(|quota| quota.max(-1));
     let (period, burst) = (named(cpu.period()), cpu.burst());
     let is_limited = match folder {
@@ -148,6 +159,14 @@ fn cpu<'a>(
     }
     if let Some(quota) = quota {
         writes.push(Write::new("cpu.quota", folder, QUOTA, quota));
+    }
+    if let Some(period) = named(cpu.realtime_period()) {
+        let file = "cpu.rt_period_us";
+        writes.push(Write::new("cpu.realtimePeriod", folder, file, period));
+    }
+    if let Some(runtime) = named(cpu.realtime_runtime()) {
+        let file = "cpu.rt_runtime_us";
+        writes.push(Write::new("cpu.realtimeRuntime", folder, file, runtime));
     }
     let sets = folders("cpuset");
     if let Some(cpus) = text(cpu.cpus().as_ref()) {

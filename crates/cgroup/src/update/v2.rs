@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{UpdateError, Write, check_usage, line, named, number, text};
+use super::{UpdateError, Write, check_usage, disks, line, named, number, text};
 
 /// What is to be written, in this order.
 pub(super) fn plan(folder: &Path, resources: &LinuxResources) -> Result<Vec<Write>, UpdateError> {
+    refuse_old(resources)?;
     let mut writes = Vec::new();
+    if let Some(io) = resources.block_io() {
+        disks::v2(folder, io, &mut writes);
+    }
     let mut write = |name: &str, file: &str, value: String| {
         writes.push(Write::new(name, Some(folder), file, value));
     };
@@ -23,19 +27,19 @@ pub(super) fn plan(folder: &Path, resources: &LinuxResources) -> Result<Vec<Writ
     {
         write("pids.limit", "pids.max", or_max(limit));
     }
-    let weight = resources.block_io().as_ref().and_then(|io| io.weight());
-    if let Some(weight) = named(weight) {
-        if folder.join("io.bfq.weight").is_file() {
-            write("blockIO.weight", "io.bfq.weight", weight.to_string());
-        } else {
-            write("blockIO.weight", "io.weight", io_weight(weight).to_string());
-        }
-    }
     for page in resources.hugepage_limits().iter().flatten() {
         let file = format!("hugetlb.{}.max", page.page_size());
         if page.limit() != 0 || folder.join(&file).is_file() {
-            write("hugepageLimits", &file, page.limit().to_string());
+            write("hugepageLimits", &file, or_max(page.limit()));
         }
+        // Pages that are reserved and not yet used, where the kernel counts them.
+        let file = format!("hugetlb.{}.rsvd.max", page.page_size());
+        if folder.join(&file).is_file() {
+            write("hugepageLimits", &file, or_max(page.limit()));
+        }
+    }
+    for (device, value) in super::rdma(resources) {
+        write(&format!("rdma.{device}"), "rdma.max", value);
     }
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
@@ -58,6 +62,50 @@ pub(super) fn plan(folder: &Path, resources: &LinuxResources) -> Result<Vec<Writ
     Ok(writes)
 }
 
+/// Refuses what cgroup v2 can't do, and says what of it is passed over, as other runtimes do.
+fn refuse_old(resources: &LinuxResources) -> Result<(), UpdateError> {
+    let cpu = resources.cpu().as_ref();
+    let io = resources.block_io().as_ref();
+    let leaf_of_device = |io: &LinuxBlockIo| {
+        let mut devices = io.weight_device().iter().flatten();
+        devices.any(|device| named(device.leaf_weight()).is_some())
+    };
+    let refused = [
+        (
+            "cpu.realtimeRuntime",
+            named(cpu.and_then(LinuxCpu::realtime_runtime)).is_some(),
+        ),
+        (
+            "cpu.realtimePeriod",
+            named(cpu.and_then(LinuxCpu::realtime_period)).is_some(),
+        ),
+        (
+            "blockIO.leafWeight",
+            named(io.and_then(LinuxBlockIo::leaf_weight)).is_some()
+                || io.is_some_and(leaf_of_device),
+        ),
+    ];
+    if let Some((name, _)) = refused.into_iter().find(|(_, asked)| *asked) {
+        return Err(UpdateError::NotOnV2 { name });
+    }
+    let memory = resources.memory().as_ref();
+    let passed_over = [
+        (
+            "memory.swappiness",
+            memory.is_some_and(|it| it.swappiness().is_some()),
+        ),
+        (
+            "memory.disableOOMKiller",
+            memory.is_some_and(|it| it.disable_oom_killer() == Some(true)),
+        ),
+        ("network", resources.network().is_some()),
+    ];
+    for (name, _) in passed_over.into_iter().filter(|(_, asked)| *asked) {
+        log::warn!("{name} is passed over: cgroup v2 has no such thing");
+    }
+    Ok(())
+}
+
 fn memory(
     folder: &Path,
     memory: &LinuxMemory,
@@ -70,6 +118,8 @@ fn memory(
         check_usage(limit, number(folder, "memory.current")?, files)?;
     }
     let swap = match named(memory.swap()) {
+        // Memory has no limit, so all of it may be swap.
+        Some(swap) if swap > 0 && limit == Some(-1) => Some(swap),
         Some(swap) if swap > 0 => {
             // The spec counts both together, the kernel swap alone.
             let now = number(folder, "memory.max")?;
@@ -103,11 +153,16 @@ fn cpu(
     cpu: &LinuxCpu,
     write: &mut impl FnMut(&str, &str, String),
 ) -> Result<(), UpdateError> {
-    if let Some(idle) = cpu.idle() {
+    // An idle cgroup takes no weight.
+    let idle = cpu.idle();
+    if let Some(idle) = idle.filter(|idle| *idle == 0) {
         write("cpu.idle", "cpu.idle", idle.to_string());
     }
     if let Some(shares) = named(cpu.shares()) {
         write("cpu.shares", "cpu.weight", weight(shares).to_string());
+    }
+    if let Some(idle) = idle.filter(|idle| *idle != 0) {
+        write("cpu.idle", "cpu.idle", idle.to_string());
     }
     let (quota, period) = (named(cpu.quota()), named(cpu.period()));
     let burst = cpu.burst();
@@ -144,24 +199,34 @@ fn or_max(limit: i64) -> String {
     }
 }
 
-/// 2 to 262144 as 1 to 10000.
-fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
-}
-
-/// 10 to 1000 as 1 to 10000.
-fn io_weight(weight: u16) -> u64 {
-    1 + (u64::from(weight).clamp(10, 1_000) - 10) * 9_999 / 990
+/// Shares of cgroup v1, from 2 by 1024 to 262144, as weights of v2, from 1 by 100 to 10000: the
+/// curve of runc since 1.3.2, crun, the kubelet and libcontainer. What came before was a line, which
+/// gave the usual 1024 a weight of 39.
+fn weight(shares: u64) -> u16 {
+    const MOST: u16 = 10_000;
+    const MOST_SHARES: u32 = 262_144;
+    let shares = u32::try_from(shares).unwrap_or(MOST_SHARES);
+    if shares <= 2 {
+        return 1;
+    }
+    let log = f64::from(shares.min(MOST_SHARES)).log2();
+    let exact = 10_f64.powf((log * log + 125.0 * log) / 612.0 - 7.0 / 34.0);
+    let enough = |weight: &u16| f64::from(*weight) >= exact;
+    (1..MOST).find(enough).unwrap_or(MOST)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{io_weight, weight};
+    use super::weight;
 
     #[test]
-    fn shares_become_weights_from_end_to_end() {
-        assert_eq!([2, 1024, 262_144].map(weight), [1, 39, 10_000]);
-        assert_eq!([0, 1 << 40].map(weight), [1, 10_000]);
-        assert_eq!([10, 500, 1_000].map(io_weight), [1, 4_950, 10_000]);
+    fn shares_become_weights_on_the_curve_of_other_runtimes() {
+        // As runc's own test has them, and some between.
+        let shares = [0, 2, 3, 4, 20, 512, 1024, 4096, 262_143, 262_144, 1 << 40];
+        let weights = shares.map(weight);
+        assert_eq!(
+            weights,
+            [1, 1, 2, 2, 6, 59, 100, 303, 10_000, 10_000, 10_000]
+        );
     }
 }
