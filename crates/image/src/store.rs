@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-mod grpc;
-mod message;
+pub mod grpc;
+pub mod message;
 #[cfg(test)]
 mod tests;
 

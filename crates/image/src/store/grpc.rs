@@ -91,15 +91,26 @@ enum Odd {
 }
 
 /// A connection to one containerd, for calls in one of its namespaces.
-pub(super) struct Connection {
+pub struct Connection {
     path: PathBuf,
     namespace: HeaderValue,
     sender: SendRequest<Bytes>,
 }
 
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Connection {
     /// Connects. Needs a runtime around it, as every call does.
-    pub(super) async fn open(path: &Path, namespace: &str) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Connect`] and [`Error::Silent`].
+    pub async fn open(path: &Path, namespace: &str) -> Result<Self, Error> {
         let refused = |source| Error::Connect {
             path: path.to_owned(),
             source,
@@ -128,7 +139,10 @@ impl Connection {
 
     /// Calls `method` (`/service/name`) with one message, and gives each of the answer's to `take`,
     /// which ends the call by an error of its own.
-    pub(super) async fn call<E: From<Error>>(
+    ///
+    /// # Errors
+    /// [`Error`], and those of `take`.
+    pub async fn call<E: From<Error>>(
         &mut self,
         method: &'static str,
         message: &[u8],

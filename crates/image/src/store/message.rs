@@ -1,4 +1,4 @@
-//! The few fields of containerd's messages that are asked and read here.
+//! Protobuf's messages, and the few fields of containerd's that are asked and read here.
 //!
 //! Field numbers as in containerd's `api/services/{containers,images,content}/v1` and
 //! `api/types/descriptor.proto`. Protobuf's encoding is small enough to be read in place; what is
@@ -13,20 +13,25 @@ pub struct Malformed;
 
 /// A field's value, as far as it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Value<'m> {
+pub enum Value<'m> {
+    /// A number, an enumeration's value or a truth.
     Number(u64),
+    /// A string, bytes or another message.
     Bytes(&'m [u8]),
     /// 32 or 64 bits, of which nothing here makes use.
     Fixed,
 }
 
 /// The fields of a message, in their order; ends after the first that is malformed.
-struct Fields<'m> {
+#[derive(Debug)]
+pub struct Fields<'m> {
     rest: &'m [u8],
 }
 
 impl<'m> Fields<'m> {
-    fn of(message: &'m [u8]) -> Self {
+    /// Those of this message.
+    #[must_use]
+    pub fn of(message: &'m [u8]) -> Self {
         Self { rest: message }
     }
 
