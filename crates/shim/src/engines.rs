@@ -7,9 +7,10 @@ use std::process::Command;
 use medley_container::shim::Beside;
 use medley_dispatch::{EngineKind, Options};
 use medley_engine::Engine;
+use medley_node::Alias;
 
 /// What containerd's environment calls the engine of modules that ask for none.
-const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
+pub(crate) const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
 
 /// An engine that has a program of its own, where it is not built in.
 struct Apart {
@@ -47,6 +48,11 @@ pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
         .iter()
         .flat_map(|apart| apart.env.iter().copied().chain([apart.variable]));
     apart.chain([DEFAULT])
+}
+
+/// The other name of this program that it was called by: a link that is for one engine.
+pub(crate) fn called_by() -> Option<&'static Alias> {
+    medley_node::alias(&std::env::args_os().next()?)
 }
 
 const ALL: [EngineKind; 3] = [

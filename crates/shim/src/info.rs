@@ -7,13 +7,15 @@ use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use serde_json::json;
 
+use crate::engines;
+
 /// What containerd takes for the OCI runtime spec's `features` structure, as JSON.
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
 /// Prints the `RuntimeInfo` message that containerd 2 asks for.
 pub(crate) fn print() -> anyhow::Result<()> {
     let info = RuntimeInfo {
-        name: crate::RUNTIME.to_owned(),
+        name: runtime().to_owned(),
         version: MessageField::some(RuntimeVersion {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Default::default()
@@ -33,10 +35,15 @@ pub(crate) fn print_version() -> anyhow::Result<()> {
     let text = format!(
         "containerd-shim-wasm-v1 {}\n  runtime type: {}\n  engines:      {}\n",
         env!("CARGO_PKG_VERSION"),
-        crate::RUNTIME,
+        runtime(),
         crate::engines::described().join("\n                "),
     );
     write(text.as_bytes())
+}
+
+/// The runtime type, by the name that we were called by.
+fn runtime() -> &'static str {
+    engines::called_by().map_or(crate::RUNTIME, |alias| alias.runtime)
 }
 
 /// Only what works and is tested. Kubernetes schedules pods by it.

@@ -9,6 +9,7 @@
 //! | `… delete` | cleans up after a shim that died |
 //! | `-info`, `-v` | tells what this is |
 //! | `cache …` | lists, prunes and warms the node's native code, for people |
+//! | `install`, `uninstall`, `status` | puts the shim on a node and takes it away, for people |
 //! | `helper` | creates one container, adds a process to one, compiles a module, or reads an image's layers |
 
 mod bootstrap;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
     {
         return cache_command::run(rest);
     }
+    if let Some(code) = medley_node::run(&args) {
+        return code;
+    }
     // What containerd was started with, and handed on, is for none of its shims and containers.
     medley_sys::child::close_from(FIRST_UNMEANT);
     let result = containerd_shim::parse(&args)
@@ -85,7 +89,7 @@ fn run(flags: Flags) -> anyhow::Result<()> {
         "" if !flags.socket.is_empty() => serve::run(&flags),
         "" => anyhow::bail!(
             "this is a shim that containerd runs; its actions are start and delete, -v tells the \
-             version, and cache --help what people may do"
+             version; install, uninstall, status and cache, each with --help, are for people"
         ),
         action => anyhow::bail!("unknown action {action:?}: there are start and delete"),
     }

@@ -87,6 +87,10 @@ fn spawn(
             command.env(name, value);
         }
     }
+    // By the name of a link that is for one engine, that one is the default, whatever the node's is.
+    if let Some(alias) = engines::called_by() {
+        command.env(engines::DEFAULT, alias.engine);
+    }
     let mut shim = command
         .spawn()
         .with_context(|| format!("cannot run {}", binary.display()))?;

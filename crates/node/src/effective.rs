@@ -1,0 +1,151 @@
+//! What containerd reads: a file, and those that it imports.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::root::Root;
+
+/// Most files that are looked at: more are a circle or a mistake.
+const MOST_FILES: usize = 256;
+
+/// The handler that runc has where nobody says which is the default.
+const RUNC: &str = "runc";
+
+/// The files, the main one first. What a later one says counts more.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    files: Vec<(PathBuf, Config)>,
+}
+
+/// A handler that is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) runtime: String,
+    /// The file that has it, a path of the node.
+    pub(crate) file: PathBuf,
+}
+
+impl Effective {
+    /// Reads them. A main file that is not there says nothing.
+    pub(crate) fn read(root: &Root, main: &Path) -> Result<Self, Error> {
+        let mut pending = vec![main.to_owned()];
+        let mut seen = BTreeSet::new();
+        let mut files = Vec::new();
+        while let Some(path) = pending.pop() {
+            if !seen.insert(path.clone()) || seen.len() > MOST_FILES {
+                continue;
+            }
+            let Some(bytes) = root.read(&path)? else {
+                continue;
+            };
+            let config = Config::parse(&root.shown(&path), &bytes)?;
+            let mut imported = Vec::new();
+            for import in config.imports() {
+                imported.extend(resolve(root, &path, &import)?);
+            }
+            pending.extend(imported.into_iter().rev());
+            files.push((path, config));
+        }
+        Ok(Self { files })
+    }
+
+    /// The main file, if it is there.
+    pub(crate) fn main(&self) -> Option<&Config> {
+        self.files.first().map(|(_, config)| config)
+    }
+
+    /// The handler of this name.
+    pub(crate) fn handler(&self, name: &str) -> Option<Present> {
+        let all = self.files.iter().rev();
+        all.flat_map(|(file, config)| {
+            let handlers = config.handlers().into_iter();
+            handlers.map(move |(name, runtime)| (name, runtime, file))
+        })
+        .find(|(found, runtime, _)| found == name && !runtime.is_empty())
+        .map(|(_, runtime, file)| Present {
+            runtime,
+            file: file.clone(),
+        })
+    }
+
+    /// Whether nothing is said of any handler.
+    pub(crate) fn has_no_handler(&self) -> bool {
+        self.files
+            .iter()
+            .all(|(_, config)| config.handlers().is_empty())
+    }
+
+    /// Whether systemd makes the cgroups of the default runtime's containers; `None` if nobody says.
+    /// Of a default that is this shim, or whose name a template has yet to fill in, it is runc's.
+    pub(crate) fn systemd(&self) -> Option<bool> {
+        let last = |find: &dyn Fn(&Config) -> Option<bool>| {
+            self.files.iter().rev().find_map(|(_, config)| find(config))
+        };
+        let default = self
+            .files
+            .iter()
+            .rev()
+            .find_map(|(_, config)| config.default_runtime());
+        let default = default.unwrap_or(RUNC);
+        last(&|config| config.systemd(default)).or_else(|| last(&|config| config.systemd(RUNC)))
+    }
+
+    /// What is said of local pulls.
+    pub(crate) fn local_pull(&self) -> Option<bool> {
+        let all = self.files.iter().rev();
+        all.into_iter().find_map(|(_, config)| config.local_pull())
+    }
+
+    /// Whether the CRI is switched off.
+    pub(crate) fn has_no_cri(&self) -> bool {
+        self.files.iter().any(|(_, config)| config.has_no_cri())
+    }
+
+    /// The address that containerd listens on, if it says one.
+    pub(crate) fn address(&self) -> Option<PathBuf> {
+        let of = |config: &Config| {
+            let grpc = config.string(&["plugins", "io.containerd.server.v1.grpc"], "address");
+            let address = grpc.or_else(|| config.string(&["grpc"], "address"))?;
+            (!address.is_empty()).then(|| PathBuf::from(address))
+        };
+        self.files.iter().rev().find_map(|(_, config)| of(config))
+    }
+
+    /// The directory whose `*.toml` the main file imports.
+    pub(crate) fn drop_in_dir(&self) -> Option<PathBuf> {
+        let (path, config) = self.files.first()?;
+        let imports = config.imports();
+        let mut dirs = imports.iter().filter_map(|import| {
+            let (dir, name) = absolute(path, import);
+            (name == "*.toml").then_some(dir)
+        });
+        dirs.next()
+    }
+}
+
+/// An import's directory and name. A relative one is so to the file that has it.
+fn absolute(from: &Path, import: &str) -> (PathBuf, String) {
+    let path = from.parent().unwrap_or(Path::new("/")).join(import);
+    let name = path.file_name().unwrap_or(OsStr::new(""));
+    (
+        path.parent().unwrap_or(Path::new("/")).to_owned(),
+        name.to_string_lossy().into_owned(),
+    )
+}
+
+/// The files that an import stands for. A `*` in a directory's name is rarer than would be worth it.
+fn resolve(root: &Root, from: &Path, import: &str) -> Result<Vec<PathBuf>, Error> {
+    let (dir, name) = absolute(from, import);
+    let Some((head, tail)) = name.split_once('*') else {
+        return Ok(vec![dir.join(name)]);
+    };
+    let fits = |name: &str| {
+        name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
+    };
+    let names = root.names(&dir)?.into_iter();
+    let names = names.filter(|name| name.to_str().is_some_and(fits));
+    Ok(names.map(|name| dir.join(name)).collect())
+}

@@ -1,0 +1,144 @@
+//! The node's own programs, run where they belong.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::fs::MemfdFlags;
+use rustix::thread::LinkNameSpaceType;
+
+use crate::error::Error;
+use crate::names::SEARCHED;
+use crate::root::Root;
+
+/// The hidden first argument that has us enter the node and become another program there.
+pub(crate) const ENTER: &str = "enter-node";
+
+/// Longest text of a program that is told, in bytes.
+const LONGEST: usize = 2000;
+
+/// Where the node's programs are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// Here: the root is our own.
+    Here,
+    /// In the namespaces of the node's first process.
+    Node,
+    /// Nowhere: what lies in a root that is not ours is data.
+    Nowhere,
+}
+
+impl Runner {
+    pub(crate) fn of(root: &Root, nsenter: bool) -> Result<Self, Error> {
+        if root.is("/") {
+            return Ok(Self::Here);
+        }
+        if !nsenter {
+            return Ok(Self::Nowhere);
+        }
+        if root.is("/proc/1/root") {
+            Ok(Self::Node)
+        } else {
+            Err(Error::OtherInit {
+                root: root.path().to_owned(),
+            })
+        }
+    }
+
+    /// A program with arguments; `None` if it can't be run.
+    fn command(self, program: &OsStr, args: &[&OsStr]) -> Option<Command> {
+        let mut command = match self {
+            Self::Here => Command::new(program),
+            Self::Node => {
+                let mut command = Command::new("/proc/self/exe");
+                command.args([OsStr::new(ENTER), program]);
+                command
+            }
+            Self::Nowhere => return None,
+        };
+        command.args(args);
+        Some(command)
+    }
+
+    /// Runs a program to its end, with `input` as a file that it may open by `/dev/stdin`. Says what it
+    /// printed, or nothing if nothing can be run.
+    pub(crate) fn run(
+        self,
+        program: impl AsRef<OsStr>,
+        args: &[&str],
+        input: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let program = program.as_ref();
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        let Some(mut command) = self.command(program, &args) else {
+            return Ok(None);
+        };
+        let shown = || {
+            let words = std::iter::once(program).chain(args.iter().copied());
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            words.join(" ")
+        };
+        let failed = |source| Error::Run {
+            program: shown(),
+            source,
+        };
+        // Not /dev/null: a container of nothing but this program has none.
+        let stdin = file_of(input.unwrap_or_default()).map_err(failed)?;
+        let done = command.stdin(Stdio::from(stdin)).output().map_err(failed)?;
+        if done.status.success() {
+            return Ok(Some(done.stdout));
+        }
+        let said = if done.stderr.is_empty() {
+            &done.stdout
+        } else {
+            &done.stderr
+        };
+        Err(Error::Failed {
+            program: shown(),
+            status: done.status.to_string(),
+            said: last_of(said),
+        })
+    }
+}
+
+/// A file in memory, which unlike a pipe can be read twice.
+fn file_of(bytes: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// The end of what a program said, in one line.
+fn last_of(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&said[said.len().saturating_sub(LONGEST)..]);
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.join("; ").trim_matches(['"', ' ']).to_owned()
+}
+
+/// Enters the namespaces of the node's first process and becomes a program there. Returns only if
+/// that can't be done. We have one thread, as the kernel demands.
+pub(crate) fn enter(args: &[OsString]) -> std::io::Error {
+    let Some((program, args)) = args.split_first() else {
+        return std::io::ErrorKind::InvalidInput.into();
+    };
+    let joined = ["uts", "ipc", "net", "cgroup", "mnt"]
+        .iter()
+        .try_for_each(|name| {
+            let namespace = File::open(Path::new("/proc/1/ns").join(name))?;
+            let any: Option<LinkNameSpaceType> = None;
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), any)?;
+            Ok(())
+        });
+    match joined {
+        // Our own PATH is that of the container that we come from.
+        Ok(()) => Command::new(program)
+            .args(args)
+            .env("PATH", SEARCHED.join(":"))
+            .exec(),
+        Err(error) => error,
+    }
+}

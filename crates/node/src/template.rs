@@ -1,0 +1,221 @@
+//! k3s' and RKE2's templates, out of which they make containerd's configuration at each start.
+//!
+//! They are Go's `text/template` and no TOML, so ours is a block of lines between two comments.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use toml_edit::Key;
+
+use crate::config::{Handler, plugin};
+use crate::error::Error;
+use crate::names::ANNOTATIONS;
+
+const BEGIN: &str =
+    "# BEGIN containerd-shim-wasm-v1: added by `install`, taken away by `uninstall`\n";
+const END: &str = "# END containerd-shim-wasm-v1\n";
+
+/// What a template begins with that adds to their own.
+const BASE: &str = "{{ template \"base\" . }}\n";
+
+/// The handlers that k3s adds by itself where it finds a program of that name: a second table of the
+/// same name would be an error.
+const OF_K3S: [&str; 8] = [
+    "crun", "lunatic", "slight", "spin", "wws", "wasmedge", "wasmer", "wasmtime",
+];
+
+/// A template with these handlers in it; `None` is one that is not there yet.
+pub(crate) fn add(
+    path: &Path,
+    text: Option<&str>,
+    version: i64,
+    handlers: &[Handler],
+) -> Result<String, Error> {
+    let (before, after) = match text {
+        None => (format!("{BASE}\n"), String::new()),
+        Some(text) => match cut(text) {
+            Some((before, after)) => (before.to_owned(), after.to_owned()),
+            None if text.ends_with('\n') || text.is_empty() => (format!("{text}\n"), String::new()),
+            None => (format!("{text}\n\n"), String::new()),
+        },
+    };
+    for handler in handlers {
+        for part in [&before, &after] {
+            if has(part, version, &handler.name) {
+                return Err(Error::Taken {
+                    handler: handler.name.clone(),
+                    found: "another runtime".to_owned(),
+                    path: path.to_owned(),
+                });
+            }
+        }
+    }
+    let block: String = handlers
+        .iter()
+        .map(|handler| table(version, handler))
+        .collect();
+    Ok(format!("{before}{BEGIN}{block}{END}{after}"))
+}
+
+/// The template without them; `None` if nothing of anybody else's is left.
+pub(crate) fn remove(text: &str) -> Option<String> {
+    let Some((before, after)) = cut(text) else {
+        return Some(text.to_owned());
+    };
+    // The empty line that stands before the block is ours too.
+    let before = before.strip_suffix('\n').unwrap_or(before);
+    let rest = format!("{before}{after}");
+    (rest.trim() != BASE.trim()).then_some(rest)
+}
+
+/// What stands before and behind the block.
+fn cut(text: &str) -> Option<(&str, &str)> {
+    let begin = text.find(BEGIN)?;
+    let end = begin + text[begin..].find(END)? + END.len();
+    Some((&text[..begin], &text[end..]))
+}
+
+/// The handlers in the block.
+pub(crate) fn handlers(text: &str, version: i64) -> Vec<String> {
+    let Some((before, after)) = cut(text) else {
+        return Vec::new();
+    };
+    let block = &text[before.len()..text.len() - after.len()];
+    block
+        .lines()
+        .filter_map(|line| handler_of_header(line, version))
+        .collect()
+}
+
+fn table(version: i64, handler: &Handler) -> String {
+    let name = &handler.name;
+    let place = format!("plugins.'{}'.containerd.runtimes.{name}", plugin(version));
+    let annotations = ANNOTATIONS
+        .map(|pattern| format!("\"{pattern}\""))
+        .join(", ");
+    let runtime = handler.runtime;
+    let mut text = format!("[{place}]\n  runtime_type = \"{runtime}\"\n");
+    if let Some(path) = &handler.path {
+        // Writing into a string does not fail.
+        writeln!(text, "  runtime_path = \"{}\"", path.display()).ok();
+    }
+    writeln!(text, "  pod_annotations = [{annotations}]").ok();
+    writeln!(
+        text,
+        "[{place}.options]\n  SystemdCgroup = {{{{ .SystemdCgroup }}}}"
+    )
+    .ok();
+    if OF_K3S.contains(&&**name) {
+        // Where k3s has found such a program, its own table is the one.
+        let guard = format!("{{{{ if not (index .ExtraRuntimes \"{name}\").RuntimeType }}}}");
+        return format!("{guard}\n{text}{{{{ end }}}}\n");
+    }
+    text
+}
+
+/// The block as k3s would fill it in, to be checked by containerd behind a file that k3s has made.
+pub(crate) fn filled(version: i64, handlers: &[Handler], present: impl Fn(&str) -> bool) -> String {
+    let block = handlers
+        .iter()
+        .filter(|handler| !present(&handler.name))
+        .map(|handler| {
+            let text = table(version, handler).replace("{{ .SystemdCgroup }}", "true");
+            let lines = text.lines().filter(|line| !line.starts_with("{{"));
+            lines.fold(String::new(), |text, line| text + line + "\n")
+        });
+    block.collect()
+}
+
+/// Whether a part of a template has a table for this handler.
+fn has(text: &str, version: i64, name: &str) -> bool {
+    text.lines()
+        .any(|line| handler_of_header(line, version).is_some_and(|found| found == name))
+}
+
+/// The handler whose table a line begins.
+fn handler_of_header(line: &str, version: i64) -> Option<String> {
+    let inner = line.trim().strip_prefix('[')?;
+    let inner = inner.rsplit_once(']')?.0;
+    let keys = Key::parse(inner).ok()?;
+    let keys: Vec<&str> = keys.iter().map(Key::get).collect();
+    match keys[..] {
+        ["plugins", found, "containerd", "runtimes", name] if found == plugin(version) => {
+            Some(name.to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{add, handlers, remove};
+    use crate::config::Handler;
+    use std::path::Path;
+
+    fn handler(name: &str) -> Handler {
+        Handler {
+            name: name.to_owned(),
+            runtime: "io.containerd.wasm.v1",
+            path: None,
+            systemd: None,
+        }
+    }
+
+    fn added(text: Option<&str>, names: &[&str]) -> String {
+        let handlers: Vec<_> = names.iter().map(|name| handler(name)).collect();
+        add(Path::new("t"), text, 3, &handlers).unwrap()
+    }
+
+    #[test]
+    fn a_new_template_extends_the_one_that_k3s_has() {
+        let expected = r#"{{ template "base" . }}
+
+# BEGIN containerd-shim-wasm-v1: added by `install`, taken away by `uninstall`
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm]
+  runtime_type = "io.containerd.wasm.v1"
+  pod_annotations = ["module.wasm.image/*", "run.oci.handler"]
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm.options]
+  SystemdCgroup = {{ .SystemdCgroup }}
+# END containerd-shim-wasm-v1
+"#;
+        let text = added(None, &["wasm"]);
+        assert_eq!(text, expected);
+        assert_eq!(handlers(&text, 3), ["wasm"]);
+        assert_eq!(added(Some(&text), &["wasm"]), text, "the second time");
+        assert_eq!(remove(&text), None);
+    }
+
+    #[test]
+    fn a_template_that_is_there_keeps_every_byte() {
+        for theirs in [
+            "{{ template \"base\" . }}\n[debug]\n  level = \"debug\"\n",
+            "a = 1\n",
+        ] {
+            let text = added(Some(theirs), &["wasm", "crun"]);
+            assert!(text.starts_with(theirs), "{text}");
+            let more = format!("{text}[more]\n");
+            assert_eq!(added(Some(&more), &["wasm", "crun"]), more);
+            assert_eq!(remove(&more), Some(format!("{theirs}[more]\n")));
+            assert_eq!(remove(&text).as_deref(), Some(theirs));
+        }
+    }
+
+    #[test]
+    fn a_handler_that_k3s_may_find_by_itself_is_left_to_it() {
+        let text = added(None, &["spin"]);
+        let guard = r#"{{ if not (index .ExtraRuntimes "spin").RuntimeType }}"#;
+        assert!(text.contains(guard), "{text}");
+        assert_eq!(handlers(&text, 3), ["spin"]);
+    }
+
+    #[test]
+    fn a_handler_of_the_templates_own_is_not_given_twice() {
+        let theirs = "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.'wasm']\n";
+        let error = add(Path::new("/t.tmpl"), Some(theirs), 3, &[handler("wasm")]);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("wasm") && error.contains("/t.tmpl"),
+            "{error}"
+        );
+    }
+}

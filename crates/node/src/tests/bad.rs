@@ -1,0 +1,218 @@
+//! What is refused, with a reason and without a change.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::nodes::{self, CONFIG, K3S_CONFIG, KUBEADM};
+use super::{Node, refused};
+use crate::args::{Restart, Settings};
+use crate::root::Root;
+
+#[test]
+fn malformed_configurations_are_told_with_line_and_column() {
+    for (text, words) in [
+        ("version = 2\n[plugins\n", &["line 2, column 9"][..]),
+        ("version = 2\nversion = 3\n", &["line 2, column 1"]),
+        ("version = \"2\"\n", &["version", "a number"]),
+        ("version = 5\n", &["version 5", "1 to 4"]),
+        ("version = 2\nplugins = 3\n", &["plugins", "a table"]),
+        (
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.wasm]\n\
+             runtime_type = \"io.containerd.wasm.v1\"\npod_annotations = 1\n",
+            &["pod_annotations", "an array"],
+        ),
+    ] {
+        let node = Node::empty();
+        node.write(CONFIG, text);
+        let all = [&["/etc/containerd/config.toml"], words].concat();
+        refused(&node, node.settings(), &all);
+    }
+    let node = Node::empty();
+    node.write(CONFIG, "version = 2\n");
+    std::fs::write(node.at(CONFIG), b"version = 2\n# \xff\n").unwrap();
+    refused(&node, node.settings(), &["line 2, column 3", "UTF-8"]);
+    let node = Node::of(nodes::named("docker"));
+    node.write("/etc/docker/daemon.json", "{\n  \"a\": 1,\n}\n");
+    refused(&node, node.settings(), &["daemon.json", "line 3 column 1"]);
+}
+
+#[test]
+fn what_an_imported_file_says_counts_too() {
+    let node = Node::of(nodes::named("kubeadm"));
+    let other = "/etc/containerd/conf.d/10-other.toml";
+    let table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm]\n\
+                 runtime_type = 'io.containerd.runsc.v1'\n";
+    node.write(other, table);
+    refused(
+        &node,
+        node.settings(),
+        &["wasm", "io.containerd.runsc.v1", other, "--handler"],
+    );
+    node.write(other, "[plugins\n");
+    refused(&node, node.settings(), &[other, "line 1"]);
+}
+
+#[test]
+fn an_unknown_node_is_told_what_to_pass() {
+    let node = Node::empty();
+    refused(
+        &node,
+        node.settings(),
+        &["--distribution", "kubeadm", "--config"],
+    );
+    let node = Node::of(nodes::named("k3s"));
+    node.write("/etc/k0s/containerd.toml", "# k0s_managed=true\n");
+    refused(&node, node.settings(), &["k3s and k0s", "--distribution"]);
+}
+
+#[test]
+fn a_node_that_has_not_started_yet_is_told_so() {
+    let node = Node::empty();
+    node.write("/usr/local/bin/k0s", "");
+    refused(
+        &node,
+        node.settings(),
+        &["containerd.toml", "start k0s once"],
+    );
+}
+
+#[test]
+fn a_handler_that_others_have_is_theirs() {
+    let node = Node::of(nodes::named("kind"));
+    let settings = node.with_handlers(&["test-handler"]);
+    refused(
+        &node,
+        settings,
+        &["test-handler", "io.containerd.runc.v2", "--handler"],
+    );
+    let node = Node::of(nodes::named("k3s-template"));
+    refused(
+        &node,
+        node.with_handlers(&["gvisor"]),
+        &["gvisor", "config-v3.toml.tmpl"],
+    );
+    let node = Node::of(nodes::named("docker"));
+    refused(
+        &node,
+        node.with_handlers(&["kata"]),
+        &["kata", "io.containerd.kata.v2"],
+    );
+}
+
+#[test]
+fn an_alias_that_others_have_is_theirs() {
+    for place in ["/usr/local/bin", "/usr/bin"] {
+        let node = Node::of(nodes::named("kind"));
+        let path = format!("{place}/containerd-shim-wasmedge-v1");
+        node.write(&path, "another shim");
+        let settings = node.with_handlers(&["crun-wasmedge"]);
+        refused(&node, settings, &["crun-wasmedge", &path]);
+        let said = node.install();
+        assert!(said.contains(&path) && said.contains("no alias"), "{said}");
+        assert_eq!(node.read(&path), "another shim");
+        node.uninstall();
+        assert_eq!(node.read(&path), "another shim");
+    }
+}
+
+#[test]
+fn two_installs_at_once_are_one_too_many() {
+    let node = Node::of(nodes::named("kind"));
+    let root = Root::open(node.dir.path()).unwrap();
+    let lock = root.lock().unwrap();
+    refused(&node, node.settings(), &["another install", "wait"]);
+    drop(lock);
+    node.install();
+}
+
+#[test]
+fn who_may_not_write_is_told_to_be_root() {
+    let node = Node::of(nodes::named("kind"));
+    let dir = node.at("/etc/containerd");
+    let mode = |mode| std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode));
+    mode(0o555).unwrap();
+    let probe = node.at("/etc/containerd/probe");
+    if std::fs::write(&probe, "").is_ok() {
+        // With root's rights everything may be written; `make test` runs this without.
+        std::fs::remove_file(&probe).unwrap();
+    } else {
+        let words = ["/etc/containerd/config.toml", "run this as root"];
+        refused(&node, node.settings(), &words);
+    }
+    mode(0o755).unwrap();
+}
+
+#[test]
+fn a_place_that_is_no_file_is_left_alone() {
+    let node = Node::of(nodes::named("kind"));
+    node.write("/usr/local/bin/containerd-shim-wasm-v1/", "");
+    refused(
+        &node,
+        node.settings(),
+        &["containerd-shim-wasm-v1", "not a regular file"],
+    );
+}
+
+#[test]
+fn services_of_another_root_are_not_restarted() {
+    let node = Node::of(nodes::named("kind"));
+    let restart = Settings {
+        restart: Restart::Found,
+        ..node.settings()
+    };
+    refused(&node, restart, &["--nsenter", "--restart"]);
+    let nsenter = Settings {
+        nsenter: true,
+        ..node.settings()
+    };
+    refused(&node, nsenter, &["--nsenter", "process 1"]);
+}
+
+#[test]
+fn a_default_runtime_is_not_taken_away() {
+    let node = Node::of(nodes::named("kind"));
+    node.install();
+    let config = node.read(CONFIG).replace("\"runc\"", "\"wasm\"");
+    std::fs::write(node.at(CONFIG), &config).unwrap();
+    let installed = node.everything();
+    let error = crate::uninstall::uninstall(node.settings()).unwrap_err();
+    assert!(error.to_string().contains("default runtime"), "{error}");
+    assert!(node.everything() == installed);
+}
+
+/// Written in ways that cannot be added to: no file is better than another meaning.
+#[test]
+fn tables_in_braces_are_added_to_and_the_rest_keeps_its_meaning() {
+    for text in [
+        "version = 2\nplugins = { \"io.containerd.grpc.v1.cri\" = { containerd = { runtimes = {} } } }\n",
+        "version = 2\nplugins.\"io.containerd.grpc.v1.cri\".containerd.default_runtime_name = \"runc\"\n",
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\ncontainerd.runtimes.runc.runtime_type = \"io.containerd.runc.v2\"\n",
+        "",
+        "# nothing but this",
+        "[plugins.cri]\nsandbox_image = \"a\"\n",
+    ] {
+        let node = Node::empty();
+        node.write(CONFIG, text);
+        let before = node.everything();
+        node.install();
+        let config = node.read(CONFIG);
+        let parsed = crate::config::Config::parse(std::path::Path::new("c"), config.as_bytes());
+        let handlers = parsed.unwrap().handlers();
+        let wasm = ("wasm".to_owned(), "io.containerd.wasm.v1".to_owned());
+        assert!(handlers.contains(&wasm), "{config}");
+        assert!(node.install().contains("nothing to change"), "{config}");
+        node.uninstall();
+        assert!(node.everything() == before, "{config}");
+    }
+}
+
+#[test]
+fn a_circle_of_imports_has_an_end() {
+    let node = Node::empty();
+    node.write(CONFIG, &KUBEADM.replace("conf.d/*.toml", "*.toml"));
+    node.write(
+        "/etc/containerd/b.toml",
+        "imports = ['config.toml', 'b.toml']\n",
+    );
+    node.install();
+    node.write(K3S_CONFIG, "");
+}

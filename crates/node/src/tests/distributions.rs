@@ -1,0 +1,205 @@
+//! Every distribution: found, installed on, twice, and back.
+
+use super::nodes::{self, ALL, CONFIG};
+use super::{Node, link};
+use crate::args::Settings;
+use crate::distribution::Distribution;
+use crate::install::install;
+use crate::root::Root;
+
+/// `MEDLEY_GOLDEN` names the directory of the expected diffs, to have them written anew.
+fn expect(name: &str, shown: &str, golden: &str) {
+    if let Some(dir) = std::env::var_os("MEDLEY_GOLDEN") {
+        let file = std::path::Path::new(&dir).join(format!("{name}.diff"));
+        std::fs::write(file, shown).unwrap();
+        return;
+    }
+    assert_eq!(shown, golden, "{name}");
+}
+
+#[test]
+fn every_distribution_is_found_by_its_files() {
+    for fixture in &ALL {
+        let node = Node::of(fixture);
+        let root = Root::open(node.dir.path()).unwrap();
+        let found = Distribution::find(&root).unwrap().name();
+        assert_eq!(found, fixture.distribution, "{}", fixture.name);
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_diff_and_changes_nothing() {
+    for fixture in &ALL {
+        let node = Node::of(fixture);
+        let before = node.everything();
+        let shown = node.dry_run(node.settings()).unwrap();
+        expect(fixture.name, &shown, fixture.golden);
+        assert_eq!(node.everything(), before, "{}", fixture.name);
+    }
+}
+
+#[test]
+fn the_second_install_changes_nothing_and_uninstall_all_that_the_first_did() {
+    for fixture in &ALL {
+        let node = Node::of(fixture);
+        let before = node.everything();
+        let said = node.install();
+        assert!(said.contains("handlers: wasm"), "{}: {said}", fixture.name);
+        let installed = node.everything();
+        assert_ne!(installed, before, "{}", fixture.name);
+        let said = node.install();
+        assert!(
+            said.contains("nothing to change"),
+            "{}: {said}",
+            fixture.name
+        );
+        assert!(node.everything() == installed, "{}", fixture.name);
+        node.uninstall();
+        assert!(
+            node.everything() == before,
+            "{}: {:?}",
+            fixture.name,
+            node.everything().keys()
+        );
+        assert!(node.uninstall().contains("nothing is installed"));
+    }
+}
+
+/// What was changed beside it stays, and nothing of ours does.
+#[test]
+fn what_others_have_changed_since_stays() {
+    for (name, file) in [
+        ("kind", CONFIG),
+        ("kubeadm", CONFIG),
+        ("eks", CONFIG),
+        ("docker", "/etc/docker/daemon.json"),
+        (
+            "k3s-template",
+            "/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.tmpl",
+        ),
+        (
+            "microk8s",
+            "/var/snap/microk8s/current/args/containerd-template.toml",
+        ),
+    ] {
+        let node = Node::of(nodes::named(name));
+        node.install();
+        let changed = |text: String| match file {
+            "/etc/docker/daemon.json" => text.replacen("json-file", "journald", 1),
+            _ => format!("# ours\n{text}"),
+        };
+        let mode = std::fs::metadata(node.at(file)).unwrap().permissions();
+        std::fs::write(node.at(file), changed(node.read(file))).unwrap();
+        std::fs::set_permissions(node.at(file), mode).unwrap();
+        node.uninstall();
+        let original = nodes::named(name)
+            .files
+            .iter()
+            .find(|(path, _)| *path == file);
+        let original = original.unwrap().1.to_owned();
+        assert_eq!(
+            node.read(file).trim_end(),
+            changed(original).trim_end(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn more_handlers_come_to_those_that_are_there() {
+    for name in ["kind", "k3s-v2", "k3s", "docker"] {
+        let node = Node::of(nodes::named(name));
+        let before = node.everything();
+        node.install();
+        install(node.with_handlers(&["crun", "crun-wasmedge"])).unwrap();
+        let once = node.everything();
+        let all = install(node.with_handlers(&["wasm", "crun", "crun-wasmedge"])).unwrap();
+        assert!(all.contains("nothing to change"), "{name}: {all}");
+        assert!(node.install().contains("nothing to change"), "{name}");
+        assert!(node.everything() == once);
+        node.uninstall();
+        assert!(node.everything() == before, "{name}");
+    }
+}
+
+#[test]
+fn a_handler_runs_the_engine_that_its_name_says() {
+    let node = Node::of(nodes::named("kind"));
+    let handlers = [
+        "crun",
+        "crun-wasmedge",
+        "crun-wasmtime",
+        "crun-wasmer",
+        "spin",
+    ];
+    install(node.with_handlers(&handlers)).unwrap();
+    let config = node.read(CONFIG);
+    let doc: toml_edit::DocumentMut = config.parse().unwrap();
+    let runtimes = &doc["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"];
+    for (handler, runtime) in [
+        ("crun", "io.containerd.wasm.v1"),
+        ("crun-wasmedge", "io.containerd.wasmedge.v1"),
+        ("crun-wasmtime", "io.containerd.wasmtime.v1"),
+        ("crun-wasmer", "io.containerd.wasmer.v1"),
+        ("spin", "io.containerd.spin.v2"),
+    ] {
+        assert_eq!(runtimes[handler]["runtime_type"].as_str(), Some(runtime));
+        let systemd = runtimes[handler]["options"]["SystemdCgroup"].as_bool();
+        assert_eq!(systemd, Some(true), "{handler}");
+    }
+    let target = std::fs::read_link(node.at("/usr/local/bin/containerd-shim-spin-v2")).unwrap();
+    assert_eq!(target.to_str(), Some("containerd-shim-wasm-v1"));
+}
+
+#[test]
+fn another_directory_is_told_to_containerd() {
+    let node = Node::of(nodes::named("kind"));
+    let before = node.everything();
+    let settings = Settings {
+        bin_dir: Some("/opt/medley/bin".into()),
+        ..node.with_handlers(&["wasm", "crun-wasmedge"])
+    };
+    install(settings).unwrap();
+    let config = node.read(CONFIG);
+    for path in ["containerd-shim-wasm-v1", "containerd-shim-wasmedge-v1"] {
+        let line = format!("runtime_path = \"/opt/medley/bin/{path}\"");
+        assert!(config.contains(&line), "{config}");
+    }
+    assert!(
+        node.install().contains("nothing to change"),
+        "it is known the next time"
+    );
+    node.uninstall();
+    assert!(node.everything() == before);
+}
+
+/// Links inside the root are followed there, and only there.
+#[test]
+fn no_link_leads_out_of_the_root() {
+    let outside = tempfile::tempdir().unwrap();
+    let theirs = outside.path().join("config.toml");
+    std::fs::write(&theirs, "version = 2\n").unwrap();
+    let node = Node::empty();
+    node.write("/usr/bin/containerd", "");
+    link(&theirs.to_string_lossy(), &node.at(CONFIG));
+    link("/etc/elsewhere", &node.at("/var/lib"));
+    link(
+        "../../../../../../../../usr/place",
+        &node.at("/usr/local/bin"),
+    );
+    node.write("/etc/elsewhere/", "");
+    node.write("/usr/place/", "");
+    node.install();
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "version = 2\n");
+    let inside = node.at(&theirs.to_string_lossy());
+    assert!(
+        std::fs::read_to_string(inside)
+            .unwrap()
+            .contains("runtimes.wasm")
+    );
+    assert!(node.at("/usr/place/containerd-shim-wasm-v1").is_file());
+    assert!(
+        node.at("/etc/elsewhere/containerd-shim-wasm/install")
+            .is_dir()
+    );
+}
