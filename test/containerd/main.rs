@@ -29,6 +29,7 @@ mod hooks;
 mod http;
 mod http_clients;
 mod http_drain;
+mod install;
 mod kills;
 mod limits;
 mod links;

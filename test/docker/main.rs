@@ -7,6 +7,7 @@ mod daemon;
 mod exec;
 mod files;
 mod health;
+mod install;
 mod isolation;
 mod life;
 mod limits;
