@@ -130,6 +130,8 @@ async fn a_compiler_has_no_privileges_no_network_no_files_and_limits() -> Result
         said.contains("large.wasm: the compiler was killed, most likely"),
         "{said}"
     );
+    // Another try may come to another end.
+    assert_eq!(place.files("failed"), Vec::<PathBuf>::new());
     Ok(())
 }
 
@@ -155,7 +157,8 @@ fn a_module_that_is_too_much_is_refused_with_the_limit_that_it_met() -> Result<(
         let said = text(&done.stderr);
         assert!(said.contains("large.wasm: the compiler needs"), "{said}");
         assert!(said.contains(told), "{said}");
-        for folder in ["code", "keys", "locks"] {
+        // Nor is it remembered: without this limit it can be compiled.
+        for folder in ["code", "keys", "locks", "failed"] {
             assert_eq!(place.files(folder), Vec::<PathBuf>::new());
         }
     }

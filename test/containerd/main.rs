@@ -12,6 +12,7 @@ mod cgroup_mounts;
 mod cgroups;
 mod compiler;
 mod copy_up;
+mod compilers;
 mod crash;
 mod ctr;
 mod devices;

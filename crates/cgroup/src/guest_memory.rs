@@ -48,7 +48,7 @@ pub struct Sources {
 
 /// One cgroup that a process is in, by its files.
 #[derive(Debug)]
-struct Level {
+pub(crate) struct Level {
     limit: File,
     usage: File,
     stat: File,
@@ -109,7 +109,7 @@ impl Sources {
 }
 
 impl Level {
-    fn open(unified: bool, folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(unified: bool, folder: &Path) -> Result<Self, Error> {
         let open = |file: &str| {
             let path = folder.join(file);
             File::open(&path).map_err(|source| Error::Read { path, source })
@@ -130,12 +130,12 @@ impl Level {
         self.limit().is_some()
     }
 
-    fn limit(&self) -> Option<u64> {
+    pub(crate) fn limit(&self) -> Option<u64> {
         number(&read(&self.limit).ok()?).filter(|limit| *limit < UNLIMITED)
     }
 
     /// What the guest may have of this level, when `resident` bytes of it are in use.
-    fn most(&self, unified: bool, resident: u64, wanted: u64) -> Option<Most> {
+    pub(crate) fn most(&self, unified: bool, resident: u64, wanted: u64) -> Option<Most> {
         let limit = self.limit()?;
         let usage = number(&read(&self.usage).ok()?)?;
         let most = |others: u64| Most {

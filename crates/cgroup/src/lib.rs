@@ -6,6 +6,7 @@
 //! init was made, which also tells where systemd put it.
 
 mod at_create;
+pub mod compilers;
 mod freezer;
 pub mod guest_memory;
 mod metrics;
@@ -86,6 +87,14 @@ pub enum Error {
     #[error("cannot join the container's cgroup by {}", path.display())]
     Join {
         /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A folder could not be made.
+    #[error("cannot make the cgroup {}", path.display())]
+    Make {
+        /// The folder.
         path: PathBuf,
         /// The system's word.
         source: io::Error,

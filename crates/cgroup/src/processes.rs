@@ -174,7 +174,7 @@ fn signal_listed(signal: i32, list: impl Fn() -> Result<Vec<u32>, Error>) -> Res
     Ok(())
 }
 
-fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
+pub(super) fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
     let path = folder.join("cgroup.procs");
     match fs::read_to_string(&path) {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),

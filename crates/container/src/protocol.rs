@@ -422,6 +422,11 @@ pub(crate) enum Reply {
         /// Part of the key that its code is kept by.
         fingerprint: String,
     },
+    /// A module can't be compiled, as often as it is tried.
+    Unfit {
+        /// Why, as a sentence.
+        reason: String,
+    },
     /// It could not be done; nothing is left of it.
     Failed {
         /// Why, as a sentence.

@@ -15,17 +15,20 @@ mod helper_client;
 mod hooks;
 mod image_layers;
 mod mounts;
+mod place;
 mod recorded_process;
 mod recover;
 mod resctrl;
 pub mod rootfs;
 pub mod sandbox;
 mod terminal;
+mod turn;
 mod user_namespace;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -37,9 +40,9 @@ use medley_image::store::Address;
 use medley_io::{Keeper, Stdio};
 use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
-use medley_types::RootfsMount;
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::PodRequest;
+use medley_types::{GivenUp, RootfsMount};
 
 use crate::protocol::{Reply, Request, STARTED};
 use crate::shim::rootfs::Mounted;
@@ -57,6 +60,7 @@ pub use error::Error;
 pub use exec::{Addition, Exec};
 pub use image_layers::ImageModules;
 pub use recover::clean_up;
+pub use turn::{MOST_COMPILERS, default_compilers};
 
 /// libcontainer's folder below the bundle: its state, the changed spec, our own record. It goes
 /// away with the bundle, whoever removes that.
@@ -75,6 +79,8 @@ pub struct Order {
     pub stdio: Stdio,
     /// What the runtime options say of it.
     pub settings: Settings,
+    /// Whether anybody waits for it.
+    pub given_up: GivenUp,
 }
 
 /// What the runtime options say of a container.
@@ -93,6 +99,14 @@ pub struct Settings {
     pub stack: Option<u64>,
     /// Whether its processes keep the session keyring that the shim has.
     pub no_new_keyring: bool,
+    /// How many compilers may run at a time; told from the node, if `None`.
+    pub compilers: Option<NonZeroU32>,
+}
+
+impl Settings {
+    fn compilers(&self) -> NonZeroU32 {
+        self.compilers.unwrap_or_else(default_compilers)
+    }
 }
 
 /// Makes containers, and knows which processes are its own to reap.
@@ -214,6 +228,8 @@ pub struct Created {
     settings: Settings,
     init: PidFd,
     cgroup: Cgroup,
+    /// Whether it is of a pod of Kubernetes'.
+    in_pod: bool,
     /// Absent if it can't be watched.
     oom: Option<OomWatch>,
     rootfs: Mounted,

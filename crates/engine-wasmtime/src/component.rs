@@ -12,7 +12,7 @@ use wasmtime::component::Component;
 use crate::command::LinkedCommand;
 use crate::config::{self, Profile};
 use crate::http::{self, LinkedHandler};
-use crate::{NAME, host, malformed, unfit};
+use crate::{NAME, host, is_of_the_machine, malformed, unfit};
 
 /// How a component's code is to be compiled. Bytes that are no component are anything: the
 /// compiler will say what is wrong with them.
@@ -188,6 +188,9 @@ pub(crate) fn compiled(bytes: &[u8]) -> wasmtime::Result<(Engine, Component, Pro
 /// Checks that a component can be linked, which is all that its compiler has to know.
 pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Vec<u8>, Unfit> {
     let (engine, component, profile) = compiled(bytes).map_err(|error| {
+        if is_of_the_machine(&error) {
+            return unfit(entry, &error);
+        }
         // Those of a later WASI use what only later components may.
         let mut interfaces = interfaces(bytes).into_iter();
         interfaces

@@ -79,8 +79,21 @@ fn unfit(entry: &Entry, error: &wasmtime::Error) -> Unfit {
     }
 }
 
+/// Whether an error may be the machine's fault, which had no memory or no descriptor left: another
+/// try may come to another end.
+fn is_of_the_machine(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<std::io::Error>()
+            || cause.is::<rustix::io::Errno>()
+            || cause.is::<wasmtime::OutOfMemory>()
+    })
+}
+
 /// What is wrong with bytes that are no module or component, and at which of them.
 fn malformed(bytes: &[u8], error: &wasmtime::Error, entry: &Entry) -> Unfit {
+    if is_of_the_machine(error) {
+        return unfit(entry, error);
+    }
     let fault = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<wasmparser::BinaryReaderError>());
@@ -110,4 +123,31 @@ fn chain(error: &wasmtime::Error) -> String {
         text.push_str(&cause.replace('\n', " "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::malformed;
+    use medley_engine::{Entry, Unfit};
+
+    #[test]
+    fn what_the_machine_lacks_is_no_fault_of_the_module() {
+        let entry = Entry {
+            path: "/app.wasm".into(),
+            export: None,
+        };
+        let io = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        for error in [
+            wasmtime::Error::from(io).context("failed to map"),
+            wasmtime::Error::from(rustix::io::Errno::NOMEM).context("failed to map"),
+            wasmtime::Error::from(wasmtime::OutOfMemory::new(1)),
+        ] {
+            let unfit = malformed(b"", &error, &entry);
+            assert!(matches!(unfit, Unfit::Engine { .. }), "{unfit}");
+            assert!(!unfit.is_lasting());
+        }
+        let unfit = malformed(b"", &wasmtime::Error::msg("no magic number"), &entry);
+        assert!(matches!(unfit, Unfit::Malformed { .. }), "{unfit}");
+        assert!(unfit.is_lasting());
+    }
 }

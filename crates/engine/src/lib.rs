@@ -149,6 +149,24 @@ pub enum Unfit {
     },
 }
 
+impl Unfit {
+    /// Whether the module alone is the reason, with this engine in this build: it is unfit as often
+    /// as it is tried. What an engine says besides may be the node's fault.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Malformed { .. }
+            | Self::UnknownImport { .. }
+            | Self::NotBuiltIn { .. }
+            | Self::ImportSignature { .. }
+            | Self::NoExport { .. }
+            | Self::WasiVersion { .. }
+            | Self::Signature { .. } => true,
+            Self::NoPlugin { .. } | Self::Engine { .. } => false,
+        }
+    }
+}
+
 /// The world that a guest wakes up in. Every path is one of the container.
 #[derive(Debug, Clone, Default)]
 pub struct Guest {

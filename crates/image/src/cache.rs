@@ -5,8 +5,10 @@
 //!   keys/<key>         what the entry is: which module by which engine, and the digest of its code
 //!   code/<digest>      native code, by the digest of its own content
 //!   used/<digest>      when the code was last used, and that it was found whole since the boot
+//!   failed/<digest>    why there can be no code for a key (`failed`)
 //!   locks/<key>        held by who compiles for the key
 //!   layers/<digest>    what is in a layer of an image (`known`)
+//!   slots/<number>     held while a compiler runs
 //!   limit              how much it may hold, such as 4G, where that is not the default
 //! ```
 //!
@@ -23,10 +25,12 @@
 //! Whoever maps an entry holds a lock on it (`flock`, which lasts as long as the mapping does), and
 //! what is locked is never removed to make room: all replicas of a module share one copy.
 
+mod failed;
 pub(crate) mod folder;
 mod key;
 mod lock;
 mod room;
+mod slots;
 mod used;
 mod write;
 
@@ -38,9 +42,11 @@ use rustix::fs::FlockOperation;
 
 use crate::digest;
 
+pub use failed::Failure;
 pub use key::{Key, MAX_MODULE, Record};
 pub use lock::{Lock, Turn};
 pub use room::{Entry, Policy, Pruned};
+pub use slots::{Slot, Slots};
 
 /// Most that all entries hold together, in bytes. Room for some hundred modules of a few MB.
 pub const DEFAULT_LIMIT: u64 = 1 << 30;

@@ -59,10 +59,11 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
             let cache = existing(&folder)?;
             let entries = cache.as_ref().map(Cache::entries).transpose()?;
             let entries = entries.unwrap_or_default();
+            let failures = cache.as_ref().map(Cache::failures).unwrap_or_default();
             print(&if command.json {
-                show::entries_as_json(&entries)?
+                show::entries_as_json(&entries, &failures)?
             } else {
-                show::table(&entries)
+                show::table(&entries, &failures)
             })?;
             Ok(true)
         }
@@ -70,7 +71,9 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
             let cache = existing(&folder)?;
             let entries = cache.as_ref().map(Cache::entries).transpose()?;
             let limit = cache.as_ref().map_or(DEFAULT_LIMIT, Cache::limit);
-            let totals = show::Totals::of(&folder, limit, &entries.unwrap_or_default());
+            let failures = cache.as_ref().map(Cache::failures).unwrap_or_default();
+            let totals =
+                show::Totals::of(&folder, limit, &entries.unwrap_or_default(), failures.len());
             print(&if command.json {
                 totals.as_json()?
             } else {
@@ -79,10 +82,15 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Verb::Prune(policy) => {
-            let pruned = existing(&folder)?
-                .map(|cache| cache.prune(policy.unwrap_or(Policy::ToSize(cache.limit()))))
-                .transpose()?
-                .unwrap_or_default();
+            let prune = |cache: Cache| {
+                let mut pruned = cache.prune(policy.unwrap_or(Policy::ToSize(cache.limit())))?;
+                if policy.is_none() {
+                    pruned.forgotten = cache.forget_failures(None);
+                }
+                Ok::<_, medley_image::cache::Error>(pruned)
+            };
+            let pruned = existing(&folder)?.map(prune).transpose()?;
+            let pruned = pruned.unwrap_or_default();
             print(&if command.json {
                 show::pruned_as_json(&pruned)?
             } else {

@@ -5,10 +5,12 @@
 //! so that an unknown key is worth a warning and never a failure. docs/options.md lists them all.
 
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
+use medley_container::shim::MOST_COMPILERS;
 use medley_dispatch::EngineKind;
 
 /// The message for every runtime but runc's: a path to TOML, or TOML.
@@ -50,6 +52,8 @@ pub(crate) struct RuntimeOptions {
     pub(crate) systemd_cgroup: Option<bool>,
     /// Whether containers keep the session keyring that the shim has.
     pub(crate) no_new_keyring: bool,
+    /// How many compilers may run at a time.
+    pub(crate) compilers: Option<NonZeroU32>,
     /// The cgroup for the shim itself; empty for none.
     pub(crate) shim_cgroup: String,
     /// What was said that means nothing here.
@@ -232,6 +236,11 @@ impl RuntimeOptions {
                     self.no_new_keyring =
                         no_new.ok_or_else(|| wrong("it must be true or false"))?;
                 }
+                "Compilers" => {
+                    let number = value.as_integer().and_then(|number| number.try_into().ok());
+                    let compilers = number.and_then(compilers);
+                    self.compilers = Some(compilers.ok_or_else(|| wrong(COMPILERS))?);
+                }
                 "ShimCgroup" => {
                     let path = text().ok_or_else(|| wrong("it must be a path"))?;
                     path.clone_into(&mut self.shim_cgroup);
@@ -242,6 +251,14 @@ impl RuntimeOptions {
         }
         Ok(())
     }
+}
+
+/// What a number of compilers must be.
+pub(crate) const COMPILERS: &str = "it must be a number of compilers, from 1 to 256";
+
+/// A number of compilers, if it is one.
+pub(crate) fn compilers(number: u32) -> Option<NonZeroU32> {
+    NonZeroU32::new(number).filter(|number| number.get() <= MOST_COMPILERS)
 }
 
 /// Whether a type's name is this one, with whatever stands before it.

@@ -1,6 +1,7 @@
 //! Between the Task API and the containers of this node: what may block goes to a thread.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,22 +37,29 @@ pub(crate) struct LocalRuntime {
     host: Arc<Host>,
     /// containerd's.
     namespace: Arc<str>,
-    /// For containers whose options name none.
-    cache: CacheFolder,
+    defaults: Defaults,
+}
+
+/// What counts for containers whose options say nothing else.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    pub(crate) cache: CacheFolder,
+    /// How many compilers may run at a time; told from the node, if `None`.
+    pub(crate) compilers: Option<NonZeroU32>,
 }
 
 impl LocalRuntime {
-    pub(crate) fn new(host: Arc<Host>, namespace: &str, cache: CacheFolder) -> Self {
+    pub(crate) fn new(host: Arc<Host>, namespace: &str, defaults: Defaults) -> Self {
         Self {
             host,
             namespace: namespace.into(),
-            cache,
+            defaults,
         }
     }
 
     /// What the runtime options, read by a thread that may wait for a file, say of container `id`.
     fn settings(
-        cache: CacheFolder,
+        defaults: Defaults,
         id: &str,
         options: Option<&(String, Vec<u8>)>,
     ) -> Result<Settings, Cause> {
@@ -61,12 +69,13 @@ impl LocalRuntime {
         };
         options.log(id);
         Ok(Settings {
-            cache: options.cache.unwrap_or(cache).folder(),
+            cache: options.cache.unwrap_or(defaults.cache).folder(),
             default_engine: options.default_engine,
             no_pivot_root: options.no_pivot_root,
             systemd_cgroup: options.systemd_cgroup,
             stack: options.stack,
             no_new_keyring: options.no_new_keyring,
+            compilers: options.compilers.or(defaults.compilers),
         })
     }
 }
@@ -79,13 +88,14 @@ impl Runtime for LocalRuntime {
             namespace: self.namespace.to_string(),
         };
         let host = Arc::clone(&self.host);
-        let cache = self.cache.clone();
+        let defaults = self.defaults.clone();
         let created = blocking(move || {
             let order = Order {
-                settings: Self::settings(cache, &request.id, request.options.as_ref())?,
+                settings: Self::settings(defaults, &request.id, request.options.as_ref())?,
                 id: request.id,
                 bundle: request.bundle,
                 rootfs: request.rootfs,
+                given_up: request.given_up,
                 stdio: Stdio {
                     stdin: request.stdin,
                     stdout: request.stdout,

@@ -1,5 +1,6 @@
 //! The shim itself: serves the Task API for one pod until its last container is gone.
 
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::options::CacheFolder;
-use crate::runtime::LocalRuntime;
+use crate::options::{self, CacheFolder};
+use crate::runtime::{Defaults, LocalRuntime};
 use crate::{engines, logging, sockets, start};
 
 /// How long the last events may take to reach containerd when the shim ends.
@@ -89,7 +90,10 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             Arc::new(LocalRuntime::new(
                 Arc::clone(&host),
                 &flags.namespace,
-                cache(),
+                Defaults {
+                    cache: cache(),
+                    compilers: compilers(),
+                },
             )),
             events.clone(),
         );
@@ -136,6 +140,17 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
 pub(crate) fn cache() -> CacheFolder {
     let named = std::env::var_os(start::CACHE).map(PathBuf::from);
     CacheFolder::named(named.unwrap_or_else(|| "/var/lib/containerd-shim-wasm/cache".into()))
+}
+
+/// How many compilers may run at a time, if containerd's environment says so.
+pub(crate) fn compilers() -> Option<NonZeroU32> {
+    let told = std::env::var_os(start::COMPILERS).filter(|told| !told.is_empty())?;
+    let number = told.to_str().and_then(|told| told.parse().ok());
+    let compilers = number.and_then(options::compilers);
+    if compilers.is_none() {
+        log::warn!("{} is {told:?}: {}", start::COMPILERS, options::COMPILERS);
+    }
+    compilers
 }
 
 /// Waits until there is neither a task nor the bundle that the shim was started for: containerd

@@ -19,6 +19,9 @@ pub(crate) const ADDRESS_FILE: &str = "address";
 /// What containerd's environment calls the cache's folder.
 pub(crate) const CACHE: &str = "CONTAINERD_SHIM_WASM_CACHE";
 
+/// What containerd's environment calls the number of compilers that may run at a time.
+pub(crate) const COMPILERS: &str = "CONTAINERD_SHIM_WASM_COMPILERS";
+
 /// Runs `start` and prints the address of the shim that serves this container.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let (opts, protocol) = bootstrap::read(flags)?;
@@ -82,7 +85,8 @@ fn spawn(
         .stderr(Stdio::null())
         // A signal to containerd's process group is not meant for the pods.
         .process_group(0);
-    for name in ["PATH", CACHE].into_iter().chain(engines::variables()) {
+    let variables = ["PATH", CACHE, COMPILERS].into_iter();
+    for name in variables.chain(engines::variables()) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use medley_types::RootfsMount;
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::PodRequest;
+use medley_types::{GivenUp, RootfsMount};
 
 use crate::error::Cause;
 use crate::pod::Pod;
@@ -31,6 +31,8 @@ pub struct CreateRequest {
     pub terminal: bool,
     /// The runtime options: a type name and that type's protobuf bytes.
     pub options: Option<(String, Vec<u8>)>,
+    /// Whether the caller still waits for it.
+    pub given_up: GivenUp,
 }
 
 /// How and when a process ended.

@@ -3,6 +3,7 @@
 mod exec;
 mod limits;
 mod report;
+mod reservation;
 mod sandbox;
 
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::error::{Cause, Error};
 use crate::events::{Event, Events};
@@ -18,6 +19,8 @@ use crate::name::Name;
 use crate::runtime::{CallError, CreateRequest, Exit, KillError, Process, Runtime};
 use crate::state::{Life, Status, Task};
 use medley_types::metrics::Metrics;
+
+use reservation::{Reservation, UnderWay};
 
 pub use sandbox::SandboxSnapshot;
 
@@ -51,8 +54,8 @@ struct Shared {
 
 /// An id in use.
 enum Slot {
-    /// Create is under way; the channel closes when it is through, whatever came of it.
-    Reserved(watch::Receiver<()>),
+    /// Create is under way.
+    Reserved(UnderWay),
     Task(Arc<Task>),
 }
 
@@ -106,30 +109,13 @@ impl Service {
     /// [`Error::Exists`] if the id is in use, [`Error::Runtime`] if it can't be made.
     pub async fn create(&self, request: CreateRequest) -> Result<u32, Error> {
         let name = Name::task(&request.id);
-        let reservation = self.reserve(&name)?;
+        let reservation = self.reserve(&name, &request.given_up)?;
+        let _caller = request.given_up.with_caller();
         let service = self.clone();
         to_the_end(&name, async move {
             service.create_reserved(request, reservation).await
         })
         .await
-    }
-
-    fn reserve(&self, name: &Name) -> Result<Reservation, Error> {
-        let mut tasks = self.tasks();
-        if self.shared.ending.load(Ordering::Relaxed) {
-            return Err(Error::Ending { name: name.clone() });
-        }
-        if tasks.contains_key(&name.id) {
-            return Err(Error::Exists { name: name.clone() });
-        }
-        let (done, waits) = watch::channel(());
-        tasks.insert(name.id.clone(), Slot::Reserved(waits));
-        Ok(Reservation {
-            service: self.clone(),
-            id: name.id.clone(),
-            kept: false,
-            _done: done,
-        })
     }
 
     async fn create_reserved(
@@ -147,7 +133,7 @@ impl Service {
         let task = Arc::new(Task::new(request.clone(), container));
         self.tasks()
             .insert(request.id.clone(), Slot::Task(Arc::clone(&task)));
-        reservation.kept = true;
+        reservation.keep();
         self.shared.events.send(Event::Create {
             request: Box::new(request),
             pid,
@@ -366,11 +352,14 @@ impl Service {
         self.tasks().is_empty()
     }
 
-    /// The task, once it is made.
+    /// The task, once it is made, which nobody but the caller of this wants any more.
     async fn made(&self, id: &str) -> Result<Arc<Task>, Error> {
         loop {
             let mut waits = match self.tasks().get(id) {
-                Some(Slot::Reserved(waits)) => waits.clone(),
+                Some(Slot::Reserved(under_way)) => {
+                    under_way.given_up.tell();
+                    under_way.done.clone()
+                }
                 Some(Slot::Task(task)) => return Ok(Arc::clone(task)),
                 None => return Err(not_found(id)),
             };
@@ -457,23 +446,6 @@ async fn kill(task: &Task) -> Result<(), Error> {
     match task.container.kill_all(SIGKILL).await {
         Ok(()) | Err(KillError::Finished) => Ok(()),
         Err(error) => Err(failed(&task.life.name, "kill")(error.into())),
-    }
-}
-
-/// Gives a reserved id back unless the task was made, also if the runtime panics.
-struct Reservation {
-    service: Service,
-    id: String,
-    kept: bool,
-    /// Dropped last, which wakes the calls that wait for the end of Create.
-    _done: watch::Sender<()>,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.service.remove(&self.id);
-        }
     }
 }
 

@@ -71,12 +71,14 @@ enum Error {
 pub(crate) fn run(order: &CompileOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
     match compile(order, fds, engines) {
         Ok((form, code)) => (Reply::Compiled { form }, Some(code)),
-        Err(error) => (
-            Reply::Failed {
-                reason: medley_types::sentence(&error),
-            },
-            None,
-        ),
+        Err(error) => {
+            let reason = medley_types::sentence(&error);
+            let reply = match error {
+                Error::Unfit(unfit) if unfit.is_lasting() => Reply::Unfit { reason },
+                _ => Reply::Failed { reason },
+            };
+            (reply, None)
+        }
     }
 }
 

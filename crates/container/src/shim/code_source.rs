@@ -2,28 +2,24 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Once;
-use std::time::Duration;
 
 use medley_dispatch::{Module, WasmPlan};
 use medley_engine::{Entry, Form};
-use medley_image::cache::{
-    Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, MAX_MODULE, Turn,
-};
+use medley_image::cache::{Error as CacheError, MAX_MODULE};
 use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::compile::{self, Compiled};
 use super::helper_client::Answer;
+use super::place::Place;
+use super::turn::Customer;
 use super::{Error, Host, Settings, image_layers};
 use crate::protocol::{Code, Reply, Request};
-
-/// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
-/// may go to a slow disk.
-const HANDLING: Duration = Duration::from_secs(120);
 
 /// What a helper is given for the guest's native code.
 pub(super) enum Source {
@@ -39,12 +35,11 @@ pub(super) enum Source {
 impl Source {
     /// Where a plan's native code is to come from first.
     pub(super) fn first(
-        host: &Host,
-        cache: Option<&Path>,
+        customer: &Customer<'_>,
         plan: &WasmPlan,
         module: &Module,
     ) -> Result<Self, Error> {
-        match (cache, form(plan), module) {
+        match (customer.cache, form(plan), module) {
             (Some(_), Some(form), Module::File(file)) => {
                 Ok(Self::Module(file.try_clone().map_err(Error::Spawn)?, form))
             }
@@ -52,7 +47,7 @@ impl Source {
                 Ok(Self::Digest(inside.module.clone(), form))
             }
             // Text may turn out to be either form; nobody runs it who is in a hurry.
-            _ => compile(host, plan, &file(host, module)?),
+            _ => compile(customer, plan, &file(customer.host, module)?),
         }
     }
 
@@ -63,22 +58,23 @@ impl Source {
     /// the result are therefore one sealed copy: bytes that were swapped in between would be
     /// kept, and run for other pods, as what they are not.
     pub(super) fn compiled(
-        host: &Host,
-        cache: Option<&Path>,
+        customer: &Customer<'_>,
         plan: &WasmPlan,
         module: &Module,
         fingerprint: Option<&str>,
     ) -> Result<Self, Error> {
-        let module = &file(host, module)?;
-        let (Some(folder), Some(fingerprint), Some(form)) = (cache, fingerprint, form(plan)) else {
-            return compile(host, plan, module);
+        let module = &file(customer.host, module)?;
+        let (Some(folder), Some(fingerprint), Some(form)) =
+            (customer.cache, fingerprint, form(plan))
+        else {
+            return compile(customer, plan, module);
         };
         let module = sealed_copy(module)?;
-        match Place::open(folder, plan, &module, fingerprint) {
-            Ok(place) => Ok(place.fill(host, plan, &module, form)?.source),
+        match Place::open(customer, folder, plan, &module, fingerprint) {
+            Ok(place) => Ok(place.fill(customer, plan, &module, form)?.source),
             Err(Error::Cache(error)) => {
                 warn(&error);
-                compile(host, plan, &module)
+                compile(customer, plan, &module)
             }
             Err(error) => Err(error),
         }
@@ -116,18 +112,17 @@ impl Source {
 /// Asks a helper for a process that runs the guest of `plan`, with its native code from wherever it
 /// is to be had first.
 pub(super) fn with_code(
-    host: &Host,
-    cache: Option<&Path>,
+    customer: &Customer<'_>,
     plan: &WasmPlan,
     module: &Module,
     ask: impl Fn(&Source) -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
-    if let Some(cache) = cache {
+    if let Some(cache) = customer.cache {
         say_noexec(cache);
     }
     let compiled =
-        |fingerprint: Option<&str>| ask(&Source::compiled(host, cache, plan, module, fingerprint)?);
-    match ask(&Source::first(host, cache, plan, module)?) {
+        |fingerprint: Option<&str>| ask(&Source::compiled(customer, plan, module, fingerprint)?);
+    match ask(&Source::first(customer, plan, module)?) {
         // Checked before, and since then the disk has lost it.
         Err(Error::Page) => {
             let path = plan.module.display();
@@ -193,88 +188,6 @@ fn file(host: &Host, module: &Module) -> Result<File, Error> {
     }
 }
 
-/// A place in the cache, ours alone while we fill it.
-struct Place {
-    cache: Cache,
-    key: Key,
-    /// Absent if somebody else has it for too long.
-    lock: Option<Lock>,
-}
-
-/// What came of filling a place.
-struct Filled {
-    source: Source,
-    /// Whether a compiler ran.
-    compiled: bool,
-    /// Why the cache does not keep it.
-    lost: Option<CacheError>,
-}
-
-impl Place {
-    fn open(
-        folder: &Path,
-        plan: &WasmPlan,
-        module: &File,
-        fingerprint: &str,
-    ) -> Result<Self, Error> {
-        let cache = Cache::open(folder, DEFAULT_LIMIT)?;
-        let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
-        let wanted = format!("{:?}", entry(plan));
-        // As long as a compiler may take, and what its shim does then.
-        let patience = compile::PATIENCE + HANDLING;
-        let lock = match cache.lock(&key, &wanted, patience)? {
-            Turn::Ours(lock) => Some(lock),
-            Turn::Failed { reason } => return Err(Error::Refused { reason }),
-            Turn::TimedOut => None,
-        };
-        Ok(Self { cache, key, lock })
-    }
-
-    /// A cache that fails costs time: the code is used without it.
-    fn fill(
-        self,
-        host: &Host,
-        plan: &WasmPlan,
-        module: &File,
-        form: Form,
-    ) -> Result<Filled, Error> {
-        match self.cache.find(&self.key) {
-            // Somebody else has compiled it while we waited.
-            Ok(Found::Code(code)) => {
-                return Ok(Filled {
-                    source: Source::Code(code.into(), form),
-                    compiled: false,
-                    lost: None,
-                });
-            }
-            Ok(Found::Missing { damage }) => note(damage.as_deref()),
-            Err(error) => warn(&error),
-        }
-        let Compiled { code, form } = match compile::compile(host, plan, module) {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                if let Some(lock) = self.lock {
-                    lock.fail(&medley_types::sentence(&error));
-                }
-                return Err(error);
-            }
-        };
-        let code = File::from(code);
-        let (code, lost) = match self.cache.store(&self.key, &plan.module, &code) {
-            Ok(entry) => (entry, None),
-            Err(error) => {
-                warn(&error);
-                (code, Some(error))
-            }
-        };
-        Ok(Filled {
-            source: Source::Code(code.into(), form),
-            compiled: true,
-            lost,
-        })
-    }
-}
-
 /// What a warmed cache has of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warmed {
@@ -284,12 +197,22 @@ pub enum Warmed {
     Compiled,
 }
 
+/// What stands for a container's id where there is none.
+const WARM: &str = "warm";
+
 impl Host {
-    /// Sees to it that the native code of a plan's module is in the cache.
+    /// Sees to it that the native code of a plan's module is in the cache, as soon as no more than
+    /// `compilers` run for the node.
     ///
     /// # Errors
     /// [`Error`]: what a start would say of the module, or why the cache can't be used.
-    pub fn warm(&self, cache: &Path, plan: &WasmPlan, module: &Module) -> Result<Warmed, Error> {
+    pub fn warm(
+        &self,
+        cache: &Path,
+        compilers: NonZeroU32,
+        plan: &WasmPlan,
+        module: &Module,
+    ) -> Result<Warmed, Error> {
         let Some(form) = form(plan) else {
             return Err(Error::NotKept {
                 path: plan.module.clone(),
@@ -300,8 +223,16 @@ impl Host {
             _ => return Err(image_layers::unexpected()),
         };
         let module = sealed_copy(&file(self, module)?)?;
-        let place = Place::open(cache, plan, &module, &fingerprint)?;
-        let filled = place.fill(self, plan, &module, form)?;
+        let customer = Customer {
+            host: self,
+            cache: Some(cache),
+            compilers,
+            is_wanted: &|| true,
+            id: WARM,
+            in_pod: None,
+        };
+        let place = Place::open(&customer, cache, plan, &module, &fingerprint)?;
+        let filled = place.fill(&customer, plan, &module, form)?;
         match filled.lost {
             Some(error) => Err(error.into()),
             None if filled.compiled => Ok(Warmed::Compiled),
@@ -333,13 +264,13 @@ fn copy(module: &File) -> std::io::Result<File> {
 }
 
 /// Tells of an entry that was damaged.
-fn note(damage: Option<&str>) {
+pub(super) fn note(damage: Option<&str>) {
     if let Some(damage) = damage {
         log::warn!("{damage}");
     }
 }
 
-fn warn(error: &CacheError) {
+pub(super) fn warn(error: &CacheError) {
     log::warn!("not cached: {}", medley_types::sentence(error));
 }
 
@@ -369,8 +300,9 @@ pub(super) fn stack(process: Option<&Process>, settings: &Settings) -> Option<u6
     stack.or(settings.stack)
 }
 
-fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Source, Error> {
-    let Compiled { code, form } = compile::compile(host, plan, module)?;
+fn compile(customer: &Customer<'_>, plan: &WasmPlan, module: &File) -> Result<Source, Error> {
+    let compiled = compile::compile(customer, plan, module);
+    let Compiled { code, form } = compiled.map_err(|failed| failed.error)?;
     Ok(Source::Code(code, form))
 }
 

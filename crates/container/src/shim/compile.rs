@@ -6,19 +6,23 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use medley_dispatch::WasmPlan;
+use medley_dispatch::{EngineKind, WasmPlan};
 use medley_engine::Form;
 use rustix::fs::SealFlags;
 use rustix::process::{Resource, Signal};
 
-use super::{Error, Host, code_source, helper_client};
+use super::turn::Customer;
+use super::{Error, code_source, helper_client};
 use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
 use crate::helper::log_file;
 use crate::protocol::{CompileOrder, Reply, Request};
+use medley_cgroup::compilers::{Met, Need};
 
 /// Longest time for one module. The compiler's processor time is limited too; this one is for a
 /// compiler that does nothing.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2 * CPU_SECONDS);
+
+const MIB: u64 = 1 << 20;
 
 /// What nobody can do any more to native code that a compiler gave.
 const SEALS: SealFlags = SealFlags::WRITE
@@ -31,36 +35,88 @@ pub(super) struct Compiled {
     pub(super) form: Form,
 }
 
-/// Compiles `module` as `plan` says.
-pub(super) fn compile(host: &Host, plan: &WasmPlan, module: &File) -> Result<Compiled, Error> {
+/// Why there is no native code.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// Why there will be none the next time.
+    pub(super) lasting: Option<Lasting>,
+}
+
+/// Why a module can't be compiled, as often as it is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// The engine says what is wrong with it.
+    Unfit,
+    /// It is more than a compiler may take, or than the engine's stands.
+    TooMuch,
+}
+
+impl Lasting {
+    /// What is said, at the next time, besides what happened: of what may end otherwise on a machine
+    /// that is quicker, or in better repair, for all that is known.
+    pub(super) fn cure(self) -> &'static str {
+        match self {
+            Self::Unfit => "",
+            Self::TooMuch => {
+                "; it is not tried again before `containerd-shim-wasm-v1 cache prune` forgets that"
+            }
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let lasting = matches!(error, Error::Unfit { .. }).then_some(Lasting::Unfit);
+        Self { error, lasting }
+    }
+}
+
+/// Compiles `module` as `plan` says, when it is its turn.
+pub(super) fn compile(
+    customer: &Customer<'_>,
+    plan: &WasmPlan,
+    module: &File,
+) -> Result<Compiled, Failed> {
     let request = Request::Compile(CompileOrder {
         engine: plan.engine,
         entry: code_source::entry(plan),
     });
+    let turn = customer.turn(&plan.module)?;
     let started = Instant::now();
-    let told = helper_client::run(host, &request, &[module.as_fd()], Some(PATIENCE))?;
+    let cgroups = customer.cgroups();
+    let need = need(plan.engine, u64::try_from(size(module)).unwrap_or_default());
+    let place = |pid| cgroups.place(pid, need);
+    let fds = [module.as_fd()];
+    let (told, placed) = helper_client::run(customer.host, &request, &fds, Some(PATIENCE), place)?;
+    drop(turn);
+    let met = placed
+        .as_ref()
+        .and_then(|placed| Some((placed.killed_for()?, placed.by_pod)));
+    drop(placed);
     let failed = |reason: String| Error::Compile {
         path: plan.module.clone(),
         reason,
     };
     let (reply, fds) = match told.answer {
         Ok(answer) => answer,
-        Err(_) => return Err(failed(why(&told.end, &told.log))),
+        Err(_) => {
+            let (reason, lasting) = why(&told.end, &told.log, met);
+            let error = failed(reason);
+            return Err(Failed { error, lasting });
+        }
     };
     let (form, code) = match (
         helper_client::accept(reply, &told.log)?,
         fds.into_iter().next(),
     ) {
         (Reply::Compiled { form }, Some(code)) => (form, code),
-        _ => return Err(failed("the compiler gave no native code".to_owned())),
+        _ => return Err(failed("the compiler gave no native code".to_owned()).into()),
     };
     // What compiled hostile bytes may be hostile by now. It is dead, but may have left somebody a
     // way to change what it gave.
     let sealed = rustix::fs::fcntl_get_seals(&code).is_ok_and(|seals| seals.contains(SEALS));
     if !sealed {
-        return Err(failed(
-            "the compiler gave native code that may change".to_owned(),
-        ));
+        return Err(failed("the compiler gave native code that may change".to_owned()).into());
     }
     log::info!(
         "compiled engine={} module={:?} bytes={} native={} ms={}",
@@ -77,45 +133,102 @@ fn size(file: impl AsFd) -> i64 {
     rustix::fs::fstat(file).map_or(-1, |found| found.st_size)
 }
 
-/// Why there is no answer, and what would help.
-fn why(end: &helper_client::End, log: &str) -> String {
-    const MIB: u64 = 1 << 20;
+/// Why there is no answer, and what would help; and whether it will be so the next time.
+fn why(end: &helper_client::End, log: &str, met: Option<(Met, bool)>) -> (String, Option<Lasting>) {
     let status = match end {
         helper_client::End::TimedOut => {
-            return format!(
+            let reason = format!(
                 "the compiler was stopped after {} s; a module that is less complex, or a node that \
                  is less busy, would do",
                 PATIENCE.as_secs()
             );
+            return (reason, None);
         }
         helper_client::End::Exited(status) => *status,
     };
     let cause = log_file::cause(log);
     let aborted = signal(status) == Some(Signal::ABORT.as_raw());
     if aborted && cause.is_some_and(|cause| cause.contains("memory allocation of")) {
-        return format!(
+        let limit = allowed(Resource::Data, MAX_MEMORY);
+        let reason = format!(
             "the compiler needs more than the {} MiB of memory that it may have; a module with \
              smaller functions would do",
-            allowed(Resource::Data, MAX_MEMORY) / MIB
+            limit / MIB
         );
+        return (reason, lasts(limit == MAX_MEMORY && !counts_promises()));
     }
     match signal(status).and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU) => format!(
-            "the compiler needs more than the {} s of processor time that it may have; a module \
-             that is less complex would do",
-            allowed(Resource::Cpu, CPU_SECONDS)
-        ),
-        Some(Signal::KILL) => "the compiler was killed, most likely because the node ran out of \
-                               memory; try again when there is more"
-            .to_owned(),
-        _ => {
+        Some(Signal::XCPU) => {
+            let limit = allowed(Resource::Cpu, CPU_SECONDS);
+            let reason = format!(
+                "the compiler needs more than the {limit} s of processor time that it may have; a \
+                 module that is less complex would do"
+            );
+            (reason, lasts(limit == CPU_SECONDS))
+        }
+        Some(Signal::KILL) => (killed(met), None),
+        ended => {
             let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-            format!(
+            let reason = format!(
                 "the compiler ended with {status}{cause}; the module is more than this engine can \
                  take, try another version or engine"
-            )
+            );
+            (reason, lasts(ended == Some(Signal::SEGV)))
         }
     }
+}
+
+/// Why a compiler was killed: by a limit, of its pod if that is said, or for want of memory.
+fn killed(met: Option<(Met, bool)>) -> String {
+    let Some((Met { cgroup, limit }, by_pod)) = met else {
+        return "the compiler was killed, most likely because the node ran out of memory; try again \
+                when there is more"
+            .to_owned();
+    };
+    let (limit, cgroup) = (limit / MIB, cgroup.display());
+    if by_pod {
+        format!(
+            "the compiler was killed, as it needs more memory than the limit of {limit} MiB of its \
+             pod leaves ({cgroup}); raise the limit, or compile the module before, by \
+             `containerd-shim-wasm-v1 cache warm` on the node"
+        )
+    } else {
+        format!(
+            "the compiler was killed, as the compilers of this node need more memory than the \
+             {limit} MiB that they may have together ({cgroup}); try again when fewer run, or \
+             compile the module on a larger node"
+        )
+    }
+}
+
+/// What a compiler takes for a module of this size, if that is one like others. For six programs of 1
+/// to 26 MB Wasmtime's took 5 to 35 bytes for each of the module's, and 0.02 to 1.2 s for each MB; one
+/// that goes by LLVM takes several times as much.
+fn need(engine: EngineKind, bytes: u64) -> Need {
+    const BASE: (u64, u64) = (32 * MIB, 1000);
+    /// Bytes for each byte, and milliseconds for each MB.
+    const EACH: (u64, u64) = (32, 1500);
+    const MB: u64 = 1_000_000;
+    let times = match engine {
+        EngineKind::Wasmtime => 1,
+        EngineKind::Wasmedge | EngineKind::Wasmer => 4,
+    };
+    let millis = bytes.saturating_mul(EACH.1 * times) / MB;
+    Need {
+        memory: bytes.saturating_mul(EACH.0 * times).saturating_add(BASE.0),
+        cpu: Duration::from_millis(millis.saturating_add(BASE.1)),
+    }
+}
+
+fn lasts(it_does: bool) -> Option<Lasting> {
+    it_does.then_some(Lasting::TooMuch)
+}
+
+/// Whether this node gives no memory that it has promised to others, used or not: then there may be
+/// more the next time.
+fn counts_promises() -> bool {
+    const OVERCOMMIT: &str = "/proc/sys/vm/overcommit_memory";
+    std::fs::read_to_string(OVERCOMMIT).map_or(true, |mode| mode.trim() == "2")
 }
 
 fn signal(status: ExitStatus) -> Option<i32> {
@@ -124,25 +237,73 @@ fn signal(status: ExitStatus) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::why;
+    use super::{Lasting, Met, why};
+    use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
     use crate::shim::helper_client::End;
+    use rustix::process::{Resource, Signal};
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
 
-    fn told(signal: i32, log: &str) -> String {
-        why(&End::Exited(ExitStatus::from_raw(signal)), log)
+    fn told(signal: Signal, log: &str) -> (String, Option<Lasting>) {
+        why(
+            &End::Exited(ExitStatus::from_raw(signal.as_raw())),
+            log,
+            None,
+        )
     }
 
     #[test]
     fn every_end_of_a_compiler_says_what_would_help() {
-        let abort = rustix::process::Signal::ABORT.as_raw();
-        let xcpu = rustix::process::Signal::XCPU.as_raw();
-        let kill = rustix::process::Signal::KILL.as_raw();
-        assert!(told(abort, "memory allocation of 64 bytes failed\n").contains("MiB of memory"));
-        assert!(told(xcpu, "").contains("processor time"));
-        assert!(told(kill, "").contains("out of memory"));
-        let overflow = told(abort, "thread 'main' has overflowed its stack\n");
+        let said = |signal, log| told(signal, log).0;
+        let memory = said(Signal::ABORT, "memory allocation of 64 bytes failed\n");
+        assert!(memory.contains("MiB of memory"), "{memory}");
+        assert!(said(Signal::XCPU, "").contains("processor time"));
+        assert!(said(Signal::KILL, "").contains("out of memory"));
+        let overflow = said(Signal::ABORT, "thread 'main' has overflowed its stack\n");
         assert!(overflow.contains("overflowed its stack"), "{overflow}");
-        assert!(why(&End::TimedOut, "").contains("stopped after"));
+        assert!(why(&End::TimedOut, "", None).0.contains("stopped after"));
+    }
+
+    #[test]
+    fn a_compiler_that_was_killed_for_a_limit_names_it_and_what_would_help() {
+        let killed = ExitStatus::from_raw(Signal::KILL.as_raw());
+        let said = |by_pod| {
+            let met = Met {
+                cgroup: "/sys/fs/cgroup/kubepods/pod1".into(),
+                limit: 64 << 20,
+            };
+            let (said, lasting) = why(&End::Exited(killed), "", Some((met, by_pod)));
+            assert_eq!(lasting, None);
+            assert!(
+                said.contains("64 MiB") && said.contains("/kubepods/pod1"),
+                "{said}"
+            );
+            said
+        };
+        assert!(said(true).contains("raise the limit") && said(true).contains("cache warm"));
+        assert!(said(false).contains("of this node"));
+    }
+
+    #[test]
+    fn only_what_no_other_try_can_change_is_remembered() {
+        let lasts = |signal, log| told(signal, log).1.is_some();
+        assert!(lasts(Signal::SEGV, ""));
+        // By our own limits, and not by lower ones of whoever runs it.
+        let is_ours = |resource, most| allowed(resource, most) == most;
+        assert_eq!(lasts(Signal::XCPU, ""), is_ours(Resource::Cpu, CPU_SECONDS));
+        let failed = "memory allocation of 64 bytes failed\n";
+        assert_eq!(
+            lasts(Signal::ABORT, failed),
+            is_ours(Resource::Data, MAX_MEMORY) && !super::counts_promises()
+        );
+        assert!(!lasts(Signal::KILL, ""));
+        assert!(!lasts(
+            Signal::ABORT,
+            "thread 'main' has overflowed its stack\n"
+        ));
+        assert!(!lasts(Signal::TERM, ""));
+        assert!(why(&End::TimedOut, "", None).1.is_none());
+        let exited = End::Exited(ExitStatus::from_raw(1 << 8));
+        assert!(why(&exited, "", None).1.is_none());
     }
 }

@@ -18,6 +18,7 @@ use super::cancel::Cancel;
 use super::code_source::{self, Source};
 use super::helper_client::{Answer, Helper};
 use super::image_layers::{self, ImageLayers, Listed};
+use super::turn::{self, Customer};
 use super::user_namespace::{self, UserNamespaces};
 use super::{Created, Error, Host, Order, STATE, Settings, helper_client, recover, terminal};
 use crate::confinement::{self, Labels};
@@ -131,7 +132,12 @@ pub(super) fn create(host: &Host, order: Order, cancel: Arc<Cancel>) -> Result<C
     let folder = order.bundle.join(STATE);
     // From here on, and not before, what is there is the container's: see `recover::clean_up`.
     let planned = Mounted::planned(at.clone(), &order.rootfs);
-    let begun = recover::begin(&folder, host.own, place.cgroup.clone(), planned);
+    let begun = recover::begin(
+        &folder,
+        (&order.id, host.own),
+        place.cgroup.clone(),
+        planned,
+    );
     let mounted = begun.and_then(|()| {
         let users = namespaces.users.own();
         Ok(Mounted::new(at, &order.rootfs, &order.bundle, users)?)
@@ -164,6 +170,8 @@ pub(super) fn create(host: &Host, order: Order, cancel: Arc<Cancel>) -> Result<C
 struct Place {
     /// Where no process is yet.
     cgroup: Cgroup,
+    /// Whether it is one of a pod's.
+    in_pod: bool,
     /// Whether systemd makes it.
     systemd: bool,
     /// Limits that are set once it is there.
@@ -181,6 +189,7 @@ impl Place {
         let rest = Rest::take(spec, systemd)?;
         Ok(Self {
             cgroup,
+            in_pod: turn::is_in_pod(spec),
             systemd,
             rest,
         })
@@ -273,6 +282,7 @@ fn create_in(
         settings: order.settings,
         init,
         cgroup,
+        in_pod: place.in_pod,
         oom,
         rootfs,
         own_pid_namespace,
@@ -404,7 +414,15 @@ fn make(
                 };
                 ask(folder, whom.clone(), program, Some(source))
             };
-            code_source::with_code(host, order.settings.cache.as_deref(), plan, module, ask)
+            let customer = Customer {
+                host,
+                cache: order.settings.cache.as_deref(),
+                compilers: order.settings.compilers(),
+                is_wanted: &|| !order.given_up.is_told(),
+                id: &order.id,
+                in_pod: place.in_pod.then_some(&place.cgroup),
+            };
+            code_source::with_code(&customer, plan, module, ask)
         }
         (Plan::Wasm(plan), None) => {
             let reason = format!("{} was not opened", plan.module.display());

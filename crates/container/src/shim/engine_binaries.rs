@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -63,7 +64,24 @@ impl Binaries {
 
     /// The program that does what `request` asks for.
     pub(super) fn choose(&self, request: &Request) -> Result<Chosen<'_>, super::Error> {
-        let wanted = engine(request);
+        self.with(engine(request))
+    }
+
+    /// Tells the program that has `engine` from another version of it in the same place. `None` if
+    /// that is not known.
+    pub(super) fn identity(&self, engine: EngineKind) -> Option<String> {
+        let program = self.with(Some(engine)).ok()?.binary.path();
+        let found = std::fs::metadata(program).ok()?;
+        Some(format!(
+            "{} {} {}.{:09}",
+            env!("CARGO_PKG_VERSION"),
+            found.len(),
+            found.mtime(),
+            found.mtime_nsec()
+        ))
+    }
+
+    fn with(&self, wanted: Option<EngineKind>) -> Result<Chosen<'_>, super::Error> {
         let found = self
             .beside
             .iter()

@@ -1,6 +1,7 @@
 //! Why a container could not be made, started or removed.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use medley_dispatch::EngineKind;
@@ -74,6 +75,12 @@ pub enum Error {
         /// Its sentence.
         reason: String,
     },
+    /// A module can't be compiled, as often as it is tried.
+    #[error("{reason}")]
+    Unfit {
+        /// Its sentence.
+        reason: String,
+    },
     /// systemd is to make its cgroup, and can't.
     #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
     Systemd {
@@ -106,6 +113,18 @@ pub enum Error {
         path: PathBuf,
         /// What happened, and what would help.
         reason: String,
+    },
+    /// Nobody waits for a module's code any more.
+    #[error(
+        "{} was not compiled: its container was given up while it waited, with {compilers} compilers \
+         at a time; more run if the runtime option Compilers says so",
+        module.display()
+    )]
+    GivenUp {
+        /// The module.
+        module: PathBuf,
+        /// How many may run.
+        compilers: NonZeroU32,
     },
     /// The cache could not be used, where that is no matter of time alone.
     #[error(transparent)]

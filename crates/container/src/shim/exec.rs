@@ -18,6 +18,7 @@ use oci_spec::runtime::{Process, Spec};
 use super::cancel::Cancel;
 use super::code_source::{self, Source};
 use super::image_layers::ImageLayers;
+use super::turn::Customer;
 use super::{Created, Error, Host, hear_within, helper_client, terminal};
 use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
 use crate::spec;
@@ -256,8 +257,14 @@ impl Exec {
                 module: Some(module),
                 ..
             }) => code_source::with_code(
-                host,
-                created.settings.cache.as_deref(),
+                &Customer {
+                    host,
+                    cache: created.settings.cache.as_deref(),
+                    compilers: created.settings.compilers(),
+                    is_wanted: &|| created.must_live().is_ok(),
+                    id: &created.id,
+                    in_pod: created.in_pod.then_some(&created.cgroup),
+                },
                 plan,
                 module,
                 |source| {

@@ -43,6 +43,7 @@ pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error
         | Reply::Fetched { .. }
         | Reply::Entrypoint { .. }
         | Reply::Fingerprint { .. }
+        | Reply::Unfit { .. }
         | Reply::Failed { .. } => Err(Error::NoAnswer {
             reason: "it answered something else".into(),
         }),
@@ -136,20 +137,25 @@ pub(super) fn accept(reply: Reply, log: &str) -> Result<Reply, Error> {
         Reply::Failed { reason } => Err(Error::Refused {
             reason: explain(&reason, log),
         }),
+        Reply::Unfit { reason } => Err(Error::Unfit { reason }),
         reply => Ok(reply),
     }
 }
 
-/// Runs one helper to its end, which comes after `patience` at the latest.
-pub(super) fn run(
+/// Runs one helper to its end, which comes after `patience` at the latest. `place` is told its pid
+/// before it is asked.
+pub(super) fn run<P>(
     host: &Host,
     request: &Request,
     fds: &[BorrowedFd<'_>],
     patience: Option<Duration>,
-) -> Result<Told, Error> {
+    place: impl FnOnce(i32) -> P,
+) -> Result<(Told, P), Error> {
     let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
+    let pid = i32::try_from(helper.child.id());
+    let placed = place(pid.map_err(|error| Error::Spawn(io::Error::other(error)))?);
     helper.send(request, fds)?;
-    helper.hear(patience)
+    Ok((helper.hear(patience)?, placed))
 }
 
 /// A helper that was started, before somebody knows what to ask it or while it does what it was

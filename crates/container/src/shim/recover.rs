@@ -15,6 +15,7 @@ use super::recorded_process::Known;
 use super::{Error, STATE, resctrl};
 use crate::shim::rootfs::{self, Mounted};
 use medley_cgroup::Cgroup;
+use medley_cgroup::compilers::{self, Compilers};
 
 /// What is going to be made.
 const PLAN: &str = "container.json";
@@ -31,6 +32,9 @@ struct Planned {
     cgroup: Cgroup,
     /// What is mounted of its rootfs, and by nobody else.
     rootfs: Mounted,
+    /// What the cgroups of its compilers are called, and of nobody else's.
+    #[serde(default)]
+    compilers: Option<String>,
 }
 
 /// What is needed besides, once it has an init.
@@ -44,7 +48,7 @@ struct Made {
 /// Makes a container's folder, with the record of what is going to be made.
 pub(super) fn begin(
     folder: &Path,
-    shim: Known,
+    (id, shim): (&str, Known),
     cgroup: Cgroup,
     rootfs: Mounted,
 ) -> Result<(), Error> {
@@ -56,6 +60,7 @@ pub(super) fn begin(
         shim,
         cgroup,
         rootfs,
+        compilers: Some(compilers::name(id, shim.pid())),
     };
     write(&folder.join(PLAN), &planned)
 }
@@ -123,6 +128,7 @@ pub fn clean_up(bundle: &Path, shim_is_alive: bool) -> Result<Option<i32>, Error
         // Should it be in no cgroup of its own.
         made.init.kill();
     }
+    let compilers = planned.as_ref().map_or(Ok(()), remove_compilers);
     let (cgroup, rootfs) = match planned {
         Some(planned) => (Some(planned.cgroup), Some(planned.rootfs)),
         None => (None, None),
@@ -135,8 +141,17 @@ pub fn clean_up(bundle: &Path, shim_is_alive: bool) -> Result<Option<i32>, Error
     resctrl::clean_up(&folder);
     let folder = remove(&folder);
     cgroups.into_iter().collect::<Result<(), _>>()?;
+    compilers?;
     layers?;
     unmounted?;
     folder?;
     Ok(pid)
+}
+
+/// Removes what is left of the cgroups that a container's compilers were in.
+fn remove_compilers(planned: &Planned) -> Result<(), medley_cgroup::Error> {
+    let name = planned.compilers.as_deref();
+    name.map_or(Ok(()), |name| {
+        Compilers::of_pod(&planned.cgroup, name).remove()
+    })
 }

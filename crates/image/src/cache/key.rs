@@ -60,6 +60,18 @@ impl Key {
         &self.name
     }
 
+    pub(super) fn engine(&self) -> &str {
+        &self.engine
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.bytes
+    }
+
     /// The module's SHA-256.
     #[must_use]
     pub fn module(&self) -> &str {

@@ -25,6 +25,8 @@ pub enum Turn {
     },
     /// Somebody else is still compiling.
     TimedOut,
+    /// Nobody wants it any more.
+    GivenUp,
 }
 
 /// Held while one process compiles for a key. It goes with the process, whatever ends that.
@@ -36,12 +38,19 @@ pub struct Lock {
 }
 
 impl Cache {
-    /// Waits until nobody else compiles for `key`, at most for `patience`. `wanted` tells what is
-    /// asked of the module: a failure to give something else is not ours.
+    /// Waits until nobody else compiles for `key`, at most for `patience`, and as long as `is_wanted`
+    /// says so. `wanted` tells what is asked of the module: a failure to give something else is not
+    /// ours.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn lock(&self, key: &Key, wanted: &str, patience: Duration) -> Result<Turn, Error> {
+    pub fn lock(
+        &self,
+        key: &Key,
+        wanted: &str,
+        patience: Duration,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<Turn, Error> {
         let path = self.locks().join(key.as_str());
         let deadline = Instant::now() + patience;
         loop {
@@ -53,8 +62,13 @@ impl Cache {
                 .mode(0o600)
                 .open(&path)
                 .map_err(failed("open", &path))?;
-            if !hold(&file, deadline).map_err(failed("lock", &path))? {
-                return Ok(Turn::TimedOut);
+            let until = || is_wanted() && Instant::now() < deadline;
+            if !hold(&file, until).map_err(failed("lock", &path))? {
+                return Ok(if is_wanted() {
+                    Turn::TimedOut
+                } else {
+                    Turn::GivenUp
+                });
             }
             if names(&path, &file) {
                 // Perhaps of a process that died while it wrote.
@@ -98,13 +112,13 @@ impl Drop for Lock {
     }
 }
 
-/// Locks `file` as soon as nobody else does; false if that takes too long.
-fn hold(file: &File, deadline: Instant) -> io::Result<bool> {
+/// Locks `file` as soon as nobody else does; false if `go_on` says no before.
+fn hold(file: &File, go_on: impl Fn() -> bool) -> io::Result<bool> {
     let (mut pause, longest) = PAUSE;
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+            Err(rustix::io::Errno::WOULDBLOCK) if go_on() => {
                 std::thread::sleep(pause);
                 pause = longest.min(pause * 2);
             }

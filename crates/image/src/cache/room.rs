@@ -49,6 +49,8 @@ pub struct Pruned {
     pub removed: Vec<Entry>,
     /// Meant to go, but in use.
     pub kept: Vec<Entry>,
+    /// How many modules that can't be compiled are known no more.
+    pub forgotten: usize,
 }
 
 impl Cache {
@@ -106,7 +108,8 @@ impl Cache {
     }
 
     /// Removes what `policy` says and nobody uses, and what processes that died have left. What is
-    /// known of layers goes by age, or with everything; it has a limit of its own, by number.
+    /// known of layers, and of modules that can't be compiled, goes by age, or with everything; it
+    /// has limits of its own, by number.
     ///
     /// # Errors
     /// [`Error::File`] if it can't be read.
@@ -141,6 +144,11 @@ impl Cache {
                 remove(&record.path());
             }
         }
+        pruned.forgotten = match policy {
+            Policy::All => self.forget_failures(None),
+            Policy::OlderThan(age) => self.forget_failures(Some(age)),
+            Policy::ToSize(_) => 0,
+        };
         self.sweep();
         Ok(pruned)
     }
@@ -233,7 +241,7 @@ fn is_free(file: &File) -> bool {
 }
 
 /// Whether a file was begun by a process that died.
-fn is_left_over(file: &fs::DirEntry) -> bool {
+pub(super) fn is_left_over(file: &fs::DirEntry) -> bool {
     file.file_name().as_encoded_bytes().starts_with(b".")
         && is_old(file)
         && File::open(file.path()).is_ok_and(|file| is_free(&file))
@@ -244,7 +252,7 @@ fn is_old(file: &fs::DirEntry) -> bool {
 }
 
 /// How long ago the file was last written to, or its use noted.
-fn unused_for(file: &fs::DirEntry) -> Option<Duration> {
+pub(super) fn unused_for(file: &fs::DirEntry) -> Option<Duration> {
     let modified = file.metadata().and_then(|found| found.modified());
     modified.ok()?.elapsed().ok()
 }

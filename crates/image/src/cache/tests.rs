@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Node {
+pub(super) struct Node {
     folder: PathBuf,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 impl Node {
-    fn new(name: &str, limit: u64) -> Self {
+    pub(super) fn new(name: &str, limit: u64) -> Self {
         let folder =
             std::env::temp_dir().join(format!("medley-cache-{}-{name}", std::process::id()));
         let cache = Cache::open(&folder.join("cache"), limit).unwrap();
@@ -28,11 +28,11 @@ impl Node {
         File::open(path).unwrap()
     }
 
-    fn key(&self, module: &[u8]) -> Key {
+    pub(super) fn key(&self, module: &[u8]) -> Key {
         Key::new(&self.file("module", module), "wasmtime", "48").unwrap()
     }
 
-    fn store(&self, module: &[u8], code: &[u8]) -> File {
+    pub(super) fn store(&self, module: &[u8], code: &[u8]) -> File {
         self.cache
             .store(
                 &self.key(module),
@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    fn files(&self, folder: &str) -> Vec<PathBuf> {
+    pub(super) fn files(&self, folder: &str) -> Vec<PathBuf> {
         fs::read_dir(self.folder.join("cache").join(folder))
             .unwrap()
             .map(|e| e.unwrap().path())
@@ -377,7 +377,7 @@ fn one_compiles_while_the_others_wait() {
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                let turn = node.cache.lock(&key, "_start", PATIENCE).unwrap();
+                let turn = node.cache.lock(&key, "_start", PATIENCE, &|| true).unwrap();
                 let Turn::Ours(_lock) = turn else {
                     panic!("{turn:?}");
                 };
@@ -417,7 +417,7 @@ fn wait_for_waiters(path: &Path, count: usize) {
 fn a_failure_is_told_to_whoever_waited_for_the_same() {
     let node = Node::new("failure", DEFAULT_LIMIT);
     let key = node.key(b"module");
-    let take = |wanted: &str| node.cache.lock(&key, wanted, PATIENCE).unwrap();
+    let take = |wanted: &str| node.cache.lock(&key, wanted, PATIENCE, &|| true).unwrap();
     let Turn::Ours(lock) = take("_start") else {
         panic!("nobody else is there");
     };
@@ -440,12 +440,14 @@ fn a_failure_is_told_to_whoever_waited_for_the_same() {
 fn nobody_waits_for_ever() {
     let node = Node::new("for-ever", DEFAULT_LIMIT);
     let key = node.key(b"module");
-    let _held = node.cache.lock(&key, "", PATIENCE).unwrap();
+    let _held = node.cache.lock(&key, "", PATIENCE, &|| true).unwrap();
     let turn = node
         .cache
-        .lock(&key, "", Duration::from_millis(20))
+        .lock(&key, "", Duration::from_millis(20), &|| true)
         .unwrap();
     assert!(matches!(turn, Turn::TimedOut));
+    let turn = node.cache.lock(&key, "", PATIENCE, &|| false).unwrap();
+    assert!(matches!(turn, Turn::GivenUp));
 }
 
 #[test]

@@ -18,6 +18,8 @@ The node's cache of native code, compiled from Wasm modules.
       --to-size SIZE                              ... the longest unused first, until 500M, 2G are left
       --all                                       ... whatever it is
                                                   (without any of these: down to the cache's limit)
+                                                  modules that can't be compiled are tried again, but after
+                                                  --to-size
   containerd-shim-wasm-v1 cache warm WHAT...      compile modules before a container needs them: files, or
                                                   images that containerd has pulled
       --engine NAME                               ... by this engine, as run.oci.handler would choose

@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use medley_image::cache::{Entry, Pruned};
+use medley_image::cache::{Entry, Failure, Pruned};
 use serde_json::{Value, json};
 
 /// How much of a digest is shown to people.
 const SHORT: usize = 12;
 
-/// The entries, a line for each module.
-pub(super) fn table(entries: &[Entry]) -> String {
+/// The entries, a line for each module, and what can't be compiled, with the reason.
+pub(super) fn table(entries: &[Entry], failures: &[Failure]) -> String {
     let mut rows =
         vec![["MODULE", "NAME", "ENGINE", "CODE", "LAST USED", "IN USE"].map(str::to_owned)];
     for entry in entries {
@@ -29,13 +29,21 @@ pub(super) fn table(entries: &[Entry]) -> String {
             rows.push(row("-", "-".to_owned(), "-".to_owned()));
         }
         rows.extend(entry.records.iter().map(|record| {
-            let name = record.name.display().to_string();
-            // A name comes out of an image.
-            let name = name.chars().filter(|c| !c.is_control()).collect();
+            let name = plain(&record.name.display().to_string());
             let engine = format!("{} {}", record.engine, record.version);
             row(&record.module, name, engine)
         }));
     }
+    rows.extend(failures.iter().map(|failure| {
+        [
+            failure.module.chars().take(SHORT).collect(),
+            plain(&failure.name.display().to_string()),
+            format!("{} {}", failure.engine, failure.version),
+            "failed".to_owned(),
+            ago(failure.used),
+            "no".to_owned(),
+        ]
+    }));
     let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -52,13 +60,43 @@ pub(super) fn table(entries: &[Entry]) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    for failure in failures {
+        let module: String = failure.module.chars().take(SHORT).collect();
+        // A String takes everything.
+        writeln!(text, "{module} failed: {}", plain(&failure.reason)).ok();
+    }
     text
 }
 
-/// The entries, for programs.
-pub(super) fn entries_as_json(entries: &[Entry]) -> anyhow::Result<String> {
+/// What comes out of an image, without what would write elsewhere on the terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The entries and what can't be compiled, for programs.
+pub(super) fn entries_as_json(entries: &[Entry], failures: &[Failure]) -> anyhow::Result<String> {
+    let failed = failures.iter().map(|failure| {
+        json!({
+            "code": null,
+            "size": 0,
+            "lastUsed": seconds(failure.used),
+            "inUse": false,
+            "failed": failure.reason,
+            "modules": [{
+                "engine": failure.engine,
+                "version": failure.version,
+                "digest": format!("sha256:{}", failure.module),
+                "size": failure.bytes,
+                "name": failure.name.to_string_lossy(),
+            }],
+        })
+    });
     pretty(&Value::from(
-        entries.iter().map(as_json).collect::<Vec<_>>(),
+        entries
+            .iter()
+            .map(as_json)
+            .chain(failed)
+            .collect::<Vec<_>>(),
     ))
 }
 
@@ -96,10 +134,11 @@ pub(super) struct Totals {
     in_use: u64,
     verity: usize,
     longest_unused: Option<SystemTime>,
+    failed: usize,
 }
 
 impl Totals {
-    pub(super) fn of(folder: &Path, limit: u64, entries: &[Entry]) -> Self {
+    pub(super) fn of(folder: &Path, limit: u64, entries: &[Entry], failed: usize) -> Self {
         let used = entries.iter().filter(|entry| entry.in_use);
         Self {
             folder: folder.to_owned(),
@@ -109,6 +148,7 @@ impl Totals {
             in_use: used.map(|entry| entry.size).sum(),
             verity: entries.iter().filter(|entry| entry.verity).count(),
             longest_unused: entries.iter().map(|entry| entry.used).min(),
+            failed,
         }
     }
 
@@ -125,12 +165,14 @@ impl Totals {
              size:           {} of {}\n\
              in use:         {}\n\
              longest unused: {oldest}\n\
-             checked:        {checked}\n",
+             checked:        {checked}\n\
+             failed:         {}\n",
             self.folder.display(),
             self.entries,
             bytes(self.size),
             bytes(self.limit),
             bytes(self.in_use),
+            self.failed,
         )
     }
 
@@ -143,6 +185,7 @@ impl Totals {
             "inUse": self.in_use,
             "verity": self.verity,
             "longestUnused": self.longest_unused.map(seconds),
+            "failed": self.failed,
         }))
     }
 }
@@ -165,6 +208,14 @@ pub(super) fn pruned(pruned: &Pruned) -> String {
         )
         .ok();
     }
+    if pruned.forgotten > 0 {
+        writeln!(
+            text,
+            "{} that failed may be tried again",
+            modules(pruned.forgotten)
+        )
+        .ok();
+    }
     text
 }
 
@@ -174,6 +225,7 @@ pub(super) fn pruned_as_json(pruned: &Pruned) -> anyhow::Result<String> {
     pretty(&json!({
         "removed": list(&pruned.removed),
         "inUse": list(&pruned.kept),
+        "forgotten": pruned.forgotten,
     }))
 }
 
@@ -181,6 +233,13 @@ fn count(entries: usize) -> String {
     match entries {
         1 => "1 entry".to_owned(),
         entries => format!("{entries} entries"),
+    }
+}
+
+fn modules(count: usize) -> String {
+    match count {
+        1 => "1 module".to_owned(),
+        count => format!("{count} modules"),
     }
 }
 
@@ -243,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_table_has_a_line_for_each_module() {
-        let text = table(&[entry("/app.wasm")]);
+        let text = table(&[entry("/app.wasm")], &[]);
         let lines: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split("  ").filter(|word| !word.is_empty()).collect())
@@ -264,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_write_to_the_terminal() {
-        let text = table(&[entry("/a\x1b[2Jb")]);
+        let text = table(&[entry("/a\x1b[2Jb")], &[]);
         assert!(text.contains("/a[2Jb"), "{text}");
     }
 
@@ -279,18 +338,26 @@ mod tests {
     #[test]
     fn totals_and_removals_are_summed_up() {
         let entries = [entry("/a"), entry("/b")];
-        let totals = Totals::of(Path::new("/cache"), 1 << 30, &entries);
+        let totals = Totals::of(Path::new("/cache"), 1 << 30, &entries, 2);
         let text = totals.as_text();
-        for part in ["/cache", "3.0 MiB of 1.0 GiB", "3 h ago", "once a boot"] {
+        for part in [
+            "/cache",
+            "3.0 MiB of 1.0 GiB",
+            "3 h ago",
+            "once a boot",
+            "failed:         2\n",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         let gone = Pruned {
             removed: entries.to_vec(),
             kept: vec![entry("/c")],
+            forgotten: 1,
         };
         assert_eq!(
             pruned(&gone),
-            "removed 2 entries with 3.0 MiB\nkept 1 entry with 1.5 MiB, in use\n"
+            "removed 2 entries with 3.0 MiB\nkept 1 entry with 1.5 MiB, in use\n\
+             1 module that failed may be tried again\n"
         );
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use medley_container::shim::{Host, Warmed};
+use medley_container::shim::{Host, Warmed, default_compilers};
 use medley_dispatch::layers::{Layers, NoLayers};
 use medley_dispatch::{Decision, EngineKind, Plan, Request, Rootfs};
 use medley_image::store::Address;
@@ -134,6 +134,8 @@ impl Warmer<'_> {
         else {
             bail!("it is no Wasm module");
         };
-        Ok((plan.engine, self.host.warm(self.folder, &plan, &module)?))
+        let compilers = crate::serve::compilers().unwrap_or_else(default_compilers);
+        let warmed = self.host.warm(self.folder, compilers, &plan, &module)?;
+        Ok((plan.engine, warmed))
     }
 }

@@ -61,6 +61,8 @@ fn every_option_is_read_from_the_body() {
             ..RuntimeOptions::default()
         }
     );
+    let three = parse(&body("Compilers = 3")).unwrap();
+    assert_eq!(three.compilers.map(u32::from), Some(3));
     let off = parse(&body("Cache = \"off\"")).unwrap();
     assert_eq!(off.cache, Some(CacheFolder::Off));
 }
@@ -151,6 +153,8 @@ fn what_is_malformed_is_named_in_one_line() {
             body("NoPivotRoot = \"yes\""),
             vec!["NoPivotRoot", "yes", "true or false"],
         ),
+        (body("Compilers = 0"), vec!["Compilers", "from 1 to 256"]),
+        (body("Compilers = \"2\""), vec!["Compilers", "from 1"]),
         (
             body("ShimCgroup = []"),
             vec!["ShimCgroup", "an array", "a path"],

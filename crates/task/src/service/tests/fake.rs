@@ -46,6 +46,12 @@ impl Runtime for Fake {
         if request.id == "slow" || request.id == "hung" {
             self.gate.as_ref().unwrap().notified().await;
         }
+        if request.id == "waiting" {
+            while !request.given_up.is_told() {
+                tokio::task::yield_now().await;
+            }
+            return Err("given up".into());
+        }
         if self.refuse.load(Ordering::Relaxed) {
             return Err("entrypoint not found".into());
         }

@@ -1,0 +1,140 @@
+//! A module's place in the cache, from when somebody wants its code until it is there, or is known
+//! not to be possible.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use medley_dispatch::WasmPlan;
+use medley_engine::Form;
+use medley_image::cache::{Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, Turn};
+
+use super::Error;
+use super::code_source::{Source, entry, note, warn};
+use super::compile::{self, Compiled, Failed};
+use super::turn::Customer;
+
+/// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
+/// may go to a slow disk.
+const HANDLING: Duration = Duration::from_secs(120);
+
+/// A place in the cache, ours alone while we fill it.
+pub(super) struct Place {
+    cache: Cache,
+    key: Key,
+    /// What a failure depends on besides the key; absent if that is not known.
+    asked: Option<String>,
+    /// Absent if somebody else has it for too long.
+    lock: Option<Lock>,
+}
+
+/// What came of filling a place.
+pub(super) struct Filled {
+    pub(super) source: Source,
+    /// Whether a compiler ran.
+    pub(super) compiled: bool,
+    /// Why the cache does not keep it.
+    pub(super) lost: Option<CacheError>,
+}
+
+impl Place {
+    pub(super) fn open(
+        customer: &Customer<'_>,
+        folder: &Path,
+        plan: &WasmPlan,
+        module: &File,
+        fingerprint: &str,
+    ) -> Result<Self, Error> {
+        let cache = Cache::open(folder, DEFAULT_LIMIT)?;
+        let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
+        let wanted = format!("{:?}", entry(plan));
+        // As long as a compiler may take, and what its shim does then.
+        let patience = compile::PATIENCE + HANDLING;
+        let lock = match cache.lock(&key, &wanted, patience, customer.is_wanted)? {
+            Turn::Ours(lock) => Some(lock),
+            Turn::Failed { reason } => return Err(Error::Refused { reason }),
+            Turn::TimedOut => None,
+            Turn::GivenUp => {
+                return Err(Error::GivenUp {
+                    module: plan.module.clone(),
+                    compilers: customer.compilers,
+                });
+            }
+        };
+        // A later version of ours may have what this one lacks, with the same engine.
+        let program = customer.host.binaries.identity(plan.engine);
+        let asked = program.map(|program| format!("{wanted} {program}"));
+        Ok(Self {
+            cache,
+            key,
+            asked,
+            lock,
+        })
+    }
+
+    /// A cache that fails costs time: the code is used without it.
+    pub(super) fn fill(
+        self,
+        customer: &Customer<'_>,
+        plan: &WasmPlan,
+        module: &File,
+        form: Form,
+    ) -> Result<Filled, Error> {
+        match self.cache.find(&self.key) {
+            // Somebody else has compiled it while we waited.
+            Ok(Found::Code(code)) => {
+                return Ok(Filled {
+                    source: Source::Code(code.into(), form),
+                    compiled: false,
+                    lost: None,
+                });
+            }
+            Ok(Found::Missing { damage }) => note(damage.as_deref()),
+            Err(error) => warn(&error),
+        }
+        if let Some(asked) = &self.asked
+            && let Some(reason) = self.cache.failure(&self.key, asked)
+        {
+            log::info!("not compiled again: {reason}");
+            return Err(Error::Unfit { reason });
+        }
+        let Compiled { code, form } = match compile::compile(customer, plan, module) {
+            Ok(compiled) => compiled,
+            Err(failed) => return Err(self.fail(plan, failed)),
+        };
+        let code = File::from(code);
+        let (code, lost) = match self.cache.store(&self.key, &plan.module, &code) {
+            Ok(entry) => (entry, None),
+            Err(error) => {
+                warn(&error);
+                (code, Some(error))
+            }
+        };
+        Ok(Filled {
+            source: Source::Code(code.into(), form),
+            compiled: true,
+            lost,
+        })
+    }
+
+    /// Tells those who wait, and those who come later if it may not be tried again.
+    fn fail(self, plan: &WasmPlan, failed: Failed) -> Error {
+        let Failed { error, lasting } = failed;
+        let sentence = medley_types::sentence(&error);
+        if let (Some(lasting), Some(asked)) = (lasting, &self.asked) {
+            let reason = format!("{sentence}{}", lasting.cure());
+            let kept = self
+                .cache
+                .keep_failure(&self.key, asked, &plan.module, &reason);
+            if let Err(error) = kept {
+                warn(&error);
+            }
+        }
+        match (&error, self.lock) {
+            // Who waits for the same is not given up: it is their turn.
+            (Error::GivenUp { .. }, _) | (_, None) => {}
+            (_, Some(lock)) => lock.fail(&sentence),
+        }
+        error
+    }
+}
