@@ -206,7 +206,7 @@ async fn commands_and_handlers_send_requests_themselves() -> Result<()> {
     Ok(())
 }
 
-fn handler() -> Result<Image> {
+pub(crate) fn handler() -> Result<Image> {
     let wasm = guests::of_world("async-handler", "async-service")?;
     images::wasm("handler", &wasm)
 }

@@ -6,17 +6,23 @@ IMPORT("[export]wasi:http/handler@0.3.0", "[task-return]handle")
 void handle_returns(int32_t is_error, int32_t, int32_t, int64_t, int32_t, int32_t, int32_t,
                     int32_t);
 
+TYPES("[method]fields.clone") handle fields_clone(handle);
+TYPES("[async-lower][future-read-2][static]request.consume-body")
+int32_t request_trailers(handle, result *);
+
 static result r;
 
 /* Begins an answer whose body is a stream, and gives where its trailers are to be written. */
-static handle begin(int status, handle stream) {
+static handle begin_with(int status, handle fields, handle stream) {
     int64_t trailers = trailers_new();
-    response_new(fields_new(), 1, stream, reader(trailers), &r);
+    response_new(fields, 1, stream, reader(trailers), &r);
     handle response = word(&r, 0);
     response_status(response, status);
     handle_returns(0, response, 0, 0, 0, 0, 0, 0);
     return writer(trailers);
 }
+
+static handle begin(int status, handle stream) { return begin_with(status, fields_new(), stream); }
 
 /* There are none. */
 static void end(handle trailers) { done(trailers, trailers_write(trailers, &nothing)); }
@@ -27,6 +33,33 @@ static void say(int status, const char *text) {
     write_all(writer(pair), text, strlen(text));
     stream_close(writer(pair));
     end(trailers);
+}
+
+static void add(handle fields, const char *name, const char *value) {
+    fields_append(fields, name, strlen(name), value, strlen(value), &r);
+}
+
+/* Gives each message back as it comes, as gRPC has it, and then the trailers. */
+static void echo_rpc(handle request) {
+    static char piece[65536];
+    int64_t taken = taken_new(), pair = stream_new();
+    request_body(request, reader(taken), &r);
+    handle from = word(&r, 0), later = word(&r, 4), head = fields_new();
+    taken_write(writer(taken), &nothing);
+    add(head, "content-type", "application/grpc");
+    handle trailers = begin_with(200, head, reader(pair));
+    size_t count;
+    while ((count = read_some(from, piece, sizeof piece)))
+        if (write_all(writer(pair), piece, count))
+            break;
+    stream_close(writer(pair));
+    done(later, request_trailers(later, &r));
+    handle fields = !tag(&r, 0) && tag(&r, 8) ? fields_clone(word(&r, 12)) : fields_new();
+    add(fields, "grpc-status", "0");
+    result end = {{0}};
+    end.bytes[8] = 1;
+    *(handle *)(end.bytes + 12) = fields;
+    done(trailers, trailers_write(trailers, &end));
 }
 
 static int is(const char *path, const char *name) {
@@ -49,6 +82,11 @@ __attribute__((noinline)) static void answer(handle request) {
         handle trailers = begin(200, word(&r, 0));
         taken_write(writer(taken), &nothing);
         end(trailers);
+    } else if (is(path, "/medley.Echo/Echo")) {
+        echo_rpc(request);
+    } else if (is(path, "/medley.Echo/Slow")) {
+        sleep_ms(500);
+        echo_rpc(request);
     } else if (is(path, "/big")) {
         memset(line, 'x', 4096);
         int64_t pair = stream_new();

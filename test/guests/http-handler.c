@@ -77,6 +77,34 @@ static void fetch(handle out, const char *authority, int scheme) {
     finish(stream, body);
 }
 
+static void add(handle fields, const char *name, const char *value) {
+    result r;
+    fields_append(fields, name, strlen(name), value, strlen(value), &r);
+}
+
+/* Gives each message back as it comes, as gRPC has it, and then the trailers. */
+static void echo_rpc(handle request, handle out) {
+    result r;
+    handle head = fields_new(), body;
+    add(head, "content-type", "application/grpc");
+    handle stream = answer_with(out, 200, head, &body);
+    request_consume(request, &r);
+    handle from = word(&r, 4);
+    copy(from, stream);
+    trailers_of(from, &r);
+    handle trailers = fields_new();
+    if (!tag(&r, 16) && tag(&r, 24)) {
+        fields_entries(word(&r, 28), &r);
+        struct { char *name; size_t length; char *value; size_t size; } *all =
+            (void *)(intptr_t)word(&r, 0);
+        for (int i = 0, count = word(&r, 4); i < count; i++)
+            fields_append(trailers, all[i].name, all[i].length, all[i].value, all[i].size, &r);
+    }
+    add(trailers, "grpc-status", "0");
+    output_drop(stream);
+    outgoing_body_finish(body, 1, trailers, &r);
+}
+
 static int is(const char *path, const char *name) {
     size_t length = strlen(name);
     return !strncmp(path, name, length) && (path[length] == 0 || path[length] == '?');
@@ -98,6 +126,11 @@ handle_request(handle request, handle out) {
         handle from = word(&r, 4), body, stream = answer(out, 200, &body);
         copy(from, stream);
         finish(stream, body);
+    } else if (is(path, "/medley.Echo/Echo")) {
+        echo_rpc(request, out);
+    } else if (is(path, "/medley.Echo/Slow")) {
+        usleep(500 * 1000);
+        echo_rpc(request, out);
     } else if (is(path, "/count")) {
         /* Reads all of the body before it answers. */
         request_consume(request, &r);

@@ -121,6 +121,8 @@ static inline char *variable(const char *name) {
 }
 
 TYPES("[constructor]fields") handle fields_new(void);
+TYPES("[method]fields.append")
+void fields_append(handle, const char *, size_t, const char *, size_t, result *);
 TYPES("[static]request.new")
 void request_new(handle fields, int32_t has_contents, handle contents, handle trailers,
                  int32_t has_options, handle options, result *);

@@ -6,9 +6,15 @@
 #define STREAMS(name) IMPORT("wasi:io/streams@0.2.0", name)
 
 TYPES("[constructor]fields") handle fields_new(void);
+TYPES("[method]fields.append")
+void fields_append(handle, const char *, size_t, const char *, size_t, result *);
+TYPES("[method]fields.entries") void fields_entries(handle, result *);
 TYPES("[method]incoming-request.path-with-query") void request_path(handle, result *);
 TYPES("[method]incoming-request.consume") void request_consume(handle, result *);
 TYPES("[method]incoming-body.stream") void incoming_body_stream(handle, result *);
+TYPES("[static]incoming-body.finish") handle body_finish(handle);
+TYPES("[method]future-trailers.subscribe") handle trailers_subscribe(handle);
+TYPES("[method]future-trailers.get") void trailers_get(handle, result *);
 TYPES("[constructor]outgoing-response") handle response_new(handle fields);
 TYPES("[method]outgoing-response.set-status-code") int response_status(handle, int32_t);
 TYPES("[method]outgoing-response.body") void response_body(handle, result *);
@@ -47,16 +53,27 @@ IMPORT("wasi:config/store@0.2.0-rc.1", "get") void config_get(const char *, size
 #define SCHEME_HTTP 0
 #define SCHEME_HTTPS 1
 
+/* Waits for the trailers of a body whose stream has been read to its end. */
+static inline void trailers_of(handle body, result *r) {
+    handle later = body_finish(body), pollable = trailers_subscribe(later);
+    pollable_block(pollable);
+    trailers_get(later, r);
+}
+
 /* Sets the answer's head, and gives the stream of its body. */
-static inline handle answer(handle out, int status, handle *body) {
+static inline handle answer_with(handle out, int status, handle fields, handle *body) {
     result r;
-    handle response = response_new(fields_new());
+    handle response = response_new(fields);
     response_status(response, status);
     response_body(response, &r);
     *body = word(&r, 4);
     outparam_set(out, 0, response, 0, 0, 0, 0, 0, 0);
     outgoing_body_write(*body, &r);
     return word(&r, 4);
+}
+
+static inline handle answer(handle out, int status, handle *body) {
+    return answer_with(out, status, fields_new(), body);
 }
 
 /* Ends an answer. */

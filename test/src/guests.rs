@@ -107,6 +107,7 @@ pub fn handler(name: &str) -> Result<Vec<u8>> {
 
 /// Guests that have no `main`.
 const LIBRARIES: &[&str] = &[
+    "async-ask",
     "async-command",
     "async-handler",
     "functions",
@@ -115,7 +116,13 @@ const LIBRARIES: &[&str] = &[
 ];
 
 /// What guests include.
-const HEADERS: [&str; 4] = ["canonical.h", "lists.h", "wasi-async.h", "wasi-http.h"];
+const HEADERS: [&str; 5] = [
+    "ask.h",
+    "canonical.h",
+    "lists.h",
+    "wasi-async.h",
+    "wasi-http.h",
+];
 
 fn is_library(name: &str) -> bool {
     LIBRARIES.contains(&name)
@@ -214,10 +221,12 @@ mod tests {
         for (name, world) in [
             ("http-hello", "http"),
             ("http-handler", "http"),
+            ("http-ask", "fetch"),
             ("http-fetch", "fetch"),
             ("functions", "functions"),
             ("net", "net"),
             ("nn", "nn"),
+            ("async-ask", "async-ask"),
             ("async-command", "async-command"),
             ("async-handler", "async-service"),
         ] {

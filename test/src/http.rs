@@ -5,8 +5,10 @@ use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
-use hyper::{Request, Response, StatusCode, header};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,6 +107,43 @@ pub async fn get_http2(server: SocketAddr, path: &str) -> Result<Answer> {
     };
     let answer = tokio::time::timeout(PATIENCE, work).await;
     read(answer.context("the server does not answer")??).await
+}
+
+/// Sends a request by HTTP/2 with a body that ends in this trailer, and gives those of the answer.
+///
+/// # Errors
+/// As for [`get`].
+pub async fn trailers(
+    server: SocketAddr,
+    path: &str,
+    name: &'static str,
+    value: &'static str,
+) -> Result<BTreeMap<String, String>> {
+    let work = async {
+        let stream = TcpStream::connect(server).await?;
+        let io = TokioIo::new(stream);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        let mut trailers = HeaderMap::new();
+        trailers.insert(name, HeaderValue::from_static(value));
+        let frames = [
+            Frame::data(Bytes::from_static(b"body")),
+            Frame::trailers(trailers),
+        ];
+        let frames = frames.map(Ok::<_, std::convert::Infallible>);
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let request = Request::post(format!("http://{server}{path}")).body(body)?;
+        let response = sender.send_request(request).await?;
+        let body = response.into_body().collect().await?;
+        let trailers = body.trailers().context("there are no trailers")?;
+        let said = trailers.iter().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.to_string(), value.into_owned())
+        });
+        anyhow::Ok(said.collect())
+    };
+    let answer = tokio::time::timeout(PATIENCE, work).await;
+    answer.context("the server does not answer")?
 }
 
 /// Reads an answer to its end.

@@ -20,6 +20,7 @@ pub mod images;
 pub mod kills;
 mod loopback;
 pub mod net;
+pub mod peer;
 pub mod proc;
 pub mod programs;
 pub mod registry;

@@ -113,7 +113,11 @@ impl Program for LinkedCommand {
             Err(error) => return Ended::NotStarted(error.to_string()),
         };
         let limits = Limits::Alone(Limiter::new(&guest.memory));
-        let host = Host::new(context, Shared::new(guest), limits);
+        let shared = match Shared::new(guest) {
+            Ok(shared) => shared,
+            Err(error) => return Ended::NotStarted(error.to_string()),
+        };
+        let host = Host::new(context, shared, limits);
         let result = runtime.block_on(async {
             match &self.entry {
                 Callable::Command(command) => {

@@ -16,7 +16,7 @@ use crate::http::Part;
 use crate::keyvalue::{self, Buckets};
 use crate::limiter::Limiter;
 use crate::outgoing::Outgoing;
-use crate::{chain, world};
+use crate::{chain, variables, world};
 
 /// What the engine keeps for one component.
 pub(crate) struct Host {
@@ -51,13 +51,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// For guests in this world.
-    pub(crate) fn new(guest: &Guest) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(guest: &Guest) -> Result<Arc<Self>, variables::Error> {
+        Ok(Arc::new(Self {
             variables: guest.env.iter().cloned().collect(),
             buckets: Buckets::default(),
-            outgoing: Outgoing::new(&guest.env),
+            outgoing: Outgoing::new(&guest.env)?,
             preopens: guest.preopens.clone(),
-        })
+        }))
     }
 }
 

@@ -20,6 +20,7 @@ mod outline;
 mod output;
 mod roots;
 mod values;
+mod variables;
 mod world;
 
 use std::fs::File;

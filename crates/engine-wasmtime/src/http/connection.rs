@@ -33,8 +33,9 @@ const HTTP2_RESETS: usize = 20;
 /// What an HTTP/2 client may send ahead of a handler that does not read: in one request, in bytes.
 const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
 
-/// And in all of a connection.
-const HTTP2_WINDOW: u32 = 1 << 20;
+/// And in all of a connection. The library ends one whose client has sent more small frames ahead than
+/// half of these bytes stand for, at up to 256 for each: 8,000 messages may wait for their handlers.
+const HTTP2_WINDOW: u32 = 4 << 20;
 
 /// What a handler may send ahead of an HTTP/2 client that does not read, in bytes.
 const HTTP2_SEND_BUFFER: usize = 128 << 10;

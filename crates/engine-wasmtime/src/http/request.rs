@@ -83,6 +83,7 @@ impl Handlers {
         linked: &LinkedHandler,
         guest: &Guest,
         settings: &Settings,
+        shared: Arc<Shared>,
         concurrency: usize,
         connections: usize,
     ) -> std::io::Result<Self> {
@@ -97,7 +98,7 @@ impl Handlers {
             path: linked.path.clone(),
             guest: guest.clone(),
             folders,
-            shared: Shared::new(guest),
+            shared,
             purse: Purse::new(&guest.memory),
             stdout: Arc::new(world::stdio(std::io::stdout())?),
             stderr: Arc::new(world::stdio(std::io::stderr())?),

@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, watch};
 use super::LinkedHandler;
 use super::listener;
 use super::request::Handlers;
-use super::settings::{self, Settings};
+use super::settings::Settings;
 use super::signals::Signals;
+use crate::host::Shared;
+use crate::variables;
 
 /// Threads at most, where neither the container's limit nor its environment says less: each costs
 /// memory, and a node may have a hundred processors.
@@ -35,7 +37,7 @@ const SIGNALLED: u8 = 128;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Settings(#[from] settings::Error),
+    Settings(#[from] variables::Error),
     #[error(transparent)]
     Listener(#[from] listener::Error),
     #[error("the server's threads cannot be made: {0}")]
@@ -51,9 +53,10 @@ pub(super) fn run(
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
     let settings = Settings::of(&guest.env)?;
+    let shared = Shared::new(guest)?;
     let workers = workers(&settings, guest);
     let runtime = runtime(workers).map_err(Error::Threads)?;
-    let status = runtime.block_on(serve(linked, guest, &settings, workers, started));
+    let status = runtime.block_on(serve(linked, guest, &settings, shared, workers, started));
     // A handler that is stuck in a call of the system must not keep us.
     runtime.shutdown_background();
     status
@@ -63,6 +66,7 @@ async fn serve(
     linked: &LinkedHandler,
     guest: &Guest,
     settings: &Settings,
+    shared: Arc<Shared>,
     workers: usize,
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
@@ -70,7 +74,7 @@ async fn serve(
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let concurrency = concurrency(linked, guest, settings, workers);
     let most = connections(guest, settings);
-    let handlers = Handlers::new(linked, guest, settings, concurrency, most.let_in);
+    let handlers = Handlers::new(linked, guest, settings, shared, concurrency, most.let_in);
     let handlers = Arc::new(handlers.map_err(Error::Threads)?);
     if let Some(warning) = most.warning {
         handlers.say(&warning);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::listen::Listen;
+use crate::variables::{Error, parse};
 
 /// Where to listen, as runwasi has it: `0.0.0.0:8080`.
 const ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
@@ -92,15 +93,6 @@ pub(crate) struct Settings {
     pub(super) workers: Option<usize>,
 }
 
-/// A variable that cannot be understood.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the environment has {name}={value:?}, which is not {expected}")]
-pub(crate) struct Error {
-    name: &'static str,
-    value: String,
-    expected: &'static str,
-}
-
 impl Settings {
     /// Reads them from a guest's environment. An empty variable is none.
     pub(crate) fn of(env: &[(String, String)]) -> Result<Self, Error> {
@@ -144,27 +136,6 @@ impl Settings {
             workers: count(WORKERS, "a number of threads above 0")?,
         })
     }
-}
-
-fn parse<T>(
-    env: &[(String, String)],
-    name: &'static str,
-    expected: &'static str,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, Error> {
-    // Of two of the same name the last one counts, as for a Linux program.
-    let value = env.iter().rev().find(|(key, _)| key == name);
-    let Some(value) = value
-        .map(|(_, value)| value.trim())
-        .filter(|value| !value.is_empty())
-    else {
-        return Ok(None);
-    };
-    read(value).map(Some).ok_or_else(|| Error {
-        name,
-        value: value.to_owned(),
-        expected,
-    })
 }
 
 fn positive<T: std::str::FromStr + PartialOrd + From<u8>>(value: &str) -> Option<T> {

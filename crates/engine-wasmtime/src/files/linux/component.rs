@@ -34,7 +34,7 @@ impl Component {
         let guest = guest(tree);
         let context = crate::world::builder(&guest).unwrap().build();
         let limits = Limits::Alone(Limiter::new(&guest.memory));
-        let mut host = Host::new(context, Shared::new(&guest), limits);
+        let mut host = Host::new(context, Shared::new(&guest).unwrap(), limits);
         let mut folders = host.filesystem().get_directories().unwrap();
         Self {
             host,
