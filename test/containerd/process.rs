@@ -104,6 +104,17 @@ each_runtime! {
         Ok(())
     }
 
+    async fn a_network_namespace_of_its_own_has_loopback_up(runtime: Runtime) -> Result<()> {
+        let args = ["sh", "-c", "nc -l -p 7 -e echo heard & until nc 127.0.0.1 7; do usleep 9000; done"];
+        let done = linux(Options::new(runtime), &args, |spec| spec).await?;
+        assert_eq!((done.code, done.stdout.as_str()), (0, "heard\n"), "{done:?}");
+        // A user namespace owns it then.
+        let own = |spec: Spec| spec.edit(in_user_namespace);
+        let done = linux(Options::new(runtime), &["ifconfig", "lo"], own).await?;
+        assert!(done.stdout.contains("UP LOOPBACK RUNNING"), "{done:?}");
+        Ok(())
+    }
+
     async fn capabilities_that_containerd_passes_on_are_kept_out(runtime: Runtime) -> Result<()> {
         let options = Options::new(runtime).run_by(&["setpriv", "--inh-caps", "+chown"]);
         let done = linux(options, &CAPABILITIES, |spec| spec).await?;

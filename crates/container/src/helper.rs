@@ -14,6 +14,7 @@ mod inside;
 pub(crate) mod keyring;
 pub(crate) mod load_program;
 pub(crate) mod log_file;
+mod loopback;
 mod mounted;
 mod sandbox;
 mod schedule;

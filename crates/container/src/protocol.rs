@@ -95,6 +95,8 @@ pub(crate) struct CreateOrder {
     pub(crate) dev: Option<BoundDev>,
     /// Where the hierarchies of cgroup v1 belong.
     pub(crate) cgroups: Vec<CgroupMount>,
+    /// Whether it has a network namespace of its own, which nothing has been done to yet.
+    pub(crate) own_network: bool,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
     /// How many descriptors after the first five are namespaces for the container to join, and

@@ -212,9 +212,18 @@ pub fn names_scope(spec: &Spec) -> bool {
     path.is_some_and(|path| path.to_string_lossy().split(':').count() == 3)
 }
 
-/// Whether the container has a pid namespace of its own, which dies with init.
+/// Whether the container has a pid namespace of its own, whose processes die with init.
 #[must_use]
 pub fn has_own_pid_namespace(spec: &Spec) -> bool {
+    has_own_namespace(spec, LinuxNamespaceType::Pid)
+}
+
+/// Whether the container has a network namespace that is made for it alone.
+pub(crate) fn has_own_network_namespace(spec: &Spec) -> bool {
+    has_own_namespace(spec, LinuxNamespaceType::Network)
+}
+
+fn has_own_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     let namespaces = spec
         .linux()
         .as_ref()
@@ -222,7 +231,7 @@ pub fn has_own_pid_namespace(spec: &Spec) -> bool {
     namespaces
         .into_iter()
         .flatten()
-        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none())
+        .any(|namespace| namespace.typ() == kind && namespace.path().is_none())
 }
 
 /// Whether something is to be run right after the start.

@@ -127,6 +127,18 @@ impl Alone {
         )?)
     }
 
+    /// Enters the network namespace of `process`.
+    ///
+    /// # Errors
+    /// Those of `setns`.
+    pub fn enter_network(&self, process: &crate::pidfd::PidFd) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        Ok(rustix::thread::move_into_thread_name_spaces(
+            process.as_fd(),
+            ThreadNameSpaceType::NETWORK,
+        )?)
+    }
+
     /// Enters those namespaces of `process` that are not ours already. Its pid namespace and its
     /// time namespace count for the processes that are made from then on.
     ///

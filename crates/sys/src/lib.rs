@@ -17,6 +17,7 @@ pub mod message;
 pub mod mount;
 pub mod names;
 pub mod namespaces;
+pub mod network;
 pub mod own_binary;
 pub mod pidfd;
 pub mod schedule;

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::inside::{self, Inside};
-use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, sources};
+use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, Loaded};
@@ -66,6 +66,8 @@ enum Error {
     Inside(#[from] inside::Error),
     #[error("cannot set the propagation of the container's mounts")]
     Alone(#[source] std::io::Error),
+    #[error(transparent)]
+    Loopback(#[from] loopback::Error),
     #[error(transparent)]
     Propagation(#[from] propagation::Error),
 }
@@ -168,6 +170,9 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     let settled = tied.and_then(|()| Ok(master.transpose()?));
     let settled = settled.and_then(|master| {
         let alone = Alone::check().map_err(Error::Alone)?;
+        if order.own_network {
+            loopback::bring_up(&alone, pid)?;
+        }
         let inside = Inside::of(&alone, pid)?;
         bound_dev::put(&inside, order.dev.as_ref())?;
         cgroup_mount::make(&inside, pid, &order.cgroups)?;

@@ -314,6 +314,7 @@ fn make(
     let linux = spec.linux().as_ref();
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().clone());
     let propagation = propagation::changes(&spec);
+    let own_network = spec::has_own_network_namespace(&spec);
     // By the names that the spec has for them, whatever links they lie behind.
     let preopens = spec::preopens(&spec);
     let at = spec::rootfs(&order.bundle, &spec);
@@ -360,6 +361,7 @@ fn make(
             filled: filled.clone(),
             dev: dev.clone(),
             cgroups: cgroups.clone(),
+            own_network,
             propagation: propagation.clone(),
             namespaces: shared.map_or(0, <[OwnedFd]>::len),
             program,
