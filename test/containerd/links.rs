@@ -55,6 +55,11 @@ fn volume(parent: &Path, name: &str) -> Result<std::path::PathBuf> {
 
 /// Runs a guest that does all of it, beside two volumes of which one is only to be read.
 async fn does(engine: Engine, wasm: Vec<u8>, steps: &[Step<'_>]) -> Result<()> {
+    does_in("/", engine, wasm, steps).await
+}
+
+/// The same in a working directory.
+async fn does_in(cwd: &str, engine: Engine, wasm: Vec<u8>, steps: &[Step<'_>]) -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = image("links", &wasm)?;
     containerd.import(&[&image]).await?;
@@ -67,6 +72,7 @@ async fn does(engine: Engine, wasm: Vec<u8>, steps: &[Step<'_>]) -> Result<()> {
     let spec = client
         .spec(&image, "it")
         .args(["/links.wasm"].into_iter().chain(args))
+        .cwd(cwd)
         .bind(&data, "/data", false)
         .bind(&kept, "/kept", true);
     let done = client.run("it", &image, engine.runs(spec)).await?;
@@ -161,6 +167,29 @@ async fn a_module_changes_files_through_links_as_linux_does() -> Result<()> {
 #[tokio::test]
 async fn a_component_changes_files_through_links_as_linux_does() -> Result<()> {
     does(Engine::Wasmtime, guests::component("links")?, CHANGE).await
+}
+
+/// From a working directory, which is a folder of its own for WASI.
+const RELATIVE: &[Step<'static>] = &[
+    (&["read", "ssl/certs/a.pem"], "pem\n"),
+    (&["read", "./certs/chain"], "pem\n"),
+    (&["target", "certs"], "/etc/ssl/certs\n"),
+    (&["write", "to-file", "words"], "done\n"),
+    (&["read", "/data/file"], "words\n"),
+    (&["soft", "/data/file", "own"], "done\n"),
+    (&["read", "own"], "words\n"),
+];
+
+#[tokio::test]
+async fn a_module_follows_links_from_its_working_directory() -> Result<()> {
+    let wasm = guests::module("links")?;
+    does_in("/etc", Engine::Wasmtime, wasm, RELATIVE).await
+}
+
+#[tokio::test]
+async fn a_component_follows_links_from_its_working_directory() -> Result<()> {
+    let wasm = guests::component("links")?;
+    does_in("/etc", Engine::Wasmtime, wasm, RELATIVE).await
 }
 
 /// Runs a guest that does all of it, with something on its stdin, and gives its output.

@@ -9,10 +9,19 @@ use std::process::Command;
 /// # Errors
 /// There is no such source, or no C compiler that takes it.
 pub fn program(name: &str) -> Result<Vec<u8>> {
-    let source = workspace()
-        .join("test/programs")
-        .join(name)
-        .with_extension("c");
+    build("test/programs", name)
+}
+
+/// The guest of `test/guests/<name>.c` as a static program of Linux.
+///
+/// # Errors
+/// As for [`program`].
+pub fn guest(name: &str) -> Result<Vec<u8>> {
+    build("test/guests", name)
+}
+
+fn build(folder: &str, name: &str) -> Result<Vec<u8>> {
+    let source = workspace().join(folder).join(name).with_extension("c");
     let output = std::env::temp_dir().join(format!("medley-program-{}", crate::house::unique()));
     let done = Command::new("cc")
         .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
