@@ -2,7 +2,7 @@
 //! others and gets a few wrong (docs/upstream.md says which), and set by us once it has made the cgroup:
 //! by the same hands as an update's, so that the same words mean the same.
 
-use oci_spec::runtime::{LinuxCpu, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, Spec};
 
 use super::{Cgroup, UpdateError, paths, update};
 
@@ -38,12 +38,8 @@ impl Rest {
             kept = known_to_systemd(&limits);
             told = kept.clone();
             told.set_cpu(kept.cpu().clone().map(without_rounded_quota));
-        } else if let Some(cpu) = limits.cpu() {
-            // A guest's process learns of its share by it.
-            let mut quota = LinuxCpu::default();
-            quota.set_quota(cpu.quota());
-            quota.set_period(cpu.period());
-            kept.set_cpu(Some(quota).filter(|quota| *quota != LinuxCpu::default()));
+        } else {
+            kept = needed_meanwhile(&limits);
         }
         kept.set_devices(resources.devices().clone());
         if !unified {
@@ -76,6 +72,26 @@ impl Rest {
         }
         cgroup.limit_beyond(&self.told, &self.limits)
     }
+}
+
+/// What of `limits` has to hold before they are set, and libcontainer sets rightly too.
+fn needed_meanwhile(limits: &LinuxResources) -> LinuxResources {
+    let mut needed = LinuxResources::default();
+    if let Some(cpu) = limits.cpu() {
+        // A guest's process learns of its share by it.
+        let mut quota = LinuxCpu::default();
+        quota.set_quota(cpu.quota());
+        quota.set_period(cpu.period());
+        needed.set_cpu(Some(quota).filter(|quota| *quota != LinuxCpu::default()));
+    }
+    let limit = limits.memory().and_then(|memory| memory.limit());
+    if let Some(limit) = limit.filter(|limit| *limit > 0) {
+        // What of the image is copied to a tmpfs counts.
+        let mut memory = LinuxMemory::default();
+        memory.set_limit(Some(limit));
+        needed.set_memory(Some(memory));
+    }
+    needed
 }
 
 /// What of `limits` libcontainer tells systemd, and rightly: what it need not be told by another
@@ -157,7 +173,9 @@ mod tests {
             } else {
                 r#", "network": {"classID": 5}"#
             };
-            let expected = format!(r#"{{{DEVICES}, "cpu": {{"quota": 5000}}{network}}}"#);
+            let expected = format!(
+                r#"{{{DEVICES}, "cpu": {{"quota": 5000}}, "memory": {{"limit": 1000}}{network}}}"#
+            );
             assert_eq!(kept, resources(&expected));
             assert!(rest.has_changed_spec());
             let all = serde_json::from_str::<serde_json::Value>(SPEC).unwrap();
