@@ -145,7 +145,6 @@ async fn a_response_that_breaks_off_fails_with_the_reason() -> Result<()> {
             ("silence", Then::Wait(begun.clone()), code::READ_TIMEOUT),
             ("gone", Then::Say(begun.clone()), code::INCOMPLETE),
             ("reset", Then::Wait(after(reset(2))), code::INCOMPLETE),
-            ("GOAWAY", Then::Say(after(goaway(0))), code::INCOMPLETE),
             ("a flood", Then::Wait(after(flood)), code::PROTOCOL),
         ],
     )

@@ -164,19 +164,21 @@ each_runtime! {
     async fn the_last_limit_of_a_kind_counts(runtime: Runtime) -> Result<()> {
         let image = images::linux()?;
         let limits = json!([
-            {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 1000},
-            {"type": "RLIMIT_NOFILE", "soft": 200, "hard": 500},
+            {"type": "RLIMIT_CORE", "soft": 100, "hard": 1000},
+            {"type": "RLIMIT_CORE", "soft": 200, "hard": 500},
         ]);
         let change = |json: &mut Value| json["process"]["rlimits"] = limits.clone();
         beside_a_sleeper(runtime, &image, change, async |task: Task| {
-            let mut exec = process(&["sh", "-c", "ulimit -Sn; ulimit -Hn"]);
+            let last = |text: &str| {
+                let core = text.lines().find(|line| line.starts_with("Max core file size"));
+                let words: Vec<_> = core.unwrap_or_default().split_whitespace().collect();
+                assert_eq!(words[4..6], ["200", "500"]);
+            };
+            let mut exec = process(&["cat", "/proc/self/limits"]);
             exec["rlimits"] = limits.clone();
             let (_, stdout, _) = task.run_exec("e", exec).await?;
-            assert_eq!(stdout, "200\n500\n");
-            let own = std::fs::read_to_string(format!("/proc/{}/limits", task.pid))?;
-            let files = own.lines().find(|line| line.starts_with("Max open files"));
-            let words: Vec<_> = files.unwrap_or_default().split_whitespace().collect();
-            assert_eq!(words[3..5], ["200", "500"]);
+            last(&stdout);
+            last(&std::fs::read_to_string(format!("/proc/{}/limits", task.pid))?);
             Ok(task)
         }).await
     }
@@ -264,8 +266,10 @@ async fn more_than_the_kernel_takes_is_told_in_its_words() -> Result<()> {
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/bin/true"]).env(&long);
     let container = client.create("it", &image, spec).await?;
-    let error = container.start(Stdin::None).await.map(drop);
-    is_told(format!("{:#}", error.expect_err("one entry is too long")));
+    let task = container.task(Stdin::None).await?;
+    let error = task.start().await.expect_err("one entry is too long");
+    is_told(format!("{error:#}"));
+    task.destroy().await?;
     container.delete().await?;
     containerd.close().await?;
     beside_a_sleeper(

@@ -131,8 +131,13 @@ int main(int count, char **arguments) {
             send(bytes = of_hex(text), strlen(text) / 2);
             free(bytes);
         } else if ((text = value_of(arguments[i], "repeat"))) {
-            for (long left = atol(text); left > 0; left--)
-                send("0123456789abcdef", 16);
+            /* In one: many small pieces are an attack to servers. */
+            size_t size = 16 * (size_t)atol(text);
+            bytes = malloc(size);
+            for (size_t at = 0; at < size; at++)
+                bytes[at] = "0123456789abcdef"[at % 16];
+            send(bytes, size);
+            free(bytes);
         } else if ((text = value_of(arguments[i], "sleep"))) {
             usleep(1000 * atol(text));
         } else if (value_of(arguments[i], "await")) {

@@ -262,7 +262,13 @@ impl Walk {
             (Last::Named(Change::MakeFolder | Change::RemoveFolder), true) => kept(""),
             (Last::Named(Change::Move), true) => kept("/"),
             (Last::Named(change), true) => return Err(self.never(&part.name, change).into()),
-            (Last::Created { .. }, true) => return Err(Errno::ISDIR.into()),
+            // Whether one may look there comes first.
+            (Last::Created { .. }, true) => {
+                return Err(match self.look(&part.name) {
+                    Err(Errno::ACCESS) => Errno::ACCESS.into(),
+                    _ => Errno::ISDIR.into(),
+                });
+            }
             _ => match streams::descriptor(next) {
                 Some(_) if part.slash => return Err(Errno::NOTDIR.into()),
                 Some(stream) => Some(End::Stream(stream)),
