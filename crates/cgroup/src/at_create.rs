@@ -32,15 +32,15 @@ impl Rest {
         update::check(&resources)?;
         let mut limits = resources.clone();
         limits.set_devices(None);
-        let mut kept = LinuxResources::default();
         let mut told = LinuxResources::default();
-        if systemd {
-            kept = known_to_systemd(&limits);
-            told = kept.clone();
-            told.set_cpu(kept.cpu().clone().map(without_rounded_quota));
+        let mut kept = if systemd {
+            let known = known_to_systemd(&limits);
+            told = known.clone();
+            told.set_cpu(known.cpu().clone().map(without_rounded_quota));
+            known
         } else {
-            kept = needed_meanwhile(&limits);
-        }
+            needed_meanwhile(&limits)
+        };
         kept.set_devices(resources.devices().clone());
         if !unified {
             // Which update does not know.
