@@ -170,7 +170,7 @@ each_runtime! {
 
     async fn what_is_mounted_below_a_bound_dev_is_in_the_container_alone(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
-        let folder = dev_folder(&containerd.dir())?;
+        let folder = dev_folder(containerd.dir())?;
         let volume = containerd.dir().join("volume");
         std::fs::create_dir(&volume)?;
         std::fs::write(volume.join("word"), "of the volume\n")?;

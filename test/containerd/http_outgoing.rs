@@ -43,7 +43,7 @@ impl Askers {
             let mut image = ImageBuilder::scratch(name).file("/ask.wasm", wasm, 0o644);
             if let Some(authority) = authority {
                 let bundle = "/etc/ssl/certs/ca-certificates.crt";
-                image = image.file(bundle, authority.to_vec(), 0o644);
+                image = image.file(bundle, authority, 0o644);
             }
             image.entrypoint(["/ask.wasm"]).build()
         };

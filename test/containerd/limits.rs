@@ -297,7 +297,7 @@ each_runtime! {
             reload(*driver)?;
             let read = |v1: &str| -> Result<String> {
                 let value = value(&it.1, "io.max", ("blkio", v1))?;
-                Ok(value.context("no file")?)
+                value.context("no file")
             };
             let (bytes, writes) = (
                 read("blkio.throttle.read_bps_device")?,
