@@ -1,10 +1,10 @@
 //! `install`, `uninstall` and `status`: the shim on a node, whatever its distribution.
 //!
-//! An install finds out whose node it is ([`distribution`]), decides what has to change
-//! ([`plan`]), writes all of it beside its place, has the node's own containerd read it ([`check`]),
-//! and then changes everything together ([`transaction`]). What it changed is on record
-//! ([`record`]), so that an uninstall puts it back. A node's root may be mounted anywhere: no path
-//! leads out of it ([`root`]).
+//! An install finds out whose node it is (`distribution`), decides what has to change
+//! (`plan`), writes all of it beside its place, has the node's own containerd read it (`check`),
+//! and then changes everything together (`transaction`). What it changed is on record
+//! (`record`), so that an uninstall puts it back. A node's root may be mounted anywhere: no path
+//! leads out of it (`root`).
 
 use std::ffi::OsString;
 use std::io::Write;
