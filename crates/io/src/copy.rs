@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::log_file::LogFile;
+use crate::master::Master;
 
 /// Bytes that are read at once: what a terminal holds.
 const CHUNK: usize = 4096;
@@ -145,27 +146,27 @@ impl Trouble {
 
 /// Where bytes come from.
 pub(crate) struct Source {
-    fd: AsyncFd<OwnedFd>,
-    /// The same, if it is a terminal's.
-    master: Option<Arc<OwnedFd>>,
+    fd: Arc<AsyncFd<OwnedFd>>,
+    /// Where it is from, if it is a terminal's.
+    master: Option<Arc<Master>>,
     /// An end of the terminal for the time in which no other process has one: see [`Self::renew`].
     peer: Option<OwnedFd>,
 }
 
 impl Source {
-    /// A terminal's master, which never blocks (`O_NONBLOCK`).
-    pub(crate) fn terminal(master: Arc<OwnedFd>) -> io::Result<Self> {
-        Ok(Self {
-            fd: medley_sys::watch::reader(master.try_clone()?)?,
+    /// A terminal's master.
+    pub(crate) fn terminal(master: Arc<Master>) -> Self {
+        Self {
+            fd: master.now(),
             master: Some(master),
             peer: None,
-        })
+        }
     }
 
     /// The reading end of a pipe, which never blocks (`O_NONBLOCK`).
     pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            fd: medley_sys::watch::reader(fd)?,
+            fd: Arc::new(medley_sys::watch::reader(fd)?),
             master: None,
             peer: None,
         })
@@ -207,8 +208,8 @@ impl Source {
     fn renew(&mut self) -> io::Result<()> {
         let master = self.master.as_ref().ok_or(Errno::IO)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        self.peer = Some(rustix::pty::ioctl_tiocgptpeer(master, flags)?);
-        self.fd = medley_sys::watch::reader(master.try_clone()?)?;
+        self.peer = Some(rustix::pty::ioctl_tiocgptpeer(self.fd.get_ref(), flags)?);
+        self.fd = master.renew(&self.fd)?;
         Ok(())
     }
 }

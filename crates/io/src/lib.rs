@@ -16,6 +16,7 @@ mod driver;
 mod fifo;
 mod keeper;
 mod log_file;
+mod master;
 mod open;
 mod target;
 mod terminal;

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::copy::{self, Copying, Sink, Source, TRY_AGAIN, Trouble};
 use crate::keeper::lock;
+use crate::master::Master;
 use crate::{Error, Size};
 
 /// The FIFOs of a process with a terminal, and the terminal's master once it is there.
@@ -28,7 +29,7 @@ enum State {
         size: Option<Size>,
     },
     Connected {
-        master: Arc<OwnedFd>,
+        master: Arc<Master>,
         output: Copying,
         input: Option<Typing>,
     },
@@ -63,8 +64,8 @@ impl Terminal {
         if let Some(size) = size {
             set_size(&master, size)?;
         }
-        let master = Arc::new(master);
-        let source = Source::terminal(Arc::clone(&master)).map_err(failed("watch"))?;
+        let master = Arc::new(Master::new(master).map_err(failed("watch"))?);
+        let source = Source::terminal(Arc::clone(&master));
         let input = match input {
             Some(input) => {
                 let input = Input::new(input, &master).map_err(failed("watch the input of"))?;
@@ -83,7 +84,7 @@ impl Terminal {
     pub(crate) fn resize(&self, to: Size) -> Result<(), Error> {
         match &mut *lock(&self.0) {
             State::Waiting { size, .. } => *size = Some(to),
-            State::Connected { master, .. } => set_size(master, to)?,
+            State::Connected { master, .. } => set_size(master.now().get_ref(), to)?,
             State::Closed => return Err(Error::NoTerminal),
         }
         Ok(())
@@ -133,18 +134,18 @@ impl Drop for Typing {
 /// Types what comes out of the FIFO.
 struct Input {
     fifo: AsyncFd<OwnedFd>,
-    master: Arc<OwnedFd>,
-    keyboard: AsyncFd<OwnedFd>,
+    master: Arc<Master>,
+    keyboard: Arc<AsyncFd<OwnedFd>>,
     /// Whether the next character is the first of its line.
     at_line_start: bool,
 }
 
 impl Input {
-    fn new(fifo: OwnedFd, master: &Arc<OwnedFd>) -> std::io::Result<Self> {
+    fn new(fifo: OwnedFd, master: &Arc<Master>) -> std::io::Result<Self> {
         Ok(Self {
             fifo: medley_sys::watch::reader(fifo)?,
             master: Arc::clone(master),
-            keyboard: medley_sys::watch::writer(master.try_clone()?)?,
+            keyboard: master.now(),
             at_line_start: true,
         })
     }
@@ -184,7 +185,7 @@ impl Input {
     fn end_of_input(&self) -> Vec<u8> {
         /// Ctrl-D. It is what a program expects that reads its characters itself, as shells do.
         const END: u8 = 4;
-        let termios: Option<Termios> = rustix::termios::tcgetattr(&self.master).ok();
+        let termios: Option<Termios> = rustix::termios::tcgetattr(self.keyboard.get_ref()).ok();
         let (end, lines) = termios.map_or((END, true), |termios| {
             let lines = termios.local_modes.contains(LocalModes::ICANON);
             (termios.special_codes[SpecialCodeIndex::VEOF], lines)
@@ -200,8 +201,7 @@ impl Input {
     async fn renew(&mut self) {
         let mut trouble = Trouble::default();
         loop {
-            let master = self.master.try_clone();
-            match master.and_then(medley_sys::watch::writer) {
+            match self.master.renew(&self.keyboard) {
                 Ok(keyboard) => {
                     self.keyboard = keyboard;
                     return;

@@ -32,6 +32,14 @@ pub fn writer(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::WRITABLE)
 }
 
+/// `fd`, which tokio finds readable and writable when it is.
+///
+/// # Errors
+/// See [`readable`].
+pub fn both(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    register(fd, Interest::READABLE | Interest::WRITABLE)
+}
+
 /// Waits until `fd` is readable or its peer is gone, and says whether that came within `timeout`.
 ///
 /// # Errors
