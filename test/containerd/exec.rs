@@ -125,6 +125,16 @@ each_runtime! {
         }).await
     }
 
+    async fn the_output_of_an_exec_ends_at_delete_whatever_it_has_left_behind(runtime: Runtime) -> Result<()> {
+        beside_a_sleeper(runtime, async |task: Task| {
+            let leaves = process(&["sh", "-c", "echo said; sleep 3600 & exec true"]);
+            let exec = task.exec("e", leaves, Stdin::None).await?;
+            let (code, stdout) = exec.run_before_it_is_read().await?;
+            assert_eq!((code, stdout.as_str()), (0, "said\n"));
+            Ok(task)
+        }).await
+    }
+
     async fn an_exec_whose_program_is_not_there_says_so_and_changes_nothing(runtime: Runtime) -> Result<()> {
         beside_a_sleeper(runtime, async |task: Task| {
             let exec = task.exec("e", process(&["nope"]), Stdin::None).await?;

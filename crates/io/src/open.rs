@@ -21,20 +21,23 @@ impl Stdio {
     /// # Errors
     /// [`Error`] if a path can't be used; nothing stays open then.
     pub fn open(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
-        self.open_with(uid, fifo::input)
+        self.open_with(uid, false, fifo::input)
     }
 
-    /// As [`Self::open`], for a process that lives no longer than its client: an exec.
+    /// As [`Self::open`], for a process that lives no longer than its client: an exec. Its output
+    /// goes through the shim: what it leaves behind in the container may hold on to it for ever,
+    /// and a client that waits for the output's end is not to. Needs a tokio runtime around it.
     ///
     /// # Errors
     /// See [`Self::open`].
     pub fn open_session(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
-        self.open_with(uid, fifo::session_input)
+        self.open_with(uid, true, fifo::session_input)
     }
 
     fn open_with(
         &self,
         uid: u32,
+        is_session: bool,
         open_input: impl FnOnce(&Path, u32) -> Result<(OwnedFd, Option<OwnedFd>), Error>,
     ) -> Result<(ContainerEnds, Keeper), Error> {
         let stdout = Target::parse("stdout", &self.stdout)?;
@@ -52,6 +55,7 @@ impl Stdio {
         let mut outputs = Outputs {
             owner: &self.owner,
             uid,
+            is_session,
             kept: Vec::new(),
             logs: Logs::default(),
         };
@@ -135,6 +139,8 @@ impl Stdio {
 struct Outputs<'a> {
     owner: &'a Owner,
     uid: u32,
+    /// Whether FIFOs get their bytes from the shim.
+    is_session: bool,
     /// See [`Keeper`].
     kept: Vec<OwnedFd>,
     logs: Logs,
@@ -146,9 +152,19 @@ impl Outputs<'_> {
         match target {
             Target::Null => fifo::null(stream, OFlags::WRONLY),
             Target::Fifo(path) => {
-                let (write, read) = fifo::output(stream, path, self.uid)?;
+                let owner = if self.is_session { 0 } else { self.uid };
+                let (write, read) = fifo::output(stream, path, owner)?;
                 self.kept.push(read);
-                Ok(write)
+                if !self.is_session {
+                    return Ok(write);
+                }
+                let write = fifo::without_waiting(stream, path, write)?;
+                let sink = Sink::pipe(write).map_err(|source| Error::Open {
+                    stream,
+                    path: path.clone(),
+                    source,
+                })?;
+                self.copied(path, sink)
             }
             Target::File(_) | Target::Driver(_) => {
                 // The other end is closed at once.
@@ -163,7 +179,8 @@ impl Outputs<'_> {
         match target {
             Target::File(path) => {
                 let file = Arc::new(LogFile::open(path)?);
-                Ok([self.copied(path, &file)?, self.copied(path, &file)?])
+                let sink = || Sink::File(Arc::clone(&file));
+                Ok([self.copied(path, sink())?, self.copied(path, sink())?])
             }
             Target::Driver(program) => {
                 let (driver, ends) = Driver::start(program, self.owner)?;
@@ -179,11 +196,11 @@ impl Outputs<'_> {
         }
     }
 
-    /// The writing end of a pipe whose bytes go to the end of `file`.
+    /// The writing end of a pipe whose bytes go to `sink`, which `path` names.
     ///
-    /// The process does not get the file itself: it could cut it, read it, or make it executable
+    /// The process does not get a file itself: it could cut it, read it, or make it executable
     /// with root's rights, on the node.
-    fn copied(&mut self, path: &Path, file: &Arc<LogFile>) -> Result<OwnedFd, Error> {
+    fn copied(&mut self, path: &Path, sink: Sink) -> Result<OwnedFd, Error> {
         let failed = |source| Error::Log {
             path: path.to_owned(),
             source,
@@ -193,7 +210,7 @@ impl Outputs<'_> {
         fifo::own("stdout", path, &write, self.uid)?;
         let read = fifo::without_waiting("stdout", path, read.into())?;
         let source = Source::pipe(read).map_err(failed)?;
-        let copy = Copying::start(source, Sink::File(Arc::clone(file)));
+        let copy = Copying::start(source, sink);
         self.logs.copies.push(copy);
         Ok(write)
     }

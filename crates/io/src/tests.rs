@@ -121,8 +121,8 @@ fn what_is_no_fifo_is_refused_by_name() {
     assert!(error.contains("syslog:///usr/bin/log"), "{error}");
 }
 
-#[test]
-fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
+#[tokio::test]
+async fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
     let fifos = Fifos::new("session");
     let path = fifos.0.join("in");
     let client = std::thread::spawn(move || {
@@ -139,6 +139,24 @@ fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
     File::from(ends.stdin).read_to_string(&mut text).unwrap();
     assert_eq!(text, "all");
     client.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_session_ends_its_output_when_it_is_closed_whatever_still_holds_it() {
+    let fifos = Fifos::new("session-output");
+    let path = fifos.0.join("out");
+    let reader = std::thread::spawn(move || std::fs::read_to_string(path).unwrap());
+    let stdio = Stdio {
+        stdout: fifos.stdio().stdout,
+        ..Stdio::default()
+    };
+    let (ends, keeper) = stdio.open_session(0).unwrap();
+    // A process that the session left behind.
+    let held = File::from(ends.stdout);
+    (&held).write_all(b"said").unwrap();
+    keeper.close().await;
+    drop(keeper);
+    assert_eq!(reader.join().unwrap(), "said");
 }
 
 #[test]

@@ -167,6 +167,19 @@ impl Exec {
         Ok(answer.exit_status)
     }
 
+    /// Starts it, waits for its end and deletes it, and only then reads to the end what it said on
+    /// stdout: that may be held by what it has left behind.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub async fn run_before_it_is_read(mut self) -> Result<(u32, String)> {
+        self.start().await?;
+        let code = self.wait().await?;
+        self.delete().await?;
+        let (stdout, _) = self.stdio.drain().await?;
+        Ok((code, String::from_utf8_lossy(&stdout).into_owned()))
+    }
+
     /// Starts it, waits for its end and deletes it: its exit status, stdout and stderr.
     ///
     /// # Errors
