@@ -84,27 +84,6 @@ mod tests {
     }
 
     #[test]
-    fn in_a_user_namespace_a_folder_is_its_roots() {
-        use std::os::unix::fs::{MetadataExt, chown};
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let rootfs = tempfile::tempdir().unwrap();
-        let own = rootfs.path().join("own");
-        std::fs::create_dir(&own).unwrap();
-        // Above it too, which another user passes.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(rootfs.path(), mode).unwrap();
-        chown(&own, Some(100_000), Some(200_000)).unwrap();
-        let owner = (100_000, 200_000);
-        make(owner, rootfs.path(), Path::new("/own/made")).unwrap();
-        let made = own.join("made").metadata().unwrap();
-        assert_eq!((made.uid(), made.gid()), owner);
-        let error = make(owner, rootfs.path(), Path::new("/made")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    }
-
-    #[test]
     fn a_file_is_no_folder() {
         let rootfs = tempfile::tempdir().unwrap();
         std::fs::write(rootfs.path().join("file"), "").unwrap();
