@@ -52,7 +52,7 @@ fn take_the_slot(cache: &Path) -> Result<Flock<File>> {
 #[tokio::test]
 async fn of_ten_modules_at_once_no_more_are_compiled_than_the_node_takes() -> Result<()> {
     let containerd = containerd("2").await?;
-    let module = large::enlarged(&guests::module("hello")?, 256 << 10)?;
+    let module = large::enlarged(&guests::module("hello")?, 128 << 10)?;
     let mut images = Vec::new();
     for number in 0..10 {
         let module = large::padded(&module, 16 + number);
@@ -208,7 +208,7 @@ fn make_pod(containerd: &Containerd, limit: Option<u64>) -> Result<()> {
 
 /// Work for some seconds.
 fn large_image() -> Result<Image> {
-    let module = large::enlarged(&guests::module("hello")?, 4 << 20)?;
+    let module = large::enlarged(&guests::module("hello")?, 3 << 19)?;
     images::wasm("hello", &module)
 }
 
