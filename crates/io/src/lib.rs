@@ -3,7 +3,9 @@
 //! containerd and its clients make FIFOs and name them in Create. A container without a terminal
 //! gets the FIFO itself: its bytes are not copied. The shim keeps a second handle of each, so
 //! that a reader that goes away (a restart of containerd, a client that detaches) does not send
-//! SIGPIPE to the container, and a writer that goes away does not end its stdin.
+//! SIGPIPE to the container, and a writer that goes away does not end its stdin. The output of
+//! an exec is copied: what it leaves behind may hold it for ever, and is not to keep the reader
+//! from its end.
 //!
 //! A process with a terminal gets its slave. The master is the shim's, whose tasks copy between
 //! it and the FIFOs: no thread, and no more memory than one chunk.
