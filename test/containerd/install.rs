@@ -148,6 +148,11 @@ impl Node {
 
     /// What a command that succeeded said.
     async fn done(&mut self, verb: &str, more: &[&str]) -> Result<(String, usize)> {
+        if verb == "uninstall" {
+            // It is refused as long as one is on its way to its end.
+            let ended = || self.containerd.shims().is_empty();
+            proc::until("the shims have ended", ended).await?;
+        }
         let (done, restarts) = self.run(verb, more).await?;
         ensure!(done.status.success(), "{verb} {more:?}: {done:?}");
         Ok((String::from_utf8(done.stdout)?, restarts))

@@ -63,6 +63,9 @@ async fn docker_gets_a_runtime_of_a_short_name_and_loses_it() -> Result<()> {
         }
         let said = done(docker, "install", &[]).await?;
         assert!(said.contains("nothing to change"), "{said}");
+        // It is refused as long as a shim is on its way to its end.
+        let ended = || docker.containerd().shims().is_empty();
+        proc::until("the shims have ended", ended).await?;
         done(docker, "uninstall", &[]).await?;
         assert_eq!(std::fs::read_to_string(&file)?, before);
         assert!(!docker.dir().join("bin").exists() && !docker.dir().join("state").exists());
