@@ -21,11 +21,19 @@ impl Rest {
     ///
     /// # Errors
     /// [`UpdateError`] for what makes no sense.
-    pub fn take(spec: &mut Spec, systemd: bool) -> Result<Self, UpdateError> {
-        Self::take_on(paths::is_unified(), systemd, spec)
+    pub fn take(spec: &mut Spec, systemd: bool, cgroup: &Cgroup) -> Result<Self, UpdateError> {
+        // One that was there before may have no controllers yet.
+        let memory = cgroup.folders.first().is_none_or(|folder| {
+            !cgroup.unified || !folder.path.exists() || folder.path.join("memory.max").exists()
+        });
+        Self::take_on(paths::is_unified(), (systemd, memory), spec)
     }
 
-    fn take_on(unified: bool, systemd: bool, spec: &mut Spec) -> Result<Self, UpdateError> {
+    fn take_on(
+        unified: bool,
+        (systemd, memory): (bool, bool),
+        spec: &mut Spec,
+    ) -> Result<Self, UpdateError> {
         let Some(resources) = spec.linux().as_ref().and_then(|it| it.resources().clone()) else {
             return Ok(Self::default());
         };
@@ -39,7 +47,7 @@ impl Rest {
             told.set_cpu(known.cpu().clone().map(without_rounded_quota));
             known
         } else {
-            needed_meanwhile(&limits)
+            needed_meanwhile(&limits, memory)
         };
         kept.set_devices(resources.devices().clone());
         if !unified {
@@ -75,7 +83,7 @@ impl Rest {
 }
 
 /// What of `limits` has to hold before they are set, and libcontainer sets rightly too.
-fn needed_meanwhile(limits: &LinuxResources) -> LinuxResources {
+fn needed_meanwhile(limits: &LinuxResources, memory: bool) -> LinuxResources {
     let mut needed = LinuxResources::default();
     if let Some(cpu) = limits.cpu() {
         // A guest's process learns of its share by it.
@@ -85,7 +93,7 @@ fn needed_meanwhile(limits: &LinuxResources) -> LinuxResources {
         needed.set_cpu(Some(quota).filter(|quota| *quota != LinuxCpu::default()));
     }
     let limit = limits.memory().and_then(|memory| memory.limit());
-    if let Some(limit) = limit.filter(|limit| *limit > 0) {
+    if let Some(limit) = limit.filter(|limit| memory && *limit > 0) {
         // What of the image is copied to a tmpfs counts.
         let mut memory = LinuxMemory::default();
         memory.set_limit(Some(limit));
@@ -151,7 +159,7 @@ mod tests {
 
     fn taken(unified: bool, systemd: bool, json: &str) -> (LinuxResources, Rest) {
         let mut spec: Spec = serde_json::from_str(json).unwrap();
-        let rest = Rest::take_on(unified, systemd, &mut spec).unwrap();
+        let rest = Rest::take_on(unified, (systemd, true), &mut spec).unwrap();
         let linux = spec.linux().as_ref();
         let kept = linux.and_then(|linux| linux.resources().clone());
         (kept.unwrap_or_default(), rest)
@@ -236,7 +244,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_before_anything_is_made() {
         let json = r#"{"ociVersion": "1.1.0", "linux": {"resources": {"cpu": {"period": 5}}}}"#;
         let mut spec: Spec = serde_json::from_str(json).unwrap();
-        let error = Rest::take_on(false, false, &mut spec).unwrap_err();
+        let error = Rest::take_on(false, (false, true), &mut spec).unwrap_err();
         assert!(error.is_senseless(), "{error}");
     }
 }

@@ -186,7 +186,7 @@ impl Place {
         let path = linux.and_then(|linux| linux.cgroups_path().clone());
         let cgroup = Cgroup::planned(path.as_deref(), &order.id, systemd);
         cgroup.check_vacant()?;
-        let rest = Rest::take(spec, systemd)?;
+        let rest = Rest::take(spec, systemd, &cgroup)?;
         Ok(Self {
             cgroup,
             in_pod: turn::is_in_pod(spec),
