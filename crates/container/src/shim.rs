@@ -3,7 +3,6 @@
 //! Every function here may block for milliseconds: the caller runs them on threads that may wait.
 //! Those that make a process with a terminal hand its bytes to the tokio runtime around them.
 
-mod cancel;
 mod code_source;
 mod compile;
 mod control;
@@ -25,14 +24,13 @@ mod terminal;
 mod turn;
 mod user_namespace;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use medley_dispatch::{EngineKind, Options, Plan};
@@ -42,14 +40,13 @@ use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::PodRequest;
-use medley_types::{GivenUp, RootfsMount};
+use medley_types::{Cancel, RootfsMount};
 
 use crate::protocol::{Reply, Request, STARTED};
 use crate::shim::rootfs::Mounted;
 use crate::shim::sandbox::Pod;
 use medley_cgroup::{Cgroup, OomWatch};
 
-use cancel::Cancel;
 use engine_binaries::Binaries;
 use hooks::Moment;
 use recorded_process::Known;
@@ -79,8 +76,8 @@ pub struct Order {
     pub stdio: Stdio,
     /// What the runtime options say of it.
     pub settings: Settings,
-    /// Whether anybody waits for it.
-    pub given_up: GivenUp,
+    /// What gives it up while it is made.
+    pub cancel: Cancel,
 }
 
 /// What the runtime options say of a container.
@@ -123,8 +120,6 @@ pub struct Host {
     life: (PipeReader, PipeWriter),
     /// Guards the pod that containers belong to, if no container of it stands for it.
     pod: Mutex<Option<Arc<Pod>>>,
-    /// Guards what ends the containers that are being made, by their ids.
-    making: Mutex<HashMap<String, Arc<Cancel>>>,
 }
 
 impl Host {
@@ -142,7 +137,6 @@ impl Host {
             own: Known::own(),
             life: io::pipe()?,
             pod: Mutex::default(),
-            making: Mutex::default(),
         })
     }
 
@@ -152,25 +146,7 @@ impl Host {
     /// [`Error`]; nothing of the container is left then.
     pub fn create(&self, order: Order) -> Result<Created, Error> {
         medley_cgroup::prepare_for_move();
-        let id = order.id.clone();
-        let cancel = Arc::<Cancel>::default();
-        self.making().insert(id.clone(), Arc::clone(&cancel));
-        let created = create::create(self, order, cancel);
-        self.making().remove(&id);
-        created
-    }
-
-    /// Gives up a container that is being made: its [`Self::create`] fails.
-    pub fn cancel(&self, id: &str) {
-        let making = self.making().get(id).cloned();
-        if making.is_some_and(|making| making.cancel()) {
-            log::info!("{id}: given up while it was made");
-        }
-    }
-
-    fn making(&self) -> MutexGuard<'_, HashMap<String, Arc<Cancel>>> {
-        // Held for look-ups only.
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+        create::create(self, order)
     }
 
     /// Makes the pod that every container from now on belongs to.

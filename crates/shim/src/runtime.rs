@@ -95,7 +95,7 @@ impl Runtime for LocalRuntime {
                 id: request.id,
                 bundle: request.bundle,
                 rootfs: request.rootfs,
-                given_up: request.given_up,
+                cancel: request.cancel,
                 stdio: Stdio {
                     stdin: request.stdin,
                     stdout: request.stdout,
@@ -112,10 +112,6 @@ impl Runtime for LocalRuntime {
             host: Arc::clone(&self.host),
             namespace: Arc::clone(&self.namespace),
         }))
-    }
-
-    async fn give_up(&self, id: &str) {
-        self.host.cancel(id);
     }
 
     async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::PodRequest;
-use medley_types::{GivenUp, RootfsMount};
+use medley_types::{Cancel, RootfsMount};
 
 use crate::error::Cause;
 use crate::pod::Pod;
@@ -31,8 +31,8 @@ pub struct CreateRequest {
     pub terminal: bool,
     /// The runtime options: a type name and that type's protobuf bytes.
     pub options: Option<(String, Vec<u8>)>,
-    /// Whether the caller still waits for it.
-    pub given_up: GivenUp,
+    /// What gives it up: a task that is to be deleted is not wanted.
+    pub cancel: Cancel,
 }
 
 /// How and when a process ended.
@@ -52,10 +52,6 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// Whatever is wrong with the request; nothing of the container is left then.
     async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause>;
-
-    /// Gives up the container with this id, if one is being made: its [`Self::create`] fails soon,
-    /// unless it is through by then.
-    async fn give_up(&self, id: &str);
 
     /// Makes the pod that every container from then on belongs to.
     ///

@@ -109,8 +109,7 @@ impl Service {
     /// [`Error::Exists`] if the id is in use, [`Error::Runtime`] if it can't be made.
     pub async fn create(&self, request: CreateRequest) -> Result<u32, Error> {
         let name = Name::task(&request.id);
-        let reservation = self.reserve(&name, &request.given_up)?;
-        let _caller = request.given_up.with_caller();
+        let reservation = self.reserve(&name, &request.cancel)?;
         let service = self.clone();
         to_the_end(&name, async move {
             service.create_reserved(request, reservation).await
@@ -352,19 +351,20 @@ impl Service {
         self.tasks().is_empty()
     }
 
-    /// The task, once it is made, which nobody but the caller of this wants any more.
+    /// The task that is to be deleted, once it is made.
     async fn made(&self, id: &str) -> Result<Arc<Task>, Error> {
         loop {
             let mut waits = match self.tasks().get(id) {
                 Some(Slot::Reserved(under_way)) => {
-                    under_way.given_up.tell();
+                    // A task that is to be deleted is not wanted: nothing may hold its Create up.
+                    if under_way.cancel.cancel() {
+                        log::info!("{id}: given up while it was made");
+                    }
                     under_way.done.clone()
                 }
                 Some(Slot::Task(task)) => return Ok(Arc::clone(task)),
                 None => return Err(not_found(id)),
             };
-            // Who deletes it does not want it: nothing may hold its Create up.
-            self.shared.runtime.give_up(id).await;
             // Nothing is ever sent: this is the channel's end.
             while waits.changed().await.is_ok() {}
         }

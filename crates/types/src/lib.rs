@@ -1,11 +1,11 @@
 //! Plain types that the other crates share, and errors as sentences. It depends on nothing.
 
-mod given_up;
+mod cancel;
 pub mod metrics;
 mod rootfs;
 pub mod sandbox;
 mod sentence;
 
-pub use given_up::{Caller, GivenUp};
+pub use cancel::Cancel;
 pub use rootfs::RootfsMount;
 pub use sentence::sentence;

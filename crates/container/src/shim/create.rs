@@ -4,17 +4,16 @@ use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::ContainerEnds;
 use medley_sys::children;
 use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
-use medley_types::RootfsMount;
+use medley_types::{Cancel, RootfsMount};
 use oci_spec::runtime::Spec;
 
-use super::cancel::Cancel;
 use super::code_source::{self, Source};
 use super::helper_client::{Answer, Helper};
 use super::image_layers::{self, ImageLayers, Listed};
@@ -44,13 +43,13 @@ struct Maker<'h> {
     host: &'h Host,
     /// Who will make init.
     helper: Cell<Option<Helper<'h>>>,
-    cancel: Arc<Cancel>,
+    cancel: Cancel,
     /// Whether it was asked first which image the container was made of.
     knows_image: bool,
 }
 
 impl<'h> Maker<'h> {
-    fn start(host: &'h Host, order: &Order, cancel: Arc<Cancel>) -> Result<Self, Error> {
+    fn start(host: &'h Host, order: &Order) -> Result<Self, Error> {
         let mut helper = Helper::ahead(host)?;
         let first = image_layers::request_first(host, &order.id);
         let first = first.filter(|_| has_empty_image(&order.rootfs));
@@ -60,7 +59,7 @@ impl<'h> Maker<'h> {
         Ok(Self {
             host,
             helper: Cell::new(Some(helper)),
-            cancel,
+            cancel: order.cancel.clone(),
             knows_image: first.is_some(),
         })
     }
@@ -103,8 +102,8 @@ fn has_empty_image(rootfs: &[RootfsMount]) -> bool {
 }
 
 /// Makes the container of `order`; on failure nothing of it is left.
-pub(super) fn create(host: &Host, order: Order, cancel: Arc<Cancel>) -> Result<Created, Error> {
-    let maker = Maker::start(host, &order, cancel)?;
+pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
+    let maker = Maker::start(host, &order)?;
     let read = spec::read(&order.bundle)?;
     spec::warn_of_unknown(&order.id, &read.unknown_capabilities);
     let mut is_amended = !read.unknown_capabilities.is_empty();
@@ -420,7 +419,7 @@ fn make(
                 host,
                 cache: order.settings.cache.as_deref(),
                 compilers: order.settings.compilers(),
-                is_wanted: &|| !order.given_up.is_told(),
+                is_wanted: &|| !order.cancel.is_cancelled(),
                 id: &order.id,
                 in_pod: place.in_pod.then_some(&place.cgroup),
             };

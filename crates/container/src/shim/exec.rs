@@ -6,16 +6,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
 use medley_io::{ContainerEnds, Keeper, Stdio};
 use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
+use medley_types::Cancel;
 use oci_spec::runtime::{Process, Spec};
 
-use super::cancel::Cancel;
 use super::code_source::{self, Source};
 use super::image_layers::ImageLayers;
 use super::turn::Customer;
@@ -53,7 +53,7 @@ pub struct Exec {
     /// The shim's handles on its stdio.
     stdio: Keeper,
     /// Ends the helper that makes it.
-    cancel: Arc<Cancel>,
+    cancel: Cancel,
     /// Set once it is there.
     made: OnceLock<PidFd>,
     /// Whether it runs its program.
@@ -111,7 +111,7 @@ impl Created {
             terminal,
             ends: Mutex::new(Some(ends)),
             stdio: keeper,
-            cancel: Arc::default(),
+            cancel: Cancel::default(),
             made: OnceLock::new(),
             runs: AtomicBool::new(false),
         })
@@ -261,7 +261,7 @@ impl Exec {
                     host,
                     cache: created.settings.cache.as_deref(),
                     compilers: created.settings.compilers(),
-                    is_wanted: &|| created.must_live().is_ok(),
+                    is_wanted: &|| !self.cancel.is_cancelled() && created.must_live().is_ok(),
                     id: &created.id,
                     in_pod: created.in_pod.then_some(&created.cgroup),
                 },

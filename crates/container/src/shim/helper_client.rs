@@ -5,16 +5,16 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use medley_sys::children;
 use medley_sys::pidfd::PidFd;
+use medley_types::Cancel;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::MemfdFlags;
-use rustix::process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::cancel::Cancel;
 use super::engine_binaries::Chosen;
 use super::{Error, Host};
 use crate::helper::log_file;
@@ -89,7 +89,7 @@ pub(super) fn ask(host: &Host, request: &Request, fds: &[BorrowedFd<'_>]) -> Res
 pub(super) fn ask_ahead<'h>(
     host: &'h Host,
     ahead: Option<Helper<'h>>,
-    cancel: &Arc<Cancel>,
+    cancel: &Cancel,
     request: &Request,
     fds: &[BorrowedFd<'_>],
 ) -> Result<Answer, Error> {
@@ -100,7 +100,7 @@ pub(super) fn ask_ahead<'h>(
     }
     .cancelled_by(cancel)?;
     helper.send(request, fds)?;
-    helper.answer().map_err(|error| cancel.explain(error))
+    helper.answer().map_err(|error| explained(error, cancel))
 }
 
 /// As [`ask`], for `timeout` at the longest, or until it is cancelled. `thaw` has a process that was killed die, should it be
@@ -110,7 +110,7 @@ pub(super) fn ask_for(
     request: &Request,
     fds: &[BorrowedFd<'_>],
     timeout: Duration,
-    cancel: &Arc<Cancel>,
+    cancel: &Cancel,
     thaw: impl FnOnce(),
 ) -> Result<Answer, Error> {
     let chosen = host.binaries.choose(request)?;
@@ -127,7 +127,16 @@ pub(super) fn ask_for(
     let (end, log) = helper.end(answer.is_err())?;
     match answer {
         Ok((reply, fds)) => Ok((accept(reply, &log)?, fds)),
-        Err(error) => Err(cancel.explain(no_answer(error, &end, &log))),
+        Err(error) => Err(explained(no_answer(error, &end, &log), cancel)),
+    }
+}
+
+/// What of an error is due to cancelling.
+fn explained(error: Error, cancel: &Cancel) -> Error {
+    if cancel.is_cancelled() {
+        Error::Cancelled
+    } else {
+        error
     }
 }
 
@@ -169,7 +178,7 @@ pub(super) struct Helper<'h> {
     /// Why the request did not reach it.
     unsent: Option<io::Error>,
     /// What may end it.
-    cancel: Option<Arc<Cancel>>,
+    cancel: Option<Cancel>,
 }
 
 impl<'h> Helper<'h> {
@@ -217,9 +226,22 @@ impl<'h> Helper<'h> {
     }
 
     /// Has it end when what it is to make is given up.
-    fn cancelled_by(mut self, cancel: &Arc<Cancel>) -> Result<Self, Error> {
-        cancel.begin(self.child.id())?;
-        self.cancel = Some(Arc::clone(cancel));
+    fn cancelled_by(mut self, cancel: &Cancel) -> Result<Self, Error> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // The pid is the helper's own until the helper is reaped, which `end` comes before.
+        let stop = move || {
+            // The group has its hooks too, which are not waited for.
+            let Some(Err(errno)) = pid.map(|pid| kill_process_group(pid, Signal::KILL)) else {
+                return;
+            };
+            if errno != Errno::SRCH {
+                log::warn!("the helper {pid:?} is not killed: {errno}");
+            }
+        };
+        if !cancel.begin(stop) {
+            return Err(Error::Cancelled);
+        }
+        self.cancel = Some(cancel.clone());
         Ok(self)
     }
 

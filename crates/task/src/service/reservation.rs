@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use medley_types::GivenUp;
+use medley_types::Cancel;
 use tokio::sync::watch;
 
 use super::{Service, Slot};
@@ -13,8 +13,7 @@ use crate::name::Name;
 pub(super) struct UnderWay {
     /// Closes when it is through, whatever came of it.
     pub(super) done: watch::Receiver<()>,
-    /// Whether anybody waits for it.
-    pub(super) given_up: GivenUp,
+    pub(super) cancel: Cancel,
 }
 
 /// Gives a reserved id back unless the task was made, also if the runtime panics.
@@ -42,7 +41,7 @@ impl Drop for Reservation {
 }
 
 impl Service {
-    pub(super) fn reserve(&self, name: &Name, given_up: &GivenUp) -> Result<Reservation, Error> {
+    pub(super) fn reserve(&self, name: &Name, cancel: &Cancel) -> Result<Reservation, Error> {
         let mut tasks = self.tasks();
         if self.shared.ending.load(Ordering::Relaxed) {
             return Err(Error::Ending { name: name.clone() });
@@ -51,8 +50,8 @@ impl Service {
             return Err(Error::Exists { name: name.clone() });
         }
         let (sender, done) = watch::channel(());
-        let given_up = given_up.clone();
-        let under_way = UnderWay { done, given_up };
+        let cancel = cancel.clone();
+        let under_way = UnderWay { done, cancel };
         tasks.insert(name.id.clone(), Slot::Reserved(under_way));
         Ok(Reservation {
             service: self.clone(),

@@ -100,48 +100,6 @@ async fn an_id_is_in_use_from_the_first_create_on() {
     slow.await.unwrap().unwrap();
 }
 
-/// A Create that ends only once it hears that nobody waits for it.
-fn waiting(test: &Test) -> tokio::task::JoinHandle<Result<u32, Error>> {
-    let service = test.service.clone();
-    tokio::spawn(async move {
-        service
-            .create(CreateRequest {
-                id: "waiting".into(),
-                ..Default::default()
-            })
-            .await
-    })
-}
-
-async fn until_it_is_made(test: &Test) {
-    while test.fake.calls.lock().unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_create_that_waits_for_its_turn_hears_of_a_delete() {
-    let test = Test::new();
-    let create = waiting(&test);
-    until_it_is_made(&test).await;
-    assert!(matches!(
-        test.service.delete("waiting").await,
-        Err(Error::NotFound { .. })
-    ));
-    assert!(create.await.unwrap().is_err());
-}
-
-#[tokio::test]
-async fn a_create_that_waits_for_its_turn_hears_that_its_caller_has_gone() {
-    let test = Test::new();
-    let create = waiting(&test);
-    until_it_is_made(&test).await;
-    create.abort();
-    while !test.service.is_idle() {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn a_slow_create_does_not_delay_another_task() {
     let gate = Arc::new(Notify::new());

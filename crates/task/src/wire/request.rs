@@ -4,7 +4,7 @@ use containerd_shim_protos::api;
 
 use crate::error::{Cause, Error};
 use crate::runtime::{CreateRequest, ExecRequest, Size};
-use medley_types::{GivenUp, RootfsMount};
+use medley_types::{Cancel, RootfsMount};
 
 /// What is wrong with a request before anything was tried.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub(super) fn create_request(request: api::CreateTaskRequest) -> Result<CreateRe
             .options
             .into_option()
             .map(|any| (any.type_url, any.value)),
-        given_up: GivenUp::default(),
+        cancel: Cancel::default(),
     })
 }
 

@@ -103,8 +103,6 @@ fn both_names_of_the_task_service_and_the_sandbox_service_are_served() {
             Err("none".into())
         }
 
-        async fn give_up(&self, _: &str) {}
-
         async fn create_pod(
             &self,
             _: medley_types::sandbox::PodRequest,

@@ -43,12 +43,14 @@ impl Runtime for Fake {
             .lock()
             .unwrap()
             .push(format!("create {}", request.id));
-        if request.id == "slow" || request.id == "hung" {
+        if request.id == "slow" {
             self.gate.as_ref().unwrap().notified().await;
         }
-        if request.id == "waiting" {
-            while !request.given_up.is_told() {
-                tokio::task::yield_now().await;
+        if request.id == "hung" {
+            let stopped = Arc::new(Notify::new());
+            let stop = Arc::clone(&stopped);
+            if request.cancel.begin(move || stop.notify_one()) {
+                stopped.notified().await;
             }
             return Err("given up".into());
         }
@@ -67,13 +69,6 @@ impl Runtime for Fake {
         });
         *self.last.lock().unwrap() = Some(Arc::clone(&container));
         Ok(container)
-    }
-
-    async fn give_up(&self, id: &str) {
-        if id == "hung" {
-            self.refuse.store(true, Ordering::Relaxed);
-            self.gate.as_ref().unwrap().notify_one();
-        }
     }
 
     async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {
