@@ -318,10 +318,6 @@ async fn what_is_not_done_is_refused_by_its_place() -> Result<()> {
             "linux.rootfsPropagation",
         ),
         (
-            r#"{"linux":{"resources":{"rdma":{"mlx5_1":{"hcaHandles":3}}}}}"#,
-            "linux.resources.rdma",
-        ),
-        (
             r#"{"linux":{"personality":{"domain":"LINUX","flags":["A"]}}}"#,
             "linux.personality.flags",
         ),

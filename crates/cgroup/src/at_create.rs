@@ -1,6 +1,7 @@
-//! A container's limits at its beginning. They are kept from libcontainer, which drops some, refuses
-//! others and gets a few wrong (docs/upstream.md says which), and set by us once it has made the cgroup:
-//! by the same hands as an update's, so that the same words mean the same.
+//! A container's limits at its beginning. libcontainer drops some, refuses others and gets a few wrong
+//! (docs/upstream.md says which). So it is left only what has to hold before, or what systemd is to
+//! hear at once; all are set once the cgroup is there, by the code of an update, so that the same
+//! words mean the same.
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, Spec};
 
@@ -107,10 +108,11 @@ fn needed_meanwhile(limits: &LinuxResources, memory: bool) -> LinuxResources {
 fn known_to_systemd(limits: &LinuxResources) -> LinuxResources {
     let named = |number: Option<i64>| number.filter(|number| *number != 0);
     let mut known = LinuxResources::default();
-    if let Some(mut memory) = *limits.memory() {
-        memory.set_limit(named(memory.limit()));
-        memory.set_reservation(named(memory.reservation()));
-        memory.set_swap(named(memory.swap()).filter(|swap| *swap < 0 || memory.limit() > Some(0)));
+    if let Some(given) = limits.memory() {
+        let mut memory = LinuxMemory::default();
+        memory.set_limit(named(given.limit()));
+        memory.set_reservation(named(given.reservation()));
+        memory.set_swap(named(given.swap()).filter(|swap| *swap < 0 || memory.limit() > Some(0)));
         known.set_memory(Some(memory));
     }
     if let Some(cpu) = limits.cpu() {

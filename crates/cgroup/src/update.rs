@@ -192,6 +192,11 @@ impl Cgroup {
     pub fn update(&self, resources: &[u8]) -> Result<(), UpdateError> {
         let resources: LinuxResources =
             serde_json::from_slice(resources).map_err(UpdateError::NotResources)?;
+        if !self.unified && resources.network().is_some() {
+            log::warn!(
+                "network is passed over: it is set when a container is made, and then stays"
+            );
+        }
         self.limit_beyond(&LinuxResources::default(), &resources)
     }
 

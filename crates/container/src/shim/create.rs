@@ -106,7 +106,7 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
     let maker = Maker::start(host, &order)?;
     let read = spec::read(&order.bundle)?;
     spec::warn_of_unknown(&order.id, &read.unknown_capabilities);
-    let mut is_amended = !read.unknown_capabilities.is_empty();
+    let is_amended = !read.unknown_capabilities.is_empty();
     let mut spec = read.value;
     asked::check(&spec)?;
     confinement::check_selinux(
@@ -126,7 +126,7 @@ pub(super) fn create(host: &Host, order: Order) -> Result<Created, Error> {
         shared,
     };
     let place = Place::of(&order, &mut spec)?;
-    is_amended |= asked::settle(&order.id, &mut spec, place.systemd);
+    asked::warn(&order.id, &spec, place.systemd);
     let at = spec::rootfs(&order.bundle, &spec);
     let folder = order.bundle.join(STATE);
     // From here on, and not before, what is there is the container's: see `recover::clean_up`.

@@ -1,9 +1,9 @@
 //! What a spec asks for that would be passed over in silence: it is refused, by its place and with
-//! what would help, or told in the log where runc passes it over as well.
+//! what would help, or told in the log. Limits are for `medley_cgroup` to set or refuse.
 //!
 //! The tests hold a list of every field that a spec can have, and of what becomes of it.
 
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxResources, LinuxSeccompAction, Spec};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSeccompAction, Spec};
 
 #[cfg(test)]
 mod fields;
@@ -36,8 +36,7 @@ pub(crate) fn check(spec: &Spec) -> Result<(), Refused> {
     check_namespaces(linux)?;
     check_propagation(linux)?;
     check_personality(linux)?;
-    check_agent(linux)?;
-    linux.resources().as_ref().map_or(Ok(()), check_resources)
+    check_agent(linux)
 }
 
 /// A hook as the OCI runtime spec has it: with an absolute path, and a timeout that is none or more
@@ -131,58 +130,12 @@ fn check_agent(linux: &Linux) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_resources(resources: &LinuxResources) -> Result<(), Refused> {
-    if resources
-        .rdma()
-        .as_ref()
-        .is_some_and(|rdma| !rdma.is_empty())
-    {
-        return refused(
-            "linux.resources.rdma",
-            "limits RDMA devices, which this runtime does not: leave it out",
-        );
-    }
-    let Some(io) = resources.block_io() else {
-        return Ok(());
-    };
-    const LEAF: &str = "is a weight that Linux has not known since 5.0: use weight in its place";
-    if io.leaf_weight().is_some_and(|weight| weight != 0) {
-        return refused("linux.resources.blockIO.leafWeight", LEAF);
-    }
-    let mut devices = io.weight_device().iter().flatten();
-    match devices.position(|device| device.leaf_weight().is_some_and(|weight| weight != 0)) {
-        Some(index) => refused(
-            format!("linux.resources.blockIO.weightDevice[{index}].leafWeight"),
-            LEAF,
-        ),
-        None => Ok(()),
-    }
-}
-
-/// Tells of what is passed over, as by runc, and takes it out. Whether anything was changed.
-pub(crate) fn settle(id: &str, spec: &mut Spec, systemd: bool) -> bool {
+/// Tells of what is passed over where runc does it.
+pub(crate) fn warn(id: &str, spec: &Spec, systemd: bool) {
     /// What runc sets of a unit that systemd makes for it.
     const PROPERTY: &str = "org.systemd.property.";
     let annotations = spec.annotations().iter().flat_map(|all| all.keys());
     for name in annotations.filter(|name| systemd && name.starts_with(PROPERTY)) {
         log::warn!("{id}: the annotation {name} is passed over: set it in the slice of the pod");
     }
-    let linux = spec.linux().as_ref();
-    let Some(resources) = linux.and_then(|linux| linux.resources().clone()) else {
-        return false;
-    };
-    let (memory, mut kept) = (*resources.memory(), resources);
-    let Some(mut memory) = memory else {
-        return false;
-    };
-    if memory.kernel().is_none() && memory.kernel_tcp().is_none() {
-        return false;
-    }
-    log::warn!("{id}: linux.resources.memory.kernel and kernelTCP are ignored: use limit");
-    memory.set_kernel(None).set_kernel_tcp(None);
-    kept.set_memory(Some(memory));
-    if let Some(linux) = spec.linux_mut() {
-        linux.set_resources(Some(kept));
-    }
-    true
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use oci_spec::runtime::Spec;
 
+use super::check;
 use super::fields::fields_of;
-use super::{check, settle};
 
 /// What becomes of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is done.
+    /// It is done, or refused where it can't be on this node.
     Done,
     /// It is refused: in a spec that has this instead of nothing, at this place.
     Refused(&'static str, &'static str),
@@ -69,21 +69,7 @@ const FIELDS: &[(&str, Fate)] = &[
     ("linux.readonlyPaths[]", Done),
     ("linux.resources.blockIO.throttle", Done),
     ("linux.resources.blockIO.weight", Done),
-    (
-        "linux.resources.blockIO.leafWeight",
-        Refused(
-            r#"{"linux":{"resources":{"blockIO":{"leafWeight":10}}}}"#,
-            "linux.resources.blockIO.leafWeight",
-        ),
-    ),
-    (
-        "linux.resources.blockIO.weightDevice[].leafWeight",
-        Refused(
-            r#"{"linux":{"resources":{"blockIO":{"weightDevice":[
-                {"major":8,"minor":0,"leafWeight":10}]}}}}"#,
-            "linux.resources.blockIO.weightDevice[0].leafWeight",
-        ),
-    ),
+    ("linux.resources.blockIO.leafWeight", Done),
     ("linux.resources.cpu.", Done),
     ("linux.resources.devices[].", Done),
     ("linux.resources.hugepageLimits[].", Done),
@@ -105,13 +91,7 @@ const FIELDS: &[(&str, Fate)] = &[
     ),
     ("linux.resources.network.", Done),
     ("linux.resources.pids.limit", Done),
-    (
-        "linux.resources.rdma.",
-        Refused(
-            r#"{"linux":{"resources":{"rdma":{"mlx5_1":{"hcaHandles":3}}}}}"#,
-            "linux.resources.rdma",
-        ),
-    ),
+    ("linux.resources.rdma.", Done),
     ("linux.resources.unified.*", Done),
     (
         "linux.rootfsPropagation",
@@ -229,20 +209,4 @@ fn a_hook_has_an_absolute_path_and_a_timeout_that_is_one() {
         let error = check(&hooks(hook)).unwrap_err().to_string();
         assert!(error.starts_with(place), "{error}");
     }
-}
-
-#[test]
-fn limits_of_the_kernels_memory_are_taken_out() {
-    let mut limited = spec(
-        r#"{"linux":{"resources":{"memory":{"limit":5,"kernel":7,"kernelTCP":8}}},
-            "annotations":{"org.systemd.property.A":"b"}}"#,
-    );
-    assert!(settle("it", &mut limited, true));
-    let linux = limited.linux().as_ref().unwrap();
-    let memory = linux.resources().as_ref().unwrap().memory().unwrap();
-    assert_eq!(
-        (memory.limit(), memory.kernel(), memory.kernel_tcp()),
-        (Some(5), None, None)
-    );
-    assert!(!settle("it", &mut limited, true));
 }
