@@ -143,9 +143,8 @@ async fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
 
 #[tokio::test]
 async fn a_session_ends_its_output_when_it_is_closed_whatever_still_holds_it() {
-    let fifos = Fifos::new("session-output");
-    let path = fifos.0.join("out");
-    let reader = std::thread::spawn(move || std::fs::read_to_string(path).unwrap());
+    let mut fifos = Fifos::new("session-output");
+    let mut reader = fifos.1.take().unwrap();
     let stdio = Stdio {
         stdout: fifos.stdio().stdout,
         ..Stdio::default()
@@ -156,7 +155,9 @@ async fn a_session_ends_its_output_when_it_is_closed_whatever_still_holds_it() {
     (&held).write_all(b"said").unwrap();
     keeper.close().await;
     drop(keeper);
-    assert_eq!(reader.join().unwrap(), "said");
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "said");
 }
 
 #[test]
