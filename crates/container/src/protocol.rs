@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use medley_dispatch::EngineKind;
-use medley_dispatch::layers::{Facts, Layer, Listing};
 use medley_engine::{Entry, Form, Preopen};
 use medley_image::artifact::Target;
 use medley_image::store::Address;
+use medley_types::EngineKind;
+use medley_types::layers::{ImageLayers, Layer, ModuleFacts};
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
@@ -399,14 +399,14 @@ pub(crate) enum Reply {
     /// The image's Wasm layers.
     Layers {
         /// None if the container was made of no image.
-        listing: Option<Listing>,
+        listing: Option<ImageLayers>,
     },
     /// A layer was read. Descriptors: the module, in a sealed memfd.
     Fetched {
         /// The module's SHA-256.
         module: String,
         /// What decides about it.
-        facts: Facts,
+        facts: ModuleFacts,
     },
     /// The file was read. Descriptors: it, in a sealed memfd.
     Entrypoint {
@@ -417,7 +417,7 @@ pub(crate) enum Reply {
         /// Its SHA-256.
         module: String,
         /// What decides about it.
-        facts: Facts,
+        facts: ModuleFacts,
     },
     /// An engine's fingerprint.
     Fingerprint {

@@ -1,21 +1,25 @@
 //! The decision itself.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use medley_types::EngineKind;
+use medley_types::layers::{Cause, LayerContent};
+use medley_types::quoted::{Quoted, first_of};
 
 use crate::elf::{self, Elf};
 use crate::entrypoint::{self, Entrypoint, Program, find};
 use crate::error::Error;
+use crate::file_kind::FileKind;
 use crate::imports;
-use crate::layers::{self, Inside, Layer, Layers, Picked};
-use crate::plan::{EngineKind, Form, LinuxPlan, Plan, WasmPlan};
+use crate::layers::{NeedsLayers, Selected};
+use crate::options::Options;
+use crate::plan::{Form, LinuxPlan, Module, Plan, Planned, WasmPlan};
 use crate::request::Request;
 use crate::rootfs::Rootfs;
 use crate::rule::{Mode, Rule, is_sandbox};
-use crate::shown::{FileKind, Shown};
-use crate::view::{Miss, View};
+use crate::view::{LookupError, View};
 
 /// The init that Docker's `--init` puts before the program; `/dev/init` is where old ones put it.
 const DOCKER_INITS: [&str; 2] = ["/sbin/docker-init", "/dev/init"];
@@ -23,64 +27,43 @@ const DOCKER_INITS: [&str; 2] = ["/sbin/docker-init", "/dev/init"];
 /// Where the program's own arguments begin then.
 const BEHIND_DOCKER_INIT: usize = 2;
 
-/// What this node offers.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The engine of a module that asks for none.
-    pub default_engine: EngineKind,
-    /// The engines of this binary.
-    pub built_in: Vec<EngineKind>,
-    /// Whether ELF programs for other machines are let through, because the node has `binfmt_misc`
-    /// handlers (such as qemu-user's) that may run them; else they are refused by name.
-    pub foreign_elf: bool,
-}
-
-impl Default for Options {
-    /// Wasmtime alone; no foreign programs.
-    fn default() -> Self {
-        Self {
-            default_engine: EngineKind::Wasmtime,
-            built_in: vec![EngineKind::Wasmtime],
-            foreign_elf: false,
-        }
-    }
-}
-
-/// The plan and, for Wasm, the opened module, so that its path is never resolved again.
+/// What [`plan()`] answers.
 #[derive(Debug)]
-pub struct Decision {
-    /// What runs the container.
-    pub plan: Plan,
-    /// The module; `None` for Linux.
-    pub module: Option<Module>,
-}
-
-/// A module that was decided on.
-#[derive(Debug)]
-pub enum Module {
-    /// A file of the rootfs or of a mount, open for reading at its start.
-    File(File),
-    /// A layer of the image.
-    Layer(Layer, Inside),
+pub enum Decision<'o> {
+    /// Decided.
+    Planned(Planned),
+    /// The layers of the container's image decide.
+    NeedsLayers(NeedsLayers<'o>),
 }
 
 /// Decides what runs the container; the order is in the [crate's documentation](crate).
 ///
 /// # Errors
 /// Whatever makes the container impossible to run; see [`Error`].
-pub fn plan(
+pub fn plan<'o>(
     req: &Request<'_>,
     rootfs: &Rootfs,
-    layers: &dyn Layers,
-    options: &Options,
-) -> Result<Decision, Error> {
+    options: &'o Options,
+) -> Result<Decision<'o>, Error> {
     if is_sandbox(req) {
-        return Ok(linux("the pod's sandbox".to_owned(), None));
+        return Ok(Decision::Planned(linux(
+            "the pod's sandbox".to_owned(),
+            None,
+        )));
     }
     let rule = Rule::of(req);
+    let needs_layers = |entrypoint: &str, missing, argv_start, rule| {
+        Ok(Decision::NeedsLayers(NeedsLayers {
+            entrypoint: entrypoint.to_owned(),
+            missing,
+            argv_start,
+            rule,
+            options,
+            by_name_only: false,
+        }))
+    };
     let Some(given) = req.args.first().filter(|given| !given.is_empty()) else {
-        let picked = layers::pick("", layers, Error::NoEntrypoint)?;
-        return layer(picked, layers, 0, &rule, options);
+        return needs_layers("", Error::NoEntrypoint, 0, rule);
     };
     let view = View::new(rootfs, req.mounts);
 
@@ -88,7 +71,7 @@ pub fn plan(
         Some(program) => (program, BEHIND_DOCKER_INIT),
         None => (given.as_str(), 0),
     };
-    let mut decision = match find(program, req, &view, &rule.mode) {
+    let mut planned = match find(program, req, &view, &rule.mode) {
         Ok(entrypoint) => decide(entrypoint, argv_start, &rule, &view, options)?,
         // A directory runs nothing: it stands for "the image's module" where a command has to be
         // given that an artifact has no use for.
@@ -98,16 +81,13 @@ pub fn plan(
                 found: FileKind::Directory,
                 ..
             }),
-        ) => {
-            let picked = layers::pick(program, layers, missing)?;
-            return layer(picked, layers, argv_start, &rule, options);
-        }
+        ) => return needs_layers(program, missing, argv_start, rule),
         Err(error) => return Err(error),
     };
     if argv_start == 0 {
-        return Ok(decision);
+        return Ok(Decision::Planned(planned));
     }
-    if let Plan::Linux(behind) = &mut decision.plan {
+    if let Plan::Linux(behind) = &mut planned.plan {
         // The file decides about the init itself, whatever the annotations say of its program.
         let mode = Mode::Content { note: None };
         let init = decide(find(given, req, &view, &mode)?, 0, &rule, &view, options)?;
@@ -115,12 +95,12 @@ pub fn plan(
             behind.program = init.program;
             behind.why = format!(
                 "docker-init, and behind it {}: {}",
-                Shown::text(program),
+                Quoted::text(program),
                 behind.why
             );
         }
     }
-    Ok(decision)
+    Ok(Decision::Planned(planned))
 }
 
 /// The program that docker-init is to start.
@@ -141,7 +121,7 @@ fn decide(
     rule: &Rule,
     view: &View<'_>,
     options: &Options,
-) -> Result<Decision, Error> {
+) -> Result<Planned, Error> {
     match entrypoint {
         Entrypoint::Wasm(module) => wasm(module, argv_start, rule, options),
         Entrypoint::Linux(program) => {
@@ -151,16 +131,16 @@ fn decide(
         Entrypoint::Unseen { path, mount, kind } => {
             let content = format!(
                 "not seen, on the {} mount at {}",
-                Shown::text(&kind).bare(),
-                Shown::path(&mount)
+                Quoted::text(&kind).bare(),
+                Quoted::path(&mount)
             );
             Ok(linux(rule.mode.why(&content), Some(path)))
         }
     }
 }
 
-fn linux(why: String, program: Option<PathBuf>) -> Decision {
-    Decision {
+fn linux(why: String, program: Option<PathBuf>) -> Planned {
+    Planned {
         plan: Plan::Linux(LinuxPlan { why, program }),
         module: None,
     }
@@ -171,7 +151,7 @@ fn wasm(
     argv_start: usize,
     rule: &Rule,
     options: &Options,
-) -> Result<Decision, Error> {
+) -> Result<Planned, Error> {
     let entrypoint::Module {
         path,
         export,
@@ -185,79 +165,71 @@ fn wasm(
         (false, false) => (Form::Module, r"begins with \0asm"),
     };
     let demand = || {
-        let demand = (form == Form::Module).then(|| imports::demand(&file));
-        demand
+        let requirement = (form == Form::Module).then(|| imports::requirement(&file));
+        requirement
             .flatten()
-            .map(|demand| (demand.engine, demand.import))
+            .map(|requirement| (requirement.engine, requirement.import))
     };
     let (engine, demanded_by) = engine(&path, component, demand, rule, options)?;
     let why = format!("{}; engine: {demanded_by}", rule.mode.why(content));
-    let plan = Plan::Wasm(WasmPlan {
-        engine,
-        module: path,
-        export,
-        form,
-        why,
-        argv_start,
-    });
-    Ok(Decision {
-        plan,
+    Ok(Planned {
+        plan: Plan::Wasm(WasmPlan {
+            engine,
+            module: path,
+            export,
+            form,
+            why,
+            argv_start,
+        }),
         module: Some(Module::File(file)),
     })
 }
 
-/// As [`wasm`], for a layer of the image.
-fn layer(
-    picked: Picked,
-    layers: &dyn Layers,
-    argv_start: usize,
-    rule: &Rule,
-    options: &Options,
-) -> Result<Decision, Error> {
-    let Picked {
-        layer,
-        export,
-        image,
-        passed_over,
-    } = picked;
-    let inside = match layers.look_into(&layer) {
-        Ok(inside) => inside,
-        Err(source) => {
-            return Err(Error::Layer {
-                layer: Box::new(layer),
-                image,
-                source,
-            });
+impl Selected<'_> {
+    /// Decides what runs the layer, which has this `content`.
+    ///
+    /// # Errors
+    /// What is wrong with the layer, and what keeps this node from running it.
+    pub fn plan(self, content: Result<LayerContent, Cause>) -> Result<Planned, Error> {
+        let Self { layer, image, .. } = self;
+        let content = match content {
+            Ok(content) => content,
+            Err(source) => {
+                return Err(Error::Layer {
+                    layer: Box::new(layer),
+                    image,
+                    source,
+                });
+            }
+        };
+        let path = PathBuf::from(layer.title.as_ref().unwrap_or(&layer.digest));
+        let component = content.facts.component;
+        let form = if component {
+            Form::Component
+        } else {
+            Form::Module
+        };
+        let demand = || content.facts.demand.clone();
+        let (engine, demanded_by) = engine(&path, component, demand, &self.rule, self.options)?;
+        let mut why = format!(
+            "not in the rootfs; layer {layer} of the image {}; engine: {demanded_by}",
+            Quoted::text(&image)
+        );
+        if !self.skipped.is_empty() {
+            why.push_str(&format!("; passed over: {}", first_of(&self.skipped)));
         }
-    };
-    let path = PathBuf::from(layer.title.as_ref().unwrap_or(&layer.digest));
-    let component = inside.facts.component;
-    let form = if component {
-        Form::Component
-    } else {
-        Form::Module
-    };
-    let demand = || inside.facts.demand.clone();
-    let (engine, demanded_by) = engine(&path, component, demand, rule, options)?;
-    let mut why = format!(
-        "not in the rootfs; layer {layer} of the image {}; engine: {demanded_by}",
-        Shown::text(&image)
-    );
-    if !passed_over.is_empty() {
-        why.push_str(&format!("; passed over: {}", layers::list(&passed_over)));
+        Ok(Planned {
+            plan: Plan::Wasm(WasmPlan {
+                engine,
+                module: path,
+                export: self.export,
+                form,
+                why,
+                argv_start: self.argv_start,
+            }),
+            module: Some(Module::Layer(layer, content)),
+        })
     }
-    let plan = Plan::Wasm(WasmPlan {
-        engine,
-        module: path,
-        export,
-        form,
-        why,
-        argv_start,
-    });
-    Ok(Decision {
-        plan,
-        module: Some(Module::Layer(layer, inside)),
-    })
 }
 
 /// The engine for the module at `path`, and what asks for it; `demand` tells what a core module
@@ -341,9 +313,9 @@ fn is_missing(view: &View<'_>, path: &Path) -> bool {
     path.is_absolute()
         && matches!(
             view.file(path),
-            Err(Miss::Absent
-                | Miss::Dangling { .. }
-                | Miss::Loop { .. }
-                | Miss::NotADirectory { .. })
+            Err(LookupError::Absent
+                | LookupError::Dangling { .. }
+                | LookupError::Loop { .. }
+                | LookupError::NotADirectory { .. })
         )
 }

@@ -7,8 +7,8 @@ use crate::content::{Content, Head, is_named_wat};
 use crate::error::Error;
 use crate::request::Request;
 use crate::rule::Mode;
-use crate::shown::FirstBytes;
-use crate::view::{Found, Miss, View};
+use crate::view::{Found, LookupError, View};
+use medley_types::quoted::FirstBytes;
 
 /// An entrypoint with more `#` than this is tried as a whole and at the last ones only; every
 /// export's name in use has at most two.
@@ -118,7 +118,7 @@ impl Search<'_> {
         for candidate in candidates(name, self.req) {
             let found = match self.view.file(&candidate.path) {
                 Ok(found) => found,
-                Err(Miss::Unseen { mount, kind }) if !bare => {
+                Err(LookupError::Unseen { mount, kind }) if !bare => {
                     // An empty tmpfs holds no program; anything else may.
                     let by_content = matches!(self.mode, Mode::Content { .. });
                     if by_content && export.is_none() && kind != "tmpfs" {
@@ -132,14 +132,14 @@ impl Search<'_> {
                     });
                     continue;
                 }
-                Err(Miss::Absent | Miss::Unseen { .. }) => {
+                Err(LookupError::Absent | LookupError::Unseen { .. }) => {
                     self.looked.push(candidate.path);
                     continue;
                 }
-                Err(miss) => {
+                Err(error) => {
                     // A file among the directories of PATH is passed over, as everywhere.
-                    if !(bare && matches!(miss, Miss::NotADirectory { .. }))
-                        && let Some(error) = miss.into_error(&candidate.path)
+                    if !(bare && matches!(error, LookupError::NotADirectory { .. }))
+                        && let Some(error) = error.into_error(&candidate.path)
                     {
                         self.obstacle(error);
                     }

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::layers::{self, Cause, Layer, PassedOver};
-use crate::plan::EngineKind;
-use crate::shown::{FileKind, FirstBytes, Shown};
+use crate::file_kind::FileKind;
+use medley_types::EngineKind;
+use medley_types::layers::{Cause, Layer, SkippedLayer};
+use medley_types::quoted::{FirstBytes, Quoted, first_of};
 
 /// Why a container cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum Error {
     NoProcess,
 
     /// The root filesystem cannot be opened.
-    #[error("cannot open the rootfs {}", Shown::path(path))]
+    #[error("cannot open the rootfs {}", Quoted::path(path))]
     Rootfs {
         /// Its path on the host.
         path: PathBuf,
@@ -47,9 +48,9 @@ pub enum Error {
     #[error(
         "entrypoint {} not found: the symlink {} points to {}, which does not exist inside the \
          container",
-        Shown::path(path),
-        Shown::path(link),
-        Shown::path(target)
+        Quoted::path(path),
+        Quoted::path(link),
+        Quoted::path(target)
     )]
     DanglingLink {
         /// The entrypoint's path.
@@ -63,8 +64,8 @@ pub enum Error {
     /// Symlinks lead in a circle.
     #[error(
         "entrypoint {} cannot be resolved: too many symlinks, the last of them {}",
-        Shown::path(path),
-        Shown::path(link)
+        Quoted::path(path),
+        Quoted::path(link)
     )]
     LinkLoop {
         /// The entrypoint's path.
@@ -76,8 +77,8 @@ pub enum Error {
     /// A file stands where a directory is needed.
     #[error(
         "entrypoint {} not found: {} is not a directory",
-        Shown::path(path),
-        Shown::path(at)
+        Quoted::path(path),
+        Quoted::path(at)
     )]
     NotADirectory {
         /// The entrypoint's path.
@@ -89,7 +90,7 @@ pub enum Error {
     /// The entrypoint is a directory, FIFO, device or socket.
     #[error(
         "entrypoint {} is a {found}, not a file that can run",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     NotAFile {
         /// The entrypoint's path.
@@ -102,8 +103,8 @@ pub enum Error {
     #[error(
         "entrypoint {} lies on the {kind} mount at {}, which cannot be looked into before it is \
          mounted; put it into the image or onto a bind mount",
-        Shown::path(path),
-        Shown::path(mount)
+        Quoted::path(path),
+        Quoted::path(mount)
     )]
     Unseen {
         /// The entrypoint's path.
@@ -117,7 +118,7 @@ pub enum Error {
     /// No executable bit.
     #[error(
         "{} is {what} but not executable: its mode is {mode:04o}; chmod +x it in the image",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     NotExecutable {
         /// The file.
@@ -131,7 +132,7 @@ pub enum Error {
     /// The file has no bytes.
     #[error(
         "entrypoint {} is empty: 0 bytes; rebuild the image",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     Empty {
         /// The file.
@@ -142,7 +143,7 @@ pub enum Error {
     #[error(
         "{} is neither an ELF program nor a script nor Wasm: it begins with {first}; if it is Wasm \
          text, name it .wat or set the annotation module.wasm.image/variant to compat",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     Unrecognised {
         /// The file.
@@ -155,7 +156,7 @@ pub enum Error {
     #[error(
         "{} is {found}, but the annotation {annotation} says that it is Wasm; to decide by \
          content, {remedy}",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     ForcedOnLinux {
         /// The file.
@@ -172,7 +173,7 @@ pub enum Error {
     #[error(
         "{} is not Wasm, as the annotation {annotation} says: it begins with {first}, where Wasm \
          begins with 00 61 73 6d (\"\\0asm\") or, as text, with \"(module\"",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     NotWasm {
         /// The file.
@@ -187,7 +188,7 @@ pub enum Error {
     #[error(
         "{} is an ELF program for {program}, but this node is {node}; use an image for \
          linux/{node}",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     Architecture {
         /// The file.
@@ -201,8 +202,8 @@ pub enum Error {
     /// A script whose `#!` names a program that is not there.
     #[error(
         "the script {} needs the interpreter {}, which does not exist inside the container{}",
-        Shown::path(path),
-        Shown::path(interpreter),
+        Quoted::path(path),
+        Quoted::path(interpreter),
         crlf(interpreter)
     )]
     NoInterpreter {
@@ -216,8 +217,8 @@ pub enum Error {
     #[error(
         "the program {} needs the loader {}, which does not exist inside the container; use a \
          base image with the C library that it was built for, or link it statically",
-        Shown::path(path),
-        Shown::path(loader)
+        Quoted::path(path),
+        Quoted::path(loader)
     )]
     NoLoader {
         /// The program.
@@ -231,7 +232,7 @@ pub enum Error {
         "{} is native code that Wasmtime compiled ahead of time, and native code of an image is \
          never run in an engine: nothing proves what it does; put the .wasm that it was made of \
          into the image",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     Precompiled {
         /// The file.
@@ -250,8 +251,8 @@ pub enum Error {
     /// No such file, and no layer of the image is Wasm.
     #[error(
         "{missing}; the image {} has no Wasm layer that could run instead: {}",
-        Shown::text(image),
-        layers::list(passed_over)
+        Quoted::text(image),
+        first_of(skipped)
     )]
     NoWasmLayer {
         /// What is missing in the rootfs.
@@ -259,16 +260,16 @@ pub enum Error {
         /// The image.
         image: String,
         /// What it has.
-        passed_over: Vec<PassedOver>,
+        skipped: Vec<SkippedLayer>,
     },
 
     /// Several layers may be meant.
     #[error(
         "entrypoint {} does not tell which Wasm layer of the image {} is meant: name one by its \
          title or digest; there are {}",
-        Shown::text(entrypoint),
-        Shown::text(image),
-        layers::list(layers)
+        Quoted::text(entrypoint),
+        Quoted::text(image),
+        first_of(layers)
     )]
     WhichLayer {
         /// The entrypoint as given.
@@ -280,7 +281,7 @@ pub enum Error {
     },
 
     /// A Wasm layer can't be run.
-    #[error("cannot run the layer {layer} of the image {}", Shown::text(image))]
+    #[error("cannot run the layer {layer} of the image {}", Quoted::text(image))]
     Layer {
         /// Which.
         layer: Box<Layer>,
@@ -293,7 +294,7 @@ pub enum Error {
     /// The engine needed is neither in this binary nor beside it.
     #[error(
         "{} needs the engine {engine} ({demanded_by}), which this shim does not have; it has {}; {}",
-        Shown::path(path),
+        Quoted::path(path),
         list(built_in),
         remedy(*engine)
     )]
@@ -312,7 +313,7 @@ pub enum Error {
     #[error(
         "{} is a component, but the annotation {annotation} names {engine}, which runs core \
          modules only; components need wasmtime",
-        Shown::path(path)
+        Quoted::path(path)
     )]
     ComponentEngine {
         /// The component.
@@ -324,7 +325,7 @@ pub enum Error {
     },
 
     /// The kernel refused to look a path up or to read a file.
-    #[error("cannot read the entrypoint {}", Shown::path(path))]
+    #[error("cannot read the entrypoint {}", Quoted::path(path))]
     Io {
         /// The path.
         path: PathBuf,
@@ -385,22 +386,22 @@ fn not_found(
 
     let mut text = format!(
         "entrypoint {} not found inside the container",
-        Shown::text(entrypoint)
+        Quoted::text(entrypoint)
     );
     for (n, path) in looked.iter().take(LISTED).enumerate() {
         text.push_str(if n == 0 { ": looked for " } else { ", " });
-        text.push_str(&Shown::path(path).to_string());
+        text.push_str(&Quoted::path(path).to_string());
     }
     if looked.len() > LISTED {
         text.push_str(", …");
     }
     if let Some(search) = search {
-        text.push_str(&format!("; PATH is {}", Shown::text(search)));
+        text.push_str(&format!("; PATH is {}", Quoted::text(search)));
     }
     match beside {
         Some(beside) => text.push_str(&format!(
             "; the Linux program {} is not on PATH: give its full path",
-            Shown::path(beside)
+            Quoted::path(beside)
         )),
         None => text.push_str("; check the image and the container's command"),
     }

@@ -9,8 +9,8 @@ use std::fs::File;
 use wasmparser::{BinaryReader, ImportSectionReader};
 
 use crate::content::read_up_to;
-use crate::plan::EngineKind;
-use crate::shown::Shown;
+use medley_types::EngineKind;
+use medley_types::quoted::Quoted;
 
 /// Of an import section, this many bytes are read: thousands of imports.
 const MOST_IMPORTS: usize = 1 << 20;
@@ -37,14 +37,14 @@ const PREVIEW1_SOCKETS: [&str; 4] = ["sock_accept", "sock_recv", "sock_send", "s
 
 /// An engine and the import that only it provides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Demand {
+pub(crate) struct EngineRequirement {
     pub(crate) engine: EngineKind,
     /// For people, such as `import "wasi_snapshot_preview1" "sock_open"`.
     pub(crate) import: String,
 }
 
 /// The first import of the module that only one engine provides.
-pub(crate) fn demand(module: &File) -> Option<Demand> {
+pub(crate) fn requirement(module: &File) -> Option<EngineRequirement> {
     let section = import_section(module)?;
     let imports = ImportSectionReader::new(BinaryReader::new(&section, 0)).ok()?;
     imports
@@ -54,10 +54,10 @@ pub(crate) fn demand(module: &File) -> Option<Demand> {
             let engine = engine_of(import.module, import.name)?;
             let import = format!(
                 "import {} {}",
-                Shown::text(import.module),
-                Shown::text(import.name)
+                Quoted::text(import.module),
+                Quoted::text(import.name)
             );
-            Some(Demand { engine, import })
+            Some(EngineRequirement { engine, import })
         })
 }
 
@@ -117,18 +117,18 @@ mod tests {
         [text(module), text(name), vec![0, 0]].concat()
     }
 
-    fn demanded(sections: &[Vec<u8>]) -> Option<Demand> {
+    fn demanded(sections: &[Vec<u8>]) -> Option<EngineRequirement> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"\0asm\x01\0\0\0").unwrap();
         file.write_all(&sections.concat()).unwrap();
-        demand(&file)
+        requirement(&file)
     }
 
     fn importing(module: &str, name: &str) -> Option<EngineKind> {
         let import = [vec![1], import(module, name)].concat();
         let types = section(TYPES, &[1, 0x60, 0, 0]);
         demanded(&[section(CUSTOM, b"\x01x"), types, section(IMPORTS, &import)])
-            .map(|demand| demand.engine)
+            .map(|requirement| requirement.engine)
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! engine, and then which engine, module and export.
 //!
 //! [`plan()`] is a function of the OCI spec ([`Request`]), of what lies in the root filesystem and
-//! in the bind mounts over it ([`Rootfs`]), of the image's Wasm layers
-//! ([`Layers`](layers::Layers)) and of what this node offers ([`Options`]). It runs in
-//! the shim at Create; its answer, a [`Plan`], is logged in one line and carried to the
-//! container's init, which decides nothing again.
+//! in the bind mounts over it ([`Rootfs`]) and of what this node offers ([`Options`]). Where the
+//! image's Wasm layers decide, it says so ([`Decision::NeedsLayers`]): the caller lists them, reads
+//! the one that is selected, and hands both in. It runs in the shim at Create; its answer, a
+//! [`Plan`], is logged in one line and carried to the container's init, which decides nothing again.
 //!
 //! # Order
 //! The first row that applies decides.
@@ -41,7 +41,7 @@
 //! docker-init, which could not start it and has no children to reap.
 //!
 //! An entrypoint that the rootfs does not have, and no other, is looked for among the image's
-//! Wasm [`layers`].
+//! Wasm layers ([`NeedsLayers::select`]).
 //!
 //! # Mounts
 //! Paths are resolved as the container will see them, bind mounts included, symlinks and `..`
@@ -49,26 +49,34 @@
 //! of bind mounts.
 #![forbid(unsafe_code)]
 
+mod annotations;
 mod content;
 mod decide;
 mod elf;
 mod entrypoint;
 mod error;
+mod file_kind;
 mod imports;
-pub mod layers;
+mod inspect;
+mod layers;
+mod options;
 mod plan;
 mod request;
 mod rootfs;
 mod rule;
-mod shown;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Decision, Module, Options, plan};
+pub use annotations::sandbox_of;
+pub use decide::{Decision, plan};
 pub use error::Error;
-pub use plan::{EngineKind, Form, LinuxPlan, Plan, UnknownEngine, WasmPlan};
+pub use file_kind::FileKind;
+pub use inspect::inspect;
+pub use layers::{NeedsLayers, Selected};
+pub use medley_types::{EngineKind, UnknownEngine};
+pub use options::Options;
+pub use plan::{Form, LinuxPlan, Module, Plan, Planned, WasmPlan};
 pub use request::Request;
 pub use rootfs::Rootfs;
-pub use shown::{FileKind, FirstBytes, Shown};

@@ -1,9 +1,11 @@
 //! The answer: what runs the container.
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
-use std::str::FromStr;
 
+use medley_types::EngineKind;
+use medley_types::layers::{Layer, LayerContent};
 use serde::{Deserialize, Serialize};
 
 /// What runs the container. Carried as JSON to the process that becomes the container's init.
@@ -72,6 +74,24 @@ impl Plan {
     }
 }
 
+/// The plan and, for Wasm, the opened module, so that its path is never resolved again.
+#[derive(Debug)]
+pub struct Planned {
+    /// What runs the container.
+    pub plan: Plan,
+    /// The module; `None` for Linux.
+    pub module: Option<Module>,
+}
+
+/// A module that was decided on.
+#[derive(Debug)]
+pub enum Module {
+    /// A file of the rootfs or of a mount, open for reading at its start.
+    File(File),
+    /// A layer of the image.
+    Layer(Layer, LayerContent),
+}
+
 /// How a Wasm program is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,45 +111,5 @@ impl fmt::Display for Form {
             Self::Component => "component",
             Self::Text => "text",
         })
-    }
-}
-
-/// A Wasm engine, built in or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineKind {
-    /// <https://wasmtime.dev>: modules and components.
-    Wasmtime,
-    /// <https://wasmedge.org>: modules, with its own sockets and plugins.
-    Wasmedge,
-    /// <https://wasmer.io>: modules, with WASIX.
-    Wasmer,
-}
-
-impl fmt::Display for EngineKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Wasmtime => "wasmtime",
-            Self::Wasmedge => "wasmedge",
-            Self::Wasmer => "wasmer",
-        })
-    }
-}
-
-/// A name that is no engine's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no engine is called {0:?}: wasmtime, wasmedge and wasmer are")]
-pub struct UnknownEngine(pub String);
-
-impl FromStr for EngineKind {
-    type Err = UnknownEngine;
-
-    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
-        match name {
-            "wasmtime" => Ok(Self::Wasmtime),
-            "wasmedge" => Ok(Self::Wasmedge),
-            "wasmer" => Ok(Self::Wasmer),
-            _ => Err(UnknownEngine(name.to_owned())),
-        }
     }
 }

@@ -1,13 +1,10 @@
 //! What the annotations say; the order is in the crate's documentation.
 
-use crate::plan::EngineKind;
-use crate::request::Request;
-use crate::shown::Shown;
+use medley_types::EngineKind;
+use medley_types::quoted::Quoted;
 
-const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
-const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
-const HANDLER: &str = "run.oci.handler";
-const VARIANT: &str = "module.wasm.image/variant";
+use crate::annotations::{CONTAINER_NAME, CONTAINER_TYPE, HANDLER, VARIANT};
+use crate::request::Request;
 
 /// How to decide, from the annotations alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +66,7 @@ impl Mode {
         match value {
             "compat" => Self::Wasm {
                 annotation: shown,
-                remedy: format!("set {} to compat-smart", Shown::text(key).bare()),
+                remedy: format!("set {} to compat-smart", Quoted::text(key).bare()),
             },
             "compat-smart" => Self::Content { note: Some(shown) },
             _ => Self::Content {
@@ -82,7 +79,7 @@ impl Mode {
         let mut shown = shown(HANDLER, name);
         if name == "wasm" || name.parse::<EngineKind>().is_ok() {
             let remedy = match own {
-                Some(own) => format!("set {} to compat-smart", Shown::text(own).bare()),
+                Some(own) => format!("set {} to compat-smart", Quoted::text(own).bare()),
                 None => {
                     format!("set {HANDLER} to wasm-smart, or only {VARIANT} and to compat-smart")
                 }
@@ -113,5 +110,9 @@ impl Mode {
 
 /// `key=value`, cut short and escaped where a person would not have written it so.
 fn shown(key: &str, value: &str) -> String {
-    format!("{}={}", Shown::text(key).bare(), Shown::text(value).bare())
+    format!(
+        "{}={}",
+        Quoted::text(key).bare(),
+        Quoted::text(value).bare()
+    )
 }

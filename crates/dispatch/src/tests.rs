@@ -15,8 +15,7 @@ use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::layers::{Layers, NoLayers};
-use crate::{Decision, EngineKind, Error, Options, Plan, Request, Rootfs, WasmPlan, plan};
+use crate::{Decision, EngineKind, Error, Options, Plan, Planned, Request, Rootfs, WasmPlan, plan};
 
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -27,7 +26,8 @@ struct Image {
     dir: TempDir,
     spec: Value,
     options: Options,
-    layers: Box<dyn Layers>,
+    /// Those of its image; none was made of no image.
+    layers: Option<layers::Artifact>,
 }
 
 impl Image {
@@ -48,7 +48,7 @@ impl Image {
             dir,
             spec,
             options: every_engine(),
-            layers: Box::new(NoLayers),
+            layers: None,
         };
         // What scripts and dynamic programs of the tests ask for.
         image.file("/bin/tool", &elf(None), 0o755)
@@ -100,15 +100,15 @@ impl Image {
         self
     }
 
-    fn decide(&self) -> Result<Decision, Error> {
+    fn decide(&self) -> Result<Planned, Error> {
         let spec: Spec = serde_json::from_value(self.spec.clone()).unwrap();
         let rootfs = Rootfs::open(&self.host("rootfs")).unwrap();
-        plan(
-            &Request::from_spec(&spec).unwrap(),
-            &rootfs,
-            self.layers.as_ref(),
-            &self.options,
-        )
+        let request = Request::from_spec(&spec).unwrap();
+        match (plan(&request, &rootfs, &self.options)?, &self.layers) {
+            (Decision::Planned(planned), _) => Ok(planned),
+            (Decision::NeedsLayers(needed), Some(artifact)) => artifact.plan(needed),
+            (Decision::NeedsLayers(needed), None) => Err(needed.without_layers()),
+        }
     }
 
     fn plan(&self) -> Plan {

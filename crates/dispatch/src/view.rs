@@ -18,8 +18,8 @@ use rustix::io::Errno;
 
 use self::walk::{End, Walk, open_beneath};
 use crate::error::Error;
+use crate::file_kind::FileKind;
 use crate::rootfs::{READ, Rootfs};
-use crate::shown::FileKind;
 
 /// The kernel's `PATH_MAX` in bytes, its NUL included.
 const LONGEST_PATH: usize = 4096;
@@ -59,7 +59,7 @@ pub(crate) struct Found {
 
 /// Why a path leads to no regular file.
 #[derive(Debug)]
-pub(crate) enum Miss {
+pub(crate) enum LookupError {
     Absent,
     Dangling { link: PathBuf, target: PathBuf },
     Loop { link: PathBuf },
@@ -69,7 +69,7 @@ pub(crate) enum Miss {
     Io(io::Error),
 }
 
-impl Miss {
+impl LookupError {
     /// The error to report for `path`; none if it is only absent.
     pub(crate) fn into_error(self, path: &Path) -> Option<Error> {
         let path = path.to_owned();
@@ -85,7 +85,7 @@ impl Miss {
     }
 }
 
-impl From<Errno> for Miss {
+impl From<Errno> for LookupError {
     fn from(errno: Errno) -> Self {
         Self::Io(errno.into())
     }
@@ -108,12 +108,12 @@ impl<'r> View<'r> {
     }
 
     /// Opens the regular file to which `path`, taken from the container's `/`, leads.
-    pub(crate) fn file(&self, path: &Path) -> Result<Found, Miss> {
+    pub(crate) fn file(&self, path: &Path) -> Result<Found, LookupError> {
         if path.as_os_str().len() >= LONGEST_PATH {
             return Err(Errno::NAMETOOLONG.into());
         }
         match Walk::new(self, path).run()? {
-            End::Directory => Err(Miss::NotAFile(FileKind::Directory)),
+            End::Directory => Err(LookupError::NotAFile(FileKind::Directory)),
             End::Named(parent, name) => {
                 let file = open_beneath(parent, &name, READ | OFlags::NOFOLLOW)?;
                 regular(file)
@@ -188,8 +188,8 @@ impl What {
 }
 
 /// Fails unless `fd` is a regular file.
-fn kind_of(fd: BorrowedFd<'_>) -> Result<(), Miss> {
-    Err(Miss::NotAFile(
+fn kind_of(fd: BorrowedFd<'_>) -> Result<(), LookupError> {
+    Err(LookupError::NotAFile(
         match FileType::from_raw_mode(fstat(fd)?.st_mode) {
             FileType::RegularFile => return Ok(()),
             FileType::Directory => FileKind::Directory,
@@ -202,7 +202,7 @@ fn kind_of(fd: BorrowedFd<'_>) -> Result<(), Miss> {
 }
 
 /// The file behind `fd`, which may have been exchanged since it was looked at.
-fn regular(fd: OwnedFd) -> Result<Found, Miss> {
+fn regular(fd: OwnedFd) -> Result<Found, LookupError> {
     kind_of(fd.as_fd())?;
     let mode = fstat(&fd)?.st_mode & 0o7777;
     Ok(Found {

@@ -9,7 +9,9 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 
-use medley_dispatch::layers::{Facts, Inside, Layer, Listing, NoModule, PassedOver};
+use medley_types::layers::{
+    ImageLayers, Layer, LayerContent, ModuleFacts, NotAModule, SkippedLayer,
+};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,9 @@ const FILE_SYSTEMS: [&str; 3] = [
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 ];
 
+/// Tells what decides about a module. What it looks for is the matter of who decides.
+pub type Inspect = fn(&File) -> Result<ModuleFacts, NotAModule>;
+
 /// Why an image's layers can't be told or taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,7 +97,7 @@ pub enum Error {
     Unpack(#[from] unpack::Error),
     /// There is no module in it.
     #[error(transparent)]
-    NoModule(#[from] NoModule),
+    NotAModule(#[from] NotAModule),
     /// No memory to keep it in.
     #[error("it cannot be kept in memory")]
     Memory(#[source] io::Error),
@@ -156,11 +161,11 @@ pub fn named(store: &mut Store, image: &str) -> Result<Target, Error> {
 ///
 /// # Errors
 /// As for [`target`].
-pub fn list(store: &mut Store, target: Target) -> Result<Listing, Error> {
-    let mut listing = Listing {
+pub fn list(store: &mut Store, target: Target) -> Result<ImageLayers, Error> {
+    let mut listing = ImageLayers {
         image: target.image.clone(),
         layers: Vec::new(),
-        passed_over: Vec::new(),
+        skipped: Vec::new(),
         is_partial: false,
     };
     for entry in manifests_of(store, target)? {
@@ -170,7 +175,7 @@ pub fn list(store: &mut Store, target: Target) -> Result<Listing, Error> {
                 listing.is_partial = true;
                 // Only of use to those who look for Wasm; of others there are many.
                 if let Some(platform) = entry.platform.filter(Platform::is_wasm) {
-                    pass_over(
+                    skip(
                         &mut listing,
                         &entry.blob,
                         format!(
@@ -240,13 +245,13 @@ fn manifests(store: &mut Store, target: Entry) -> Result<Vec<Entry>, Error> {
 }
 
 /// Puts the layers of a manifest where they belong.
-fn sort(listing: &mut Listing, store: &mut Store, entry: &Entry, manifest: Manifest) {
+fn sort(listing: &mut ImageLayers, store: &mut Store, entry: &Entry, manifest: Manifest) {
     let mut file_systems = Vec::new();
     for layer in manifest.layers {
         if is_wasm(&layer.blob.media_type) {
             if !is_sha256(&layer.blob.digest) {
                 let reason = "has a digest of another kind than sha256".to_owned();
-                pass_over(listing, &layer.blob, reason);
+                skip(listing, &layer.blob, reason);
             } else if listing.layers.len() < MOST_LAYERS {
                 listing.layers.push(Layer {
                     digest: layer.blob.digest,
@@ -262,7 +267,7 @@ fn sort(listing: &mut Listing, store: &mut Store, entry: &Entry, manifest: Manif
             file_systems.push(layer.blob);
         } else {
             let reason = "is no media type of Wasm that runs here".to_owned();
-            pass_over(listing, &layer.blob, reason);
+            skip(listing, &layer.blob, reason);
         }
     }
     // Nothing to wonder at in an image for Linux; containerd has unpacked them.
@@ -275,7 +280,7 @@ fn sort(listing: &mut Listing, store: &mut Store, entry: &Entry, manifest: Manif
         .or_else(|| platform_of(store, manifest.config?.blob));
     if let Some(platform) = platform.filter(Platform::is_wasm) {
         for layer in &file_systems {
-            pass_over(
+            skip(
                 listing,
                 layer,
                 format!(
@@ -298,9 +303,9 @@ fn platform_of(store: &mut Store, config: Descriptor) -> Option<Platform> {
     }
 }
 
-fn pass_over(listing: &mut Listing, blob: &Descriptor, reason: String) {
-    if listing.passed_over.len() < MOST_LAYERS {
-        listing.passed_over.push(PassedOver {
+fn skip(listing: &mut ImageLayers, blob: &Descriptor, reason: String) {
+    if listing.skipped.len() < MOST_LAYERS {
+        listing.skipped.push(SkippedLayer {
             digest: blob.digest.chars().take(LONGEST / 2).collect(),
             media_type: blob.media_type.chars().take(LONGEST / 2).collect(),
             reason,
@@ -313,7 +318,7 @@ fn pass_over(listing: &mut Listing, blob: &Descriptor, reason: String) {
 ///
 /// # Errors
 /// [`Error`] with what is wrong with the layer.
-pub fn fetch(store: &mut Store, layer: &Layer) -> Result<Inside, Error> {
+pub fn fetch(store: &mut Store, layer: &Layer, inspect: Inspect) -> Result<LayerContent, Error> {
     let blob = Descriptor {
         media_type: layer.media_type.clone(),
         digest: layer.digest.clone(),
@@ -329,9 +334,9 @@ pub fn fetch(store: &mut Store, layer: &Layer) -> Result<Inside, Error> {
             (module, digest)
         }
     };
-    let facts = Facts::of(&module)?;
+    let facts = inspect(&module)?;
     seal(&module)?;
-    Ok(Inside {
+    Ok(LayerContent {
         module: digest.trim_start_matches("sha256:").to_owned(),
         facts,
         file: Some(module),

@@ -9,10 +9,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use medley_dispatch::layers::{Facts, Inside, NoModule};
+use medley_types::layers::{LayerContent, NotAModule};
 use serde::Deserialize;
 
-use crate::artifact::{self, MAX_MODULE, Manifest};
+use crate::artifact::{self, Inspect, MAX_MODULE, Manifest};
 use crate::digest;
 use crate::store::{Descriptor, Error as StoreError, Store};
 use crate::unpack;
@@ -83,13 +83,13 @@ pub enum Error {
     },
     /// The file is not Wasm.
     #[error("cannot run {} of the image {image:?}", path.display())]
-    NoModule {
+    NotAModule {
         /// Its name.
         image: String,
         /// The entrypoint.
         path: PathBuf,
         /// What it is instead.
-        source: NoModule,
+        source: NotAModule,
     },
 }
 
@@ -101,7 +101,7 @@ pub struct Entrypoint {
     /// In bytes.
     pub size: u64,
     /// What is in it.
-    pub inside: Inside,
+    pub content: LayerContent,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,7 +140,7 @@ enum State {
 ///
 /// # Errors
 /// [`Error`] with what there is instead.
-pub fn of_image(store: &mut Store, image: &str) -> Result<Entrypoint, Error> {
+pub fn of_image(store: &mut Store, image: &str, inspect: Inspect) -> Result<Entrypoint, Error> {
     let no_entrypoint = || Error::NoEntrypoint {
         image: image.to_owned(),
     };
@@ -170,7 +170,7 @@ pub fn of_image(store: &mut Store, image: &str) -> Result<Entrypoint, Error> {
         Some(Wanted {
             path,
             state: State::Found(file),
-        }) => opened(image, path, file),
+        }) => opened(image, path, file, inspect),
         Some(Wanted { path, .. }) => Err(Error::Link {
             image: image.to_owned(),
             path: Path::new("/").join(path),
@@ -332,20 +332,20 @@ fn copy(member: &mut impl Read) -> io::Result<File> {
     Ok(file)
 }
 
-fn opened(image: &str, path: &Path, file: &File) -> Result<Entrypoint, Error> {
+fn opened(image: &str, path: &Path, file: &File, inspect: Inspect) -> Result<Entrypoint, Error> {
     let path = Path::new("/").join(path);
-    let failed = |source| Error::NoModule {
+    let failed = |source| Error::NotAModule {
         image: image.to_owned(),
         path: path.clone(),
         source,
     };
-    let facts = Facts::of(file).map_err(failed)?;
+    let facts = inspect(file).map_err(failed)?;
     let size = file.metadata().map_err(|error| failed(error.into()))?.len();
     let module = digest::of_file(file).map_err(|error| failed(error.into()))?;
     let file = file.try_clone().map_err(|error| failed(error.into()))?;
     artifact::seal(&file)?;
     Ok(Entrypoint {
-        inside: Inside {
+        content: LayerContent {
             module,
             facts,
             file: Some(file),

@@ -5,7 +5,7 @@ pub mod artifact;
 pub mod cache;
 mod digest;
 pub mod entrypoint;
-pub mod known;
+pub mod layer_index;
 mod platform;
 pub mod store;
 pub mod unpack;

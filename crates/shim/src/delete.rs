@@ -9,8 +9,9 @@ use anyhow::Context;
 use containerd_shim::{DeleteResponse, Flags};
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use medley_container::{shim, spec};
+use medley_dispatch::sandbox_of;
 
-use crate::{group, sockets, start};
+use crate::{sockets, start};
 
 /// What containerd is told of a container whose shim is gone: SIGKILL ended it.
 const KILLED: u32 = 137;
@@ -23,7 +24,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut bundles = vec![bundle.clone()];
     if !alive {
         // With task API 3 this is called for the pod alone: its containers go with it.
-        bundles.extend(rest_of_group(&bundle, &flags.id));
+        bundles.extend(rest_of_sandbox(&bundle, &flags.id));
     }
     let mut failed = Vec::new();
     let mut pid = None;
@@ -61,8 +62,8 @@ fn socket(bundle: &Path, flags: &Flags) -> PathBuf {
     // One that was killed while `start` was about to write it down has a socket all the same.
     let address = address.unwrap_or_else(|_| {
         let annotations = spec::annotations(bundle).unwrap_or_default();
-        let group = group::of(&flags.id, &annotations);
-        containerd_shim::socket_address(&flags.address, &flags.namespace, group)
+        let sandbox = sandbox_of(&flags.id, &annotations);
+        containerd_shim::socket_address(&flags.address, &flags.namespace, sandbox)
     });
     sockets::path(address.trim())
 }
@@ -92,9 +93,9 @@ fn stays_open(connection: &UnixStream) -> bool {
 }
 
 /// The bundles of the other containers that the dead shim of `id` served.
-fn rest_of_group(bundle: &Path, id: &str) -> Vec<PathBuf> {
+fn rest_of_sandbox(bundle: &Path, id: &str) -> Vec<PathBuf> {
     let is_leader = match spec::annotations(bundle) {
-        Ok(own) => group::of(id, &own) == id,
+        Ok(own) => sandbox_of(id, &own) == id,
         // A pod of the Sandbox API has no spec.
         Err(spec::Error::Read { .. }) => true,
         Err(_) => false,
@@ -112,7 +113,7 @@ fn rest_of_group(bundle: &Path, id: &str) -> Vec<PathBuf> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            spec::annotations(path).is_ok_and(|theirs| group::of(&name, &theirs) == id)
+            spec::annotations(path).is_ok_and(|theirs| sandbox_of(&name, &theirs) == id)
         })
         .collect()
 }

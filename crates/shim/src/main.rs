@@ -16,7 +16,6 @@ mod bootstrap;
 mod cache_command;
 mod delete;
 mod engines;
-mod group;
 mod info;
 mod logging;
 mod options;

@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::Context;
 use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
+use medley_dispatch::sandbox_of;
 
-use crate::{bootstrap, engines, group, sockets};
+use crate::{bootstrap, engines, sockets};
 
 /// The file of a bundle in which containerd 1.x looks for the shim's address after a restart.
 pub(crate) const ADDRESS_FILE: &str = "address";
@@ -33,7 +34,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         Err(spec::Error::Read { .. }) => std::collections::HashMap::new(),
         Err(error) => return Err(error.into()),
     };
-    let address = opts.socket_address(group::of(&opts.id, &annotations));
+    let address = opts.socket_address(sandbox_of(&opts.id, &annotations));
     let socket = sockets::path(&address);
     let listener = sockets::listen(&socket)?;
     let is_new = listener.is_some();

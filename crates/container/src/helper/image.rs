@@ -7,9 +7,9 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use medley_dispatch::layers::Inside;
 use medley_image::store::Store;
 use medley_image::{artifact, entrypoint};
+use medley_types::layers::LayerContent;
 use rustix::process::{Resource, Rlimit};
 
 use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, TargetOrder, Whose};
@@ -61,7 +61,11 @@ pub(crate) fn target(order: &TargetOrder) -> Reply {
 pub(crate) fn fetch(order: &FetchOrder) -> (Reply, Option<OwnedFd>) {
     let fetch = || {
         let mut store = connect(&order.containerd)?;
-        Ok(artifact::fetch(&mut store, &order.layer)?)
+        Ok(artifact::fetch(
+            &mut store,
+            &order.layer,
+            medley_dispatch::inspect,
+        )?)
     };
     match fetch() {
         Ok(inside) => {
@@ -79,15 +83,19 @@ pub(crate) fn fetch(order: &FetchOrder) -> (Reply, Option<OwnedFd>) {
 pub(crate) fn entrypoint(order: &EntrypointOrder) -> (Reply, Option<OwnedFd>) {
     let read = || {
         let mut store = connect(&order.containerd)?;
-        Ok(entrypoint::of_image(&mut store, &order.image)?)
+        Ok(entrypoint::of_image(
+            &mut store,
+            &order.image,
+            medley_dispatch::inspect,
+        )?)
     };
     match read() {
         Ok(found) => {
-            let Inside {
+            let LayerContent {
                 module,
                 facts,
                 file,
-            } = found.inside;
+            } = found.content;
             let reply = Reply::Entrypoint {
                 path: found.path,
                 size: found.size,

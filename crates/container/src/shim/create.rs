@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
+use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
 use medley_io::ContainerEnds;
 use medley_sys::children;
 use medley_sys::device_filter::Rule;
@@ -16,7 +16,7 @@ use oci_spec::runtime::Spec;
 
 use super::code_source::{self, Source};
 use super::helper_client::{Answer, Helper};
-use super::image_layers::{self, ImageLayers, Listed};
+use super::image_layers::{self, Listed};
 use super::turn::{self, Customer};
 use super::user_namespace::{self, UserNamespaces};
 use super::{Created, Error, Host, Order, STATE, Settings, helper_client, recover, terminal};
@@ -226,9 +226,15 @@ fn create_in(
     let decision = {
         let view = Rootfs::open(rootfs.path())?;
         let cache = order.settings.cache.as_deref();
-        let layers = ImageLayers::of(host, &order.id, cache).listed(maker.listing(cache));
+        let listed = maker.listing(cache);
         let options = host.options_for(&order.settings);
-        medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &layers, &options)?
+        match medley_dispatch::plan(&Wanted::from_spec(&spec)?, &view, &options)? {
+            Decision::Planned(planned) => planned,
+            Decision::NeedsLayers(needed) => {
+                let listed = listed.unwrap_or_else(|| image_layers::of_container(host, &order.id));
+                image_layers::plan(host, cache, needed, listed)?
+            }
+        }
     };
     log::info!("plan id={:?} {}", order.id, decision.plan.one_line());
 
@@ -300,7 +306,7 @@ fn make(
     order: &Order,
     (mut spec, is_amended): (Spec, bool),
     mut namespaces: Namespaces,
-    (decision, place): (&Decision, &Place),
+    (decision, place): (&Planned, &Place),
     (ends, terminal): (&ContainerEnds, Option<TerminalOrder>),
     folder: &Path,
 ) -> Result<(i32, File, Option<OwnedFd>), Error> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use medley_dispatch::{Decision, Plan, Request as Wanted, Rootfs};
+use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
 use medley_io::{ContainerEnds, Keeper, Stdio};
 use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
@@ -17,7 +17,7 @@ use medley_types::Cancel;
 use oci_spec::runtime::{Process, Spec};
 
 use super::code_source::{self, Source};
-use super::image_layers::ImageLayers;
+use super::image_layers;
 use super::turn::Customer;
 use super::{Created, Error, Host, hear_within, helper_client, terminal};
 use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
@@ -43,7 +43,7 @@ pub struct Addition {
 pub struct Exec {
     process: Process,
     /// What it does, in a container of guests; elsewhere its first argument says.
-    decision: Option<Decision>,
+    decision: Option<Planned>,
     /// The container's spec, as it is in force.
     spec: Spec,
     /// The terminal that it gets.
@@ -82,7 +82,7 @@ impl Created {
         };
         let runs_guest = matches!(
             &decision,
-            Some(Decision {
+            Some(Planned {
                 plan: Plan::Wasm(_),
                 ..
             })
@@ -159,7 +159,7 @@ impl Created {
 
     /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
     /// the container's own program.
-    fn decide(&self, host: &Host, process: &Process) -> Result<Decision, Error> {
+    fn decide(&self, host: &Host, process: &Process) -> Result<Planned, Error> {
         let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
         let view = Rootfs::open(&root)?;
         // The root was its own, and not that of a process that has its pid by now.
@@ -174,12 +174,20 @@ impl Created {
             // They are in place by now.
             mounts: &[],
         };
-        let layers = ImageLayers::by_name(host, &self.id, self.settings.cache.as_deref());
-        medley_dispatch::plan(&wanted, &view, &layers, &host.options_for(&self.settings)).map_err(
-            |error| Error::BesideGuest {
-                source: error.into(),
-            },
-        )
+        let options = host.options_for(&self.settings);
+        let planned = match medley_dispatch::plan(&wanted, &view, &options) {
+            Ok(Decision::Planned(planned)) => Ok(planned),
+            Ok(Decision::NeedsLayers(needed)) => {
+                let listed = image_layers::of_container(host, &self.id);
+                let cache = self.settings.cache.as_deref();
+                // `sh` does not mean the image's only module.
+                image_layers::plan(host, cache, needed.require_explicit_name(), listed)
+            }
+            Err(error) => Err(error),
+        };
+        planned.map_err(|error| Error::BesideGuest {
+            source: error.into(),
+        })
     }
 }
 
@@ -252,7 +260,7 @@ impl Exec {
         };
         let answer = match &self.decision {
             None => ask(Program::Linux { path: None }, None)?,
-            Some(Decision {
+            Some(Planned {
                 plan: Plan::Wasm(plan),
                 module: Some(module),
                 ..
@@ -279,7 +287,7 @@ impl Exec {
                     ask(program, Some(source))
                 },
             )?,
-            Some(Decision { plan, .. }) => {
+            Some(Planned { plan, .. }) => {
                 let path = match plan {
                     Plan::Linux(plan) => plan.program.clone(),
                     Plan::Wasm(plan) => Some(plan.module.clone()),

@@ -1,13 +1,13 @@
 //! The Wasm layers of a container's image, for dispatch: helpers read them, and what they found once
 //! is kept.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use medley_dispatch::layers::{Cause, Inside, Layer, Layers, Listing};
-use medley_image::known::Known;
+use medley_dispatch::{NeedsLayers, Planned};
+use medley_image::layer_index::LayerIndex;
 use medley_image::store::Address;
+use medley_types::layers::{Cause, ImageLayers, Layer, LayerContent};
 
 use super::helper_client;
 use super::{Error, Host};
@@ -16,69 +16,33 @@ use crate::protocol::{
 };
 
 /// A listing, or none of what was made of no image.
-pub(super) type Listed = Result<Option<Listing>, Error>;
+pub(super) type Listed = Result<Option<ImageLayers>, Error>;
 
-/// The layers of one container's image.
-pub(super) struct ImageLayers<'h> {
-    host: &'h Host,
-    container: &'h str,
-    cache: Option<&'h Path>,
-    by_name_only: bool,
-    /// What was asked for before.
-    listed: Cell<Option<Listed>>,
+/// Decides on a container whose entrypoint is one of its image's Wasm layers, if `listed` has any.
+pub(super) fn plan(
+    host: &Host,
+    cache: Option<&Path>,
+    needed: NeedsLayers<'_>,
+    listed: Listed,
+) -> Result<Planned, medley_dispatch::Error> {
+    let selected = needed.select(listed.map_err(Into::into))?;
+    let content = look_into(host, cache, selected.layer());
+    selected.plan(content.map_err(Into::into))
 }
 
-impl<'h> ImageLayers<'h> {
-    /// For the container itself.
-    pub(super) fn of(host: &'h Host, container: &'h str, cache: Option<&'h Path>) -> Self {
-        Self {
-            host,
-            container,
-            cache,
-            by_name_only: false,
-            listed: Cell::default(),
-        }
-    }
-
-    /// Whose listing was asked for before.
-    pub(super) fn listed(self, listed: Option<Listed>) -> Self {
-        self.listed.set(listed);
-        self
-    }
-
-    /// For a process that is added to it: `sh` does not mean the image's only module.
-    pub(super) fn by_name(host: &'h Host, container: &'h str, cache: Option<&'h Path>) -> Self {
-        Self {
-            by_name_only: true,
-            ..Self::of(host, container, cache)
-        }
-    }
-}
-
-impl Layers for ImageLayers<'_> {
-    fn list(&self) -> Result<Option<Listing>, Cause> {
-        let listed = self.listed.take();
-        Ok(listed
-            .unwrap_or_else(|| list(self.host, Whose::Container(self.container.to_owned())))?)
-    }
-
-    fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
-        Ok(look_into(self.host, self.cache, layer)?)
-    }
-
-    fn by_name_only(&self) -> bool {
-        self.by_name_only
-    }
+/// The Wasm layers of the image that `container` was made of.
+pub(super) fn of_container(host: &Host, container: &str) -> Listed {
+    list(host, Whose::Container(container.to_owned()))
 }
 
 /// The modules of an image that no container need run yet.
 pub struct ImageModules<'h> {
     host: &'h Host,
     cache: PathBuf,
-    listing: Listing,
+    listing: ImageLayers,
     /// Of an image without Wasm layers: the file that its containers start with, which is told of
     /// as if it were one.
-    file: Option<Inside>,
+    file: Option<LayerContent>,
 }
 
 impl std::fmt::Debug for ImageModules<'_> {
@@ -95,19 +59,23 @@ impl ImageModules<'_> {
     pub fn all(&self) -> &[Layer] {
         &self.listing.layers
     }
-}
 
-impl Layers for ImageModules<'_> {
-    fn list(&self) -> Result<Option<Listing>, Cause> {
-        Ok(Some(self.listing.clone()))
+    /// Decides on the one that is named.
+    ///
+    /// # Errors
+    /// What is wrong with it, or keeps this node from running it.
+    pub fn plan(&self, needed: NeedsLayers<'_>) -> Result<Planned, medley_dispatch::Error> {
+        let selected = needed.select(Ok(Some(self.listing.clone())))?;
+        let content = self.content(selected.layer());
+        selected.plan(content)
     }
 
-    fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
+    fn content(&self, layer: &Layer) -> Result<LayerContent, Cause> {
         match &self.file {
-            Some(inside) => Ok(Inside {
-                module: inside.module.clone(),
-                facts: inside.facts.clone(),
-                file: inside.file.as_ref().map(File::try_clone).transpose()?,
+            Some(content) => Ok(LayerContent {
+                module: content.module.clone(),
+                facts: content.facts.clone(),
+                file: content.file.as_ref().map(File::try_clone).transpose()?,
             }),
             None => Ok(look_into(self.host, Some(&self.cache), layer)?),
         }
@@ -137,10 +105,10 @@ pub(super) fn of_target(host: &Host, cache: Option<&Path>, reply: Reply) -> List
         .as_ref()
         .and_then(|known| known.listing(&target.blob.digest))
     {
-        return Ok(Some(Listing {
+        return Ok(Some(ImageLayers {
             image: target.image,
             layers,
-            passed_over: Vec::new(),
+            skipped: Vec::new(),
             is_partial: false,
         }));
     }
@@ -149,7 +117,7 @@ pub(super) fn of_target(host: &Host, cache: Option<&Path>, reply: Reply) -> List
     if let (Some(known), Some(listing)) = (known, &listing)
         && !listing.is_partial
         && !listing.layers.is_empty()
-        && listing.passed_over.is_empty()
+        && listing.skipped.is_empty()
         && let Err(error) = known.keep_listing(&digest, &listing.layers)
     {
         let image = &listing.image;
@@ -171,7 +139,7 @@ fn list(host: &Host, image: Whose) -> Listed {
 }
 
 /// What is in a layer, if need be by reading it.
-fn look_into(host: &Host, cache: Option<&Path>, layer: &Layer) -> Result<Inside, Error> {
+fn look_into(host: &Host, cache: Option<&Path>, layer: &Layer) -> Result<LayerContent, Error> {
     let known = cache.and_then(records);
     if let Some(inside) = known.as_ref().and_then(|known| known.find(layer)) {
         return Ok(inside);
@@ -186,8 +154,8 @@ fn look_into(host: &Host, cache: Option<&Path>, layer: &Layer) -> Result<Inside,
 }
 
 /// The records, if they can be used; without them a layer is read at every start.
-fn records(cache: &Path) -> Option<Known> {
-    Known::open(cache)
+fn records(cache: &Path) -> Option<LayerIndex> {
+    LayerIndex::open(cache)
         .inspect_err(|error| {
             let why = medley_types::sentence(error);
             log::warn!("what is in layers is not written down: {why}");
@@ -196,14 +164,14 @@ fn records(cache: &Path) -> Option<Known> {
 }
 
 /// Has a helper read a layer, its digest verified.
-fn fetch(host: &Host, layer: &Layer) -> Result<Inside, Error> {
+fn fetch(host: &Host, layer: &Layer) -> Result<LayerContent, Error> {
     let containerd = host.containerd.clone().ok_or_else(unexpected)?;
     let request = Request::Fetch(FetchOrder {
         containerd,
         layer: layer.clone(),
     });
     match helper_client::ask(host, &request, &[])? {
-        (Reply::Fetched { module, facts }, fds) => Ok(Inside {
+        (Reply::Fetched { module, facts }, fds) => Ok(LayerContent {
             module,
             facts,
             file: Some(
@@ -218,14 +186,14 @@ fn fetch(host: &Host, layer: &Layer) -> Result<Inside, Error> {
 }
 
 /// Has a helper read the file that the containers of an image start with.
-fn entrypoint(host: &Host, listing: &Listing) -> Result<(Layer, Inside), Error> {
+fn entrypoint(host: &Host, listing: &ImageLayers) -> Result<(Layer, LayerContent), Error> {
     let request = Request::Entrypoint(EntrypointOrder {
         containerd: host.containerd.clone().ok_or_else(unexpected)?,
         image: listing.image.clone(),
     });
     let (reply, fds) = helper_client::ask(host, &request, &[]).map_err(|error| match error {
-        Error::Refused { reason } if !listing.passed_over.is_empty() => {
-            let passed_over = listing.passed_over.iter().map(ToString::to_string);
+        Error::Refused { reason } if !listing.skipped.is_empty() => {
+            let passed_over = listing.skipped.iter().map(ToString::to_string);
             let passed_over: Vec<_> = passed_over.collect();
             Error::Refused {
                 reason: format!("{reason}; passed over: {}", passed_over.join(", ")),
@@ -249,7 +217,7 @@ fn entrypoint(host: &Host, listing: &Listing) -> Result<(Layer, Inside), Error> 
         title: Some(path.to_string_lossy().into_owned()),
     };
     let file = fds.into_iter().next().map(File::from);
-    let inside = Inside {
+    let inside = LayerContent {
         module,
         facts,
         file: Some(file.ok_or_else(unexpected)?),
@@ -259,7 +227,7 @@ fn entrypoint(host: &Host, listing: &Listing) -> Result<(Layer, Inside), Error> 
 
 /// The module in a layer, whose bytes nobody has read yet in this start. It is the one that was
 /// decided on: a digest names one content only.
-pub(super) fn module(host: &Host, layer: &Layer, inside: &Inside) -> Result<File, Error> {
+pub(super) fn module(host: &Host, layer: &Layer, inside: &LayerContent) -> Result<File, Error> {
     let module = match &inside.file {
         Some(module) => module.try_clone().map_err(Error::Spawn)?,
         None => fetch(host, layer)?.file.ok_or_else(unexpected)?,

@@ -1,25 +1,35 @@
 //! What runs when the rootfs does not have the entrypoint and the image has Wasm layers.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use medley_types::layers::SkippedLayer;
+use medley_types::layers::{Cause, ImageLayers, Layer, LayerContent, ModuleFacts, NotAModule};
 
 use super::{Image, MODULE, elf};
-use crate::layers::{Cause, Facts, Inside, Layer, Layers, Listing, NoModule, PassedOver};
-use crate::{Decision, EngineKind, Error, Form, Module, WasmPlan};
+use crate::{EngineKind, Error, Form, Module, NeedsLayers, Planned, WasmPlan, inspect};
 
-/// Layers by title, all modules but those whose title begins with `c`; counts what it is asked.
+/// An image's layers by title, all modules but those whose title begins with `c`.
 #[derive(Default)]
-struct Recorded {
+pub(super) struct Artifact {
     titles: Vec<Option<&'static str>>,
-    passed_over: Vec<PassedOver>,
+    skipped: Vec<SkippedLayer>,
     by_name_only: bool,
     broken: bool,
     demand: Option<(EngineKind, String)>,
-    asked: AtomicUsize,
 }
 
-impl Layers for Recorded {
-    fn list(&self) -> Result<Option<Listing>, Cause> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+impl Artifact {
+    /// The second and third step of a decision.
+    pub(super) fn plan(&self, needed: NeedsLayers<'_>) -> Result<Planned, Error> {
+        let needed = if self.by_name_only {
+            needed.require_explicit_name()
+        } else {
+            needed
+        };
+        let selected = needed.select(self.list())?;
+        let content = self.content(selected.layer());
+        selected.plan(content)
+    }
+
+    fn list(&self) -> Result<Option<ImageLayers>, Cause> {
         if self.broken {
             return Err("nobody answers".into());
         }
@@ -29,64 +39,58 @@ impl Layers for Recorded {
             size: 8,
             title: title.map(str::to_owned),
         };
-        Ok(Some(Listing {
+        Ok(Some(ImageLayers {
             image: "example/app:1".to_owned(),
             layers: self.titles.iter().enumerate().map(layer).collect(),
-            passed_over: self.passed_over.clone(),
+            skipped: self.skipped.clone(),
             is_partial: false,
         }))
     }
 
-    fn look_into(&self, layer: &Layer) -> Result<Inside, Cause> {
-        if layer.title.as_deref() == Some("broken") {
+    fn content(&self, layer: &Layer) -> Result<LayerContent, Cause> {
+        let title = layer.title.as_deref();
+        if title == Some("broken") {
             return Err("it is torn".into());
         }
-        Ok(Inside {
+        Ok(LayerContent {
             module: "ab".repeat(32),
-            facts: Facts {
-                component: layer
-                    .title
-                    .as_ref()
-                    .is_some_and(|title| title.starts_with('c')),
+            facts: ModuleFacts {
+                component: title.is_some_and(|title| title.starts_with('c')),
                 demand: self.demand.clone(),
             },
             file: None,
         })
     }
-
-    fn by_name_only(&self) -> bool {
-        self.by_name_only
-    }
 }
 
-fn titled(titles: &[&'static str]) -> Recorded {
-    Recorded {
+fn titled(titles: &[&'static str]) -> Artifact {
+    Artifact {
         titles: titles.iter().copied().map(Some).collect(),
-        ..Recorded::default()
+        ..Artifact::default()
     }
 }
 
-fn passed_over() -> Vec<PassedOver> {
-    vec![PassedOver {
+fn skipped() -> Vec<SkippedLayer> {
+    vec![SkippedLayer {
         digest: format!("sha256:{}", "f".repeat(64)),
         media_type: "application/vnd.example".to_owned(),
         reason: "is no media type of Wasm".to_owned(),
     }]
 }
 
-fn image(layers: Recorded, args: &[&str]) -> Image {
+fn image(layers: Artifact, args: &[&str]) -> Image {
     let mut image = Image::new().args(args);
-    image.layers = Box::new(layers);
+    image.layers = Some(layers);
     image
 }
 
-fn plan(layers: Recorded, entrypoint: &str) -> WasmPlan {
+fn plan(layers: Artifact, entrypoint: &str) -> WasmPlan {
     image(layers, &[entrypoint]).wasm()
 }
 
 /// The number of the layer that a decision took.
-fn taken(decision: Decision) -> String {
-    match decision.module {
+fn taken(planned: Planned) -> String {
+    match planned.module {
         Some(Module::Layer(layer, _)) => layer.digest[7..8].to_owned(),
         other => panic!("no layer: {other:?}"),
     }
@@ -96,9 +100,9 @@ fn taken(decision: Decision) -> String {
 fn the_only_wasm_layer_runs_whatever_the_entrypoint_is_called() {
     for entrypoint in ["/app.wasm", "hello", "/bin/sh", "sha256:12"] {
         let plan = plan(
-            Recorded {
+            Artifact {
                 titles: vec![None],
-                ..Recorded::default()
+                ..Artifact::default()
             },
             entrypoint,
         );
@@ -167,11 +171,11 @@ fn a_directory_does_not_tell_which_of_several_layers_is_meant() {
 
 #[test]
 fn a_directory_of_an_image_without_wasm_layers_is_called_one() {
-    let ordinary = || Recorded {
-        passed_over: passed_over(),
+    let ordinary = || Artifact {
+        skipped: skipped(),
         ..titled(&[])
     };
-    let strict = Recorded {
+    let strict = Artifact {
         by_name_only: true,
         ..titled(&["a.wasm"])
     };
@@ -237,7 +241,7 @@ fn several_layers_and_no_name_are_told_apart_by_the_user() {
 #[test]
 fn what_the_rootfs_has_comes_first_and_no_layer_is_asked_for() {
     let mut image = image(
-        Recorded {
+        Artifact {
             broken: true,
             ..titled(&["tool", "app.wasm"])
         },
@@ -256,8 +260,8 @@ fn what_the_rootfs_has_comes_first_and_no_layer_is_asked_for() {
 
 #[test]
 fn what_was_passed_over_is_named_in_the_plan_and_in_the_error() {
-    let with = |titles: &[&'static str]| Recorded {
-        passed_over: passed_over(),
+    let with = |titles: &[&'static str]| Artifact {
+        skipped: skipped(),
         ..titled(titles)
     };
     let why = plan(with(&["a"]), "/a").why;
@@ -288,7 +292,7 @@ fn what_was_passed_over_is_named_in_the_plan_and_in_the_error() {
 
 #[test]
 fn layers_that_cannot_be_looked_at_fail_with_the_reason() {
-    let broken = Recorded {
+    let broken = Artifact {
         broken: true,
         ..titled(&[])
     };
@@ -308,7 +312,7 @@ fn layers_that_cannot_be_looked_at_fail_with_the_reason() {
 
 #[test]
 fn what_is_added_to_a_container_has_to_name_its_layer() {
-    let strict = || Recorded {
+    let strict = || Artifact {
         by_name_only: true,
         ..titled(&["a.wasm"])
     };
@@ -322,7 +326,7 @@ fn what_is_added_to_a_container_has_to_name_its_layer() {
 
 #[test]
 fn a_layer_runs_on_the_engine_that_it_asks_for() {
-    let demanding = || Recorded {
+    let demanding = || Artifact {
         demand: Some((
             EngineKind::Wasmer,
             "import \"wasix_32v1\" \"fd_dup\"".to_owned(),
@@ -345,7 +349,7 @@ fn facts_are_of_modules_alone() {
     let facts = |bytes: &[u8]| {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        Facts::of(&file)
+        inspect(&file)
     };
     assert!(!facts(MODULE).unwrap().component);
     assert!(facts(super::COMPONENT).unwrap().component);
@@ -354,9 +358,9 @@ fn facts_are_of_modules_alone() {
     let mut precompiled = elf(None);
     precompiled[7] = 200;
     for native in [elf(None), precompiled] {
-        assert!(matches!(facts(&native), Err(NoModule::Native(_))));
+        assert!(matches!(facts(&native), Err(NotAModule::Native(_))));
     }
     for other in [&b""[..], b"(module)", b"#!/bin/sh", b"\x1f\x8b"] {
-        assert!(matches!(facts(other), Err(NoModule::Other(_))));
+        assert!(matches!(facts(other), Err(NotAModule::Other(_))));
     }
 }

@@ -3,8 +3,7 @@
 use std::io::Read;
 
 use super::{Image, MODULE, elf, write};
-use crate::layers::NoLayers;
-use crate::{Form, Module, Plan, Request, Rootfs, plan};
+use crate::{Decision, Form, Module, Plan, Request, Rootfs, plan};
 
 const OTHER: &[u8] = b"\0asm\x01\0\0\0\0\x02\x01x";
 
@@ -272,14 +271,11 @@ fn the_programs_of_this_machine_are_programs_in_a_rootfs() {
     .unwrap();
     let rootfs = Rootfs::open("/".as_ref()).unwrap();
     let options = super::every_engine();
-    let decision = plan(
-        &Request::from_spec(&spec).unwrap(),
-        &rootfs,
-        &NoLayers,
-        &options,
-    )
-    .unwrap();
-    let Plan::Linux(plan) = decision.plan else {
+    let decision = plan(&Request::from_spec(&spec).unwrap(), &rootfs, &options).unwrap();
+    let Decision::Planned(planned) = decision else {
+        panic!("not in the rootfs")
+    };
+    let Plan::Linux(plan) = planned.plan else {
         panic!("not Linux")
     };
     assert!(plan.program.unwrap().ends_with("bin/sh"));

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat};
 use rustix::io::Errno;
 
-use super::{Miss, Mounted, View, What, kind_of};
+use super::{LookupError, Mounted, View, What, kind_of};
 
 /// As many symlinks as the kernel follows in one path (`MAXSYMLINKS`).
 const MOST_LINKS: u32 = 40;
@@ -95,7 +95,7 @@ impl<'v> Walk<'v> {
     }
 
     /// Walks to the end. On an error, `here` and `pending` tell how far it came.
-    pub(super) fn run(&mut self) -> Result<End<'v>, Miss> {
+    pub(super) fn run(&mut self) -> Result<End<'v>, LookupError> {
         while let Some(step) = self.pending.pop_front() {
             if step.name == ".." {
                 self.levels.pop();
@@ -122,7 +122,7 @@ impl<'v> Walk<'v> {
         }
     }
 
-    fn step(&mut self, step: &Step) -> Result<Option<End<'v>>, Miss> {
+    fn step(&mut self, step: &Step) -> Result<Option<End<'v>>, LookupError> {
         let above = self.here.clone();
         self.here.push(&step.name);
         let from = self.levels.last().and_then(|level| level.mount);
@@ -173,7 +173,7 @@ impl<'v> Walk<'v> {
                 let path = std::mem::replace(&mut self.here, above);
                 self.links += 1;
                 if self.links > MOST_LINKS {
-                    return Err(Miss::Loop { link: path });
+                    return Err(LookupError::Loop { link: path });
                 }
                 if target.is_absolute() {
                     self.levels.clear();
@@ -194,35 +194,35 @@ impl<'v> Walk<'v> {
         }
     }
 
-    fn must_be_last(&self) -> Result<(), Miss> {
+    fn must_be_last(&self) -> Result<(), LookupError> {
         if self.pending.is_empty() {
             Ok(())
         } else {
-            Err(Miss::NotADirectory {
+            Err(LookupError::NotADirectory {
                 at: self.here.clone(),
             })
         }
     }
 
     /// Why `step` leads nowhere: for want of a look, for a symlink, or because it is not there.
-    fn absent(&self, step: &Step, from: Option<usize>) -> Miss {
+    fn absent(&self, step: &Step, from: Option<usize>) -> LookupError {
         let mount = from.map(|n| &self.view.mounts[n]);
         if let Some(Mounted {
             at,
             what: What::Unseen(kind),
         }) = mount
         {
-            return Miss::Unseen {
+            return LookupError::Unseen {
                 mount: at.clone(),
                 kind: kind.clone(),
             };
         }
         match &step.link {
-            Some(link) => Miss::Dangling {
+            Some(link) => LookupError::Dangling {
                 link: link.path.clone(),
                 target: link.target.clone(),
             },
-            None => Miss::Absent,
+            None => LookupError::Absent,
         }
     }
 }

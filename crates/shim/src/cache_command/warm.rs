@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use medley_container::shim::{Host, Warmed, default_compilers};
-use medley_dispatch::layers::{Layers, NoLayers};
-use medley_dispatch::{Decision, EngineKind, Plan, Request, Rootfs};
+use medley_container::shim::{Host, ImageModules, Warmed, default_compilers};
+use medley_dispatch::{Decision, EngineKind, Plan, Planned, Request, Rootfs};
 use medley_image::store::Address;
+use medley_types::layers::Layer;
 use serde_json::{Value, json};
 
 use super::args::Warm;
@@ -93,16 +93,16 @@ impl Warmer<'_> {
             if !path.exists() {
                 bail!("file not found");
             }
-            let done = self.warm(&path.to_string_lossy(), Path::new("/"), &NoLayers);
+            let done = self.warm(&path.to_string_lossy(), Path::new("/"), None);
             return Ok(vec![(text, done)]);
         }
         let modules = self
             .host
             .modules_of(&text, self.folder)
             .context("there is no such file, and of an image")?;
-        let warm = |layer: &medley_dispatch::layers::Layer| {
+        let warm = |layer: &Layer| {
             // In the cache's own folder there is no file of that name.
-            let done = self.warm(&layer.digest, self.folder, &modules);
+            let done = self.warm(&layer.digest, self.folder, Some(&modules));
             let module = layer.title.as_ref().unwrap_or(&layer.digest);
             let module: String = module.chars().filter(|c| !c.is_control()).collect();
             (format!("{text} {module}"), done)
@@ -111,7 +111,12 @@ impl Warmer<'_> {
     }
 
     /// Warms one module, decided on as if it were a container's entrypoint.
-    fn warm(&self, entrypoint: &str, root: &Path, layers: &dyn Layers) -> anyhow::Result<Done> {
+    fn warm(
+        &self,
+        entrypoint: &str,
+        root: &Path,
+        modules: Option<&ImageModules<'_>>,
+    ) -> anyhow::Result<Done> {
         let handler = self
             .engine
             .map_or_else(|| "wasm".to_owned(), |engine| engine.to_string());
@@ -125,12 +130,16 @@ impl Warmer<'_> {
             mounts: &[],
         };
         let root = Rootfs::open(root)?;
-        let decision = medley_dispatch::plan(&request, &root, layers, &engines::options())?;
-        let Decision {
+        let options = engines::options();
+        let planned = match (medley_dispatch::plan(&request, &root, &options)?, modules) {
+            (Decision::Planned(planned), _) => planned,
+            (Decision::NeedsLayers(needed), Some(modules)) => modules.plan(needed)?,
+            (Decision::NeedsLayers(needed), None) => return Err(needed.without_layers().into()),
+        };
+        let Planned {
             plan: Plan::Wasm(plan),
             module: Some(module),
-            ..
-        } = decision
+        } = planned
         else {
             bail!("it is no Wasm module");
         };

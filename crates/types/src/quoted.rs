@@ -4,33 +4,6 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
-/// What a path leads to that is no regular file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// A directory.
-    Directory,
-    /// A named pipe.
-    Fifo,
-    /// A character or block device.
-    Device,
-    /// A socket.
-    Socket,
-    /// Something of which the kernel does not say more.
-    Other,
-}
-
-impl fmt::Display for FileKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Directory => "directory",
-            Self::Fifo => "FIFO",
-            Self::Device => "device",
-            Self::Socket => "socket",
-            Self::Other => "special file",
-        })
-    }
-}
-
 /// The first bytes of a file, at most eight; shown as hex and as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstBytes(Vec<u8>);
@@ -57,9 +30,9 @@ impl fmt::Display for FirstBytes {
 /// Text from a spec or an image, quoted, escaped and cut short, so that a hostile one cannot
 /// flood or forge a log.
 #[derive(Debug, Clone)]
-pub struct Shown(String);
+pub struct Quoted(String);
 
-impl Shown {
+impl Quoted {
     /// Longer text is cut here, in characters: enough for any path that a person wrote.
     const LONGEST: usize = 200;
 
@@ -86,14 +59,26 @@ impl Shown {
     }
 
     /// Without the quotes, for words that stand in a sentence.
-    pub(crate) fn bare(&self) -> &str {
+    #[must_use]
+    pub fn bare(&self) -> &str {
         let text = self.0.strip_prefix('"').unwrap_or(&self.0);
         text.strip_suffix('"').unwrap_or(text)
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for Quoted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The first few of `items`, as an enumeration.
+pub fn first_of<T: fmt::Display>(items: &[T]) -> String {
+    /// Longer lists help no reader.
+    const LISTED: usize = 8;
+    let mut shown: Vec<_> = items.iter().take(LISTED).map(ToString::to_string).collect();
+    if items.len() > LISTED {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use medley_dispatch::layers::{FACTS_VERSION, Facts, Inside, Layer};
+use medley_types::layers::{FACTS_VERSION, Layer, LayerContent, ModuleFacts};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -25,10 +25,10 @@ use crate::cache::{Error, LAYERS, failed};
 use crate::store::{digest_of, is_sha256};
 
 /// Most records that are kept: some hundred bytes each, a block on the disk.
-const MOST: usize = 1024;
+const MAX_RECORDS: usize = 1024;
 
 /// Largest record, in bytes.
-const LARGEST: u64 = 4096;
+const MAX_RECORD: u64 = 4096;
 
 /// What is written down of a blob.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ struct Record<T> {
 #[derive(Debug, Serialize, Deserialize)]
 struct OfLayer {
     module: String,
-    facts: Facts,
+    facts: ModuleFacts,
 }
 
 /// What is known of an image's manifest or index.
@@ -54,13 +54,13 @@ struct OfTarget {
 
 /// The records of one node.
 #[derive(Debug)]
-pub struct Known {
+pub struct LayerIndex {
     folder: PathBuf,
     /// How many are kept.
-    most: usize,
+    capacity: usize,
 }
 
-impl Known {
+impl LayerIndex {
     /// The records in the cache's folder `cache`, which need not be there yet.
     ///
     /// # Errors
@@ -74,15 +74,15 @@ impl Known {
             .map_err(failed("make", &folder))?;
         Ok(Self {
             folder: ours_alone(&folder)?,
-            most: MOST,
+            capacity: MAX_RECORDS,
         })
     }
 
     /// What is known of `layer`; notes its use.
     #[must_use]
-    pub fn find(&self, layer: &Layer) -> Option<Inside> {
+    pub fn find(&self, layer: &Layer) -> Option<LayerContent> {
         let OfLayer { module, facts } = self.read(&layer.digest)?;
-        Some(Inside {
+        Some(LayerContent {
             module,
             facts,
             file: None,
@@ -99,7 +99,7 @@ impl Known {
     ///
     /// # Errors
     /// Those of writing a file; nothing of it stays then.
-    pub fn keep(&self, layer: &Layer, inside: &Inside) -> io::Result<()> {
+    pub fn keep(&self, layer: &Layer, inside: &LayerContent) -> io::Result<()> {
         let known = OfLayer {
             module: inside.module.clone(),
             facts: inside.facts.clone(),
@@ -120,8 +120,8 @@ impl Known {
     fn read<T: DeserializeOwned>(&self, digest: &str) -> Option<T> {
         let path = self.path(digest)?;
         let size = fs::metadata(&path).ok()?.len();
-        let text = (size <= LARGEST).then(|| fs::read(&path))?.ok()?;
-        note(&path);
+        let text = (size <= MAX_RECORD).then(|| fs::read(&path))?.ok()?;
+        touch(&path);
         let record = parse(&text).filter(|record| record.digest == digest);
         if record.is_none() {
             log::debug!("the record {} is of no use", path.display());
@@ -139,7 +139,7 @@ impl Known {
             known,
         })?;
         let record = [sealed(&record).as_bytes(), &record].concat();
-        if record.len() as u64 > LARGEST {
+        if record.len() as u64 > MAX_RECORD {
             // It would not be read: whoever has so much to say is asked every time.
             return Ok(());
         }
@@ -170,7 +170,7 @@ impl Known {
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         records.sort();
-        let surplus = (records.len() + 1).saturating_sub(self.most);
+        let surplus = (records.len() + 1).saturating_sub(self.capacity);
         for (_, path) in records.into_iter().take(surplus) {
             // Somebody else may have done it.
             fs::remove_file(path).ok();
@@ -185,7 +185,7 @@ impl Known {
 }
 
 /// Notes a use now, by the file's time.
-fn note(path: &Path) {
+fn touch(path: &Path) {
     let noted = fs::File::options()
         .write(true)
         .open(path)
@@ -218,9 +218,9 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
-    use medley_dispatch::layers::{Facts, Inside, Layer};
+    use medley_types::layers::{Layer, LayerContent, ModuleFacts};
 
-    use super::Known;
+    use super::LayerIndex;
     use crate::cache::{Cache, Policy};
 
     fn layer(n: usize) -> Layer {
@@ -232,10 +232,10 @@ mod tests {
         }
     }
 
-    fn inside() -> Inside {
-        Inside {
+    fn inside() -> LayerContent {
+        LayerContent {
             module: "ab".repeat(32),
-            facts: Facts {
+            facts: ModuleFacts {
                 component: true,
                 demand: None,
             },
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_known() {
         let dir = tempfile::tempdir().unwrap();
-        let known = Known::open(&dir.path().join("cache")).unwrap();
+        let known = LayerIndex::open(&dir.path().join("cache")).unwrap();
         assert!(known.find(&layer(1)).is_none());
         known.keep(&layer(1), &inside()).unwrap();
         let found = known.find(&layer(1)).unwrap();
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn which_layers_an_image_has_is_known_by_its_target_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let known = Known::open(&dir.path().join("cache")).unwrap();
+        let known = LayerIndex::open(&dir.path().join("cache")).unwrap();
         let target = layer(1).digest;
         assert!(known.listing(&target).is_none());
         known.keep_listing(&target, &[layer(2), layer(3)]).unwrap();
@@ -279,7 +279,7 @@ mod tests {
     fn a_record_that_is_damaged_or_under_another_name_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let known = Known::open(&cache).unwrap();
+        let known = LayerIndex::open(&cache).unwrap();
         known.keep(&layer(1), &inside()).unwrap();
         let path = |n| cache.join("layers").join(format!("{n:064x}"));
         let record = fs::read(path(1)).unwrap();
@@ -299,13 +299,13 @@ mod tests {
     fn a_folder_that_others_can_write_to_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        Known::open(&cache).unwrap();
+        LayerIndex::open(&cache).unwrap();
         for (path, mode, words) in [
             (cache.join("layers"), 0o770, "root's alone"),
             (cache.clone(), 0o777, "nobody but root may write there"),
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = Known::open(&cache).unwrap_err();
+            let error = LayerIndex::open(&cache).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         }
@@ -313,7 +313,7 @@ mod tests {
             digest: "sha256:../../../etc/passwd".to_owned(),
             ..layer(1)
         };
-        let known = Known::open(&cache).unwrap();
+        let known = LayerIndex::open(&cache).unwrap();
         assert!(known.keep(&odd, &inside()).is_err());
         assert!(known.find(&odd).is_none());
     }
@@ -330,8 +330,8 @@ mod tests {
     fn what_was_of_no_use_for_longest_makes_room() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let mut known = Known::open(&cache).unwrap();
-        known.most = 8;
+        let mut known = LayerIndex::open(&cache).unwrap();
+        known.capacity = 8;
         for n in 0..8 {
             known.keep(&layer(n), &inside()).unwrap();
         }
@@ -350,7 +350,7 @@ mod tests {
     fn records_are_pruned_by_age_or_with_everything_and_never_for_want_of_room() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("cache");
-        let known = Known::open(&folder).unwrap();
+        let known = LayerIndex::open(&folder).unwrap();
         let cache = Cache::open(&folder, 1).unwrap();
         for n in 0..2 {
             known.keep(&layer(n), &inside()).unwrap();
