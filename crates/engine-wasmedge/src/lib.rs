@@ -22,9 +22,8 @@ mod signature;
 mod world;
 
 use std::ffi::CStr;
-use std::fs::File;
 
-use medley_engine::{Engine, Entry, Form, Native, Program, Unfit};
+use medley_engine::{Engine, Entry, Form, Native, Program, TrustedCode, Unfit};
 
 /// The engine's name in annotations and messages.
 pub const NAME: &str = "wasmedge";
@@ -53,7 +52,7 @@ impl Engine for Wasmedge {
 
     fn load(
         &self,
-        code: File,
+        code: TrustedCode,
         form: Form,
         entry: &Entry,
         stack: Option<u64>,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use medley_engine::call::{self, INITIALIZE, Number, START};
-use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+use medley_engine::{Ended, Entry, Guest, Program, TrustedCode, Unfit};
 
 use crate::faults::Call;
 use crate::ffi::{self, AstModule, Configure, Executor, FunctionInstance, ModuleInstance, Store};
@@ -37,10 +37,15 @@ pub(crate) struct LinkedModule {
 
 impl LinkedModule {
     /// Maps what `compile` made.
-    pub(crate) fn load(code: &File, entry: &Entry, stack: Option<u64>) -> Result<Self, Unfit> {
+    pub(crate) fn load(
+        code: &TrustedCode,
+        entry: &Entry,
+        stack: Option<u64>,
+    ) -> Result<Self, Unfit> {
         let engine = |reason: &str| unfit(entry, reason);
         let mut magic = [0; ELF.len()];
-        code.read_exact_at(&mut magic, 0)
+        code.file()
+            .read_exact_at(&mut magic, 0)
             .map_err(|error| engine(&error.to_string()))?;
         // A library without a compiler leaves the module as it was. Nothing in that is native code.
         let mode = if magic == *ELF {
@@ -114,12 +119,15 @@ fn path(code: &File) -> Result<CString, std::ffi::NulError> {
     CString::new(format!("/proc/self/fd/{own_way}{}", code.as_raw_fd()))
 }
 
-fn parse(configure: &Owned<Configure>, code: &File) -> Result<Owned<AstModule>, &'static str> {
-    let path = path(code).map_err(|_| "its file has no path")?;
+fn parse(
+    configure: &Owned<Configure>,
+    code: &TrustedCode,
+) -> Result<Owned<AstModule>, &'static str> {
+    let path = path(code.file()).map_err(|_| "its file has no path")?;
     let mut module = std::ptr::null_mut();
-    // SAFETY: the configuration lives, and WasmEdge copies it; the path outlives the call. The
-    // trait's contract: the file is what `compile` wrote, in a sealed memfd or in the cache, so
-    // that it may be mapped and its constructors run. What is created is ours.
+    // SAFETY: the configuration lives, and WasmEdge copies it; the path outlives the call. By
+    // the code's type, `compile` of this program made it, and nothing changes it: it may be mapped,
+    // and its constructors run. What is created is ours.
     unsafe {
         let loader = Owned::new(
             ffi::WasmEdge_LoaderCreate(configure.get()),

@@ -1,12 +1,11 @@
 //! The engine with WasmEdge's library: `cargo test -p medley-engine-wasmedge --features library`.
 
+#![allow(unsafe_code, reason = "what the engine compiled is executed")]
+
 mod guests;
 
-use std::fs::File;
-use std::io::Write;
-
 use guests::exits_with;
-use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, Unfit};
+use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, TrustedCode, Unfit};
 use medley_engine_wasmedge::Wasmedge;
 
 fn entry(export: Option<&str>) -> Entry {
@@ -28,15 +27,9 @@ fn fails(wat: &str, export: Option<&str>) -> String {
 
 /// Loads what was compiled, as the helper does.
 fn load(native: &Native, export: Option<&str>) -> Result<Box<dyn medley_engine::Program>, Unfit> {
-    let path = std::env::temp_dir().join(format!(
-        "medley-code-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let mut file = File::create_new(&path).expect("a file");
-    file.write_all(&native.code).expect("room for it");
-    let code = File::open(&path).expect("it is there");
-    std::fs::remove_file(&path).expect("it is ours");
+    let code = native.seal().expect("room for it");
+    // SAFETY: the compiler has just made it.
+    let code = unsafe { TrustedCode::from_compiler(code) }.expect("it is sealed");
     Wasmedge.load(code, native.form, &entry(export), None)
 }
 

@@ -4,11 +4,8 @@
 
 mod guests;
 
-use std::fs::File;
-use std::io::Write;
-
 use guests::exits_with;
-use medley_engine::{Ended, Engine, Entry, Guest};
+use medley_engine::{Ended, Engine, Entry, Guest, TrustedCode};
 use medley_engine_wasmedge::Wasmedge;
 
 /// WasmEdge as others use it: it makes "universal" modules, and runs them.
@@ -106,15 +103,6 @@ mod universal {
     }
 }
 
-/// A file that nobody else sees, opened for both.
-fn unseen() -> File {
-    let path = std::env::temp_dir().join(format!("medley-code-{}", std::process::id()));
-    let mut options = File::options();
-    let file = options.read(true).write(true).create_new(true).open(&path);
-    std::fs::remove_file(&path).expect("it is ours");
-    file.expect("a file")
-}
-
 /// The module of the one text, with the native code of another.
 fn forged(portable: &str, native: &str) -> Vec<u8> {
     let mut module = wat::parse_str(portable).expect("it is right");
@@ -148,6 +136,7 @@ fn leb128(mut number: usize) -> Vec<u8> {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "what the engine compiled is executed")]
 fn native_code_that_a_module_brings_along_is_never_run() {
     let module = forged(&exits_with(7), &exits_with(66));
     // WasmEdge runs it, given the module as it is.
@@ -158,10 +147,11 @@ fn native_code_that_a_module_brings_along_is_never_run() {
         export: None,
     };
     let native = Wasmedge.compile(&module, &entry).expect("it is fit");
-    let mut file = unseen();
-    file.write_all(&native.code).expect("room for it");
+    let code = native.seal().expect("room for it");
+    // SAFETY: the compiler has just made it.
+    let code = unsafe { TrustedCode::from_compiler(code) }.expect("it is sealed");
     let program = Wasmedge
-        .load(file, native.form, &entry, None)
+        .load(code, native.form, &entry, None)
         .expect("it loads");
     let ended = program.run(&Guest::default(), &mut || ());
     assert_eq!(ended, Ended::Exited(7));

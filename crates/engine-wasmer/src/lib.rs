@@ -17,9 +17,8 @@ mod values;
 mod world;
 
 use std::error::Error;
-use std::fs::File;
 
-use medley_engine::{Engine, Entry, Form, Native, Program, Unfit};
+use medley_engine::{Engine, Entry, Form, Native, Program, TrustedCode, Unfit};
 
 /// The engine's name in annotations and messages.
 pub const NAME: &str = "wasmer";
@@ -43,7 +42,7 @@ impl Engine for Wasmer {
 
     fn load(
         &self,
-        code: File,
+        code: TrustedCode,
         form: Form,
         entry: &Entry,
         _stack: Option<u64>,

@@ -1,12 +1,11 @@
 //! A module, loaded, and its run.
 
-use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use medley_engine::call::{self, INITIALIZE, Kind, Number, START};
-use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+use medley_engine::{Ended, Entry, Guest, Program, TrustedCode, Unfit};
 use tokio::runtime::Runtime;
 use wasmer::{
     AsStoreMut, Engine, Imports, Instance, InstantiationError, Module, RuntimeError, Store, Value,
@@ -36,12 +35,12 @@ pub(crate) struct LoadedModule {
 
 impl LoadedModule {
     /// Maps what `compile` made, and makes code of it.
-    pub(crate) fn load(code: &File, entry: &Entry) -> Result<Self, Unfit> {
+    pub(crate) fn load(code: &TrustedCode, entry: &Entry) -> Result<Self, Unfit> {
         let engine = config::engine();
         // It is mapped by path only. The helper still has the host's /proc.
-        let path = format!("/proc/self/fd/{}", code.as_raw_fd());
-        // SAFETY: the trait's contract: the file is what `compile` of this binary wrote, in a sealed
-        // memfd or in the cache, where nobody changes it.
+        let path = format!("/proc/self/fd/{}", code.file().as_raw_fd());
+        // SAFETY: by its type, `compile` of this program made the code, and nothing changes it while
+        // it is mapped.
         let module = unsafe { Module::deserialize_from_file_unchecked(&engine, path) };
         let module = module.map_err(|error| unfit(entry, chain(&error)))?;
         Ok(Self {

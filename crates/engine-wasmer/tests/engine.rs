@@ -1,10 +1,9 @@
 //! The engine with Wasmer: `cargo test -p medley-engine-wasmer --features engine`.
 
-use std::fs::File;
-use std::io::Write;
+#![allow(unsafe_code, reason = "what the engine compiled is executed")]
 
 use medley_engine::memory::{Account, Allowance, Most};
-use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, Unfit};
+use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, TrustedCode, Unfit};
 use medley_engine_wasmer::Wasmer;
 
 /// A module with all that a guest of WASI needs, and functions of it.
@@ -34,8 +33,9 @@ fn refused(text: impl AsRef<[u8]>, export: Option<&str>) -> String {
 fn run_in(guest: &Guest, text: &str, export: Option<&str>) -> (Ended, usize) {
     let native = compile(text, export).expect("it is fit");
     assert_eq!(native.form, Form::Module);
-    let mut code = tempfile();
-    code.write_all(&native.code).expect("room for it");
+    let code = native.seal().expect("room for it");
+    // SAFETY: the compiler has just made it.
+    let code = unsafe { TrustedCode::from_compiler(code) }.expect("it is sealed");
     let program = Wasmer.load(code, native.form, &entry(export), None);
     let mut started = 0;
     let ended = program.expect("it loads").run(guest, &mut || started += 1);
@@ -44,21 +44,6 @@ fn run_in(guest: &Guest, text: &str, export: Option<&str>) -> (Ended, usize) {
 
 fn run(text: &str, export: Option<&str>) -> (Ended, usize) {
     run_in(&Guest::default(), text, export)
-}
-
-/// A file without a name.
-fn tempfile() -> File {
-    let thread = std::thread::current().id();
-    let name = format!("medley-wasmer-{}-{thread:?}", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .expect("a folder for temporary files");
-    std::fs::remove_file(&path).expect("it is ours");
-    file
 }
 
 /// Checks that it trapped, and gives the words for it: the first line.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-use medley_engine::{Entry, Program, Unfit};
+use medley_engine::{Entry, Program, TrustedCode, Unfit};
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -51,15 +51,16 @@ fn interfaces(bytes: &[u8]) -> Vec<(bool, String)> {
 
 /// Maps native code that [`compile`] made of a component, and links it.
 pub(crate) fn load(
-    code: &File,
+    code: &TrustedCode,
     entry: &Entry,
     stack: Option<u64>,
 ) -> Result<Box<dyn Program>, Unfit> {
+    let code = code.file();
     // Components can be mapped by path only. The helper still has the host's /proc.
     let path = format!("/proc/self/fd/{}", code.as_raw_fd());
     let loaded = engine_of(code, stack).and_then(|engine| {
-        // SAFETY: the contract of `medley_engine::Engine::load`: `code` is what `compile` of this
-        // binary wrote, in a file that nobody can change while it is mapped.
+        // SAFETY: by its type, `compile` of this program made the code, and nothing changes it while
+        // it is mapped.
         let component = unsafe { Component::deserialize_file(&engine, &path) }?;
         Ok((engine, component))
     });

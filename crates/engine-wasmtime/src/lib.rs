@@ -23,9 +23,7 @@ mod values;
 mod variables;
 mod world;
 
-use std::fs::File;
-
-use medley_engine::{Engine, Entry, Form, Native, Program, Unfit};
+use medley_engine::{Engine, Entry, Form, Native, Program, TrustedCode, Unfit};
 
 /// The engine's name in annotations and messages.
 pub const NAME: &str = "wasmtime";
@@ -49,7 +47,7 @@ impl Engine for Wasmtime {
 
     fn load(
         &self,
-        code: File,
+        code: TrustedCode,
         form: Form,
         entry: &Entry,
         stack: Option<u64>,
@@ -58,8 +56,9 @@ impl Engine for Wasmtime {
         match form {
             Form::Module => {
                 let engine = config::engine_with(config::Profile::Command, stack).map_err(unfit)?;
-                // SAFETY: the trait's contract: `code` is what `compile` of this binary wrote,
-                // in a sealed memfd that nobody can change while it is mapped.
+                let code = code.into_file();
+                // SAFETY: by its type, `compile` of this program made the code, and nothing changes
+                // it while it is mapped.
                 let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, code) };
                 let module = module.map_err(unfit)?;
                 Ok(Box::new(module::LinkedModule::new(

@@ -5,18 +5,21 @@
 //! | process | function | input | output |
 //! |---|---|---|---|
 //! | compiler | [`Engine::compile`] | the module's bytes, which may be hostile | native code |
-//! | helper | [`Engine::load`] | native code that we compiled | a [`Program`], ready to run |
+//! | helper | [`Engine::load`] | [`TrustedCode`], native code that we compiled | a [`Program`], ready to run |
 //! | init | [`Program::run`] | the guest's world | how it ended |
 //!
 //! The helper clones itself into init, so that what it loaded is there when the guest starts.
 
 pub mod call;
+mod code;
 pub mod memory;
 
-use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use code::{NotSealed, TrustedCode};
 
 /// What is to be run, and what is asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,17 @@ pub struct Native {
     pub code: Vec<u8>,
     /// What the bytes turned out to be.
     pub form: Form,
+}
+
+impl Native {
+    /// The code in a file in memory that nothing can change any more, which a compiler gives to the
+    /// shim: see [`TrustedCode::from_compiler`].
+    ///
+    /// # Errors
+    /// Those of `memfd_create`, and of writing to memory.
+    pub fn seal(&self) -> std::io::Result<OwnedFd> {
+        code::sealed(&mut &*self.code).map(OwnedFd::from)
+    }
 }
 
 /// Why a module can't be run. Each is one sentence that names the module.
@@ -251,14 +265,11 @@ pub trait Engine {
     /// Maps native code and links it. The guest may use `stack` bytes of stack, or what the engine
     /// gives it by default; one that uses more traps. Wasmer's stack is its own, whatever `stack` is.
     ///
-    /// The caller vouches that `code` holds what [`Self::compile`] of this very binary made:
-    /// it is executed as it is.
-    ///
     /// # Errors
     /// [`Unfit::Engine`] if the code does not fit this engine.
     fn load(
         &self,
-        code: File,
+        code: TrustedCode,
         form: Form,
         entry: &Entry,
         stack: Option<u64>,

@@ -38,6 +38,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use medley_engine::TrustedCode;
 use rustix::fs::FlockOperation;
 
 use crate::digest;
@@ -129,7 +130,7 @@ pub struct Cache {
 #[derive(Debug)]
 pub enum Found {
     /// Its native code, whole. Keeping the file open, or mapped, keeps the entry.
-    Code(File),
+    Code(TrustedCode),
     /// None.
     Missing {
         /// What was wrong with the entry that was there and has been removed.
@@ -189,7 +190,7 @@ impl Cache {
             return Ok(Content::Replaced);
         }
         Ok(match whole {
-            Ok(true) => Content::Whole(code),
+            Ok(true) => Content::Whole(trusted(code)),
             Ok(false) => Content::Damaged(damaged(&path, "its content has changed")),
             Err(error) => Content::Damaged(damaged(&path, &error.to_string())),
         })
@@ -270,12 +271,22 @@ impl Cache {
 
 /// What there is of a content.
 enum Content {
-    Whole(File),
+    Whole(TrustedCode),
     /// Removed, and perhaps made anew, since it was opened.
     Replaced,
     /// Removed to make room.
     None,
     Damaged(Found),
+}
+
+/// An entry's file as code that may be executed.
+#[allow(unsafe_code, reason = "what is in the file will be executed")]
+fn trusted(entry: File) -> TrustedCode {
+    // SAFETY: only `Cache::store` writes entries, of code that a compiler of ours gave. They lie in
+    // a directory that is root's alone, as `Cache::open` and `Cache::existing` check, are never
+    // written to again, and are open for reading; their content has the digest that was taken when
+    // they were written.
+    unsafe { TrustedCode::new(entry) }
 }
 
 /// A size as people write it: `1000`, `500K`, `500M`, `2G`, `2GiB`; powers of 1024.

@@ -5,12 +5,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use medley_engine::Entry;
 use medley_image::cache::MAX_MODULE;
 use medley_sys::child::NOBODY;
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
@@ -95,7 +94,7 @@ fn compile(
     filter()?;
     let bytes = read(File::from(module), &order.entry)?;
     let native = engine.compile(&bytes, &order.entry)?;
-    let code = seal(&native.code).map_err(|source| Error::Write {
+    let code = native.seal().map_err(|source| Error::Write {
         path: order.entry.path.clone(),
         source,
     })?;
@@ -174,24 +173,4 @@ fn read(mut module: File, entry: &Entry) -> Result<Vec<u8>, Error> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(bytes)
-}
-
-/// A file in memory that nobody can change any more.
-fn seal(code: &[u8]) -> std::io::Result<OwnedFd> {
-    sealed(&mut &*code).map(OwnedFd::from)
-}
-
-/// All of `code` in a file in memory that nobody can change any more, and that can be executed.
-pub(crate) fn sealed(code: &mut dyn Read) -> std::io::Result<File> {
-    let create = |flags| rustix::fs::memfd_create("medley-native", flags);
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 don't know the flag, and let every memfd be mapped executable.
-    let fd = create(flags | MemfdFlags::EXEC).or_else(|_| create(flags))?;
-    let mut file = File::from(fd);
-    std::io::copy(code, &mut file)?;
-    rustix::fs::fcntl_add_seals(
-        file.as_fd(),
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok(file)
 }

@@ -1,17 +1,15 @@
 //! In the helper: what a container's process is going to do, made ready before it is cloned.
 
 use std::fs::File;
-use std::io::Seek;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use medley_engine::{Engine, Entry, Form, Unfit};
+use medley_engine::{Engine, Entry, Form, TrustedCode, Unfit};
 use medley_image::cache::Found;
 use medley_image::{Cache, Key};
 use rustix::io::Errno;
 
 use crate::helper::Engines;
-use crate::helper::compile::sealed;
 use crate::init::Work;
 use crate::init::linux::LinuxInit;
 use crate::init::wasm::WasmInit;
@@ -74,9 +72,9 @@ pub(crate) fn load(
     // Before the clone: the process wakes up with everything mapped and linked.
     let program = match source {
         Code::Given { form } => {
-            let file = file?;
-            held = Some(file.try_clone().map_err(Error::Hold)?);
-            engine.load(executable(file)?, form, &entry, stack)?
+            let code = from_shim(file?);
+            held = Some(code.file().try_clone().map_err(Error::Hold)?);
+            engine.load(executable(code)?, form, &entry, stack)?
         }
         Code::Cached {
             cache,
@@ -128,8 +126,8 @@ pub(crate) fn fingerprint(engine: medley_dispatch::EngineKind, engines: Engines)
 
 /// Native code that may be mapped: the file itself, or what is in it where its file system is
 /// mounted `noexec` or a security module forbids that.
-fn executable(code: File) -> Result<File, Error> {
-    let Err(error) = medley_sys::memory::may_execute(&code) else {
+fn executable(code: TrustedCode) -> Result<TrustedCode, Error> {
+    let Err(error) = medley_sys::memory::may_execute(code.file()) else {
         return Ok(code);
     };
     if !matches!(
@@ -139,10 +137,15 @@ fn executable(code: File) -> Result<File, Error> {
         // The engine will tell, if it meets it too.
         return Ok(code);
     }
-    let mut code = code;
-    code.rewind()
-        .and_then(|()| sealed(&mut code))
-        .map_err(Error::Copy)
+    code.copy_to_memory().map_err(Error::Copy)
+}
+
+/// The native code that came with a request.
+#[allow(unsafe_code, reason = "what is in the file will be executed")]
+fn from_shim(code: File) -> TrustedCode {
+    // SAFETY: the request came by the socket that this helper was started with, from the shim, which
+    // sends as `Code::Given` what it has as a `TrustedCode`.
+    unsafe { TrustedCode::new(code) }
 }
 
 /// What the cache has for a module.
@@ -182,7 +185,7 @@ fn cached(
         Found::Code(code) => code,
         Found::Missing { damage } => return Ok(missing(damage)),
     };
-    let held = code.try_clone().map_err(Error::Hold)?;
+    let held = code.file().try_clone().map_err(Error::Hold)?;
     match engine.load(executable(code)?, form, entry, stack) {
         Ok(program) => Ok(Cached::Found(program, held)),
         Err(Unfit::Engine { reason, .. }) => {

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Once;
 
 use medley_dispatch::{Module, WasmPlan};
-use medley_engine::{Entry, Form};
+use medley_engine::{Entry, Form, TrustedCode};
 use medley_image::cache::{Error as CacheError, MAX_MODULE};
 use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -29,7 +29,7 @@ pub(super) enum Source {
     /// As `Module`, of which the digest is known: nobody has to read it.
     Digest(String, Form),
     /// The code itself.
-    Code(OwnedFd, Form),
+    Code(TrustedCode, Form),
 }
 
 impl Source {
@@ -85,7 +85,7 @@ impl Source {
         match self {
             Self::Module(file, _) => Some(file.as_fd()),
             Self::Digest(..) => None,
-            Self::Code(fd, _) => Some(fd.as_fd()),
+            Self::Code(code, _) => Some(code.as_fd()),
         }
     }
 

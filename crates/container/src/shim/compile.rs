@@ -7,8 +7,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use medley_dispatch::{EngineKind, WasmPlan};
-use medley_engine::Form;
-use rustix::fs::SealFlags;
+use medley_engine::{Form, NotSealed, TrustedCode};
 use rustix::process::{Resource, Signal};
 
 use super::turn::Customer;
@@ -24,14 +23,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2 * CPU_SECONDS);
 
 const MIB: u64 = 1 << 20;
 
-/// What nobody can do any more to native code that a compiler gave.
-const SEALS: SealFlags = SealFlags::WRITE
-    .union(SealFlags::GROW)
-    .union(SealFlags::SHRINK);
-
 /// Native code, and what it turned out to be.
 pub(super) struct Compiled {
-    pub(super) code: OwnedFd,
+    pub(super) code: TrustedCode,
     pub(super) form: Form,
 }
 
@@ -112,12 +106,7 @@ pub(super) fn compile(
         (Reply::Compiled { form }, Some(code)) => (form, code),
         _ => return Err(failed("the compiler gave no native code".to_owned()).into()),
     };
-    // What compiled hostile bytes may be hostile by now. It is dead, but may have left somebody a
-    // way to change what it gave.
-    let sealed = rustix::fs::fcntl_get_seals(&code).is_ok_and(|seals| seals.contains(SEALS));
-    if !sealed {
-        return Err(failed("the compiler gave native code that may change".to_owned()).into());
-    }
+    let code = trusted(code).map_err(|error| failed(error.to_string()))?;
     log::info!(
         "compiled engine={} module={:?} bytes={} native={} ms={}",
         plan.engine,
@@ -127,6 +116,13 @@ pub(super) fn compile(
         started.elapsed().as_millis(),
     );
     Ok(Compiled { code, form })
+}
+
+/// What the compiler gave, as code that may be executed.
+#[allow(unsafe_code, reason = "what is in the file will be executed")]
+fn trusted(code: OwnedFd) -> Result<TrustedCode, NotSealed> {
+    // SAFETY: it came from the compiler that `compile` has just run.
+    unsafe { TrustedCode::from_compiler(code) }
 }
 
 fn size(file: impl AsFd) -> i64 {

@@ -84,7 +84,7 @@ impl Place {
             // Somebody else has compiled it while we waited.
             Ok(Found::Code(code)) => {
                 return Ok(Filled {
-                    source: Source::Code(code.into(), form),
+                    source: Source::Code(code, form),
                     compiled: false,
                     lost: None,
                 });
@@ -102,7 +102,6 @@ impl Place {
             Ok(compiled) => compiled,
             Err(failed) => return Err(self.fail(plan, failed)),
         };
-        let code = File::from(code);
         let (code, lost) = match self.cache.store(&self.key, &plan.module, &code) {
             Ok(entry) => (entry, None),
             Err(error) => {
@@ -111,7 +110,7 @@ impl Place {
             }
         };
         Ok(Filled {
-            source: Source::Code(code.into(), form),
+            source: Source::Code(code, form),
             compiled: true,
             lost,
         })

@@ -1,4 +1,5 @@
-use super::{Cache, DEFAULT_LIMIT, Error, Found, Key, MAX_MODULE, Policy, Turn};
+use super::{Cache, DEFAULT_LIMIT, Error, Found, Key, MAX_MODULE, Policy, Turn, trusted};
+use medley_engine::TrustedCode;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -28,17 +29,18 @@ impl Node {
         File::open(path).unwrap()
     }
 
+    /// Bytes that stand for native code: nothing here executes them.
+    fn code(&self, content: &[u8]) -> TrustedCode {
+        trusted(self.file("code", content))
+    }
+
     pub(super) fn key(&self, module: &[u8]) -> Key {
         Key::new(&self.file("module", module), "wasmtime", "48").unwrap()
     }
 
-    pub(super) fn store(&self, module: &[u8], code: &[u8]) -> File {
+    pub(super) fn store(&self, module: &[u8], code: &[u8]) -> TrustedCode {
         self.cache
-            .store(
-                &self.key(module),
-                Path::new("/app.wasm"),
-                &self.file("code", code),
-            )
+            .store(&self.key(module), Path::new("/app.wasm"), &self.code(code))
             .unwrap()
     }
 
@@ -49,7 +51,8 @@ impl Node {
     /// The content, or what was wrong with it.
     fn look(&self, cache: &Cache, key: &Key) -> Result<Vec<u8>, String> {
         match cache.find(key).unwrap() {
-            Found::Code(mut code) => {
+            Found::Code(code) => {
+                let mut code = code.into_file();
                 let mut content = Vec::new();
                 code.read_to_end(&mut content).unwrap();
                 Ok(content)
@@ -133,7 +136,7 @@ fn every_part_of_a_key_makes_another_entry() {
     for (number, parts) in keys.into_iter().enumerate() {
         let key = key(parts);
         assert_eq!(node.find(&key), None, "{parts:?}");
-        let code = node.file("code", format!("native {number}").as_bytes());
+        let code = node.code(format!("native {number}").as_bytes());
         node.cache.store(&key, Path::new("/m"), &code).unwrap();
     }
     for (number, parts) in keys.into_iter().enumerate() {
@@ -190,7 +193,7 @@ fn nothing_counts_as_read_where_boots_cannot_be_told_apart() {
         ..node.cache.clone()
     };
     let key = node.key(b"module");
-    let code = node.file("code", b"native");
+    let code = node.code(b"native");
     unknown.store(&key, Path::new("/m"), &code).unwrap();
     node.flip();
     let code = File::open(&node.files("code")[0]).unwrap();
@@ -249,7 +252,7 @@ fn what_is_in_use_never_makes_room() {
     let held = node.store(b"a", &[b'a'; 60]);
     node.age(&[b'a'; 60], Duration::from_secs(3600));
     let key = node.key(b"b");
-    let code = node.file("code", &[b'b'; 60]);
+    let code = node.code(&[b'b'; 60]);
     let error = node
         .cache
         .store(&key, Path::new("/m"), &code)
@@ -268,7 +271,7 @@ fn what_is_in_use_never_makes_room() {
 fn what_is_larger_than_the_cache_is_not_kept_and_removes_nothing() {
     let node = Node::new("larger", 100);
     node.store(b"a", &[b'a'; 60]);
-    let code = node.file("code", &[b'b'; 101]);
+    let code = node.code(&[b'b'; 101]);
     let refused = node
         .cache
         .store(&node.key(b"b"), Path::new("/m"), &code)
@@ -280,7 +283,7 @@ fn what_is_larger_than_the_cache_is_not_kept_and_removes_nothing() {
 #[test]
 fn a_limit_is_the_folders_own_and_holds_for_whoever_opens_it() {
     let node = Node::new("limit", 100);
-    let code = node.file("code", &[b'b'; 3 << 10]);
+    let code = node.code(&[b'b'; 3 << 10]);
     let store = || {
         let cache = Cache::open(node.cache.folder(), 100).unwrap();
         cache.store(&node.key(b"b"), Path::new("/m"), &code)
@@ -384,7 +387,7 @@ fn one_compiles_while_the_others_wait() {
                 assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
                 if node.find(&key).is_none() {
                     compiled.fetch_add(1, Ordering::SeqCst);
-                    let code = File::open(node.folder.join("module")).unwrap();
+                    let code = trusted(File::open(node.folder.join("module")).unwrap());
                     node.cache.store(&key, Path::new("/m"), &code).unwrap();
                 }
                 running.fetch_sub(1, Ordering::SeqCst);

@@ -6,9 +6,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use medley_engine::TrustedCode;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Cache, Content, Error, Key, Record, failed, remove, used};
+use super::{Cache, Content, Error, Key, Record, failed, remove, trusted, used};
 use crate::digest;
 
 /// How much is copied at a time, in bytes.
@@ -20,7 +21,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`]; nothing of it stays then.
-    pub fn store(&self, key: &Key, name: &Path, code: &File) -> Result<File, Error> {
+    pub fn store(&self, key: &Key, name: &Path, code: &TrustedCode) -> Result<TrustedCode, Error> {
+        let code = code.file();
         let size = code.metadata().map_err(failed("size", &self.folder))?.len();
         self.make_room(size)?;
         let new = Unfinished::beside(&self.code().join(key.as_str()));
@@ -41,7 +43,7 @@ impl Cache {
                 if let Ok(identity) = used::identity(&entry, &self.boot) {
                     used::write(&self.used().join(&digest), &identity);
                 }
-                entry
+                trusted(entry)
             }
         };
         self.record(&Record::new(key, &digest, name))?;
