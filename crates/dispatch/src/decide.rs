@@ -243,7 +243,7 @@ fn engine(
 ) -> Result<(EngineKind, String), Error> {
     let path = || path.to_owned();
     let (engine, demanded_by) = match &rule.engine {
-        Some((engine, annotation)) if component && *engine != EngineKind::Wasmtime => {
+        Some((engine, annotation)) if component && !engine.descriptor().components => {
             let (engine, annotation) = (*engine, annotation.clone());
             return Err(Error::ComponentEngine {
                 path: path(),
@@ -252,7 +252,10 @@ fn engine(
             });
         }
         Some((engine, annotation)) => (*engine, format!("annotation {annotation}")),
-        None if component => (EngineKind::Wasmtime, "it is a component".to_owned()),
+        None if component => {
+            let engine = EngineKind::for_components().unwrap_or(options.default_engine);
+            (engine, "it is a component".to_owned())
+        }
         None => demand().unwrap_or((options.default_engine, "the default".to_owned())),
     };
     if !options.built_in.contains(&engine) {

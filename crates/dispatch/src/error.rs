@@ -296,7 +296,7 @@ pub enum Error {
         "{} needs the engine {engine} ({demanded_by}), which this shim does not have; it has {}; {}",
         Quoted::path(path),
         list(built_in),
-        remedy(*engine)
+        engine.descriptor().remedy
     )]
     EngineNotBuiltIn {
         /// The module.
@@ -414,19 +414,6 @@ fn crlf(interpreter: &Path) -> &'static str {
         ": its lines end with CR LF; write it with LF"
     } else {
         "; install it in the image"
-    }
-}
-
-/// How to come by an engine.
-fn remedy(engine: EngineKind) -> &'static str {
-    match engine {
-        EngineKind::Wasmtime => "build it with the feature wasmtime",
-        EngineKind::Wasmedge => {
-            "put containerd-shim-wasm-v1-wasmedge, which `make install` brings, beside it"
-        }
-        EngineKind::Wasmer => {
-            "put containerd-shim-wasm-v1-wasmer, which `make install WASMER=on` brings, beside it"
-        }
     }
 }
 

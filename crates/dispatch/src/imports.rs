@@ -26,15 +26,6 @@ const CUSTOM: u8 = 0;
 const TYPES: u8 = 1;
 const IMPORTS: u8 = 2;
 
-/// What came before preview 1, of which Wasmtime alone has the functions.
-const PREVIEW0: &str = "wasi_unstable";
-
-const PREVIEW1: &str = "wasi_snapshot_preview1";
-
-/// The socket calls of WASI preview 1 itself. WasmEdge adds `sock_open`, `sock_bind`,
-/// `sock_listen`, `sock_connect`, `sock_getaddrinfo` and others, and a `_v2` of some.
-const PREVIEW1_SOCKETS: [&str; 4] = ["sock_accept", "sock_recv", "sock_send", "sock_shutdown"];
-
 /// An engine and the import that only it provides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EngineRequirement {
@@ -51,7 +42,7 @@ pub(crate) fn requirement(module: &File) -> Option<EngineRequirement> {
         .into_imports()
         .map_while(Result::ok)
         .find_map(|import| {
-            let engine = engine_of(import.module, import.name)?;
+            let engine = EngineKind::that_provides(import.module, import.name)?;
             let import = format!(
                 "import {} {}",
                 Quoted::text(import.module),
@@ -59,19 +50,6 @@ pub(crate) fn requirement(module: &File) -> Option<EngineRequirement> {
             );
             Some(EngineRequirement { engine, import })
         })
-}
-
-fn engine_of(module: &str, name: &str) -> Option<EngineKind> {
-    match module {
-        "wasix_32v1" | "wasix_64v1" => Some(EngineKind::Wasmer),
-        PREVIEW0 => Some(EngineKind::Wasmtime),
-        "wasi_nn" | "wasi_ephemeral_nn" => Some(EngineKind::Wasmedge),
-        PREVIEW1 if name.starts_with("sock_") && !PREVIEW1_SOCKETS.contains(&name) => {
-            Some(EngineKind::Wasmedge)
-        }
-        _ if module.starts_with("wasmedge_") => Some(EngineKind::Wasmedge),
-        _ => None,
-    }
 }
 
 /// The contents of the import section, as much of it as there is and as is wanted.
@@ -105,6 +83,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    const PREVIEW1: &str = "wasi_snapshot_preview1";
 
     fn section(id: u8, contents: &[u8]) -> Vec<u8> {
         let length = u8::try_from(contents.len()).unwrap();

@@ -17,7 +17,7 @@ const CHANGING: [&str; 4] = ["cpu MHz", "bogomips", "BogoMIPS", "microcode"];
 /// The library's version, our configuration and the processor: native code is made for this one
 /// machine.
 pub(crate) fn of_this_machine() -> Result<String, String> {
-    let version = crate::version();
+    let version = crate::library_version();
     if !compile::has_compiler() {
         return Ok(format!("{version}-{CONFIGURATION}-interpreted"));
     }

@@ -37,6 +37,15 @@ impl Engine for Wasmedge {
         NAME
     }
 
+    fn version(&self) -> String {
+        let how = if compile::has_compiler() {
+            "compiles to native code"
+        } else {
+            "interprets: its library has no compiler"
+        };
+        format!("{}, {how}", library_version())
+    }
+
     fn fingerprint(&self) -> Result<String, String> {
         fingerprint::of_this_machine()
     }
@@ -65,17 +74,10 @@ impl Engine for Wasmedge {
 }
 
 /// The version of the library, such as `0.14.1`.
-#[must_use]
-pub fn version() -> String {
+fn library_version() -> String {
     // SAFETY: it returns a string that ends with NUL and lives as long as the library.
     let version = unsafe { CStr::from_ptr(ffi::WasmEdge_VersionGet()) };
     version.to_string_lossy().into_owned()
-}
-
-/// Whether the library has a compiler; if not, guests are interpreted.
-#[must_use]
-pub fn compiles() -> bool {
-    compile::has_compiler()
 }
 
 fn component(entry: &Entry) -> Unfit {

@@ -230,5 +230,7 @@ fn a_malformed_module_says_where() {
 fn the_fingerprint_stays_the_same_and_names_the_version() {
     let first = Wasmedge.fingerprint().expect("a machine");
     assert_eq!(Wasmedge.fingerprint().expect("a machine"), first);
-    assert!(first.starts_with(&medley_engine_wasmedge::version()));
+    let version = Wasmedge.version();
+    let (version, _) = version.split_once(',').expect("what it does");
+    assert!(first.starts_with(version));
 }

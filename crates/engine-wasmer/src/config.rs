@@ -17,7 +17,7 @@ pub(crate) fn fingerprint() -> String {
     let target = engine.target();
     format!(
         "{} {CONFIGURATION} {} {} {:?}",
-        crate::version(),
+        wasmer_types::VERSION,
         engine.deterministic_id(),
         target.triple(),
         target.cpu_features()

@@ -32,6 +32,10 @@ impl Engine for Wasmer {
         NAME
     }
 
+    fn version(&self) -> String {
+        wasmer_types::VERSION.to_owned()
+    }
+
     fn fingerprint(&self) -> Result<String, String> {
         Ok(config::fingerprint())
     }
@@ -52,12 +56,6 @@ impl Engine for Wasmer {
             Form::Component => Err(component(entry)),
         }
     }
-}
-
-/// The version of Wasmer, such as `7.3.0`.
-#[must_use]
-pub fn version() -> &'static str {
-    wasmer_types::VERSION
 }
 
 fn component(entry: &Entry) -> Unfit {

@@ -37,6 +37,13 @@ impl Engine for Wasmtime {
         NAME
     }
 
+    fn version(&self) -> String {
+        // Wasmtime's own account of itself begins with it.
+        let fingerprint = config::fingerprint().unwrap_or_default();
+        let version = fingerprint.split(' ').next();
+        version.unwrap_or_default().to_owned()
+    }
+
     fn fingerprint(&self) -> Result<String, String> {
         config::fingerprint().map_err(|error| chain(&error))
     }

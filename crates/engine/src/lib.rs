@@ -244,8 +244,11 @@ pub trait Engine {
     /// The name that annotations and messages use.
     fn name(&self) -> &'static str;
 
-    /// All that native code depends on besides its module: the engine's version and
-    /// configuration, and what it uses of the processor.
+    /// What `-v` shows of it: its version.
+    fn version(&self) -> String;
+
+    /// All that native code depends on besides its module: the engine's version, which is its first
+    /// word, its configuration, and what it uses of the processor.
     ///
     /// # Errors
     /// What keeps the engine from working on this machine.

@@ -1,22 +1,24 @@
 //! What the programs beside the shim have in common: each is the shim's helper, compiler and init
-//! with another engine, and nothing else: no shim.
+//! with another engine, and has no shim.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use medley_container::helper::{self, Engines};
+use medley_dispatch::EngineKind;
 
-/// Runs the program that is `containerd-shim-wasm-v1-` and `name`, with the engine that people
-/// know as `shown`. `version` is what the shim's own `-v` shows of it.
-pub(crate) fn run(name: &str, shown: &str, engines: Engines, version: fn() -> String) -> ExitCode {
+/// Runs the program that has `engine`, which `engines` gives.
+pub(crate) fn run(engine: EngineKind, engines: Engines) -> ExitCode {
     let verb = std::env::args_os().nth(1);
-    let said = match verb {
-        Some(verb) if verb == helper::VERB => return helper::run(engines).into(),
-        Some(flag) if flag == "-v" => writeln!(std::io::stdout(), "{}", version()),
+    let version = engines(engine).map(medley_engine::Engine::version);
+    let said = match (verb, version) {
+        (Some(verb), _) if verb == helper::VERB => return helper::run(engines).into(),
+        (Some(flag), Some(version)) if flag == "-v" => writeln!(std::io::stdout(), "{version}"),
         _ => {
             eprintln!(
-                "containerd-shim-wasm-v1-{name}: containerd-shim-wasm-v1 runs this for containers \
-                 of {shown}; -v tells the version"
+                "containerd-shim-wasm-v1-{engine}: containerd-shim-wasm-v1 runs this for containers \
+                 of {}; -v tells the version",
+                engine.descriptor().title
             );
             return ExitCode::FAILURE;
         }

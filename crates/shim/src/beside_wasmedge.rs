@@ -1,4 +1,4 @@
-//! `containerd-shim-wasm-v1-wasmedge`: what the shim runs in its own stead for containers of WasmEdge.
+//! `containerd-shim-wasm-v1-wasmedge`: what the shim starts as helper for containers of WasmEdge.
 
 mod beside;
 
@@ -6,24 +6,11 @@ use std::process::ExitCode;
 
 use medley_dispatch::EngineKind;
 use medley_engine::Engine;
-use medley_engine_wasmedge::Wasmedge;
 
 fn main() -> ExitCode {
-    beside::run(medley_engine_wasmedge::NAME, "WasmEdge", engine, version)
+    beside::run(EngineKind::Wasmedge, engine)
 }
 
 fn engine(kind: EngineKind) -> Option<&'static dyn Engine> {
-    match kind {
-        EngineKind::Wasmedge => Some(&Wasmedge),
-        EngineKind::Wasmtime | EngineKind::Wasmer => None,
-    }
-}
-
-fn version() -> String {
-    let how = if medley_engine_wasmedge::compiles() {
-        "compiles to native code"
-    } else {
-        "interprets: its library has no compiler"
-    };
-    format!("{}, {how}", medley_engine_wasmedge::version())
+    (kind == EngineKind::Wasmedge).then_some(&medley_engine_wasmedge::Wasmedge)
 }

@@ -8,58 +8,24 @@ use medley_container::shim::Beside;
 use medley_dispatch::{EngineKind, Options};
 use medley_engine::Engine;
 use medley_node::Alias;
+use medley_types::EngineProgram;
 
 /// What containerd's environment calls the engine of modules that ask for none.
 pub(crate) const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
 
-/// An engine that has a program of its own, where it is not built in.
-struct Apart {
-    engine: EngineKind,
-    /// The file name of its program.
-    program: &'static str,
-    /// What containerd's environment calls the program, if it is not the one beside the shim; `off`
-    /// for none.
-    variable: &'static str,
-    /// What else the engine hears of that environment.
-    env: &'static [&'static str],
-}
-
-/// Where WasmEdge looks for its plugins.
-const WASMEDGE_PLUGINS: &str = "WASMEDGE_PLUGIN_PATH";
-
-const APART: [Apart; 2] = [
-    Apart {
-        engine: EngineKind::Wasmedge,
-        program: "containerd-shim-wasm-v1-wasmedge",
-        variable: "CONTAINERD_SHIM_WASM_WASMEDGE",
-        env: &[WASMEDGE_PLUGINS],
-    },
-    Apart {
-        engine: EngineKind::Wasmer,
-        program: "containerd-shim-wasm-v1-wasmer",
-        variable: "CONTAINERD_SHIM_WASM_WASMER",
-        env: &[],
-    },
-];
-
 /// The variables of containerd's environment that are the engines'.
 pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
-    let apart = APART
+    let programs = EngineKind::ALL
         .iter()
-        .flat_map(|apart| apart.env.iter().copied().chain([apart.variable]));
-    apart.chain([DEFAULT])
+        .filter_map(|engine| engine.descriptor().binary.as_ref());
+    let variables = programs.flat_map(|it| it.env.iter().copied().chain([it.path_variable]));
+    variables.chain([DEFAULT])
 }
 
 /// The other name of this program that it was called by: a link that is for one engine.
 pub(crate) fn called_by() -> Option<&'static Alias> {
     medley_node::alias(&std::env::args_os().next()?)
 }
-
-const ALL: [EngineKind; 3] = [
-    EngineKind::Wasmtime,
-    EngineKind::Wasmedge,
-    EngineKind::Wasmer,
-];
 
 /// The engine of this kind, if it is built in.
 pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
@@ -77,31 +43,31 @@ pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
 /// The programs with engines that are not built in.
 pub(crate) fn beside() -> Vec<Beside> {
     let own = std::env::current_exe().unwrap_or_default();
-    let apart = APART
+    let engines = EngineKind::ALL
         .iter()
-        .filter(|apart| built_in(apart.engine).is_none());
-    apart.filter_map(|apart| apart.find(&own)).collect()
+        .filter(|engine| built_in(**engine).is_none());
+    engines
+        .filter_map(|engine| find(*engine, engine.descriptor().binary.as_ref()?, &own))
+        .collect()
 }
 
-impl Apart {
-    /// The program, if it is there.
-    fn find(&self, own: &Path) -> Option<Beside> {
-        let path = self.path(std::env::var_os(self.variable), own)?;
-        let variable = |name: &&'static str| Some((*name, std::env::var_os(name)?));
-        path.is_file().then(|| Beside {
-            engine: self.engine,
-            path,
-            env: self.env.iter().filter_map(variable).collect(),
-        })
-    }
+/// An engine's program, if it is there.
+fn find(engine: EngineKind, program: &'static EngineProgram, own: &Path) -> Option<Beside> {
+    let path = path(program, std::env::var_os(program.path_variable), own)?;
+    let variable = |name: &&'static str| Some((*name, std::env::var_os(name)?));
+    path.is_file().then(|| Beside {
+        engine,
+        path,
+        env: program.env.iter().filter_map(variable).collect(),
+    })
+}
 
-    /// Where the program is to be: where `named` says, else beside `own`.
-    fn path(&self, named: Option<OsString>, own: &Path) -> Option<PathBuf> {
-        match named {
-            Some(named) if named == "off" => None,
-            Some(named) if !named.is_empty() => Some(named.into()),
-            _ => Some(own.with_file_name(self.program)),
-        }
+/// Where an engine's program is to be: where `named` says, else beside `own`.
+fn path(program: &EngineProgram, named: Option<OsString>, own: &Path) -> Option<PathBuf> {
+    match named {
+        Some(named) if named == "off" => None,
+        Some(named) if !named.is_empty() => Some(named.into()),
+        _ => Some(own.with_file_name(program.file)),
     }
 }
 
@@ -110,8 +76,9 @@ pub(crate) fn options() -> Options {
     let beside = beside();
     Options {
         default_engine: default(std::env::var_os(DEFAULT)),
-        built_in: ALL
-            .into_iter()
+        built_in: EngineKind::ALL
+            .iter()
+            .copied()
             .filter(|kind| {
                 built_in(*kind).is_some() || beside.iter().any(|beside| beside.engine == *kind)
             })
@@ -139,8 +106,9 @@ pub(crate) fn names() -> String {
 
 /// The engines there are, and where each comes from, for people.
 pub(crate) fn described() -> Vec<String> {
-    let own = ALL
-        .into_iter()
+    let own = EngineKind::ALL
+        .iter()
+        .copied()
         .filter(|kind| built_in(*kind).is_some())
         .map(|kind| format!("{kind} (built in)"));
     let beside = beside().into_iter().map(|beside| {
@@ -189,19 +157,22 @@ fn has_emulators() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{APART, default, variables};
+    use super::{default, path, variables};
     use medley_dispatch::EngineKind;
     use std::path::{Path, PathBuf};
 
     #[test]
     fn an_engines_program_is_beside_the_shim_or_where_it_is_named_or_off() {
         let own = Path::new("/opt/bin/containerd-shim-wasm-v1");
-        for apart in &APART {
-            let beside = PathBuf::from(format!("{}-{}", own.display(), apart.engine));
-            assert_eq!(apart.path(None, own), Some(beside.clone()));
-            assert_eq!(apart.path(Some("".into()), own), Some(beside));
-            assert_eq!(apart.path(Some("/e".into()), own), Some("/e".into()));
-            assert_eq!(apart.path(Some("off".into()), own), None);
+        for engine in EngineKind::ALL {
+            let Some(program) = &engine.descriptor().binary else {
+                continue;
+            };
+            let beside = PathBuf::from(format!("{}-{engine}", own.display()));
+            assert_eq!(path(program, None, own), Some(beside.clone()));
+            assert_eq!(path(program, Some("".into()), own), Some(beside));
+            assert_eq!(path(program, Some("/e".into()), own), Some("/e".into()));
+            assert_eq!(path(program, Some("off".into()), own), None);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Plain types that the other crates share, and errors as sentences. It depends on none of them.
 
 mod cancel;
-mod engine_kind;
+mod engines;
 pub mod layers;
 pub mod metrics;
 pub mod quoted;
@@ -10,6 +10,6 @@ pub mod sandbox;
 mod sentence;
 
 pub use cancel::Cancel;
-pub use engine_kind::{EngineKind, UnknownEngine};
+pub use engines::{EngineDescriptor, EngineKind, EngineProgram, UnknownEngine};
 pub use rootfs::RootfsMount;
 pub use sentence::sentence;

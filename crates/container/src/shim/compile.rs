@@ -205,10 +205,7 @@ fn need(engine: EngineKind, bytes: u64) -> Need {
     /// Bytes for each byte, and milliseconds for each MB.
     const EACH: (u64, u64) = (32, 1500);
     const MB: u64 = 1_000_000;
-    let times = match engine {
-        EngineKind::Wasmtime => 1,
-        EngineKind::Wasmedge | EngineKind::Wasmer => 4,
-    };
+    let times = engine.descriptor().compile_cost;
     let millis = bytes.saturating_mul(EACH.1 * times) / MB;
     Need {
         memory: bytes.saturating_mul(EACH.0 * times).saturating_add(BASE.0),
