@@ -3,16 +3,23 @@
 //! The commands see the machine's own root, so that they may run its programs; what they change is
 //! told to be in the test's directory. One command at a time holds the root's lock.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use medley_test::{debian, *};
+use nix::fcntl::{Flock, FlockArg};
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::sync::Mutex;
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// Held while a command runs: each test is a process of its own.
+async fn one_at_a_time() -> Result<Flock<File>> {
+    let path = std::env::temp_dir().join("medley-test-install");
+    let file = File::options().create(true).append(true).open(path)?;
+    let lock = tokio::task::spawn_blocking(|| Flock::lock(file, FlockArg::LockExclusive));
+    lock.await?.map_err(|(_, error)| error.into())
+}
 
 /// A containerd that knows nothing of the shim, and has none in its PATH.
 struct Node {
@@ -97,7 +104,7 @@ impl Node {
 
     /// Runs a command; containerd is restarted as often as it asks for it. Says how often.
     async fn run(&mut self, verb: &str, more: &[&str]) -> Result<(Output, usize)> {
-        let _guard = ONE_AT_A_TIME.lock().await;
+        let _guard = one_at_a_time().await?;
         let (ask, answer) = (self.at("ask"), self.at("answer"));
         let both = |path: &Path| {
             pipe::OpenOptions::new()

@@ -27,7 +27,7 @@ pub mod registry;
 pub mod runtime;
 pub mod shim;
 pub mod spec;
-mod stale;
+pub mod stale;
 pub mod stdio;
 pub mod tls;
 

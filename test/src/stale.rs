@@ -4,20 +4,23 @@ use crate::house::House;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-/// Takes down the instances whose test process is gone, once in the life of this one.
+/// As [`sweep_now`], once in the life of this process.
 pub(crate) fn sweep() {
     static DONE: Once = Once::new();
-    DONE.call_once(|| {
-        let entries = std::fs::read_dir(std::env::temp_dir())
-            .into_iter()
-            .flatten()
-            .flatten();
-        for dir in entries.map(|entry| entry.path()) {
-            if let Some(name) = stale_name(&dir) {
-                sweep_one(&name, &dir);
-            }
+    DONE.call_once(sweep_now);
+}
+
+/// Takes down the instances whose test process is gone.
+pub fn sweep_now() {
+    let entries = std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten();
+    for dir in entries.map(|entry| entry.path()) {
+        if let Some(name) = stale_name(&dir) {
+            sweep_one(&name, &dir);
         }
-    });
+    }
 }
 
 /// The instance's name, if `dir` is one of an instance whose process is gone.
