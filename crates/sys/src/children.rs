@@ -1,21 +1,30 @@
 //! The children of this process: those that somebody waits for, and all others, orphans that came to
 //! it as their subreaper, which it reaps.
 //!
-//! There is one list for the whole process, as the kernel has one. A child is in it from before the
-//! moment at which it could be reaped: it is made, or comes to us, while the list is held or before
-//! its maker has let go of it. So reaping never has to pause, whatever is being made.
+//! There is one list for the whole process, as the kernel has one. A child is in it before an orphan's
+//! reaper could take it for an orphan: none is reaped while a child is being made, which may take as
+//! long as the file system of its program likes. Orphans that end meanwhile are reaped right after.
 
 use std::collections::HashSet;
 use std::io;
 use std::process::{Child, Command, ExitStatus, Output};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use crate::pidfd::{Ended, PidFd};
 
-/// Guards the pids of the children that somebody waits for, and their being reaped.
+/// Held, together with others, while a child is made that is not in the list yet; by itself while
+/// orphans are reaped.
+static MAKING: RwLock<()> = RwLock::new(());
+
+/// Whether orphans were to be reaped while a child was being made.
+static MISSED: AtomicBool = AtomicBool::new(false);
+
+/// Guards the pids of the children that somebody waits for, and their being reaped. It is held for an
+/// instant, since an async thread may wait for it.
 static AWAITED: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
 
 fn awaited() -> MutexGuard<'static, HashSet<i32>> {
@@ -28,13 +37,26 @@ fn awaited() -> MutexGuard<'static, HashSet<i32>> {
 /// # Errors
 /// Those of [`Command::spawn`].
 pub fn spawn(command: &mut Command) -> io::Result<Child> {
-    let mut awaited = awaited();
-    let child = command.spawn()?;
-    // What is no pid is nobody's, and nothing that could be reaped.
-    if let Ok(pid) = pid_of(&child) {
-        awaited.insert(pid);
+    making(|| {
+        let child = command.spawn()?;
+        // What is no pid can't be reaped.
+        if let Ok(pid) = pid_of(&child) {
+            awaited().insert(pid);
+        }
+        Ok(child)
+    })
+}
+
+/// Makes a child while no orphan is reaped.
+fn making<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let making = MAKING.read().unwrap_or_else(PoisonError::into_inner);
+    let made = make();
+    drop(making);
+    if MISSED.swap(false, Ordering::SeqCst) {
+        // What fails now is tried again, and told, when the next child ends.
+        reap_orphans().ok();
     }
-    Ok(child)
+    made
 }
 
 /// Waits for the end of a child of [`spawn`], and reaps it.
@@ -83,8 +105,7 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
 /// # Errors
 /// Those of `make`, which gives the child's pid, and of `pidfd_open`.
 pub fn orphan(make: impl FnOnce() -> io::Result<i32>) -> io::Result<PidFd> {
-    let _awaited = awaited();
-    PidFd::open(make()?)
+    making(|| PidFd::open(make()?))
 }
 
 /// Leaves the process `pid`, a child of ours or one that will come to us, to who waits for it.
@@ -121,11 +142,20 @@ pub fn let_go(pid: i32) {
     reap_pid(pid);
 }
 
-/// Reaps every ended child that nobody waits for, and tells how many there were.
+/// Reaps every ended child that nobody waits for, and tells how many there were: none while a child
+/// is being made, whose maker does it afterwards. It never waits for that.
 ///
 /// # Errors
 /// Those of `waitid`, but for having no child at all.
 pub fn reap_orphans() -> io::Result<usize> {
+    // Before the look: who makes a child by then sees it afterwards.
+    MISSED.store(true, Ordering::SeqCst);
+    let _alone = match MAKING.try_write() {
+        Ok(alone) => alone,
+        Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+        Err(TryLockError::WouldBlock) => return Ok(0),
+    };
+    MISSED.store(false, Ordering::SeqCst);
     let awaited = awaited();
     let mut reaped = 0;
     while let Some(pid) = first_ended()? {

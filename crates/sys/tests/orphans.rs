@@ -1,5 +1,6 @@
 //! In a process of its own, since it reaps what others would wait for.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -45,4 +46,50 @@ fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
     assert!(process.wait_for_end(Some(Duration::from_secs(60))).unwrap());
     assert_eq!(children::reap_orphans().unwrap(), 1);
     assert_eq!(children::reap_orphans().unwrap(), 0);
+
+    no_other_waits_for_a_program_that_takes_long_to_load();
+}
+
+/// One whose file system does not answer, for example.
+fn no_other_waits_for_a_program_that_takes_long_to_load() {
+    let (gate, opener) = std::io::pipe().unwrap();
+    let (mut loads, loading) = std::io::pipe().unwrap();
+    let mut slow = Command::new("true");
+    let load = move || {
+        rustix::io::write(&loading, b"+")?;
+        rustix::io::read(&gate, &mut [0])?;
+        Ok(())
+    };
+    // SAFETY: two system calls.
+    #[allow(unsafe_code, reason = "no other way holds a child up before its exec")]
+    unsafe {
+        slow.pre_exec(load);
+    }
+    let slow = std::thread::spawn(move || children::spawn(&mut slow).unwrap());
+    std::io::Read::read_exact(&mut loads, &mut [0]).unwrap();
+
+    // Another one lives its life meanwhile.
+    let mut other = children::spawn(&mut Command::new("true")).unwrap();
+    assert!(children::wait(&mut other).unwrap().success());
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "sleep 0.01 & echo $!"])
+        .stdout(Stdio::piped());
+    let mut shell = children::spawn(&mut shell).unwrap();
+    let mut orphan = String::new();
+    let stdout = shell.stdout.take().unwrap();
+    std::io::Read::read_to_string(&mut std::io::BufReader::new(stdout), &mut orphan).unwrap();
+    assert!(children::wait(&mut shell).unwrap().success());
+    let orphan = Path::new("/proc").join(orphan.trim()).join("stat");
+    let ended = |stat: String| stat.contains(") Z ");
+    while !std::fs::read_to_string(&orphan).is_ok_and(ended) {
+        std::thread::yield_now();
+    }
+    assert_eq!(children::reap_orphans().unwrap(), 0);
+
+    // It is reaped by whoever was in the way, without being asked again.
+    rustix::io::write(&opener, b"+").unwrap();
+    let mut slow = slow.join().unwrap();
+    assert!(!orphan.exists());
+    assert!(children::wait(&mut slow).unwrap().success());
 }
