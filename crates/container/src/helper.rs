@@ -16,6 +16,7 @@ pub(crate) mod load_program;
 pub(crate) mod log_file;
 mod loopback;
 mod mounted;
+mod propagation;
 mod sandbox;
 mod schedule;
 mod sources;

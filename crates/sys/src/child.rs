@@ -41,15 +41,50 @@ pub fn die_with(parent: i32) -> io::Result<()> {
 /// The user that owns nothing: `nobody` and `nogroup` on every distribution.
 pub const NOBODY: u32 = 65534;
 
-/// Gives up what root may, for good, and becomes [`NOBODY`]; goes on dying with its parent.
+/// A user and group that no other process has: containers run as [`NOBODY`] too, and one that shares the
+/// node's pids could signal a process of its own user. It is above all ids that Kubernetes, systemd and
+/// `subuid` give away, and chosen anew each time. Where the node is itself in a user namespace that does
+/// not have it, it is [`NOBODY`].
+///
+/// # Errors
+/// Those of `getrandom`.
+pub fn unused_user() -> io::Result<u32> {
+    const FIRST: u32 = 1 << 31;
+    let mut bytes = [0_u8; 4];
+    // SAFETY: the kernel writes into an array of ours, of this length.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(count) != Ok(bytes.len()) {
+        return Err(io::Error::last_os_error());
+    }
+    // Not the last one, which is none.
+    let user = FIRST | u32::from_ne_bytes(bytes) >> 2;
+    let has = |map: &str| std::fs::read_to_string(map).is_ok_and(|map| is_mapped(&map, user));
+    let is_there = has("/proc/self/uid_map") && has("/proc/self/gid_map");
+    Ok(if is_there { user } else { NOBODY })
+}
+
+/// Whether a user namespace with this map has an id.
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) =
+            (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        id.checked_sub(first).is_some_and(|offset| offset < count)
+    })
+}
+
+/// Gives up what root may, for good, and becomes `user`; goes on dying with its parent.
 ///
 /// # Errors
 /// Those of the calls.
-pub fn give_up_rights() -> io::Result<()> {
+pub fn give_up_rights(user: u32) -> io::Result<()> {
     let parent = parent();
     rustix::thread::set_no_new_privs(true)?;
     rustix::thread::set_thread_groups(&[])?;
-    become_user(NOBODY)?;
+    become_user(user)?;
     // A change of user clears it.
     die_with(parent)
 }
@@ -241,4 +276,31 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
     // SAFETY: a plain system call. It is for a process that does nothing more with what is closed
     // and ends without running destructors.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NOBODY, is_mapped, unused_user};
+
+    #[test]
+    fn an_id_is_in_a_user_namespace_whose_map_has_it() {
+        let all = "         0          0 4294967295\n";
+        assert!(is_mapped(all, 0) && is_mapped(all, u32::MAX - 1) && !is_mapped(all, u32::MAX));
+        let some = "0 100000 1000\n65534 200000 1\n";
+        assert!(is_mapped(some, 999) && !is_mapped(some, 1000));
+        assert!(is_mapped(some, NOBODY) && !is_mapped(some, 1 << 31));
+        assert!(!is_mapped("", 0) && !is_mapped("0 0", 0) && !is_mapped("a b c", 0));
+    }
+
+    #[test]
+    fn a_user_is_another_one_each_time() {
+        let users = [unused_user().unwrap(), unused_user().unwrap()];
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        if is_mapped(&map, u32::MAX - 1) {
+            assert!(users.iter().all(|user| (1 << 31..u32::MAX).contains(user)));
+            assert_ne!(users[0], users[1]);
+        } else {
+            assert_eq!(users, [NOBODY; 2]);
+        }
+    }
 }

@@ -104,11 +104,7 @@ impl MountClone {
         propagation: MountPropagationFlags,
         recursive: bool,
     ) -> io::Result<()> {
-        let attr = MountAttr {
-            propagation: propagation.bits().into(),
-            ..MountAttr::default()
-        };
-        self.set(&attr, recursive)
+        set_propagation(self.fd.as_fd(), propagation, recursive)
     }
 
     /// Shows its files, and those of what is mounted below it if `recursive`, as owned by the ids
@@ -180,6 +176,23 @@ pub fn make_read_only(at: BorrowedFd<'_>) -> io::Result<()> {
         ..MountAttr::default()
     };
     set(at, &attr, false)
+}
+
+/// Sets how mounts below the mount are told whose root `at` is, and those below what is mounted there
+/// if `recursive`.
+///
+/// # Errors
+/// Those of `mount_setattr` (Linux 5.12).
+pub fn set_propagation(
+    at: BorrowedFd<'_>,
+    propagation: MountPropagationFlags,
+    recursive: bool,
+) -> io::Result<()> {
+    let attr = MountAttr {
+        propagation: propagation.bits().into(),
+        ..MountAttr::default()
+    };
+    set(at, &attr, recursive)
 }
 
 fn set(at: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {

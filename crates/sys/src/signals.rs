@@ -84,6 +84,48 @@ pub fn exit_on_signal(signal: i32) -> io::Result<()> {
     unsafe { install(signal, end, 0) }.map(drop)
 }
 
+/// What a process says on stderr before a fault of its own code ends it: no other process can have it
+/// say so by a signal.
+pub const FAULT: &str = "a fault of its own ended the process";
+
+/// Has a fault of this process's own code say [`FAULT`] first. What was to handle faults still does, and
+/// a signal that a process sends has its default effect.
+///
+/// # Errors
+/// Those of `sigaction`.
+pub fn tell_faults() -> io::Result<()> {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE] {
+        // SAFETY: the handler writes to a descriptor, and does what the one before does.
+        let before = unsafe { install(signal, tell_fault, libc::SA_NODEFER) }?;
+        let slot = FAULTS.iter().position(|fault| *fault == signal);
+        if let Some(slot) = slot
+            && before.sa_flags & libc::SA_SIGINFO != 0
+        {
+            BEFORE[slot].store(before.sa_sigaction, Ordering::SeqCst);
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn tell_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel's own argument.
+    if unsafe { was_sent(info) } {
+        // SAFETY: async-signal-safe. It is sent again, and the kernel ends the process once this
+        // handler has returned.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+        return;
+    }
+    for part in [FAULT.as_bytes(), b"\n"] {
+        // SAFETY: async-signal-safe, and the bytes are ours. What can't be written is not said.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+    }
+    // SAFETY: the kernel's own arguments.
+    unsafe { hand_on(signal, info, context) }
+}
+
 /// Whether a signal was sent by a process, rather than raised by the kernel.
 ///
 /// # Safety
@@ -123,6 +165,15 @@ unsafe extern "C" fn end_unless_fault(
     if unsafe { was_sent(info) } {
         end_by(signal)
     }
+    // SAFETY: the kernel's own arguments.
+    unsafe { hand_on(signal, info, context) }
+}
+
+/// Does about a fault what the handler before ours does; without one the kernel ends the process.
+///
+/// # Safety
+/// The arguments are those that the kernel gave to a handler.
+unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let slot = FAULTS.iter().position(|fault| *fault == signal);
     let before = slot.map_or(0, |slot| BEFORE[slot].load(Ordering::SeqCst));
     if before > libc::SIG_IGN {

@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 
 use medley_engine::Entry;
 use medley_image::cache::MAX_MODULE;
-use medley_sys::child::NOBODY;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
@@ -91,6 +90,7 @@ fn compile(
         engine: order.engine,
     })?;
     confine(engine.needs_scratch()).map_err(Error::Confine)?;
+    medley_sys::signals::tell_faults().map_err(Error::Confine)?;
     filter()?;
     let bytes = read(File::from(module), &order.entry)?;
     let native = engine.compile(&bytes, &order.entry)?;
@@ -108,6 +108,7 @@ pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
 }
 
 fn confine(scratch: bool) -> std::io::Result<()> {
+    let user = medley_sys::child::unused_user()?;
     // Of all processes on the node this is the one to kill for want of memory.
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
     medley_sys::child::leave_namespaces()?;
@@ -118,8 +119,8 @@ fn confine(scratch: bool) -> std::io::Result<()> {
         std::fs::create_dir_all(&folder)?;
         rustix::fs::chown(
             &folder,
-            Some(Uid::from_raw(NOBODY)),
-            Some(Gid::from_raw(NOBODY)),
+            Some(Uid::from_raw(user)),
+            Some(Gid::from_raw(user)),
         )?;
     }
     let limit = |resource, most, grace| {
@@ -138,7 +139,7 @@ fn confine(scratch: bool) -> std::io::Result<()> {
     limit(Resource::Data, MAX_MEMORY, 0)?;
     limit(Resource::Nofile, MAX_FILES, 0)?;
     limit(Resource::Core, 0, 0)?;
-    medley_sys::child::give_up_rights()
+    medley_sys::child::give_up_rights(user)
 }
 
 /// The last step before hostile bytes: from here on the process can compute, and answer.
@@ -146,7 +147,7 @@ fn filter() -> Result<(), Error> {
     let unknown = || Error::Filter {
         reason: format!("no profile for {}", std::env::consts::ARCH),
     };
-    let profile = seccomp::compiler_profile().ok_or_else(unknown)?;
+    let profile = seccomp::compiler_profile(std::process::id()).ok_or_else(unknown)?;
     let refused = |error: &dyn std::error::Error| Error::Filter {
         reason: medley_types::sentence(error),
     };

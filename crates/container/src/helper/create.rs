@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::inside::{self, Inside};
-use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, sources};
+use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, propagation, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, Loaded};
@@ -18,7 +18,7 @@ use crate::helper::{Answer, Engines};
 use crate::init::Work;
 use crate::init::lifeline::Life;
 use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
-use crate::spec::propagation;
+
 use medley_cgroup::guest_memory::{Channel, Sources};
 use medley_cgroup::without_controller;
 

@@ -2,7 +2,7 @@
 //! its containers start with.
 //!
 //! What it reads somebody else wrote: manifests, compressed layers. It is connected as root, which
-//! the socket demands, and looks at the first byte as nobody.
+//! the socket demands, and looks at the first byte as a user that owns nothing.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -121,6 +121,7 @@ fn connect(containerd: &medley_image::store::Address) -> Result<Store, Error> {
 }
 
 fn confine() -> std::io::Result<()> {
+    let user = medley_sys::child::unused_user()?;
     let limit = |resource, most| {
         rustix::process::setrlimit(
             resource,
@@ -133,5 +134,5 @@ fn confine() -> std::io::Result<()> {
     limit(Resource::Cpu, CPU_SECONDS)?;
     limit(Resource::As, MAX_MEMORY)?;
     limit(Resource::Core, 0)?;
-    medley_sys::child::give_up_rights()
+    medley_sys::child::give_up_rights(user)
 }

@@ -8,22 +8,37 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+
+/// How often a path is followed again whose parts were renamed meanwhile.
+const RACES: u32 = 16;
 
 /// What `statfs` calls a tmpfs: `TMPFS_MAGIC` of `linux/magic.h`.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// The folder at `path` of the mount namespace that this process is in.
 pub(crate) fn folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, "/", flags, Mode::empty())?;
+    open_as(path, OFlags::DIRECTORY)
+}
+
+/// What is at `path` of the mount namespace that this process is in, a folder or a file.
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+    open_as(path, OFlags::empty())
+}
+
+fn open_as(path: &Path, kind: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, "/", flags | OFlags::DIRECTORY, Mode::empty())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(
-        &root,
-        path,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+    let open = || rustix::fs::openat2(&root, path, flags | kind, Mode::empty(), resolve);
+    // EAGAIN: something was renamed on the way.
+    for _ in 1..RACES {
+        match open() {
+            Err(Errno::AGAIN) => {}
+            done => return Ok(done?),
+        }
+    }
+    Ok(open()?)
 }
 
 /// The folder `name` in another: the one itself, and not what a link leads to.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use medley_dispatch::{EngineKind, WasmPlan};
 use medley_engine::{Form, NotSealed, TrustedCode};
+use medley_sys::signals::FAULT;
 use rustix::process::{Resource, Signal};
 
 use super::turn::Customer;
@@ -94,7 +95,7 @@ pub(super) fn compile(
     let (reply, fds) = match told.answer {
         Ok(answer) => answer,
         Err(_) => {
-            let (reason, lasting) = why(&told.end, &told.log, met);
+            let (reason, lasting) = why(&told.end, told.time, &told.log, met);
             let error = failed(reason);
             return Err(Failed { error, lasting });
         }
@@ -129,8 +130,15 @@ fn size(file: impl AsFd) -> i64 {
     rustix::fs::fstat(file).map_or(-1, |found| found.st_size)
 }
 
-/// Why there is no answer, and what would help; and whether it will be so the next time.
-fn why(end: &helper_client::End, log: &str, met: Option<(Met, bool)>) -> (String, Option<Lasting>) {
+/// Why there is no answer, and what would help; and whether it will be so the next time. That is
+/// remembered on the word of the compiler and of the kernel, and not on a signal's, which a process
+/// with the right to could send: `time` is the processor time that the compiler took.
+fn why(
+    end: &helper_client::End,
+    time: Duration,
+    log: &str,
+    met: Option<(Met, bool)>,
+) -> (String, Option<Lasting>) {
     let status = match end {
         helper_client::End::TimedOut => {
             let reason = format!(
@@ -142,7 +150,10 @@ fn why(end: &helper_client::End, log: &str, met: Option<(Met, bool)>) -> (String
         }
         helper_client::End::Exited(status) => *status,
     };
-    let cause = log_file::cause(log);
+    let by_fault = log.lines().any(|line| line == FAULT);
+    let log: Vec<_> = log.lines().filter(|line| *line != FAULT).collect();
+    let log = log.join("\n");
+    let cause = log_file::cause(&log);
     let aborted = signal(status) == Some(Signal::ABORT.as_raw());
     if aborted && cause.is_some_and(|cause| cause.contains("memory allocation of")) {
         let limit = allowed(Resource::Data, MAX_MEMORY);
@@ -154,7 +165,7 @@ fn why(end: &helper_client::End, log: &str, met: Option<(Met, bool)>) -> (String
         return (reason, lasts(limit == MAX_MEMORY && !counts_promises()));
     }
     match signal(status).and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU) => {
+        Some(Signal::XCPU) if time >= enough_time() => {
             let limit = allowed(Resource::Cpu, CPU_SECONDS);
             let reason = format!(
                 "the compiler needs more than the {limit} s of processor time that it may have; a \
@@ -169,7 +180,7 @@ fn why(end: &helper_client::End, log: &str, met: Option<(Met, bool)>) -> (String
                 "the compiler ended with {status}{cause}; the module is more than this engine can \
                  take, try another version or engine"
             );
-            (reason, lasts(ended == Some(Signal::SEGV)))
+            (reason, lasts(by_fault && ended == Some(Signal::SEGV)))
         }
     }
 }
@@ -224,25 +235,34 @@ fn counts_promises() -> bool {
     std::fs::read_to_string(OVERCOMMIT).map_or(true, |mode| mode.trim() == "2")
 }
 
+/// The processor time of a compiler that was ended for it. The kernel counts it in ticks where a limit
+/// is concerned, and tells a sum that is more exact.
+fn enough_time() -> Duration {
+    Duration::from_secs(allowed(Resource::Cpu, CPU_SECONDS)) * 9 / 10
+}
+
 fn signal(status: ExitStatus) -> Option<i32> {
     status.signal()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lasting, Met, why};
+    use super::{FAULT, Lasting, Met, enough_time, why};
     use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
     use crate::shim::helper_client::End;
     use rustix::process::{Resource, Signal};
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
+    use std::time::Duration;
 
+    /// Of a compiler that took all its time.
     fn told(signal: Signal, log: &str) -> (String, Option<Lasting>) {
-        why(
-            &End::Exited(ExitStatus::from_raw(signal.as_raw())),
-            log,
-            None,
-        )
+        let end = End::Exited(ExitStatus::from_raw(signal.as_raw()));
+        why(&end, enough_time(), log, None)
+    }
+
+    fn timed_out() -> (String, Option<Lasting>) {
+        why(&End::TimedOut, Duration::ZERO, "", None)
     }
 
     #[test]
@@ -254,7 +274,10 @@ mod tests {
         assert!(said(Signal::KILL, "").contains("out of memory"));
         let overflow = said(Signal::ABORT, "thread 'main' has overflowed its stack\n");
         assert!(overflow.contains("overflowed its stack"), "{overflow}");
-        assert!(why(&End::TimedOut, "", None).0.contains("stopped after"));
+        let log = format!("{FAULT}\nthread 'main' has overflowed its stack\n");
+        let overflow = said(Signal::ABORT, &log);
+        assert!(overflow.contains("overflowed its stack"), "{overflow}");
+        assert!(timed_out().0.contains("stopped after"));
     }
 
     #[test]
@@ -265,7 +288,12 @@ mod tests {
                 cgroup: "/sys/fs/cgroup/kubepods/pod1".into(),
                 limit: 64 << 20,
             };
-            let (said, lasting) = why(&End::Exited(killed), "", Some((met, by_pod)));
+            let (said, lasting) = why(
+                &End::Exited(killed),
+                Duration::ZERO,
+                "",
+                Some((met, by_pod)),
+            );
             assert_eq!(lasting, None);
             assert!(
                 said.contains("64 MiB") && said.contains("/kubepods/pod1"),
@@ -280,7 +308,7 @@ mod tests {
     #[test]
     fn only_what_no_other_try_can_change_is_remembered() {
         let lasts = |signal, log| told(signal, log).1.is_some();
-        assert!(lasts(Signal::SEGV, ""));
+        assert!(told(Signal::SEGV, &format!("{FAULT}\n")).1.is_some());
         // By our own limits, and not by lower ones of whoever runs it.
         let is_ours = |resource, most| allowed(resource, most) == most;
         assert_eq!(lasts(Signal::XCPU, ""), is_ours(Resource::Cpu, CPU_SECONDS));
@@ -295,8 +323,17 @@ mod tests {
             "thread 'main' has overflowed its stack\n"
         ));
         assert!(!lasts(Signal::TERM, ""));
-        assert!(why(&End::TimedOut, "", None).1.is_none());
+        assert!(timed_out().1.is_none());
         let exited = End::Exited(ExitStatus::from_raw(1 << 8));
-        assert!(why(&exited, "", None).1.is_none());
+        assert!(why(&exited, enough_time(), "", None).1.is_none());
+    }
+
+    #[test]
+    fn what_a_signal_says_that_was_sent_is_not_remembered() {
+        assert!(told(Signal::SEGV, "").1.is_none());
+        let end = End::Exited(ExitStatus::from_raw(Signal::XCPU.as_raw()));
+        let (said, lasting) = why(&end, Duration::from_secs(1), "", None);
+        assert!(!said.contains("processor time"), "{said}");
+        assert_eq!(lasting, None);
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Told {
     pub(super) answer: io::Result<Answer>,
     /// How it ended.
     pub(super) end: End,
+    /// The processor time that it took.
+    pub(super) time: Duration,
     /// What it wrote to its log.
     pub(super) log: String,
 }
@@ -124,7 +126,7 @@ pub(super) fn ask_for(
         helper.end(true)?;
         return Err(Error::HelperTimeout { timeout });
     }
-    let (end, log) = helper.end(answer.is_err())?;
+    let (end, _, log) = helper.end(answer.is_err())?;
     match answer {
         Ok((reply, fds)) => Ok((accept(reply, &log)?, fds)),
         Err(error) => Err(explained(no_answer(error, &end, &log), cancel)),
@@ -259,7 +261,7 @@ impl<'h> Helper<'h> {
         match self.wait(None) {
             Ok((reply, _)) => Ok((accept(reply, "")?, self)),
             Err(error) => {
-                let (end, log) = self.end(true)?;
+                let (end, _, log) = self.end(true)?;
                 Err(no_answer(error, &end, &log))
             }
         }
@@ -279,9 +281,14 @@ impl<'h> Helper<'h> {
         let answer = self.wait(patience);
         let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
         let is_late = answer.as_ref().is_err_and(timed_out);
-        let (end, log) = self.end(answer.is_err())?;
+        let (end, time, log) = self.end(answer.is_err())?;
         let end = if is_late { End::TimedOut } else { end };
-        Ok(Told { answer, end, log })
+        Ok(Told {
+            answer,
+            end,
+            time,
+            log,
+        })
     }
 
     /// Waits for its answer. A process that it has made comes to us with the helper's end, which waits
@@ -300,26 +307,27 @@ impl<'h> Helper<'h> {
     }
 
     /// Waits for its end, and brings it about if nobody waits for what it is doing any more. Gives
-    /// its log too.
-    fn end(mut self, kill: bool) -> Result<(End, String), Error> {
+    /// the processor time that it took and its log too.
+    fn end(mut self, kill: bool) -> Result<(End, Duration, String), Error> {
         if kill {
             self.child.kill().ok();
         }
-        let status = self.reap();
+        let reaped = self.reap();
         let log = read_log(&mut self.log).map_err(Error::Talk)?;
         if self.host.debug {
             log.lines().for_each(|line| log::debug!("helper: {line}"));
         }
-        Ok((End::Exited(status.map_err(Error::Talk)?), log))
+        let (status, time) = reaped.map_err(Error::Talk)?;
+        Ok((End::Exited(status), time, log))
     }
 
     /// Reaps it, before anything else is done: init becomes our child with its end.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
+    fn reap(&mut self) -> io::Result<(ExitStatus, Duration)> {
         drop(self.socket.take());
         if let Some(cancel) = self.cancel.take() {
             cancel.end();
         }
-        children::wait(&mut self.child)
+        children::wait_with_time(&mut self.child)
     }
 }
 

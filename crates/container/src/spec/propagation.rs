@@ -2,14 +2,10 @@
 //!
 //! libcontainer sets the propagation of the whole mount namespace, by one word of its own for each
 //! kind, and leaves out that of single mounts: a volume that is to be private would see what is
-//! mounted below it on the node. So the helper sets those itself, once the namespace is there and
-//! before the container's program runs in it.
+//! mounted below it on the node. So the helper sets those itself: see `helper/propagation.rs`.
 
-use std::io;
 use std::path::PathBuf;
 
-use medley_sys::clone::Alone;
-use medley_sys::pidfd::PidFd;
 use oci_spec::runtime::{Mount, Spec};
 use rustix::mount::MountPropagationFlags;
 use serde::{Deserialize, Serialize};
@@ -31,23 +27,10 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     /// Where it is, in the container.
-    path: PathBuf,
-    kind: Kind,
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
     /// Whether those below it are to have the same.
-    recursive: bool,
-}
-
-/// A mount's propagation could not be set.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("cannot enter the mount namespace of init, process {init}")]
-    Enter { init: i32, source: io::Error },
-    #[error("cannot make the mount {} {kind}", path.display())]
-    Set {
-        path: PathBuf,
-        kind: &'static str,
-        source: io::Error,
-    },
+    pub(crate) recursive: bool,
 }
 
 impl Kind {
@@ -73,7 +56,7 @@ impl Kind {
         kinds.next_back().map(|(kind, _)| kind)
     }
 
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Private => "private",
             Self::Slave => "slave",
@@ -115,28 +98,6 @@ pub(crate) fn of_root(spec: &Spec) -> Option<&'static str> {
     let word = linux.and_then(|linux| linux.rootfs_propagation().as_deref())?;
     let (kind, _) = Kind::of_option(word)?;
     Some(kind.word()).filter(|ours| *ours != word)
-}
-
-/// Sets what `changes` say in the mount namespace of `init`, and leaves this process in it.
-pub(crate) fn set(alone: &Alone, init: i32, changes: &[Change]) -> Result<(), Error> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    PidFd::open(init)
-        .and_then(|process| alone.enter_mounts(&process))
-        .map_err(|source| Error::Enter { init, source })?;
-    for change in changes {
-        let mut flags = change.kind.flags();
-        if change.recursive {
-            flags |= MountPropagationFlags::REC;
-        }
-        rustix::mount::mount_change(&change.path, flags).map_err(|errno| Error::Set {
-            path: change.path.clone(),
-            kind: change.kind.word(),
-            source: errno.into(),
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
