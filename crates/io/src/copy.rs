@@ -10,8 +10,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::log_file::LogFile;
 use crate::master::Master;
@@ -20,58 +21,76 @@ use crate::master::Master;
 const CHUNK: usize = 4096;
 
 /// How long nothing may move before a copy that is to finish is not waited for: its reader is
-/// stopped, or gone. Below the 5 s that containerd gives a Delete.
+/// stopped, or gone.
 const STALL: Duration = Duration::from_secs(1);
+
+/// How long a copy that is to finish is waited for at most, however its reader takes it: below the 5 s
+/// that containerd gives a Delete.
+const FINISH_MAX: Duration = Duration::from_secs(3);
+
+/// How long a copy that is to finish goes on when it is not waited for any more: its reader may have
+/// stopped for a while only.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Most bytes that a terminal holds: its queue, and what the kernel has still to bring there.
+const TERMINAL_MAX: usize = 128 << 10;
 
 /// Pause after a failure that may pass, such as a lack of descriptors.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// A copy under way, which ends with this handle.
+/// A copy under way, which ends with this handle; one that is to finish ends by itself.
 #[derive(Debug)]
 pub(crate) struct Copying {
-    shared: Arc<Shared>,
+    /// Whether it is to finish.
+    finish: watch::Sender<bool>,
+    /// Bytes.
+    moved: Arc<AtomicU64>,
     /// Closed at the copy's end.
     done: watch::Receiver<()>,
     task: AbortHandle,
 }
 
-#[derive(Debug)]
-struct Shared {
-    finish: Notify,
-    /// Bytes.
-    moved: AtomicU64,
-}
-
 impl Copying {
     pub(crate) fn start(source: Source, sink: Sink) -> Self {
-        let shared = Arc::new(Shared {
-            finish: Notify::new(),
-            moved: AtomicU64::new(0),
-        });
+        let moved = Arc::new(AtomicU64::new(0));
+        let (finish, finishing) = watch::channel(false);
         let (ends, done) = watch::channel(());
-        let theirs = Arc::clone(&shared);
+        let copy = Copy {
+            source,
+            sink,
+            moved: Arc::clone(&moved),
+            finish: finishing.clone(),
+        };
         let task = tokio::spawn(async move {
-            copy(source, sink, &theirs).await;
+            copy.run_until(finishing).await;
             drop(ends);
         });
         Self {
-            shared,
+            finish,
+            moved,
             done,
             task: task.abort_handle(),
         }
     }
 
-    /// Has the copy end once there is nothing more to read, and waits for that as long as something
-    /// moves.
+    /// Has the copy end once it has copied what there is to read now, and waits for that as long as
+    /// something moves, but not for longer than containerd does.
     pub(crate) fn finish(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.finish.notify_one();
-        let (shared, mut done) = (Arc::clone(&self.shared), self.done.clone());
+        self.finish.send_replace(true);
+        let (moved, mut done) = (Arc::clone(&self.moved), self.done.clone());
+        let deadline = Instant::now() + FINISH_MAX;
         async move {
-            let mut before = shared.moved.load(Ordering::Relaxed);
-            while tokio::time::timeout(STALL, done.changed()).await.is_err() {
-                let now = shared.moved.load(Ordering::Relaxed);
-                if now == before {
-                    log::warn!("nobody reads the last output of a process");
+            let mut before = moved.load(Ordering::Relaxed);
+            loop {
+                let look = deadline.min(Instant::now() + STALL);
+                if tokio::time::timeout_at(look, done.changed()).await.is_ok() {
+                    return;
+                }
+                let now = moved.load(Ordering::Relaxed);
+                if now == before || Instant::now() >= deadline {
+                    log::warn!(
+                        "the last output of a process is not waited for: its reader is slow"
+                    );
                     return;
                 }
                 before = now;
@@ -82,49 +101,142 @@ impl Copying {
 
 impl Drop for Copying {
     fn drop(&mut self) {
-        self.task.abort();
+        if !*self.finish.borrow() {
+            self.task.abort();
+        }
     }
 }
 
-/// Copies to the end, whatever happens on the way: the process that writes is not to suffer from it. A
-/// reader that goes away would have it killed, and one that does not read would hold it up for ever.
-async fn copy(mut source: Source, mut sink: Sink, shared: &Shared) {
-    let mut finishing = false;
-    let mut trouble = Trouble::default();
-    loop {
-        let chunk = if finishing {
-            source.read_now()
-        } else {
-            tokio::select! {
-                chunk = source.read() => chunk,
-                () = shared.finish.notified() => {
-                    finishing = true;
+struct Copy {
+    source: Source,
+    sink: Sink,
+    moved: Arc<AtomicU64>,
+    finish: watch::Receiver<bool>,
+}
+
+impl Copy {
+    /// Copies until it is to finish, and for a while after.
+    async fn run_until(self, mut finish: watch::Receiver<bool>) {
+        let copy = self.run();
+        tokio::pin!(copy);
+        tokio::select! {
+            () = &mut copy => return,
+            () = asked(&mut finish) => {}
+        }
+        if tokio::time::timeout(LINGER, copy).await.is_err() {
+            log::warn!(
+                "the last output of a process is lost: its reader took nothing for {LINGER:?}"
+            );
+        }
+    }
+
+    /// Copies to the end, whatever happens on the way: the process that writes is not to suffer from
+    /// it. A reader that goes away would have it killed, and one that does not read would hold it up
+    /// for ever.
+    async fn run(self) {
+        let Self {
+            source,
+            mut sink,
+            moved,
+            mut finish,
+        } = self;
+        let mut trouble = Trouble::default();
+        let mut source = Some(source);
+        let last = loop {
+            let Some(reading) = &mut source else { return };
+            let chunk = tokio::select! {
+                chunk = reading.read() => chunk,
+                () = asked(&mut finish) => break source.take().map(Source::last),
+            };
+            let chunk = match chunk {
+                Ok(chunk) if chunk.is_empty() => return,
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    trouble.say("what a process says can't be read for now", &error);
+                    tokio::time::sleep(TRY_AGAIN).await;
                     continue;
                 }
+            };
+            let (written, last) = {
+                let writing = sink.write(&chunk);
+                tokio::pin!(writing);
+                tokio::select! {
+                    biased;
+                    written = &mut writing => (written, None),
+                    // A terminal is hung up on without waiting for the reader.
+                    () = asked(&mut finish) => {
+                        let last = source.take().map(Source::last);
+                        (writing.await, last)
+                    }
+                }
+            };
+            match written {
+                Ok(()) => trouble.is_over(),
+                Err(error) => trouble.say("what a process says is lost for now", &error),
             }
+            count(&moved, &chunk);
+            if last.is_some() {
+                break last;
+            }
+            // A container that floods is not alone in this thread.
+            tokio::task::yield_now().await;
         };
-        let chunk = match chunk {
-            Ok(chunk) if chunk.is_empty() => return,
-            Ok(chunk) => chunk,
-            Err(error) if finishing => {
-                log::warn!("the last output of a process is lost: {error}");
-                return;
-            }
-            Err(error) => {
-                trouble.say("what a process says can't be read for now", &error);
-                tokio::time::sleep(TRY_AGAIN).await;
-                continue;
-            }
+        let copied = match last {
+            None => Ok(()),
+            Some(Err(error)) => Err(error),
+            Some(Ok(last)) => last.copy(&mut sink, &moved).await,
         };
-        match sink.write(&chunk).await {
-            Ok(()) => trouble.is_over(),
-            Err(error) => trouble.say("what a process says is lost for now", &error),
+        if let Err(error) = copied {
+            log::warn!("the last output of a process is lost: {error}");
         }
-        let count = u64::try_from(chunk.len()).unwrap_or_default();
-        shared.moved.fetch_add(count, Ordering::Relaxed);
-        // A container that floods is not alone in this thread.
-        tokio::task::yield_now().await;
     }
+}
+
+/// Waits until a copy is to finish, for ever if its handle is gone: its task is ended then.
+async fn asked(finish: &mut watch::Receiver<bool>) {
+    if finish.wait_for(|finish| *finish).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// What there was to read when a copy was to finish, and no more: what the process left behind may write
+/// for ever.
+enum Last {
+    /// A terminal's, which is let go of.
+    Bytes(Vec<u8>),
+    /// As many bytes, still in a pipe.
+    Pipe(Source, usize),
+}
+
+impl Last {
+    async fn copy(self, sink: &mut Sink, moved: &AtomicU64) -> io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => {
+                for chunk in bytes.chunks(CHUNK) {
+                    sink.write(chunk).await?;
+                    count(moved, chunk);
+                }
+            }
+            Self::Pipe(source, mut left) => {
+                while left > 0 {
+                    let chunk = source.read_now()?;
+                    if chunk.is_empty() {
+                        break;
+                    }
+                    sink.write(&chunk).await?;
+                    count(moved, &chunk);
+                    left = left.saturating_sub(chunk.len());
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(moved: &AtomicU64, chunk: &[u8]) {
+    let count = u64::try_from(chunk.len()).unwrap_or_default();
+    moved.fetch_add(count, Ordering::Relaxed);
 }
 
 /// Whether something is wrong that has been said.
@@ -187,6 +299,25 @@ impl Source {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// What there is to read now.
+    fn last(self) -> io::Result<Last> {
+        if self.master.is_none() {
+            let left = rustix::io::ioctl_fionread(self.fd.get_ref())?;
+            return Ok(Last::Pipe(
+                self,
+                usize::try_from(left).unwrap_or(usize::MAX),
+            ));
+        }
+        let mut bytes = Vec::new();
+        while bytes.len() < TERMINAL_MAX {
+            match self.read_now()? {
+                chunk if chunk.is_empty() => break,
+                chunk => bytes.extend(chunk),
+            }
+        }
+        Ok(Last::Bytes(bytes))
     }
 
     /// Bytes that are there; none, if there are none now. The kernel has by then brought over

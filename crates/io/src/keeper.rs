@@ -85,8 +85,10 @@ impl Keeper {
         }
         lock(&self.outputs).clear();
         let Some(logs) = &self.logs else { return };
-        for copy in &logs.copies {
-            copy.finish().await;
+        // All at once: each is waited for as long as containerd waits for all.
+        let copies: Vec<_> = logs.copies.iter().map(Copying::finish).collect();
+        for copied in copies {
+            copied.await;
         }
         for driver in &logs.drivers {
             driver.finish().await;

@@ -160,6 +160,54 @@ async fn a_session_ends_its_output_when_it_is_closed_whatever_still_holds_it() {
     assert_eq!(said, "said");
 }
 
+/// A session whose output goes to a FIFO: the end that its processes write to, and the FIFO's other one.
+fn session(fifos: &mut Fifos) -> (File, Keeper, File) {
+    let stdio = Stdio {
+        stdout: fifos.stdio().stdout,
+        ..Stdio::default()
+    };
+    let (ends, keeper) = stdio.open_session(0).unwrap();
+    (ends.stdout.into(), keeper, fifos.1.take().unwrap())
+}
+
+#[tokio::test]
+async fn a_reader_that_pauses_at_the_end_loses_nothing() {
+    /// More than a pipe holds, and less than two of them.
+    const LENGTH: usize = 100 << 10;
+    let mut fifos = Fifos::new("pause");
+    let (mut stdout, keeper, mut reader) = session(&mut fifos);
+    apart(move || stdout.write_all(&[b'x'; LENGTH]).unwrap()).await;
+    keeper.close().await;
+    drop(keeper);
+    let read = apart(move || {
+        let mut said = Vec::new();
+        reader.read_to_end(&mut said).map(|_| said.len())
+    });
+    assert_eq!(read.await.unwrap(), LENGTH);
+}
+
+#[tokio::test]
+async fn what_a_session_left_behind_may_write_for_ever() {
+    let mut fifos = Fifos::new("flood");
+    let (mut stdout, keeper, mut reader) = session(&mut fifos);
+    let flood = std::thread::spawn(move || while stdout.write_all(&[b'x'; 4096]).is_ok() {});
+    let reader = std::thread::spawn(move || {
+        // As slow as to have the flood never wait for long, and not as slow as to be given up.
+        while reader.read(&mut [0; 4096]).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(30), keeper.close())
+        .await
+        .unwrap();
+    drop(keeper);
+    apart(move || {
+        flood.join().unwrap();
+        reader.join().unwrap();
+    })
+    .await;
+}
+
 #[test]
 fn no_paths_mean_dev_null() {
     let (ends, _keeper) = Stdio::default().open(0).unwrap();

@@ -88,7 +88,8 @@ impl Process for LocalProcess {
             }
         };
         let at = SystemTime::now();
-        // A client that hears of the end takes the output until then for all of it.
+        // A client that hears of the end takes what a terminal has shown by then for all of it. Pipes
+        // have their own end, after which the client has all.
         self.exec.stdio().settle().await;
         Exit { status, at }
     }

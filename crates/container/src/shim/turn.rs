@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use medley_image::cache::{Slot, Slots};
 use oci_spec::runtime::Spec;
@@ -49,6 +51,73 @@ pub fn default_compilers() -> NonZeroU32 {
     NonZeroU32::new(half.clamp(LEAST, MOST)).unwrap_or(NonZeroU32::MIN)
 }
 
+/// A compiler may run as long as this lives.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _slot: Slot,
+    _share: Share,
+}
+
+/// One of the compilers that this shim, and so its pod, may have at a time: one less than the node has,
+/// so that a pod whose modules take long does not keep every other from its start.
+#[derive(Debug)]
+struct Share(&'static Shares);
+
+/// How many of this process's compilers run.
+#[derive(Debug)]
+struct Shares {
+    /// Held for an instant.
+    running: Mutex<u32>,
+    ended: Condvar,
+}
+
+impl Share {
+    /// Waits for a share, as long as `is_wanted` says so; `None` if it does not any more.
+    fn take(compilers: NonZeroU32, is_wanted: &dyn Fn() -> bool) -> Option<Self> {
+        static SHARES: Shares = Shares {
+            running: Mutex::new(0),
+            ended: Condvar::new(),
+        };
+        Self::of(&SHARES, compilers, is_wanted)
+    }
+
+    fn of(
+        shares: &'static Shares,
+        compilers: NonZeroU32,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Option<Self> {
+        /// Pause between two looks at whether it is still wanted.
+        const PAUSE: Duration = Duration::from_millis(100);
+        let max = compilers.get().saturating_sub(1).max(1);
+        let mut running = shares
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while *running >= max {
+            if !is_wanted() {
+                return None;
+            }
+            let waited = shares.ended.wait_timeout(running, PAUSE);
+            (running, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        *running += 1;
+        Some(Self(shares))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut running = self
+            .0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *running = running.saturating_sub(1);
+        drop(running);
+        self.0.ended.notify_one();
+    }
+}
+
 impl Customer<'_> {
     /// Where its compilers count.
     pub(super) fn cgroups(&self) -> Compilers {
@@ -61,10 +130,24 @@ impl Customer<'_> {
 
     /// Waits until a compiler may run for `module`; none is counted where nothing can be locked,
     /// which is no reason not to start.
-    pub(super) fn turn(&self, module: &Path) -> Result<Option<Slot>, Error> {
+    pub(super) fn turn(&self, module: &Path) -> Result<Option<Turn>, Error> {
         let Some(slots) = self.slots() else {
             return Ok(None);
         };
+        let Some(share) = Share::take(self.compilers, self.is_wanted) else {
+            return Err(Error::GivenUp {
+                module: PathBuf::from(module),
+                compilers: self.compilers,
+            });
+        };
+        let slot = self.slot(slots, module)?;
+        Ok(slot.map(|slot| Turn {
+            _slot: slot,
+            _share: share,
+        }))
+    }
+
+    fn slot(&self, slots: Slots, module: &Path) -> Result<Option<Slot>, Error> {
         let given_up = || Error::GivenUp {
             module: PathBuf::from(module),
             compilers: self.compilers,
@@ -104,5 +187,53 @@ impl Customer<'_> {
         }
         log::warn!("compilers are not counted: nothing can be locked in {WITHOUT_CACHE}");
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Share, Shares};
+    use std::num::NonZeroU32;
+    use std::sync::{Condvar, Mutex};
+
+    fn shares() -> &'static Shares {
+        Box::leak(Box::new(Shares {
+            running: Mutex::new(0),
+            ended: Condvar::new(),
+        }))
+    }
+
+    fn take(shares: &'static Shares, compilers: u32) -> Option<Share> {
+        Share::of(shares, NonZeroU32::new(compilers).unwrap(), &|| false)
+    }
+
+    #[test]
+    fn a_pod_leaves_one_compiler_to_the_others() {
+        let three = shares();
+        let first = take(three, 3).unwrap();
+        let _second = take(three, 3).unwrap();
+        assert!(take(three, 3).is_none());
+        drop(first);
+        assert!(take(three, 3).is_some());
+    }
+
+    #[test]
+    fn a_pod_has_one_compiler_at_least() {
+        for compilers in [1, 2] {
+            let shares = shares();
+            let _only = take(shares, compilers).unwrap();
+            assert!(take(shares, compilers).is_none());
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_share_gets_the_one_that_is_let_go() {
+        let shares = shares();
+        let first = take(shares, 1).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Share::of(shares, NonZeroU32::MIN, &|| true).is_some());
+            drop(first);
+            assert!(waiting.join().unwrap());
+        });
     }
 }
