@@ -10,9 +10,6 @@ use medley_test::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The user that a compiler runs as.
-const NOBODY: &str = "65534";
-
 /// A folder of a test's own, with modules and a cache; gone with it.
 struct Place {
     folder: PathBuf,
@@ -72,13 +69,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// The compiler that a process has started, if it is there and has given up its privileges.
 fn compiler_of(parent: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
-    let children = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
-    children.into_iter().find(|pid| {
-        proc::field(*pid, "Uid").is_ok_and(|uid| uid.split_whitespace().all(|id| id == NOBODY))
-    })
+    proc::children_of(parent)
+        .into_iter()
+        .find(|pid| proc::is_compiler(*pid))
 }
 
 #[tokio::test]

@@ -17,9 +17,6 @@ use nix::unistd::Pid;
 /// Tells the shims of a containerd how many they are to run.
 const COMPILERS: &str = "CONTAINERD_SHIM_WASM_COMPILERS";
 
-/// The user that a compiler runs as.
-const NOBODY: &str = "65534";
-
 async fn containerd(compilers: &str) -> Result<Containerd> {
     let options = Options::new(Runtime::Medley).env(COMPILERS, compilers);
     Containerd::start_with(options).await
@@ -30,12 +27,7 @@ fn running(containerd: &Containerd) -> BTreeSet<u32> {
     let shims = containerd.shims().into_iter();
     let shims = shims.filter_map(|shim| u32::try_from(shim.pid).ok());
     let children = shims.flat_map(proc::children_of);
-    children.filter(|pid| is_compiler(*pid)).collect()
-}
-
-fn is_compiler(pid: u32) -> bool {
-    proc::is_alive(pid)
-        && proc::field(pid, "Uid").is_ok_and(|uid| uid.split_whitespace().all(|id| id == NOBODY))
+    children.filter(|pid| proc::is_compiler(*pid)).collect()
 }
 
 /// The one slot of a cache, taken.
@@ -301,6 +293,33 @@ async fn a_shim_that_is_killed_leaves_no_compiler_and_none_of_its_cgroups() -> R
         containerd.close().await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_signal_to_a_compiler_does_not_count_against_its_module() -> Result<()> {
+    let containerd = Containerd::start(Runtime::Medley).await?;
+    let image = large_image()?;
+    containerd.import(&[&image]).await?;
+    let client = containerd.client().await?;
+    // What a module that takes too long, or that an engine can't stand, ends a compiler by.
+    for (id, signal) in [("xcpu", Signal::SIGXCPU), ("segv", Signal::SIGSEGV)] {
+        let kill = async {
+            let pid = i32::try_from(compiler(&containerd).await?)?;
+            while nix::sys::signal::kill(Pid::from_raw(pid), signal).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        };
+        let spec = client.spec(&image, id);
+        let (refused, killed) = tokio::join!(client.refused(id, &image, spec), kill);
+        killed?;
+        let status = refused?;
+        assert!(status.message().contains("the compiler ended"), "{status}");
+    }
+    assert!(!containerd.dir().join("cache/failed").exists());
+    let spec = client.spec(&image, "it");
+    assert_eq!(client.run("it", &image, spec).await?.stdout, "hello\n");
+    containerd.close().await
 }
 
 #[tokio::test]

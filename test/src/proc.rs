@@ -31,6 +31,16 @@ pub fn field(pid: u32, name: &str) -> Result<String> {
     Ok(value.trim().to_owned())
 }
 
+/// Whether a process is a compiler, and lives: it has a user of its own, above all that are given away.
+pub fn is_compiler(pid: u32) -> bool {
+    const USERS: std::ops::Range<u32> = 1 << 31..u32::MAX;
+    let is_one = |uid: String| {
+        let mut ids = uid.split_whitespace().map(str::parse);
+        ids.all(|id| id.is_ok_and(|id| USERS.contains(&id)))
+    };
+    is_alive(pid) && field(pid, "Uid").is_ok_and(is_one)
+}
+
 /// Whether a process lives: it is there, and not only because nobody has reaped it.
 pub fn is_alive(pid: u32) -> bool {
     field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
