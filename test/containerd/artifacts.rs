@@ -174,7 +174,7 @@ async fn the_entrypoint_picks_one_of_several_components() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_layer_of_the_image_can_be_added_to_its_container_by_name_alone() -> Result<()> {
+async fn a_layer_is_added_to_its_container_by_name_alone() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ArtifactBuilder::new("several")
         .layer(WASM, guests::module("spin")?)
@@ -199,7 +199,7 @@ async fn a_layer_of_the_image_can_be_added_to_its_container_by_name_alone() -> R
 }
 
 #[tokio::test]
-async fn a_manifest_and_a_layer_that_were_looked_into_once_are_not_read_again() -> Result<()> {
+async fn manifests_and_layers_are_read_once() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = artifact("hello", &gzip(&guests::module("hello")?)?)?;
     containerd.import_packed(&[&image]).await?;
@@ -458,8 +458,9 @@ async fn native_code_in_a_layer_or_in_the_rootfs_is_refused() -> Result<()> {
     containerd.close().await
 }
 
+/// A label of the content store.
 #[tokio::test]
-async fn native_code_that_labels_of_the_content_store_promise_is_not_taken() -> Result<()> {
+async fn native_code_that_a_label_promises_is_not_taken() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let forged = native(&containerd, "trap").await?;
     let image = artifact("hello", &guests::module("hello")?)?;

@@ -54,7 +54,7 @@ async fn an_entrypoint_that_is_not_there_is_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_entrypoint_that_is_not_in_path_is_named_together_with_path() -> Result<()> {
+async fn an_entrypoint_that_is_not_in_path_is_named_with_path() -> Result<()> {
     let image = scratch().dir("/opt", 0o755).env("PATH=/opt:/opt/bin");
     let text = refusal(image, |spec| spec.args(["program"])).await?;
     assert_says(&text, &["program", "PATH", "/opt:/opt/bin"]);
@@ -71,8 +71,9 @@ async fn a_folder_as_entrypoint_is_named() -> Result<()> {
     Ok(())
 }
 
+/// It is neither ELF nor script nor Wasm.
 #[tokio::test]
-async fn the_first_bytes_are_shown_of_what_is_neither_elf_nor_script_nor_wasm() -> Result<()> {
+async fn the_first_bytes_of_an_unknown_program_are_shown() -> Result<()> {
     let image = scratch().file("/data.bin", b"\xca\xfe\xba\xbeJava?", 0o755);
     let text = refusal(image, |spec| spec.args(["/data.bin"])).await?;
     assert_says(&text.to_lowercase(), &["/data.bin", "elf", "ca"]);
@@ -302,7 +303,7 @@ async fn link_out(to: impl FnOnce(&str) -> String) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_symlink_with_an_absolute_path_of_the_host_is_not_followed_there() -> Result<()> {
+async fn an_absolute_symlink_is_not_followed_to_the_host() -> Result<()> {
     link_out(str::to_owned).await
 }
 

@@ -82,7 +82,7 @@ async fn sixteen_first_starts_at_once_compile_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_module_that_cannot_be_compiled_fails_every_start_that_waits_for_it() -> Result<()> {
+async fn a_module_that_fails_to_compile_fails_all_that_wait() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let mut module = guests::large::enlarged(&guests::module("hello")?, 1 << 20)?;
     module.truncate(module.len() - 3);

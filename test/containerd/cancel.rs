@@ -57,7 +57,7 @@ fn expect_no_shim(containerd: &Containerd) -> Result<()> {
 
 /// Not with runc: containerd 1.6 leaves its shims behind.
 #[tokio::test]
-async fn a_create_of_a_linux_container_that_is_given_up_leaves_no_shim_behind() -> Result<()> {
+async fn a_linux_create_that_is_given_up_leaves_no_shim() -> Result<()> {
     let image = images::linux_builder("linux")?
         .entrypoint(["/bin/sleep", "3600"])
         .build()?;
@@ -65,6 +65,6 @@ async fn a_create_of_a_linux_container_that_is_given_up_leaves_no_shim_behind() 
 }
 
 #[tokio::test]
-async fn a_create_of_a_wasm_container_that_is_given_up_leaves_no_shim_behind() -> Result<()> {
+async fn a_wasm_create_that_is_given_up_leaves_no_shim() -> Result<()> {
     given_up(&images::wasm("sleep", &guests::module("sleep")?)?).await
 }

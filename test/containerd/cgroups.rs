@@ -3,9 +3,9 @@
 use medley_test::stdio::Stdin;
 use medley_test::*;
 
+/// And the other container goes on.
 #[tokio::test]
-async fn a_cgroup_that_holds_another_containers_processes_is_refused_and_that_one_survives()
--> Result<()> {
+async fn a_cgroup_with_another_containers_processes_is_refused() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let linux = images::linux_builder("linux")?
         .entrypoint(["/bin/sleep", "3600"])

@@ -130,7 +130,7 @@ async fn a_compiler_has_no_privileges_no_network_no_files_and_limits() -> Result
 
 /// The limits of whoever runs it hold for a compiler too, so that they can be seen to hold.
 #[test]
-fn a_module_that_is_too_much_is_refused_with_the_limit_that_it_met() -> Result<()> {
+fn a_module_that_is_too_much_is_refused_with_the_limit() -> Result<()> {
     let place = Place::new()?;
     let module = large::enlarged(&guests::module("hello")?, 8 << 20)?;
     let module = place.module("large.wasm", &module)?;

@@ -42,7 +42,7 @@ fn take_the_slot(cache: &Path) -> Result<Flock<File>> {
 }
 
 #[tokio::test]
-async fn of_ten_modules_at_once_no_more_are_compiled_than_the_node_takes() -> Result<()> {
+async fn ten_modules_are_compiled_as_many_at_once_as_the_node_takes() -> Result<()> {
     let containerd = containerd("2").await?;
     let module = large::enlarged(&guests::module("hello")?, 128 << 10)?;
     let mut images = Vec::new();
@@ -81,7 +81,7 @@ async fn of_ten_modules_at_once_no_more_are_compiled_than_the_node_takes() -> Re
 }
 
 #[tokio::test]
-async fn a_create_that_is_given_up_while_it_waits_for_a_compiler_waits_no_longer() -> Result<()> {
+async fn a_create_that_is_given_up_waits_for_no_compiler() -> Result<()> {
     let containerd = containerd("1").await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
     containerd.import(&[&image]).await?;
@@ -268,7 +268,7 @@ async fn a_compiler_that_is_killed_for_its_pods_limit_says_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_shim_that_is_killed_leaves_no_compiler_and_none_of_its_cgroups() -> Result<()> {
+async fn a_killed_shim_leaves_no_compiler_and_no_cgroup_of_one() -> Result<()> {
     for limit in [None, Some(64)] {
         let containerd = Containerd::start(Runtime::Medley).await?;
         let image = large_image()?;
@@ -323,7 +323,7 @@ async fn a_signal_to_a_compiler_does_not_count_against_its_module() -> Result<()
 }
 
 #[tokio::test]
-async fn a_module_that_failed_is_not_compiled_again_before_it_is_forgotten() -> Result<()> {
+async fn a_failed_module_is_not_compiled_until_it_is_forgotten() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let mut module = guests::module("hello")?;
     module.truncate(module.len() - 3);

@@ -68,9 +68,9 @@ async fn a_wasm_container_whose_shim_is_killed_leaves_nothing_behind() -> Result
     .await
 }
 
+/// It leaves nothing behind.
 #[tokio::test]
-async fn a_container_without_a_pid_namespace_whose_shim_is_killed_leaves_nothing_behind()
--> Result<()> {
+async fn a_container_whose_shim_is_killed_without_pid_namespace() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = linux()?;
     containerd.import(&[&image]).await?;
@@ -122,18 +122,20 @@ async fn delete_by_hand(image: &Image, started: bool) -> Result<()> {
     bench.close().await
 }
 
+/// It also cleans.
 #[tokio::test]
-async fn delete_of_a_linux_bundle_whose_shim_was_killed_answers_137_and_cleans() -> Result<()> {
+async fn delete_of_a_linux_bundle_without_shim_answers_137() -> Result<()> {
     delete_by_hand(&linux()?, true).await
 }
 
+/// It also cleans.
 #[tokio::test]
-async fn delete_of_a_wasm_bundle_whose_shim_was_killed_answers_137_and_cleans() -> Result<()> {
+async fn delete_of_a_wasm_bundle_without_shim_answers_137() -> Result<()> {
     delete_by_hand(&images::wasm("sleep", &guests::module("sleep")?)?, true).await
 }
 
+/// It was not started; Delete also cleans.
 #[tokio::test]
-async fn delete_of_a_bundle_that_was_created_but_not_started_answers_137_and_cleans() -> Result<()>
-{
+async fn delete_of_a_created_bundle_without_shim_answers_137() -> Result<()> {
     delete_by_hand(&linux()?, false).await
 }

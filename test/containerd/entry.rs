@@ -227,9 +227,9 @@ each_runtime! {
     }
 }
 
+/// Be it that it comes under a filter or into a user namespace.
 #[tokio::test]
-async fn nobody_can_attach_to_a_process_that_comes_under_a_filter_or_in_a_user_namespace()
--> Result<()> {
+async fn a_process_that_enters_cannot_be_attached_to() -> Result<()> {
     type Change = fn(&mut Value);
     let changes: [Change; 3] = [under_a_filter, in_a_user_namespace, |json| {
         under_a_filter(json);

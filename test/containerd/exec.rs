@@ -125,7 +125,8 @@ each_runtime! {
         }).await
     }
 
-    async fn the_output_of_an_exec_ends_at_delete_whatever_it_has_left_behind(runtime: Runtime) -> Result<()> {
+    /// Even if a process that it has left behind holds it.
+    async fn an_execs_output_ends_at_delete(runtime: Runtime) -> Result<()> {
         beside_a_sleeper(runtime, async |task: Task| {
             let leaves = process(&["sh", "-c", "echo said; sleep 3600 & exec true"]);
             let exec = task.exec("e", leaves, Stdin::None).await?;
@@ -135,7 +136,8 @@ each_runtime! {
         }).await
     }
 
-    async fn an_exec_whose_program_is_not_there_says_so_and_changes_nothing(runtime: Runtime) -> Result<()> {
+    /// It changes nothing of the container.
+    async fn an_exec_whose_program_is_missing_says_so(runtime: Runtime) -> Result<()> {
         beside_a_sleeper(runtime, async |task: Task| {
             let exec = task.exec("e", process(&["nope"]), Stdin::None).await?;
             let error = format!("{:#}", exec.start().await.expect_err("it is not there"));
@@ -244,7 +246,7 @@ async fn a_process_that_makes_no_sense_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn beside_a_guest_another_wasm_file_or_an_export_of_one_can_be_run() -> Result<()> {
+async fn an_exec_runs_another_wasm_file_or_an_export_of_one() -> Result<()> {
     beside_a_guest(async |task: Task| {
         let ran = task.run_exec("a", process(&["/exports.wasm"])).await?;
         assert_eq!(ran, (0, "start\n".into(), String::new()));

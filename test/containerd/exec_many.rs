@@ -59,18 +59,18 @@ async fn many(image: &Image, args: &[&str], said: &str) -> Result<()> {
     containerd.close().await
 }
 
+/// Two hundred in a row, and twenty at once.
 #[tokio::test]
-async fn two_hundred_execs_in_a_row_and_twenty_at_once_leave_nothing_in_the_shim_of_a_linux_container()
--> Result<()> {
+async fn many_execs_leave_nothing_in_the_shim_of_a_linux_container() -> Result<()> {
     let image = images::linux_builder("linux")?
         .entrypoint(["/bin/sleep", "3600"])
         .build()?;
     many(&image, &["echo", "hello"], "hello\n").await
 }
 
+/// Two hundred in a row, and twenty at once.
 #[tokio::test]
-async fn two_hundred_execs_in_a_row_and_twenty_at_once_leave_nothing_in_the_shim_of_a_wasm_container()
--> Result<()> {
+async fn many_execs_leave_nothing_in_the_shim_of_a_wasm_container() -> Result<()> {
     let image = ImageBuilder::scratch("guests")
         .file("/sleep.wasm", guests::module("sleep")?, 0o644)
         .file("/hello.wasm", guests::module("hello")?, 0o644)

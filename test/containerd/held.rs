@@ -41,8 +41,9 @@ fn members(cgroup: &Path) -> usize {
     pids.map_or(0, |pids| pids.lines().count())
 }
 
+/// And that exec can be killed.
 #[tokio::test]
-async fn orphans_are_reaped_while_an_exec_is_held_up_and_that_can_be_killed() -> Result<()> {
+async fn orphans_are_reaped_while_an_exec_is_held_up() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
     containerd.import(&[&image]).await?;

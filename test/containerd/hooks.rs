@@ -170,7 +170,7 @@ each_runtime! {
         all_hooks(runtime, &linux()?).await
     }
 
-    async fn a_create_runtime_hook_may_enter_the_network_of_a_linux_container(runtime: Runtime) -> Result<()> {
+    async fn a_create_runtime_hook_enters_a_linux_network(runtime: Runtime) -> Result<()> {
         enters_the_network(runtime, &linux()?, "createRuntime").await
     }
 
@@ -182,15 +182,16 @@ each_runtime! {
         failing(runtime, &linux()?, "prestart").await
     }
 
-    async fn a_failing_create_runtime_hook_fails_create_of_a_linux_container(runtime: Runtime) -> Result<()> {
+    async fn a_failing_create_runtime_hook_fails_a_linux_create(runtime: Runtime) -> Result<()> {
         failing(runtime, &linux()?, "createRuntime").await
     }
 
-    async fn a_failing_create_container_hook_fails_create_of_a_linux_container(runtime: Runtime) -> Result<()> {
+    async fn a_failing_create_container_hook_fails_a_linux_create(runtime: Runtime) -> Result<()> {
         failing(runtime, &linux()?, "createContainer").await
     }
 
-    async fn a_start_container_hook_runs_in_the_root_of_a_linux_container_before_its_program(runtime: Runtime) -> Result<()> {
+    /// Before the container's program does.
+    async fn a_start_container_hook_runs_in_the_linux_root(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
         containerd.import(&[&image]).await?;
@@ -218,12 +219,12 @@ async fn a_prestart_hook_may_enter_the_network_of_a_wasm_container() -> Result<(
 }
 
 #[tokio::test]
-async fn a_create_runtime_hook_may_enter_the_network_of_a_wasm_container() -> Result<()> {
+async fn a_create_runtime_hook_enters_a_wasm_network() -> Result<()> {
     enters_the_network(Runtime::Medley, &wasm()?, "createRuntime").await
 }
 
 #[tokio::test]
-async fn a_failing_create_runtime_hook_fails_create_of_a_wasm_container() -> Result<()> {
+async fn a_failing_create_runtime_hook_fails_a_wasm_create() -> Result<()> {
     failing(Runtime::Medley, &wasm()?, "createRuntime").await
 }
 

@@ -110,9 +110,9 @@ async fn http_2_is_understood_with_prior_knowledge() -> Result<()> {
     Ok(())
 }
 
+/// Its environment, dirs and configuration.
 #[tokio::test]
-async fn handlers_have_the_environment_the_folders_and_the_configuration_of_a_command() -> Result<()>
-{
+async fn handlers_have_the_surroundings_of_a_command() -> Result<()> {
     let server = Server::start(&["GREETING=good day"]).await?;
     let address = server.address;
     assert_eq!(get(address, "/env?GREETING").await?.body, "good day");
@@ -253,8 +253,9 @@ async fn a_handler_whose_client_goes_away_is_cancelled() -> Result<()> {
     Ok(())
 }
 
+/// It stops no other request.
 #[tokio::test]
-async fn a_handler_that_never_pauses_is_ended_by_its_timeout_and_stops_nobody() -> Result<()> {
+async fn a_handler_that_never_pauses_is_ended_by_its_timeout() -> Result<()> {
     let server = Server::start(&[
         "WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT=700ms",
         "WASMTIME_HTTP_PROXY_WORKERS=1",
@@ -439,7 +440,7 @@ async fn a_request_without_a_host_is_no_request() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_component_that_exports_no_handler_and_no_command_says_what_it_does() -> Result<()> {
+async fn a_component_without_handler_or_command_says_its_exports() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("functions", &guests::of_world("functions", "functions")?)?;
     containerd.import(&[&image]).await?;

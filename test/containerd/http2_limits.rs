@@ -100,9 +100,9 @@ async fn a_connection_may_have_128_requests_open_and_no_more() -> Result<()> {
     Ok(())
 }
 
+/// Requests that are taken back as fast as they are sent.
 #[tokio::test]
-async fn requests_that_are_taken_back_as_fast_as_they_are_sent_end_their_connection() -> Result<()>
-{
+async fn rapid_resets_end_their_connection() -> Result<()> {
     let server = Server::start(&[]).await?;
     let reason = told_off(&server, &[], |number| {
         let cancel = frame(kind::RST_STREAM, flag::NONE, 2 * number + 1, &[0, 0, 0, 8]);
@@ -160,8 +160,9 @@ async fn a_head_that_is_too_large_is_answered_with_431() -> Result<()> {
     Ok(())
 }
 
+/// It has the server send them all the same.
 #[tokio::test]
-async fn a_client_that_has_the_server_talk_and_does_not_listen_is_closed() -> Result<()> {
+async fn a_client_that_does_not_read_replies_is_closed() -> Result<()> {
     let server = Server::start(&["WASMTIME_HTTP_PROXY_WRITE_TIMEOUT=500ms"]).await?;
     let setting = [0, 4, 0, 0, 0x40, 0];
     for flood in [

@@ -104,7 +104,7 @@ async fn each(args: &[&str], cases: Vec<(&str, Then, u8)>) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_request_that_its_server_does_not_answer_fails_with_the_reason() -> Result<()> {
+async fn a_request_without_an_answer_fails_with_the_reason() -> Result<()> {
     let http1 = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec();
     let promise = [&2u32.to_be_bytes()[..], OK].concat();
     let promise = frame(kind::PUSH_PROMISE, flag::END_HEADERS, 1, &promise);

@@ -293,7 +293,7 @@ async fn bodies_and_trailers_go_both_ways_by_http_2() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_guest_that_takes_its_time_is_not_taken_for_a_server_that_does() -> Result<()> {
+async fn a_slow_guest_is_not_taken_for_a_slow_server() -> Result<()> {
     let askers = Askers::start().await?;
     let server = Peer::reflecting(LOOPBACK).await?;
     let talk = [

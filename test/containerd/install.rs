@@ -350,7 +350,7 @@ async fn what_does_not_come_up_is_rolled_back() -> Result<()> {
 
 /// containerd says what is wrong before anything is changed, be it there already.
 #[tokio::test]
-async fn a_configuration_that_containerd_does_not_take_is_left_as_it_is() -> Result<()> {
+async fn a_configuration_that_containerd_refuses_is_left_as_it_is() -> Result<()> {
     let mut node = Node::start(debian::containerd("bookworm")?).await?;
     let good = node.config()?;
     let bad = format!("{good}\n[stream_processors]\n  x = 3\n");

@@ -311,7 +311,7 @@ each_runtime! {
         Ok(())
     }
 
-    async fn a_cgroup_that_is_there_without_controllers_gets_what_its_limits_need(runtime: Runtime) -> Result<()> {
+    async fn a_cgroup_without_controllers_gets_what_limits_need(runtime: Runtime) -> Result<()> {
         if !is_unified() {
             // Each controller has a hierarchy of its own there.
             return Ok(());

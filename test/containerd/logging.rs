@@ -99,7 +99,7 @@ async fn both_streams_are_appended_to_a_file_whose_folders_are_made() -> Result<
 }
 
 each_runtime! {
-    async fn a_logging_driver_is_given_both_streams_and_told_whose_they_are(runtime: Runtime) -> Result<()> {
+    async fn a_logging_driver_gets_both_streams_and_their_names(runtime: Runtime) -> Result<()> {
         let (containerd, image) = with_image(runtime).await?;
         let client = containerd.client().await?;
         let driver = Driver::new(&containerd, "copy", COPY)?;
@@ -158,8 +158,9 @@ async fn delete_waits_until_a_driver_has_read_everything() -> Result<()> {
     containerd.close().await
 }
 
+/// Once it has read everything.
 #[tokio::test]
-async fn a_driver_that_stays_is_told_to_go_once_it_has_read_everything() -> Result<()> {
+async fn a_driver_that_stays_is_told_to_go() -> Result<()> {
     let (containerd, image) = with_image(Runtime::Medley).await?;
     let client = containerd.client().await?;
     let driver = Driver::new(&containerd, "stubborn", STUBBORN)?;
@@ -190,7 +191,7 @@ async fn the_death_of_a_driver_neither_kills_nor_blocks_its_container() -> Resul
 }
 
 #[tokio::test]
-async fn a_driver_that_does_not_come_to_run_fails_create_with_its_name() -> Result<()> {
+async fn a_driver_that_does_not_run_fails_create_with_its_name() -> Result<()> {
     let (containerd, image) = with_image(Runtime::Medley).await?;
     let client = containerd.client().await?;
     let silent = Driver::new(&containerd, "silent", SILENT)?;

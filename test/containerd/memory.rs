@@ -46,16 +46,17 @@ pub(crate) fn assert_most_of_the_limit(mib: u64) {
     assert!((LIMIT * 3 / 4..LIMIT).contains(&mib), "{mib} MiB");
 }
 
+/// More than its limit, that is; it is not killed.
 #[tokio::test]
-async fn a_module_that_wants_more_memory_than_its_limit_is_told_so_and_not_killed() -> Result<()> {
+async fn a_module_that_wants_too_much_memory_is_told_so() -> Result<()> {
     let done = run(guests::module("grow")?, &["touch"]).await?;
     assert_most_of_the_limit(mib(&done)?);
     Ok(())
 }
 
+/// More than its limit, that is; it is not killed.
 #[tokio::test]
-async fn a_component_that_wants_more_memory_than_its_limit_is_told_so_and_not_killed() -> Result<()>
-{
+async fn a_component_that_wants_too_much_memory_is_told_so() -> Result<()> {
     let done = run(guests::component("grow")?, &["touch"]).await?;
     assert_most_of_the_limit(mib(&done)?);
     Ok(())
@@ -83,8 +84,9 @@ async fn a_table_that_grows_past_the_limit_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// The error has both sizes.
 #[tokio::test]
-async fn a_memory_that_begins_larger_than_the_limit_fails_start_with_both_sizes() -> Result<()> {
+async fn a_memory_that_begins_above_the_limit_fails_start() -> Result<()> {
     for wasm in [guests::module("large")?, guests::component("large")?] {
         let containerd = Containerd::start(Runtime::Medley).await?;
         let image = images::wasm("large", &wasm)?;

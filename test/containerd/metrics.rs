@@ -44,7 +44,7 @@ pub(crate) async fn figures(task: &Task) -> Result<Figures> {
 }
 
 each_runtime! {
-    async fn metrics_have_what_a_container_uses_and_what_of_it_can_be_given_back(runtime: Runtime) -> Result<()> {
+    async fn metrics_tell_what_is_in_use_and_what_can_be_given_back(runtime: Runtime) -> Result<()> {
         const MIB: u64 = 1 << 20;
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;

@@ -12,7 +12,7 @@ fn limited(spec: Spec, script: &str) -> Spec {
 }
 
 each_runtime! {
-    async fn a_kill_for_want_of_memory_is_told_while_the_container_runs_on(runtime: Runtime) -> Result<()> {
+    async fn an_oom_kill_is_told_while_the_container_runs_on(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
         containerd.import(&[&image]).await?;

@@ -102,8 +102,9 @@ async fn the_default_engine_runs_what_asks_for_none() -> Result<()> {
     containerd.close().await
 }
 
+/// Unknown ones are told of.
 #[tokio::test]
-async fn options_of_other_runtimes_are_no_obstacle_and_unknown_ones_are_told_of() -> Result<()> {
+async fn options_of_other_runtimes_are_no_obstacle() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let options = body("BinaryName = \"/no/such/runc\"\nSystemdCgroup = false\nMoonPhase = 3\n");
     let done = linux(&containerd, GENERIC, options).await?;

@@ -61,11 +61,11 @@ async fn leaves_processes(runtime: Runtime, joins: bool) -> Result<()> {
 }
 
 each_runtime! {
-    async fn what_a_container_leaves_behind_in_anothers_pid_namespace_is_killed(runtime: Runtime) -> Result<()> {
+    async fn what_is_left_in_anothers_pid_namespace_is_killed(runtime: Runtime) -> Result<()> {
         leaves_processes(runtime, true).await
     }
 
-    async fn what_a_container_leaves_behind_in_the_hosts_pid_namespace_is_killed(runtime: Runtime) -> Result<()> {
+    async fn what_is_left_in_the_hosts_pid_namespace_is_killed(runtime: Runtime) -> Result<()> {
         leaves_processes(runtime, false).await
     }
 

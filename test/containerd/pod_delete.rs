@@ -55,8 +55,9 @@ fn images() -> Result<[Image; 2]> {
     Ok([linux, images::wasm("sleep", &guests::module("sleep")?)?])
 }
 
+/// Of a pod that has a pause container.
 #[tokio::test]
-async fn delete_of_a_pod_with_a_pause_container_takes_its_containers_along() -> Result<()> {
+async fn delete_of_a_pod_with_pause_takes_its_containers_along() -> Result<()> {
     let [linux, wasm] = images()?;
     let bench = Bench::new(Runtime::Medley).await?;
     let bundle = bench.bundle("pod", &linux)?;
@@ -70,8 +71,9 @@ async fn delete_of_a_pod_with_a_pause_container_takes_its_containers_along() -> 
     delete_all(bench, shim, bundle, &[pause, one, two]).await
 }
 
+/// Of a pod that has no pause container.
 #[tokio::test]
-async fn delete_of_a_pod_without_a_pause_container_takes_its_containers_along() -> Result<()> {
+async fn delete_of_a_pod_without_pause_takes_its_containers_along() -> Result<()> {
     let [linux, wasm] = images()?;
     let bench = Bench::new(Runtime::Medley).await?;
     // Neither a spec nor a rootfs.

@@ -82,19 +82,18 @@ async fn input_stays_open(runtime: Runtime, image: &Image, args: &[&str]) -> Res
 }
 
 each_runtime! {
-    async fn the_exit_code_of_a_linux_container_that_ends_while_containerd_is_down_is_not_lost(runtime: Runtime) -> Result<()> {
+    async fn a_linux_exit_code_while_containerd_is_down_is_not_lost(runtime: Runtime) -> Result<()> {
         let script = "until [ -e /vol/question ]; do sleep 0.02; done; exit 42";
         exits_in_between(runtime, &images::linux()?, &["/bin/sh", "-c", script]).await
     }
 
-    async fn the_input_of_a_linux_container_stays_open_over_a_restart_of_containerd(runtime: Runtime) -> Result<()> {
+    async fn linux_input_stays_open_over_a_restart_of_containerd(runtime: Runtime) -> Result<()> {
         input_stays_open(runtime, &images::linux()?, &["/bin/cat"]).await
     }
 }
 
 #[tokio::test]
-async fn the_exit_code_of_a_wasm_container_that_ends_while_containerd_is_down_is_not_lost()
--> Result<()> {
+async fn a_wasm_exit_code_while_containerd_is_down_is_not_lost() -> Result<()> {
     let image = images::wasm("await", &guests::module("await")?)?;
     exits_in_between(
         Runtime::Medley,
@@ -105,7 +104,7 @@ async fn the_exit_code_of_a_wasm_container_that_ends_while_containerd_is_down_is
 }
 
 #[tokio::test]
-async fn the_input_of_a_wasm_container_stays_open_over_a_restart_of_containerd() -> Result<()> {
+async fn wasm_input_stays_open_over_a_restart_of_containerd() -> Result<()> {
     let image = images::wasm("cat", &guests::module("cat")?)?;
     input_stays_open(Runtime::Medley, &image, &["/cat.wasm"]).await
 }

@@ -205,7 +205,7 @@ each_engine_beside! {
         containerd.close().await
     }
 
-    async fn a_signal_ends_a_guest_that_runs_in_circles_and_one_that_sleeps(other: Engine) -> Result<()> {
+    async fn a_signal_ends_a_guest_that_loops_and_one_that_sleeps(other: Engine) -> Result<()> {
         let (containerd, image) = with_zoo(other, Options::new(Runtime::Medley)).await?;
         let client = containerd.client().await?;
         let cases = [
@@ -234,7 +234,8 @@ each_engine_beside! {
         containerd.close().await
     }
 
-    async fn a_guest_that_wants_more_memory_than_its_limit_is_told_so_and_not_killed(other: Engine) -> Result<()> {
+    /// More than its limit, that is; it is not killed.
+    async fn a_guest_that_wants_too_much_memory_is_told_so(other: Engine) -> Result<()> {
         const LIMIT: u64 = 96;
         let (containerd, image) = with_zoo(other, Options::new(Runtime::Medley)).await?;
         let client = containerd.client().await?;

@@ -93,8 +93,9 @@ async fn a_wasm_process_has_the_capabilities_of_its_spec() -> Result<()> {
 }
 
 /// A Linux program of a user loses them when it is executed, and so its container has none.
+/// As a Linux one has none.
 #[tokio::test]
-async fn a_wasm_process_of_a_user_has_no_capabilities_as_a_linux_one_has_none() -> Result<()> {
+async fn a_wasm_process_of_a_user_has_no_capabilities() -> Result<()> {
     asleep(somebody, async |pid| {
         for set in ["CapEff", "CapPrm"] {
             assert_eq!(proc::field(pid, set)?, "0000000000000000", "{set}");
@@ -211,8 +212,9 @@ async fn a_file_that_a_guest_makes_belongs_to_its_user() -> Result<()> {
     .await
 }
 
+/// It sees no `/proc` all the same.
 #[tokio::test]
-async fn sysctls_of_a_wasm_container_are_set_and_proc_stays_out_of_its_sight() -> Result<()> {
+async fn sysctls_of_a_wasm_container_are_set() -> Result<()> {
     let sysctl = |spec: Spec| {
         spec.edit(|json| {
             json["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"] = "80".into();

@@ -68,8 +68,9 @@ each_runtime! {
 
 /// A mount of the rootfs whose target is a link of the image: to a folder of the image's own, and to one
 /// that only the node has.
+/// Inside of the image, that is.
 #[tokio::test]
-async fn a_rootfs_mount_goes_where_a_link_of_the_image_leads_inside_it() -> Result<()> {
+async fn a_rootfs_mount_goes_where_a_link_of_the_image_leads() -> Result<()> {
     let bench = Bench::new(Runtime::Medley).await?;
     let of_the_node = bench.bundle("node", &images::linux()?)?.join("rootfs");
     let image = images::linux_builder("linked")?
@@ -128,7 +129,7 @@ async fn a_rootfs_mount_goes_where_a_link_of_the_image_leads_inside_it() -> Resu
 }
 
 #[tokio::test]
-async fn start_answers_with_version_2_to_a_containerd_that_says_nothing() -> Result<()> {
+async fn start_answers_version_2_to_a_containerd_without_one() -> Result<()> {
     let bench = Bench::new(Runtime::Medley).await?;
     let image = images::linux()?;
     let bundle = bench.bundle("it", &image)?;

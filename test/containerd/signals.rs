@@ -187,7 +187,8 @@ each_runtime! {
         containerd.close().await
     }
 
-    async fn sigterm_reaches_a_linux_container_that_shares_the_hosts_pid_namespace(runtime: Runtime) -> Result<()> {
+    /// Of a Linux container that shares it.
+    async fn sigterm_arrives_in_the_hosts_pid_namespace(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
         containerd.import(&[&image]).await?;
@@ -229,8 +230,9 @@ async fn sigterm_of_a_module_in_a_busy_loop_exits_with_143() -> Result<()> {
     Ok(())
 }
 
+/// With 128 and the signal's number.
 #[tokio::test]
-async fn a_signal_ends_a_guest_that_reads_its_input_with_128_and_its_number() -> Result<()> {
+async fn a_signal_ends_a_guest_that_reads_its_input() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let client = containerd.client().await?;
     for (kind, wasm) in [

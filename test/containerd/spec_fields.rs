@@ -380,7 +380,7 @@ async fn a_guest_has_an_environment_of_many_services_too() -> Result<()> {
 
 /// A folder on the node that a container of a user namespace finds missing.
 #[tokio::test]
-async fn a_working_directory_is_made_by_the_root_of_its_user_namespace() -> Result<()> {
+async fn a_cwd_is_made_by_the_root_of_its_user_namespace() -> Result<()> {
     let bench = shim::Bench::new(Runtime::Medley).await?;
     let image = images::linux()?;
     let bundle = bench.bundle("it", &image)?;

@@ -124,7 +124,7 @@ each_runtime! {
         Ok(())
     }
 
-    async fn a_mount_is_read_only_with_all_below_it_where_its_spec_says_so(runtime: Runtime) -> Result<()> {
+    async fn a_mount_is_recursively_read_only_if_its_spec_says_so(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
         containerd.import(&[&image]).await?;

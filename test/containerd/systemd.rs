@@ -103,7 +103,8 @@ async fn lives_in_a_scope(runtime: Runtime, image: &Image, exec: &[&str]) -> Res
 }
 
 each_runtime! {
-    async fn systemd_makes_the_cgroup_of_a_linux_container_and_knows_its_limits(runtime: Runtime) -> Result<()> {
+    /// It knows the limits too.
+    async fn systemd_makes_the_cgroup_of_a_linux_container(runtime: Runtime) -> Result<()> {
         if !can_try("the cgroup driver systemd, for a linux container")? {
             return Ok(());
         }
@@ -112,8 +113,9 @@ each_runtime! {
     }
 }
 
+/// It knows the limits too.
 #[tokio::test]
-async fn systemd_makes_the_cgroup_of_a_wasm_container_and_knows_its_limits() -> Result<()> {
+async fn systemd_makes_the_cgroup_of_a_wasm_container() -> Result<()> {
     if !can_try("the cgroup driver systemd, for a wasm container")? {
         return Ok(());
     }

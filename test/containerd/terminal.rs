@@ -235,7 +235,8 @@ each_runtime! {
         }).await
     }
 
-    async fn a_flood_on_a_terminal_waits_for_its_reader_while_containerd_restarts(runtime: Runtime) -> Result<()> {
+    /// While containerd restarts.
+    async fn a_flood_on_a_terminal_waits_for_its_reader(runtime: Runtime) -> Result<()> {
         let mut containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
         containerd.import(&[&image]).await?;
@@ -322,7 +323,7 @@ async fn a_module_reads_a_line_from_its_terminal_and_ctrl_c_ends_it() -> Result<
 }
 
 #[tokio::test]
-async fn a_component_reads_a_line_from_its_terminal_and_ctrl_c_ends_it() -> Result<()> {
+async fn a_component_reads_its_terminal_and_ctrl_c_ends_it() -> Result<()> {
     guest(guests::component("line")?, guests::component("sleep")?).await
 }
 
@@ -341,7 +342,7 @@ async fn what_has_no_terminal_has_no_size() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_size_that_comes_before_the_process_is_the_one_that_it_begins_with() -> Result<()> {
+async fn a_size_set_before_start_is_the_one_it_begins_with() -> Result<()> {
     beside_a_sleeper(Runtime::Medley, async |task: Task| {
         let script = "read go; stty size";
         let exec = in_terminal(&["sh", "-c", script]);

@@ -175,8 +175,9 @@ async fn sigterm_ends_a_command_that_waits() -> Result<()> {
     containerd.close().await
 }
 
+/// More than its limit, that is; it is not killed.
 #[tokio::test]
-async fn a_command_that_wants_more_memory_than_its_limit_is_told_so_and_not_killed() -> Result<()> {
+async fn a_command_that_wants_too_much_memory_is_told_so() -> Result<()> {
     let done = memory::run(command()?, &["grow"]).await?;
     memory::assert_most_of_the_limit(memory::mib(&done)?);
     Ok(())
@@ -236,7 +237,7 @@ async fn a_handler_is_asked_by_http_2_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_request_to_a_handler_is_lost_by_a_sigterm_in_the_middle_of_a_load() -> Result<()> {
+async fn a_sigterm_under_load_loses_no_request_to_a_handler() -> Result<()> {
     http_drain::lose_none(Server::of(&handler()?, &[], |spec| spec).await?).await
 }
 
@@ -303,8 +304,9 @@ async fn a_handler_that_fails_harms_no_other_request() -> Result<()> {
     Ok(())
 }
 
+/// It stops no other request.
 #[tokio::test]
-async fn a_handler_that_never_pauses_is_ended_by_its_timeout_and_stops_nobody() -> Result<()> {
+async fn a_handler_that_never_pauses_is_ended_by_its_timeout() -> Result<()> {
     let env = [
         "WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT=700ms",
         "WASMTIME_HTTP_PROXY_WORKERS=1",

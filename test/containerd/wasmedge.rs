@@ -135,8 +135,9 @@ async fn a_component_is_refused_where_wasmedge_is_asked_for() -> Result<()> {
     containerd.close().await
 }
 
+/// Nothing else is refused.
 #[tokio::test]
-async fn without_its_program_wasmedge_is_refused_by_name_and_nothing_else_is() -> Result<()> {
+async fn without_its_program_wasmedge_is_refused_by_name() -> Result<()> {
     let options = Options::new(Runtime::Medley).without(Engine::WasmEdge);
     let (containerd, image) = with_zoo(options).await?;
     let client = containerd.client().await?;
@@ -198,7 +199,7 @@ fn plugin(folder: &std::path::Path) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_plugin_of_the_node_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
+async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("medley-plugins-{}", house::unique()));
     std::fs::create_dir(&folder)?;
     plugin(&folder)?;
@@ -246,7 +247,7 @@ async fn the_engine_of_modules_that_ask_for_none_is_configured() -> Result<()> {
 }
 
 #[test]
-fn the_shim_says_which_engines_there_are_and_where_they_come_from() -> Result<()> {
+fn the_shim_says_which_engines_it_has_and_from_where() -> Result<()> {
     let program = Engine::WasmEdge.program()?;
     let done = std::process::Command::new(shim_path()?)
         .arg("-v")

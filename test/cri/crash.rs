@@ -87,8 +87,9 @@ each_runtime! {
 }
 
 /// Not with runc, of which the containers may go on then: only the sandbox is deleted.
+/// It leaves nothing behind.
 #[tokio::test]
-async fn a_linux_pod_whose_shim_is_killed_leaves_nothing_behind_on_containerd_2() -> Result<()> {
+async fn a_linux_pod_whose_shim_is_killed_on_containerd_2() -> Result<()> {
     killed_under(containerd_2()?, &linux()?, &linux()?).await
 }
 
@@ -97,7 +98,8 @@ async fn a_mixed_pod_whose_shim_is_killed_leaves_nothing_behind() -> Result<()> 
     killed_under(Options::new(Runtime::Medley), &linux()?, &wasm()?).await
 }
 
+/// It leaves nothing behind.
 #[tokio::test]
-async fn a_mixed_pod_whose_shim_is_killed_leaves_nothing_behind_on_containerd_2() -> Result<()> {
+async fn a_mixed_pod_whose_shim_is_killed_on_containerd_2() -> Result<()> {
     killed_under(containerd_2()?, &linux()?, &wasm()?).await
 }

@@ -71,7 +71,7 @@ async fn an_exec_into_a_container_that_has_ended_fails(node: &Node) -> Result<()
     pod.remove().await
 }
 
-async fn kubectl_exec_streams_input_and_output_and_tells_the_exit_code(node: &Node) -> Result<()> {
+async fn kubectl_exec_streams_and_tells_the_exit_code(node: &Node) -> Result<()> {
     let pod = node.pod("kubectl").await?;
     let it = pod.run(node.sleeper("it")).await?;
     let script = "read line; echo got $line; echo err >&2; exit 5";
@@ -122,7 +122,7 @@ features! {
         an_exec_probe_hears_what_its_command_says,
         an_exec_probe_that_takes_too_long_is_ended,
         an_exec_probe_whose_command_is_not_there_fails,
-        kubectl_exec_streams_input_and_output_and_tells_the_exit_code;
+        kubectl_exec_streams_and_tells_the_exit_code;
     wasm:
         a_probe_of_a_wasm_container_runs_wasm_or_linux_programs,
         a_probe_of_a_wasm_container_that_takes_too_long_is_ended,

@@ -55,9 +55,7 @@ fn by(propagation: MountPropagation) -> impl FnOnce(&mut k8s_cri::v1::Mount) {
     move |mount| mount.set_propagation(propagation)
 }
 
-async fn a_container_whose_root_is_read_only_writes_to_its_volumes_alone(
-    node: &Node,
-) -> Result<()> {
+async fn with_a_read_only_root_only_volumes_can_be_written(node: &Node) -> Result<()> {
     let volume = node.folder()?;
     let pod = node.pod("read-only").await?;
     let it = node
@@ -234,9 +232,8 @@ async fn what_is_mounted_in_a_folder_at_dev_stays_in_the_container(node: &Node) 
     pod.remove().await
 }
 
-async fn a_guest_sees_mounts_made_later_below_a_volume_that_asks_for_them(
-    node: &Node,
-) -> Result<()> {
+/// If the volume asks for them.
+async fn a_guest_sees_later_mounts_below_a_volume(node: &Node) -> Result<()> {
     let volume = Shared::new(node)?;
     let pod = node.pod("later").await?;
     for (name, propagation, code) in [
@@ -258,9 +255,7 @@ async fn a_guest_sees_mounts_made_later_below_a_volume_that_asks_for_them(
     pod.remove().await
 }
 
-async fn a_read_only_volume_is_read_only_with_all_that_is_mounted_below_it(
-    node: &Node,
-) -> Result<()> {
+async fn a_read_only_volume_is_read_only_with_all_below_it(node: &Node) -> Result<()> {
     // The CRI plugin asks a runtime whether it can, from 2.0 on runc alone.
     let asks = node.is_at_least(2, 0) && node.runtime() == Runtime::Runc;
     if !asks {
@@ -342,8 +337,8 @@ async fn a_guest_reads_its_pods_hostname_hosts_and_dns(node: &Node) -> Result<()
 features! {
     linux:
         a_container_has_its_pods_hostname_hosts_and_dns,
-        a_container_whose_root_is_read_only_writes_to_its_volumes_alone,
-        a_read_only_volume_is_read_only_with_all_that_is_mounted_below_it,
+        with_a_read_only_root_only_volumes_can_be_written,
+        a_read_only_volume_is_read_only_with_all_below_it,
         a_single_file_is_a_volume,
         mounts_below_a_private_volume_stay_on_their_side,
         mounts_of_a_container_come_out_of_a_volume_that_allows_it,
@@ -352,6 +347,6 @@ features! {
     wasm:
         a_guest_reads_a_single_file_that_is_a_volume,
         a_guest_reads_its_pods_hostname_hosts_and_dns,
-        a_guest_sees_mounts_made_later_below_a_volume_that_asks_for_them,
+        a_guest_sees_later_mounts_below_a_volume,
         a_guest_whose_root_is_read_only_writes_to_its_volumes_alone,
 }

@@ -11,9 +11,9 @@ fn image() -> Result<Image> {
         .build()
 }
 
+/// Within its grace period.
 #[tokio::test]
-async fn a_sidecar_and_the_host_reach_a_server_and_it_stops_within_its_grace_period() -> Result<()>
-{
+async fn sidecar_and_host_reach_a_server_that_stops_in_time() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let (linux, wasm) = (images::linux()?, image()?);
     containerd.import_cri(&[&linux, &wasm]).await?;

@@ -18,9 +18,7 @@ fn own(kind: &str) -> Result<String> {
     namespace(std::process::id(), kind)
 }
 
-async fn containers_of_a_pod_share_its_network_and_its_ipc_and_have_pids_of_their_own(
-    node: &Node,
-) -> Result<()> {
+async fn containers_of_a_pod_share_network_and_ipc_and_not_pids(node: &Node) -> Result<()> {
     let pod = node.pod("own").await?;
     let pids = [
         pod.run(node.sleeper("one")).await?.pid().await?,
@@ -45,7 +43,8 @@ async fn containers_of_a_pod_share_its_network_and_its_ipc_and_have_pids_of_thei
     pod.remove().await
 }
 
-async fn a_pod_on_the_hosts_network_has_its_interfaces_and_its_hostname(node: &Node) -> Result<()> {
+/// The host's.
+async fn a_pod_on_the_hosts_network_has_interfaces_and_hostname(node: &Node) -> Result<()> {
     let options = PodOptions::namespaces(|of| of.set_network(NamespaceMode::Node));
     let pod = node.pod_with("host-net", options).await?;
     let it = pod.run(node.sleeper("it")).await?;
@@ -124,9 +123,7 @@ async fn containers_of_a_pod_can_share_their_processes(node: &Node) -> Result<()
     pod.remove().await
 }
 
-async fn a_debugging_container_sees_the_processes_and_files_of_its_target(
-    node: &Node,
-) -> Result<()> {
+async fn a_debugging_container_sees_its_targets_processes_and_files(node: &Node) -> Result<()> {
     let pod = node.pod("debug").await?;
     let target = pod.run(node.sleeper("target")).await?;
     asked(&target, "echo seen > /data/note").await?;
@@ -154,7 +151,7 @@ async fn a_debugging_container_sees_the_processes_and_files_of_its_target(
     pod.remove().await
 }
 
-async fn a_guest_is_in_the_pods_network_and_ipc_and_has_pids_of_its_own(node: &Node) -> Result<()> {
+async fn a_guest_shares_network_and_ipc_of_its_pod_and_not_pids(node: &Node) -> Result<()> {
     let pod = node.pod("mixed").await?;
     let guest = pod
         .run(node.guest("guest", &["/sleep.wasm"]))
@@ -344,9 +341,7 @@ async fn volume_with_mapped_ids(node: &Node, pod: &Pod, it: PodContainer) -> Res
     Ok(())
 }
 
-async fn a_volume_of_a_pod_of_a_user_namespace_has_the_ids_that_it_has_on_the_node(
-    node: &Node,
-) -> Result<()> {
+async fn a_volume_in_a_user_namespace_has_the_ids_of_the_node(node: &Node) -> Result<()> {
     if !node.is_at_least(2, 0) {
         return node.cannot_try(
             "volumes with mapped ids",
@@ -367,18 +362,18 @@ async fn a_volume_of_a_pod_of_a_user_namespace_has_the_ids_that_it_has_on_the_no
 
 features! {
     linux:
-        a_volume_of_a_pod_of_a_user_namespace_has_the_ids_that_it_has_on_the_node,
-        a_debugging_container_sees_the_processes_and_files_of_its_target,
+        a_volume_in_a_user_namespace_has_the_ids_of_the_node,
+        a_debugging_container_sees_its_targets_processes_and_files,
         a_pod_in_the_hosts_ipc_namespace_shares_its_memory,
         a_pod_in_the_hosts_pid_namespace_sees_its_processes,
-        a_pod_on_the_hosts_network_has_its_interfaces_and_its_hostname,
+        a_pod_on_the_hosts_network_has_interfaces_and_hostname,
         containers_of_a_pod_can_share_their_processes,
-        containers_of_a_pod_share_its_network_and_its_ipc_and_have_pids_of_their_own,
+        containers_of_a_pod_share_network_and_ipc_and_not_pids,
         containers_of_a_pod_share_memory,
         the_root_of_a_pod_of_a_user_namespace_is_nobody_on_the_node;
     wasm:
         a_guest_of_a_pod_of_a_user_namespace_is_nobody_on_the_node,
-        a_guest_is_in_the_pods_network_and_ipc_and_has_pids_of_its_own,
+        a_guest_shares_network_and_ipc_of_its_pod_and_not_pids,
         a_guest_of_a_pod_on_the_hosts_network_is_in_it,
         a_sidecar_sees_a_guest_among_the_pods_shared_processes,
 }

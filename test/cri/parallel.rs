@@ -84,7 +84,8 @@ impl Drop for Frozen {
 }
 
 each_runtime! {
-    async fn a_container_that_does_not_move_keeps_no_other_of_its_pod_waiting(runtime: Runtime) -> Result<()> {
+    /// No other of its pod.
+    async fn a_container_that_hangs_keeps_no_other_waiting(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
         let linux = images::linux()?;
         containerd.import_cri(&[&linux]).await?;

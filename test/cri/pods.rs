@@ -45,7 +45,7 @@ async fn a_container_of_a_pod_logs_and_exits(node: &Node) -> Result<()> {
     pod.remove().await
 }
 
-async fn init_containers_run_before_the_workload_and_leave_it_a_volume(node: &Node) -> Result<()> {
+async fn init_containers_run_first_and_leave_a_volume(node: &Node) -> Result<()> {
     let volume = node.folder()?;
     let pod = node.pod("two").await?;
     let init = node.shell("init", "echo prepared > /vol/note");
@@ -58,7 +58,8 @@ async fn init_containers_run_before_the_workload_and_leave_it_a_volume(node: &No
     pod.remove().await
 }
 
-async fn containers_of_a_pod_share_its_network_and_the_host_reaches_it(node: &Node) -> Result<()> {
+/// And the host reaches it.
+async fn containers_of_a_pod_share_its_network(node: &Node) -> Result<()> {
     let pod = node.pod("net").await?;
     let serve = "mkdir /www && echo served > /www/index.html && exec httpd -f -p 8080 -h /www";
     pod.run(node.shell("web", serve)).await?;
@@ -101,9 +102,7 @@ async fn a_mixed_pod_of_three_is_served_by_one_shim(node: &Node) -> Result<()> {
     pod.remove().await
 }
 
-async fn a_linux_init_container_and_a_sidecar_work_with_a_wasm_container_over_a_volume(
-    node: &Node,
-) -> Result<()> {
+async fn linux_init_container_sidecar_and_wasm_share_a_volume(node: &Node) -> Result<()> {
     let volume = node.folder()?;
     let pod = node.pod("pair").await?;
     let shell = |name: &str, script: &str| node.shell(name, script).volume(&volume, "/vol", false);
@@ -133,10 +132,10 @@ async fn a_wasm_container_of_a_pod_logs_and_exits(node: &Node) -> Result<()> {
 features! {
     linux:
         a_container_of_a_pod_logs_and_exits,
-        containers_of_a_pod_share_its_network_and_the_host_reaches_it,
-        init_containers_run_before_the_workload_and_leave_it_a_volume;
+        containers_of_a_pod_share_its_network,
+        init_containers_run_first_and_leave_a_volume;
     wasm:
-        a_linux_init_container_and_a_sidecar_work_with_a_wasm_container_over_a_volume,
+        linux_init_container_sidecar_and_wasm_share_a_volume,
         a_mixed_pod_of_three_is_served_by_one_shim,
         a_wasm_container_of_a_pod_logs_and_exits,
 }

@@ -158,33 +158,35 @@ async fn guest_ends_in_between(options: Options) -> Result<()> {
 }
 
 each_runtime! {
-    async fn a_linux_container_that_prints_while_containerd_restarts_loses_no_line(runtime: Runtime) -> Result<()> {
+    /// Of containerd.
+    async fn linux_output_over_a_restart_loses_no_line(runtime: Runtime) -> Result<()> {
         let image = images::linux()?;
         prints_on(Options::new(runtime), &image, ticking_shell(&image)).await
     }
 
-    async fn a_linux_container_that_prints_while_containerd_2_restarts_loses_no_line(runtime: Runtime) -> Result<()> {
+    async fn linux_output_over_a_restart_of_containerd_2_loses_no_line(runtime: Runtime) -> Result<()> {
         let image = images::linux()?;
         prints_on(containerd_2(runtime)?, &image, ticking_shell(&image)).await
     }
 
-    async fn what_linux_containers_say_and_how_they_end_while_containerd_is_down_is_not_lost(runtime: Runtime) -> Result<()> {
+    async fn linux_output_and_exits_while_containerd_is_down_are_kept(runtime: Runtime) -> Result<()> {
         ends_in_between(Options::new(runtime)).await
     }
 
-    async fn what_linux_containers_say_and_how_they_end_while_containerd_2_is_down_is_not_lost(runtime: Runtime) -> Result<()> {
+    async fn linux_output_and_exits_while_containerd_2_is_down_are_kept(runtime: Runtime) -> Result<()> {
         ends_in_between(containerd_2(runtime)?).await
     }
 }
 
+/// Of containerd.
 #[tokio::test]
-async fn a_wasm_container_that_prints_while_containerd_restarts_loses_no_line() -> Result<()> {
+async fn wasm_output_over_a_restart_loses_no_line() -> Result<()> {
     let image = images::wasm("tick", &guests::module("tick")?)?;
     prints_on(Options::new(Runtime::Medley), &image, ticking_guest(&image)).await
 }
 
 #[tokio::test]
-async fn a_wasm_container_that_prints_while_containerd_2_restarts_loses_no_line() -> Result<()> {
+async fn wasm_output_over_a_restart_of_containerd_2_loses_no_line() -> Result<()> {
     let image = images::wasm("tick", &guests::module("tick")?)?;
     prints_on(
         containerd_2(Runtime::Medley)?,
@@ -195,11 +197,11 @@ async fn a_wasm_container_that_prints_while_containerd_2_restarts_loses_no_line(
 }
 
 #[tokio::test]
-async fn how_a_wasm_container_ends_while_containerd_is_down_is_not_lost() -> Result<()> {
+async fn wasm_exits_while_containerd_is_down_are_kept() -> Result<()> {
     guest_ends_in_between(Options::new(Runtime::Medley)).await
 }
 
 #[tokio::test]
-async fn how_a_wasm_container_ends_while_containerd_2_is_down_is_not_lost() -> Result<()> {
+async fn wasm_exits_while_containerd_2_is_down_are_kept() -> Result<()> {
     guest_ends_in_between(containerd_2(Runtime::Medley)?).await
 }

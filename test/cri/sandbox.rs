@@ -56,8 +56,9 @@ async fn stdout(container: &CriContainer, script: &str) -> Result<String> {
     Ok(ran.stdout)
 }
 
+/// It has no process of its own.
 #[tokio::test]
-async fn a_mixed_pod_shares_its_network_ipc_and_name_and_has_no_process_of_its_own() -> Result<()> {
+async fn a_mixed_pod_shares_network_ipc_and_name() -> Result<()> {
     let containerd = start().await?;
     let linux = images::linux()?;
     let wasm = images::wasm("sleep", &guests::module("sleep")?)?;
@@ -138,8 +139,9 @@ async fn a_pod_without_containers_is_removed_without_a_trace() -> Result<()> {
     containerd.close().await
 }
 
+/// They see nothing of the node.
 #[tokio::test]
-async fn containers_that_share_processes_see_each_other_and_nothing_of_the_node() -> Result<()> {
+async fn containers_that_share_processes_see_each_other() -> Result<()> {
     let containerd = start().await?;
     let linux = images::linux()?;
     containerd.import_cri(&[&linux]).await?;
@@ -187,7 +189,7 @@ async fn containers_that_share_processes_see_each_other_and_nothing_of_the_node(
 }
 
 #[tokio::test]
-async fn whoever_runs_in_a_pod_of_a_user_namespace_is_nobody_on_the_node() -> Result<()> {
+async fn root_in_a_pod_of_a_user_namespace_is_no_user_of_the_node() -> Result<()> {
     /// The node's id of the pod's root.
     const ROOT: u32 = 500_000;
     let containerd = start().await?;
@@ -301,8 +303,9 @@ async fn names_and_sysctls_are_the_pods() -> Result<()> {
     containerd.close().await
 }
 
+/// It leaves nothing behind.
 #[tokio::test]
-async fn a_pod_with_a_sysctl_of_the_node_is_refused_and_leaves_nothing_behind() -> Result<()> {
+async fn a_pod_with_a_sysctl_of_the_node_is_refused() -> Result<()> {
     let containerd = start().await?;
     containerd.import_cri(&[]).await?;
     let options = PodOptions {

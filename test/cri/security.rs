@@ -27,9 +27,8 @@ fn id(value: i64) -> Option<Int64Value> {
     Some(Int64Value { value })
 }
 
-async fn a_container_runs_as_its_user_its_group_and_its_supplemental_groups(
-    node: &Node,
-) -> Result<()> {
+/// The supplemental ones too.
+async fn a_container_runs_as_its_user_and_groups(node: &Node) -> Result<()> {
     let pod = node.pod("user").await?;
     let it = node.sleeper("it").security(|security| {
         security.run_as_user = id(1000);
@@ -148,9 +147,8 @@ async fn no_new_privileges_are_gained_where_the_pod_says_so(node: &Node) -> Resu
     pod.remove().await
 }
 
-async fn the_runtimes_default_seccomp_profile_stops_what_containers_do_not_need(
-    node: &Node,
-) -> Result<()> {
+/// The runtime's default.
+async fn the_default_seccomp_profile_stops_what_is_not_needed(node: &Node) -> Result<()> {
     let pod = node.pod("seccomp").await?;
     let it = |name: &str, kind| {
         node.sleeper(name)
@@ -456,7 +454,7 @@ async fn a_privileged_guest_runs(node: &Node) -> Result<()> {
 
 features! {
     linux:
-        a_container_runs_as_its_user_its_group_and_its_supplemental_groups,
+        a_container_runs_as_its_user_and_groups,
         a_container_runs_as_the_user_of_a_name_in_its_image,
         a_device_of_the_node_is_there_and_no_other_may_be_used,
         a_privileged_container_may_what_the_node_may,
@@ -466,7 +464,7 @@ features! {
         masked_paths_are_empty_and_read_only_ones_are_read_only,
         no_new_privileges_are_gained_where_the_pod_says_so,
         sysctls_of_a_pod_hold_for_its_containers,
-        the_runtimes_default_seccomp_profile_stops_what_containers_do_not_need;
+        the_default_seccomp_profile_stops_what_is_not_needed;
     wasm:
         a_guest_reads_what_its_supplemental_groups_may,
         a_guest_runs_under_the_seccomp_profiles_of_pods,

@@ -12,7 +12,7 @@ const SERVER: &str = "/net.wasm";
 const ASYNC: &str = "/async.wasm";
 
 #[tokio::test]
-async fn components_of_a_pod_find_each_other_by_name_and_talk_over_tcp_and_udp() -> Result<()> {
+async fn components_of_a_pod_talk_by_name_over_tcp_and_udp() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch("net")
         .file(SERVER, guests::of_world("net", "net")?, 0o644)

@@ -103,7 +103,8 @@ async fn kubectl_run_it_is_a_terminal_with_lines_a_size_and_ctrl_c(node: &Node) 
     pod.remove().await
 }
 
-async fn kubectl_exec_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c(node: &Node) -> Result<()> {
+/// With lines and Ctrl-C.
+async fn kubectl_exec_it_of_a_guest_is_a_terminal(node: &Node) -> Result<()> {
     let pod = node.pod("exec-guest-terminal").await?;
     let it = pod.run(node.guest("it", &["/sleep.wasm"])).await?;
     let mut streams = it.exec_on_a_terminal(&["/cat.wasm"]).await?;
@@ -113,7 +114,8 @@ async fn kubectl_exec_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c(node: &N
     pod.remove().await
 }
 
-async fn kubectl_run_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c(node: &Node) -> Result<()> {
+/// With lines and Ctrl-C.
+async fn kubectl_run_it_of_a_guest_is_a_terminal(node: &Node) -> Result<()> {
     let pod = node.pod("guest-terminal").await?;
     let it = pod.run(node.guest("it", &["/cat.wasm"]).terminal()).await?;
     let mut streams = it.attach_to_its_terminal().await?;
@@ -153,7 +155,7 @@ features! {
         whoever_attaches_talks_to_the_container_and_may_come_again;
     wasm:
         a_guest_that_is_executed_answers_a_line_that_it_is_sent,
-        kubectl_exec_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c,
-        kubectl_run_it_of_a_guest_is_a_terminal_with_lines_and_ctrl_c,
+        kubectl_exec_it_of_a_guest_is_a_terminal,
+        kubectl_run_it_of_a_guest_is_a_terminal,
         whoever_attaches_talks_to_a_guest_and_may_come_again,
 }

@@ -6,8 +6,9 @@ use medley_test::runtime::workspace;
 use medley_test::*;
 use std::net::SocketAddr;
 
+/// Beside a guest of Wasmtime.
 #[tokio::test]
-async fn a_sidecar_asks_a_server_on_wasmedges_sockets_beside_a_guest_of_wasmtime() -> Result<()> {
+async fn a_sidecar_asks_a_server_on_wasmedges_sockets() -> Result<()> {
     Engine::WasmEdge.program()?;
     let containerd = Containerd::start(Runtime::Medley).await?;
     let linux = images::linux()?;
@@ -76,8 +77,9 @@ fn http_server() -> Result<Image> {
     image
 }
 
+/// Over many connections.
 #[tokio::test]
-async fn the_sample_server_answers_the_host_and_a_sidecar_over_many_connections() -> Result<()> {
+async fn the_sample_server_answers_the_host_and_a_sidecar() -> Result<()> {
     Engine::WasmEdge.program()?;
     let containerd = Containerd::start(Runtime::Medley).await?;
     let (linux, image) = (images::linux()?, http_server()?);

@@ -174,8 +174,9 @@ mod tests {
 
     const DEVICES: &str = r#""devices": [{"allow": false, "access": "rwm"}]"#;
 
+    /// The guest is to see that one.
     #[test]
-    fn libcontainer_sets_no_limit_but_the_quota_that_a_guest_is_to_see() {
+    fn libcontainer_sets_no_limit_but_a_guests_quota() {
         for unified in [true, false] {
             let (kept, rest) = taken(unified, false, SPEC);
             let network = if unified {

@@ -315,8 +315,9 @@ mod tests {
         (folder, level)
     }
 
+    /// And a limit may change.
     #[test]
-    fn the_smallest_room_of_all_levels_counts_and_a_limit_may_change() {
+    fn the_smallest_room_of_all_levels_counts() {
         let (own, level) = made("own", "max", 20 * MIB);
         let (pod, above) = made("pod", &(64 * MIB).to_string(), 40 * MIB);
         let process = File::open("/proc/self/statm").unwrap();

@@ -216,7 +216,7 @@ mod tests {
     const OURS: &str = "5:memory:/shims\n4:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n";
 
     #[test]
-    fn only_what_the_container_does_not_share_with_the_shim_is_its_own() {
+    fn what_a_container_shares_with_the_shim_is_not_its_own() {
         let theirs = "5:memory:/k8s.io/abc\n4:cpu,cpuacct:/k8s.io/abc\n1:name=systemd:/\n0::/\n";
         let cgroup = Cgroup::parse(theirs, OURS, false);
         let paths: Vec<_> = cgroup

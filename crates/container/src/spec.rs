@@ -544,8 +544,9 @@ mod tests {
         assert_eq!(uid(&spec(SPEC)), 100_005);
     }
 
+    /// And a pid namespace from its own.
     #[test]
-    fn systemd_is_told_from_the_cgroup_path_and_a_pid_namespace_from_its_path() {
+    fn systemd_is_told_from_the_cgroup_path() {
         assert!(names_scope(&spec(SPEC)));
         assert!(has_own_pid_namespace(&spec(SPEC)));
         let shared = SPEC.replace(

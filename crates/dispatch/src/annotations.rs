@@ -33,8 +33,9 @@ mod tests {
     use super::sandbox_of;
     use std::collections::HashMap;
 
+    /// And both count more than the id.
     #[test]
-    fn the_group_annotation_counts_more_than_the_sandbox_and_both_more_than_the_id() {
+    fn the_group_annotation_counts_more_than_the_sandbox() {
         let mut annotations = HashMap::new();
         assert_eq!(sandbox_of("a", &annotations), "a");
         annotations.insert("io.kubernetes.cri.sandbox-id".to_owned(), "pod".to_owned());

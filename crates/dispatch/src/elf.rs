@@ -193,8 +193,9 @@ mod tests {
         assert!(!runs_on("arm64", "amd64") && !runs_on("amd64", "386"));
     }
 
+    /// One that is cut short or of nonsense.
     #[test]
-    fn an_identification_cut_short_or_of_nonsense_is_left_to_the_kernel() {
+    fn a_damaged_identification_is_left_to_the_kernel() {
         for head in [
             &b"\x7fELF"[..],
             b"\x7fELF\x02",

@@ -58,8 +58,9 @@ fn a_guest_that_returns_exits_with_0() {
     assert_eq!(run(wat.as_bytes(), None), (Ended::Exited(0), true));
 }
 
+/// With any type of result.
 #[test]
-fn a_named_export_is_called_after_the_constructor_whatever_it_returns() {
+fn a_named_export_is_called_after_the_constructor() {
     let wat = r#"(module
         (global $ready (mut i32) (i32.const 0))
         (func (export "_initialize") (global.set $ready (i32.const 1)))
@@ -117,7 +118,7 @@ fn a_trap_says_what_it_was() {
 }
 
 #[test]
-fn a_stack_that_is_used_up_is_a_trap_and_told_from_an_access_out_of_bounds() {
+fn a_used_up_stack_traps_unlike_an_access_out_of_bounds() {
     let wat = r#"(module
         (func $deeper (param i64) (result i64)
             (i64.sub (local.get 0) (call $deeper (i64.add (local.get 0) (i64.const 1)))))

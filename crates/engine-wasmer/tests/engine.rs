@@ -147,8 +147,9 @@ fn a_trap_says_what_it_was_wherever_it_happens() {
     }
 }
 
+/// No exit code is taken for a trap.
 #[test]
-fn a_trap_of_a_thread_is_its_guests_and_no_exit_code_is_taken_for_one() {
+fn a_trap_of_a_thread_is_its_guests() {
     let text = threads();
     let text = text.replace(
         "(drop (i32.atomic.rmw.add (i32.const 0) (i32.const 14)))",
@@ -247,8 +248,9 @@ impl Allowance for Fixed {
     }
 }
 
+/// A memory that begins larger does not start.
 #[test]
-fn a_memory_ends_where_the_container_does_and_a_larger_one_does_not_start() {
+fn a_memory_ends_where_the_containers_limit_does() {
     let guest = Guest {
         memory: Account::limited_by(Box::new(Fixed(10 << 16))),
         ..Guest::default()

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_threads_share_is_refused_and_atomics_alone_are_not() {
+    fn a_shared_memory_is_refused_and_atomics_alone_are_not() {
         let with = |memory: &str| {
             format!(
                 r#"(module (memory (export "memory") 1 1 {memory})

@@ -241,8 +241,9 @@ mod tests {
         assert_eq!(fingerprint().unwrap(), changed(|_| {}));
     }
 
+    /// Each that the code depends on.
     #[test]
-    fn every_setting_that_native_code_depends_on_changes_the_fingerprint() {
+    fn settings_of_native_code_change_the_fingerprint() {
         let mut all = vec![changed(|_| {})];
         let changes: [(&str, Change); 13] = [
             ("optimisation", |c| {

@@ -218,8 +218,9 @@ mod tests {
         }
     }
 
+    /// They are left to the program.
     #[test]
-    fn a_function_without_parameters_leaves_the_arguments_to_the_program() {
+    fn a_function_without_parameters_takes_no_arguments() {
         assert_eq!(numbers(&[], &args(&["a", "b"])), Ok(Vec::new()));
     }
 

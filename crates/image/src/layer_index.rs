@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_damaged_or_under_another_name_counts_as_missing() {
+    fn a_damaged_or_misnamed_record_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
         let known = LayerIndex::open(&cache).unwrap();
@@ -346,8 +346,9 @@ mod tests {
         }
     }
 
+    /// They are never pruned for want of room.
     #[test]
-    fn records_are_pruned_by_age_or_with_everything_and_never_for_want_of_room() {
+    fn records_are_pruned_by_age_or_with_everything() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("cache");
         let known = LayerIndex::open(&folder).unwrap();

@@ -87,8 +87,9 @@ mod tests {
         }
     }
 
+    /// No other ever does.
     #[test]
-    fn the_nodes_own_platform_comes_first_then_wasm_and_others_never() {
+    fn the_nodes_own_platform_comes_first_then_wasm() {
         let node = Platform::of_node();
         assert_eq!(node.rank(), Some(0));
         let ranks: Vec<_> = [

@@ -121,8 +121,9 @@ fn what_is_no_fifo_is_refused_by_name() {
     assert!(error.contains("syslog:///usr/bin/log"), "{error}");
 }
 
+/// And it waits for the input's beginning.
 #[tokio::test]
-async fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
+async fn a_session_ends_with_its_clients_input() {
     let fifos = Fifos::new("session");
     let path = fifos.0.join("in");
     let client = std::thread::spawn(move || {
@@ -141,8 +142,9 @@ async fn a_session_ends_with_its_clients_input_and_waits_for_its_beginning() {
     client.join().unwrap();
 }
 
+/// Even if a process still holds it.
 #[tokio::test]
-async fn a_session_ends_its_output_when_it_is_closed_whatever_still_holds_it() {
+async fn a_session_that_is_closed_ends_its_output() {
     let mut fifos = Fifos::new("session-output");
     let mut reader = fifos.1.take().unwrap();
     let stdio = Stdio {
@@ -317,7 +319,7 @@ async fn a_terminal_that_was_closed_and_opened_again_goes_on() {
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_holds_up_neither_the_end_nor_anybody_else() {
+async fn a_reader_that_takes_nothing_holds_up_neither_end_nor_others() {
     let fifos = Fifos::new("stuck");
     let (keeper, slave) = with_terminal(&fifos);
     let flood = std::thread::spawn(move || {

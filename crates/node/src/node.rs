@@ -144,7 +144,7 @@ mod tests {
     use super::version_of;
 
     #[test]
-    fn containerds_version_is_read_as_packages_and_releases_write_it() {
+    fn containerds_version_is_read_as_distributions_write_it() {
         let said = "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1";
         assert_eq!(version_of(said), Some((1, 6)));
         let said =

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_containerd_gets_the_bare_address_and_a_new_one_version_3() {
+    fn an_old_containerd_gets_the_address_and_a_new_one_version_3() {
         assert_eq!(answer(Protocol::Legacy, "unix:///s").unwrap(), b"unix:///s");
         let bytes = answer(Protocol::Bootstrap, "unix:///s").unwrap();
         let result = BootstrapResult::parse_from_bytes(&bytes).unwrap();

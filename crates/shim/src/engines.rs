@@ -162,7 +162,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     #[test]
-    fn an_engines_program_is_beside_the_shim_or_where_it_is_named_or_off() {
+    fn an_engines_program_is_beside_the_shim_or_named_or_off() {
         let own = Path::new("/opt/bin/containerd-shim-wasm-v1");
         for engine in EngineKind::ALL {
             let Some(program) = &engine.descriptor().binary else {

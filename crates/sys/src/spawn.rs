@@ -154,8 +154,9 @@ mod tests {
     use std::os::fd::AsFd;
     use std::path::Path;
 
+    /// Descriptors, arguments and environment.
     #[test]
-    fn a_child_has_the_descriptors_the_arguments_and_the_environment_that_it_is_given() {
+    fn a_child_has_what_it_is_given() {
         let (mut read, write) = std::io::pipe().unwrap();
         let (mut other, also) = std::io::pipe().unwrap();
         let script = "echo $0 $1 $A $HOME >&4; echo first >&3; readlink /proc/self/fd/0 >&3";

@@ -168,8 +168,9 @@ fn what_is_not_named_or_0_stays_as_it_is() {
     assert_eq!(plain.read("cpu.max"), "50000 20000");
 }
 
+/// With both figures.
 #[test]
-fn a_memory_limit_below_what_is_in_use_is_refused_with_both_figures() {
+fn a_memory_limit_below_what_is_in_use_is_refused() {
     for unified in [false, true] {
         let plain = Plain::new(&format!("usage-{unified}"), unified);
         let before = plain.content();

@@ -333,8 +333,9 @@ mod tests {
         assert_eq!(stack(None, &Settings::default()), None);
     }
 
+    /// Even if its file changes afterwards.
     #[test]
-    fn a_module_that_changes_after_it_was_copied_is_compiled_as_it_was() {
+    fn a_module_is_compiled_as_it_was_copied() {
         let path = std::env::temp_dir().join(format!("medley-module-{}", std::process::id()));
         std::fs::write(&path, b"\0asm of one").unwrap();
         let mut copy = sealed_copy(&File::open(&path).unwrap()).unwrap();

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_was_killed_for_a_limit_names_it_and_what_would_help() {
+    fn a_compiler_killed_for_a_limit_names_the_limit_and_a_cure() {
         let killed = ExitStatus::from_raw(Signal::KILL.as_raw());
         let said = |by_pod| {
             let met = Met {

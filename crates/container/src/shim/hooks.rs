@@ -219,8 +219,9 @@ mod tests {
         assert!(matches!(error, Failure::Timeout { .. }), "{error}");
     }
 
+    /// Not for long, that is.
     #[test]
-    fn a_hook_without_a_limit_does_not_outlive_its_container_for_long() {
+    fn a_hook_without_a_timeout_does_not_outlive_its_container() {
         #[allow(clippy::zombie_processes, reason = "its end is all that is looked at")]
         let dead = std::process::Command::new("true").spawn().unwrap();
         let dead = PidFd::open(dead.id().try_into().unwrap()).unwrap();

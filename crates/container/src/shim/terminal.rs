@@ -60,8 +60,9 @@ mod tests {
         order(&spec, spec.process().as_ref(), &stdio)
     }
 
+    /// It has the size that is asked for.
     #[test]
-    fn a_terminal_belongs_to_the_user_on_the_node_and_has_the_size_that_is_asked_for() {
+    fn a_terminal_belongs_to_the_user_on_the_node() {
         let sized = r#""terminal": true, "consoleSize": {"height": 30, "width": 100}"#;
         let owned = |size| Some(TerminalOrder { owner: 1005, size });
         assert_eq!(ordered(sized, true).unwrap(), owned(Some((30, 100))));

@@ -128,8 +128,9 @@ fn the_reason_names_what_decided() {
     );
 }
 
+/// Unless an annotation names one.
 #[test]
-fn the_engine_is_what_the_imports_ask_for_unless_an_annotation_names_one() {
+fn the_engine_is_what_the_imports_ask_for() {
     let engine = |bytes: &[u8], handler: &str| {
         Image::new()
             .file("/m", bytes, 0o644)
@@ -157,8 +158,9 @@ fn the_engine_is_what_the_imports_ask_for_unless_an_annotation_names_one() {
     assert_eq!(engine(COMPONENT, "wasm").form, Form::Component);
 }
 
+/// Even where another engine is the default.
 #[test]
-fn a_component_needs_wasmtime_even_where_another_engine_is_the_default() {
+fn a_component_needs_wasmtime() {
     let mut image = Image::new().file("/c", COMPONENT, 0o644).args(&["/c"]);
     image.options.default_engine = EngineKind::Wasmedge;
     assert_eq!(image.wasm().engine, EngineKind::Wasmtime);

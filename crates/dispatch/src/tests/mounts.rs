@@ -24,7 +24,7 @@ fn an_entrypoint_is_found_on_a_bind_mount() {
 }
 
 #[test]
-fn a_mounted_file_is_found_where_the_image_has_not_even_the_directory() {
+fn a_mounted_file_is_found_where_the_image_has_no_directory() {
     let image = Image::new();
     let init = image.host("docker-init");
     write(&init, &elf(None), 0o755);
@@ -102,7 +102,7 @@ fn symlinks_lead_from_the_image_to_mounts_and_back() {
 }
 
 #[test]
-fn a_destination_behind_a_symlink_lands_where_the_runtime_mounts_it() {
+fn a_destination_behind_a_symlink_is_where_it_is_mounted() {
     let (image, volume) = with_volume();
     let mut image = image
         .link("/var/run", "/run")
@@ -133,7 +133,7 @@ fn an_entrypoint_on_a_tmpfs_cannot_be() {
 }
 
 #[test]
-fn what_lies_on_a_file_system_mounted_later_is_left_to_the_kernel() {
+fn what_is_on_a_later_mount_is_left_to_the_kernel() {
     let disk = json!({"destination": "/disk", "type": "ext4", "source": "/dev/sdb"});
     let image = Image::new().args(&["/disk/app"]).mount(disk);
     assert_eq!(image.program().to_str(), Some("/disk/app"));
@@ -141,8 +141,9 @@ fn what_lies_on_a_file_system_mounted_later_is_left_to_the_kernel() {
     assert!(forced.error().contains("lies on the ext4 mount"));
 }
 
+/// Its source is missing or relative.
 #[test]
-fn a_bind_mount_whose_source_is_missing_or_relative_is_not_looked_into() {
+fn a_bind_mount_without_a_usable_source_is_not_looked_into() {
     let (image, volume) = with_volume();
     let image = image
         .bind("/v", &volume.join("none"))

@@ -21,8 +21,9 @@ fn bytes(image: &Image) -> Vec<u8> {
     bytes
 }
 
+/// It needs no executable bit.
 #[test]
-fn an_absolute_path_is_taken_as_it_is_and_needs_no_executable_bit() {
+fn an_absolute_path_is_taken_as_it_is() {
     let image = Image::new()
         .file("/app.wasm", MODULE, 0o600)
         .args(&["/app.wasm"]);
@@ -82,7 +83,7 @@ fn a_bare_name_is_looked_up_in_path() {
 }
 
 #[test]
-fn a_bare_module_is_also_found_in_the_working_directory_and_in_the_root() {
+fn a_bare_module_is_also_found_in_the_cwd_and_the_root() {
     let image = Image::new()
         .file("/app.wasm", MODULE, 0o644)
         .args(&["app.wasm"]);
@@ -171,8 +172,9 @@ fn symlinks_that_point_out_of_the_rootfs_are_resolved_inside_it() {
     }
 }
 
+/// One in the middle of the path is not blamed.
 #[test]
-fn a_dangling_symlink_is_named_and_one_in_the_middle_is_not_blamed() {
+fn a_dangling_symlink_is_named() {
     let image = Image::new()
         .link("/sbin", "usr/sbin")
         .link("/app", "releases/now/app");

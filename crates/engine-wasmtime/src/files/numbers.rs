@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_place_of_a_stream_is_closed_with_its_last_number() {
+    fn a_file_in_place_of_a_stream_closes_with_its_last_number() {
         let mut numbers = Numbers::new(3);
         let file = numbers.give(5).unwrap();
         assert_eq!(numbers.renumber(file, 1).unwrap(), None);

@@ -118,8 +118,9 @@ mod tests {
         }
     }
 
+    /// And they ask seldom.
     #[test]
-    fn handlers_together_have_no_more_than_the_container_and_ask_seldom() {
+    fn handlers_together_have_no_more_than_the_container() {
         let asked = Arc::new(AtomicUsize::new(0));
         let account = Account::limited_by(Box::new(Counted(asked.clone())));
         let purse = Purse::new(&account);

@@ -353,8 +353,9 @@ mod tests {
         assert_eq!(left(Some(now)), (1, Overdue::Slow));
     }
 
+    /// One with a request stays.
     #[test]
-    fn who_has_said_nothing_goes_before_who_was_served_and_a_request_stays() {
+    fn a_silent_connection_goes_before_one_that_was_served() {
         let (silent, served, busy) = (watched(), watched(), watched());
         for client in [&served, &busy] {
             drop(client.begin(Version::HTTP_11));

@@ -219,8 +219,9 @@ mod tests {
         assert_eq!(node.cache.failure(&node.key(b"a"), "_start"), None);
     }
 
+    /// They go by age, or all together.
     #[test]
-    fn failures_take_no_room_from_code_and_go_by_age_or_all_together() {
+    fn failures_take_no_room_from_code() {
         let node = Node::new("failed-prune", 100);
         keep(&node, b"a");
         keep(&node, b"b");

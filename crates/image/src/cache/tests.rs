@@ -267,8 +267,9 @@ fn what_is_in_use_never_makes_room() {
     assert!(node.find(&node.key(b"a")).is_none());
 }
 
+/// It removes nothing, either.
 #[test]
-fn what_is_larger_than_the_cache_is_not_kept_and_removes_nothing() {
+fn what_is_larger_than_the_cache_is_not_kept() {
     let node = Node::new("larger", 100);
     node.store(b"a", &[b'a'; 60]);
     let code = node.code(&[b'b'; 101]);
@@ -324,8 +325,9 @@ fn prune_goes_by_age_by_size_or_takes_all() {
     assert!(node.files("used").is_empty());
 }
 
+/// What a living one writes is not.
 #[test]
-fn what_a_dead_writer_left_is_swept_away_and_what_a_living_one_writes_is_not() {
+fn what_a_dead_writer_left_is_swept_away() {
     let node = Node::new("sweep", DEFAULT_LIMIT);
     let long_ago = SystemTime::now() - Duration::from_secs(3600);
     let begin = |name: &str| {

@@ -39,7 +39,7 @@ fn a_dry_run_shows_the_diff_and_changes_nothing() {
 }
 
 #[test]
-fn the_second_install_changes_nothing_and_uninstall_all_that_the_first_did() {
+fn a_second_install_changes_nothing_and_uninstall_undoes_all() {
     for fixture in &ALL {
         let node = Node::of(fixture);
         let before = node.everything();

@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_an_id_without_a_bundle_or_of_nonsense_is_refused() {
+    fn a_pod_without_id_or_bundle_or_of_nonsense_is_refused() {
         let good = request("runtime.v1.PodSandboxConfig", Vec::new());
         let mut nameless = good.clone();
         nameless.sandbox_id.clear();

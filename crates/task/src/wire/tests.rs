@@ -92,7 +92,7 @@ fn a_request_without_an_id_or_with_a_relative_bundle_is_invalid() {
 }
 
 #[test]
-fn both_names_of_the_task_service_and_the_sandbox_service_are_served() {
+fn the_task_services_two_names_and_the_sandbox_are_served() {
     struct Nothing;
     #[async_trait::async_trait]
     impl crate::Runtime for Nothing {

@@ -37,7 +37,7 @@ async fn kind(files: &mut Preview1, fd: Fd) -> Result<Filetype, Errno> {
 }
 
 #[test]
-fn a_stream_opened_by_its_name_takes_and_gives_numbers_as_a_file_does() {
+fn a_stream_opened_by_name_is_numbered_as_a_file_is() {
     let (mut files, runtime) = files();
     runtime.block_on(async {
         let none = &mut GuestMemory::Unshared(&mut []);
@@ -67,8 +67,9 @@ fn a_stream_opened_by_its_name_takes_and_gives_numbers_as_a_file_does() {
     });
 }
 
+/// Whether it succeeds or fails.
 #[test]
-fn a_poll_leaves_its_subscriptions_as_they_are_whatever_comes_of_it() {
+fn a_poll_leaves_its_subscriptions_as_they_are() {
     let (mut files, runtime) = files();
     runtime.block_on(async {
         let stream = open(&mut files, "dev/stdout").await;

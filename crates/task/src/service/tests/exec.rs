@@ -99,7 +99,7 @@ async fn an_exec_that_cannot_start_has_ended_and_tells_no_exit() {
 }
 
 #[tokio::test]
-async fn a_running_exec_cannot_be_deleted_and_a_dead_one_not_signalled() {
+async fn a_running_exec_is_not_deleted_and_a_dead_one_not_signalled() {
     let test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
     assert!(matches!(

@@ -15,8 +15,9 @@ async fn create(test: &Test, id: &str) -> Result<(), Error> {
     test.service.create_sandbox(request).await
 }
 
+/// Who waits for it hears of its end.
 #[tokio::test]
-async fn a_pod_is_made_started_and_stopped_and_whoever_waits_hears_of_it() {
+async fn a_pod_is_made_started_and_stopped() {
     let test = Test::new();
     create(&test, "pod").await.unwrap();
     assert!(!test.service.sandbox_status("pod").unwrap().ready);
