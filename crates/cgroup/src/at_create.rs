@@ -3,13 +3,19 @@
 //! hear at once; all are set once the cgroup is there, by the code of an update, so that the same
 //! words mean the same.
 
+use std::path::Path;
+
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, Spec};
 
-use super::{Cgroup, UpdateError, paths, update};
+use crate::cgroup::Cgroup;
+use crate::files::words;
+use crate::paths::{self, MOUNT};
+use crate::processes::PROCS;
+use crate::update::{self, UpdateError};
 
 /// What is to be set in a container's cgroup once it is there.
 #[derive(Debug, Default)]
-pub struct Rest {
+pub struct DeferredLimits {
     /// Whether the spec says less than before.
     changed: bool,
     limits: LinuxResources,
@@ -17,24 +23,39 @@ pub struct Rest {
     told: LinuxResources,
 }
 
-impl Rest {
+/// What makes a container's cgroup.
+#[derive(Debug, Clone, Copy)]
+enum Driver {
+    Systemd,
+    /// libcontainer itself, in a cgroup that has these controllers or gets them.
+    Cgroupfs {
+        memory: bool,
+        cpu: bool,
+    },
+}
+
+impl DeferredLimits {
     /// Takes it out of a container's spec; `systemd` makes its cgroup, or libcontainer itself.
     ///
     /// # Errors
     /// [`UpdateError`] for what makes no sense.
     pub fn take(spec: &mut Spec, systemd: bool, cgroup: &Cgroup) -> Result<Self, UpdateError> {
-        // One that was there before may have no controllers yet.
-        let memory = cgroup.folders.first().is_none_or(|folder| {
-            !cgroup.unified || !folder.path.exists() || folder.path.join("memory.max").exists()
-        });
-        Self::take_on(paths::is_unified(), (systemd, memory), spec)
+        let counts = |controller: &str| {
+            let dir = cgroup.v2_dir();
+            dir.is_none_or(|dir| has_controller_v2(Path::new(MOUNT), dir, controller))
+        };
+        let driver = if systemd {
+            Driver::Systemd
+        } else {
+            Driver::Cgroupfs {
+                memory: counts("memory"),
+                cpu: counts("cpu"),
+            }
+        };
+        Self::take_on(paths::is_v2(), driver, spec)
     }
 
-    fn take_on(
-        unified: bool,
-        (systemd, memory): (bool, bool),
-        spec: &mut Spec,
-    ) -> Result<Self, UpdateError> {
+    fn take_on(unified: bool, driver: Driver, spec: &mut Spec) -> Result<Self, UpdateError> {
         let Some(resources) = spec.linux().as_ref().and_then(|it| it.resources().clone()) else {
             return Ok(Self::default());
         };
@@ -42,13 +63,14 @@ impl Rest {
         let mut limits = resources.clone();
         limits.set_devices(None);
         let mut told = LinuxResources::default();
-        let mut kept = if systemd {
-            let known = known_to_systemd(&limits);
-            told = known.clone();
-            told.set_cpu(known.cpu().clone().map(without_rounded_quota));
-            known
-        } else {
-            needed_meanwhile(&limits, memory)
+        let mut kept = match driver {
+            Driver::Systemd => {
+                let known = known_to_systemd(&limits);
+                told = known.clone();
+                told.set_cpu(known.cpu().clone().map(without_rounded_quota));
+                known
+            }
+            Driver::Cgroupfs { memory, cpu } => needed_meanwhile(&limits, memory, cpu),
         };
         kept.set_devices(resources.devices().clone());
         if !unified {
@@ -83,10 +105,27 @@ impl Rest {
     }
 }
 
-/// What of `limits` has to hold before they are set, and libcontainer sets rightly too.
-fn needed_meanwhile(limits: &LinuxResources, memory: bool) -> LinuxResources {
+/// Whether a cgroup of cgroup v2 has a controller, or gets it when libcontainer makes it. Otherwise
+/// libcontainer would write to a file that is not there: a cgroup that was there before may have no
+/// controllers yet, and one below a cgroup with processes can have none. An update says which.
+fn has_controller_v2(mount: &Path, dir: &Path, controller: &str) -> bool {
+    if dir.exists() {
+        return words(dir, "cgroup.controllers")
+            .iter()
+            .any(|it| it == controller);
+    }
+    let above = dir.ancestors().skip(1).take_while(|at| *at != mount);
+    above.filter(|at| at.exists()).all(|at| {
+        let enabled = words(at, "cgroup.subtree_control");
+        enabled.iter().any(|it| it == controller) || words(at, PROCS).is_empty()
+    })
+}
+
+/// What of `limits` has to hold before they are set, and libcontainer sets rightly too: of memory and
+/// of processor time, where the cgroup has their controllers.
+fn needed_meanwhile(limits: &LinuxResources, memory: bool, cpu: bool) -> LinuxResources {
     let mut needed = LinuxResources::default();
-    if let Some(cpu) = limits.cpu() {
+    if let Some(cpu) = limits.cpu().as_ref().filter(|_| cpu) {
         // A guest's process learns of its share by it.
         let mut quota = LinuxCpu::default();
         quota.set_quota(cpu.quota());
@@ -141,7 +180,7 @@ fn without_rounded_quota(mut cpu: LinuxCpu) -> LinuxCpu {
 
 #[cfg(test)]
 mod tests {
-    use super::Rest;
+    use super::{DeferredLimits, Driver, has_controller_v2};
     use oci_spec::runtime::{LinuxResources, Spec};
 
     const SPEC: &str = r#"{
@@ -159,9 +198,14 @@ mod tests {
         }}
     }"#;
 
-    fn taken(unified: bool, systemd: bool, json: &str) -> (LinuxResources, Rest) {
+    const CGROUPFS: Driver = Driver::Cgroupfs {
+        memory: true,
+        cpu: true,
+    };
+
+    fn taken(unified: bool, driver: Driver, json: &str) -> (LinuxResources, DeferredLimits) {
         let mut spec: Spec = serde_json::from_str(json).unwrap();
-        let rest = Rest::take_on(unified, (systemd, true), &mut spec).unwrap();
+        let rest = DeferredLimits::take_on(unified, driver, &mut spec).unwrap();
         let linux = spec.linux().as_ref();
         let kept = linux.and_then(|linux| linux.resources().clone());
         (kept.unwrap_or_default(), rest)
@@ -178,7 +222,7 @@ mod tests {
     #[test]
     fn libcontainer_sets_no_limit_but_a_guests_quota() {
         for unified in [true, false] {
-            let (kept, rest) = taken(unified, false, SPEC);
+            let (kept, rest) = taken(unified, CGROUPFS, SPEC);
             let network = if unified {
                 ""
             } else {
@@ -199,7 +243,7 @@ mod tests {
 
     #[test]
     fn systemd_is_told_at_once_of_what_libcontainer_says_rightly() {
-        let (kept, rest) = taken(true, true, SPEC);
+        let (kept, rest) = taken(true, Driver::Systemd, SPEC);
         let told = r#""memory": {"limit": 1000, "swap": 1000}, "pids": {"limit": 7},
             "cpu": {"shares": 512, "quota": 5000}"#;
         assert_eq!(kept, resources(&format!("{{{DEVICES}, {told}}}")));
@@ -216,7 +260,7 @@ mod tests {
         ] {
             let limits = format!(r#"{{"cpu": {cpu}}}"#);
             let json = format!(r#"{{"ociVersion": "1.1.0", "linux": {{"resources": {limits}}}}}"#);
-            let (kept, rest) = taken(true, true, &json);
+            let (kept, rest) = taken(true, Driver::Systemd, &json);
             // A guest is to see it.
             assert_eq!(kept, resources(&limits));
             assert_eq!(rest.told, resources(&format!(r#"{{"cpu": {told}}}"#)));
@@ -229,7 +273,7 @@ mod tests {
             "memory": {"limit": 0, "swap": 0, "reservation": 0}, "pids": {"limit": 0},
             "cpu": {"quota": 0, "period": 0}
         }}}"#;
-        let (kept, rest) = taken(true, true, json);
+        let (kept, rest) = taken(true, Driver::Systemd, json);
         assert_eq!(kept, resources(r#"{"memory": {}}"#));
         assert!(rest.has_changed_spec());
     }
@@ -238,16 +282,47 @@ mod tests {
     fn a_spec_without_limits_stays_as_it_is() {
         let json = format!(r#"{{"ociVersion": "1.1.0", "linux": {{"resources": {{{DEVICES}}}}}}}"#);
         for json in [json.as_str(), r#"{"ociVersion": "1.1.0"}"#] {
-            assert!(!taken(true, false, json).1.has_changed_spec());
-            assert!(!taken(false, false, json).1.has_changed_spec());
+            assert!(!taken(true, CGROUPFS, json).1.has_changed_spec());
+            assert!(!taken(false, CGROUPFS, json).1.has_changed_spec());
         }
+    }
+
+    #[test]
+    fn what_the_cgroup_does_not_count_is_left_to_an_update() {
+        let driver = Driver::Cgroupfs {
+            memory: false,
+            cpu: false,
+        };
+        let (kept, rest) = taken(true, driver, SPEC);
+        assert_eq!(kept, resources(&format!("{{{DEVICES}}}")));
+        assert_eq!(rest.limits.memory().unwrap().limit(), Some(1000));
+    }
+
+    #[test]
+    fn a_cgroup_below_one_with_processes_has_no_controllers() {
+        let mount = tempfile::tempdir().unwrap();
+        let above = mount.path().join("slice");
+        let own = above.join("new/it");
+        std::fs::create_dir_all(&above).unwrap();
+        let write = |file: &str, text: &str| std::fs::write(above.join(file), text).unwrap();
+        write("cgroup.subtree_control", "cpu\n");
+        write("cgroup.procs", "");
+        let has = |controller: &str| has_controller_v2(mount.path(), &own, controller);
+        assert!(has("cpu") && has("memory"));
+        write("cgroup.procs", "7\n");
+        assert!(has("cpu") && !has("memory"));
+        // It is there, and says so itself.
+        std::fs::create_dir_all(&own).unwrap();
+        assert!(!has("cpu"));
+        std::fs::write(own.join("cgroup.controllers"), "cpu pids\n").unwrap();
+        assert!(has("cpu") && !has("memory"));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_before_anything_is_made() {
         let json = r#"{"ociVersion": "1.1.0", "linux": {"resources": {"cpu": {"period": 5}}}}"#;
         let mut spec: Spec = serde_json::from_str(json).unwrap();
-        let error = Rest::take_on(false, (false, true), &mut spec).unwrap_err();
-        assert!(error.is_senseless(), "{error}");
+        let error = DeferredLimits::take_on(false, CGROUPFS, &mut spec).unwrap_err();
+        assert!(error.is_invalid_argument(), "{error}");
     }
 }

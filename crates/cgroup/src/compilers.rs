@@ -8,18 +8,20 @@
 //! On the unified hierarchy a process can only be where nothing is below: not in the pod's cgroup
 //! itself. A container's own cgroup is not there yet when its code is compiled.
 
-mod pays;
+mod pod_limits;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::processes::{PROCS, collect_pids, is_gone};
-use super::{Cgroup, Error, Folder, MOUNT};
+use crate::cgroup::{Cgroup, CgroupDir, has_controller};
+use crate::error::Error;
+use crate::paths::MOUNT;
+use crate::processes::{PROCS, collect_pids, is_gone};
 
-use pays::Limited;
-pub use pays::{Met, Need};
+use pod_limits::Limited;
+pub use pod_limits::{HitLimit, Need};
 
 /// The node's cgroup for the compilers of pods that can't pay.
 const OF_NODE: &str = "medley-compilers";
@@ -28,8 +30,8 @@ const OF_NODE: &str = "medley-compilers";
 /// before it is set up, and the rest counts nothing that a compiler does.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 
-/// Most tasks of one pod's compilers, and of all that share the node's cgroup.
-const MOST_TASKS: u64 = 4096;
+/// How many tasks one pod's compilers may have, or all that share the node's cgroup.
+const MAX_TASKS: u64 = 4096;
 
 /// How often a cgroup that another compiler's shim removes at the same time is made again.
 const TRIES: u32 = 16;
@@ -69,22 +71,22 @@ impl Compilers {
     pub fn of_pod(container: &Cgroup, name: &str) -> Self {
         let pod = Cgroup {
             unified: container.unified,
-            folders: counted(container)
-                .filter_map(|folder| below_parent(folder, container.unified, name))
+            dirs: counted(container)
+                .filter_map(|dir| below_parent(dir, container.unified, name))
                 .collect(),
         };
         Self {
-            pod: Some(pod).filter(|pod| !pod.folders.is_empty()),
+            pod: Some(pod).filter(|pod| !pod.dirs.is_empty()),
             ..Self::of_node(name)
         }
     }
 
-    /// Those of somebody who is in no pod.
+    /// Those of a container, or a command, that is in no pod.
     #[must_use]
     pub fn of_node(name: &str) -> Self {
         let path = Path::new("/").join(OF_NODE).join(name);
         let mut node = Cgroup::planned(Some(&path), "", false);
-        node.folders = counted(&node).cloned().collect();
+        node.dirs = counted(&node).cloned().collect();
         Self { pod: None, node }
     }
 
@@ -92,7 +94,7 @@ impl Compilers {
     /// done, and it stays where it is.
     #[must_use]
     pub fn place(&self, pid: i32, need: Need) -> Option<Placed> {
-        let pod = self.pod.as_ref().filter(|pod| pays::can(pod, need));
+        let pod = self.pod.as_ref().filter(|pod| pod_limits::fit(pod, need));
         let both = pod.map(|pod| (pod, true)).into_iter();
         let mut both = both.chain([(&self.node, false)]);
         let placed = both.find_map(|(cgroup, by_pod)| {
@@ -111,8 +113,8 @@ impl Compilers {
         });
         if let Some(pod) = pod.filter(|_| placed.as_ref().is_none_or(|placed| !placed.by_pod)) {
             // What was made of it before it failed.
-            for folder in &pod.folders {
-                fs::remove_dir(&folder.path).ok();
+            for dir in &pod.dirs {
+                fs::remove_dir(&dir.path).ok();
             }
         }
         placed
@@ -133,15 +135,15 @@ impl Compilers {
 impl Placed {
     /// The limit that the compiler, which has ended, was killed for, if one was.
     #[must_use]
-    pub fn killed_for(&self) -> Option<Met> {
+    pub fn killed_for(&self) -> Option<HitLimit> {
         self.limited.killed_for()
     }
 }
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        for folder in &self.cgroup.folders {
-            if let Err(error) = leave(&folder.path) {
+        for dir in &self.cgroup.dirs {
+            if let Err(error) = leave(&dir.path) {
                 log::warn!("{}", medley_types::sentence(&error));
             }
         }
@@ -151,37 +153,35 @@ impl Drop for Placed {
     }
 }
 
-/// Those of a cgroup's folders that count what a compiler takes.
-fn counted(cgroup: &Cgroup) -> impl Iterator<Item = &Folder> {
-    cgroup.folders.iter().filter(|folder| {
-        cgroup.unified
-            || CONTROLLERS
-                .iter()
-                .any(|name| super::has_controller(folder, name))
-    })
+/// Those of a cgroup's dirs that count what a compiler takes.
+fn counted(cgroup: &Cgroup) -> impl Iterator<Item = &CgroupDir> {
+    cgroup
+        .dirs
+        .iter()
+        .filter(|dir| cgroup.unified || CONTROLLERS.iter().any(|name| has_controller(dir, name)))
 }
 
-/// The folder `name` beside a container's own; none beside those of all other containers.
-fn below_parent(folder: &Folder, unified: bool, name: &str) -> Option<Folder> {
-    let parent = folder.path.parent()?;
+/// The dir `name` beside a container's own; none beside those of all other containers.
+fn below_parent(dir: &CgroupDir, unified: bool, name: &str) -> Option<CgroupDir> {
+    let parent = dir.path.parent()?;
     let hierarchy = if unified {
         Path::new(MOUNT).to_owned()
     } else {
         Path::new(MOUNT).join(parent.strip_prefix(MOUNT).ok()?.components().next()?)
     };
-    (parent != hierarchy).then(|| Folder {
-        controllers: folder.controllers.clone(),
+    (parent != hierarchy).then(|| CgroupDir {
+        controllers: dir.controllers.clone(),
         path: parent.join(name),
     })
 }
 
 /// Makes a cgroup, with its limits, and puts a process into it.
 fn enter(cgroup: &Cgroup, by_pod: bool, pid: i32) -> Result<(), Error> {
-    cgroup.folders.iter().try_for_each(|folder| {
+    cgroup.dirs.iter().try_for_each(|dir| {
         let mut tries = 0;
         loop {
-            let entered = make(&folder.path, cgroup.unified, by_pod)
-                .and_then(|()| write(&folder.path.join(PROCS), &pid.to_string()));
+            let entered = make(&dir.path, cgroup.unified, by_pod)
+                .and_then(|()| write(&dir.path.join(PROCS), &pid.to_string()));
             tries += 1;
             match entered {
                 // The shim of another compiler has just removed what it takes for its own.
@@ -202,7 +202,7 @@ fn make(leaf: &Path, unified: bool, by_pod: bool) -> Result<(), Error> {
         _ => Ok(()),
     };
     if by_pod {
-        // The pod's own is there, or nobody counts the pod.
+        // The pod's own is there already, or the pod is not counted.
         made(leaf)?;
         limit(leaf, unified);
         return Ok(());
@@ -240,10 +240,10 @@ fn limit(at: &Path, unified: bool) {
     } else {
         ("memory.limit_in_bytes", "pids.max")
     };
-    for (file, most) in [(memory, half_of_the_node()), (tasks, Some(MOST_TASKS))] {
+    for (file, max) in [(memory, half_of_the_node()), (tasks, Some(MAX_TASKS))] {
         let path = at.join(file);
-        if let Some(most) = most.filter(|_| path.exists())
-            && let Err(error) = write(&path, &most.to_string())
+        if let Some(max) = max.filter(|_| path.exists())
+            && let Err(error) = write(&path, &max.to_string())
         {
             log::debug!("{}", medley_types::sentence(&error));
         }
@@ -296,7 +296,7 @@ fn leave(leaf: &Path) -> Result<(), Error> {
 
 /// Removes the node's cgroup unless another compiler is in it.
 fn remove_above(leaf: &Cgroup) {
-    for shared in leaf.folders.iter().filter_map(|it| it.path.parent()) {
+    for shared in leaf.dirs.iter().filter_map(|it| it.path.parent()) {
         if let Err(error) = fs::remove_dir(shared)
             && !is_gone(&error)
         {
@@ -316,22 +316,22 @@ fn write(path: &Path, value: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::{Compilers, below_parent};
-    use crate::{Cgroup, Folder};
+    use crate::cgroup::{Cgroup, CgroupDir};
 
     fn container(unified: bool, paths: &[(&str, &str)]) -> Cgroup {
-        let folders = paths.iter().map(|(controllers, path)| Folder {
+        let dirs = paths.iter().map(|(controllers, path)| CgroupDir {
             controllers: (*controllers).to_owned(),
             path: path.into(),
         });
         Cgroup {
             unified,
-            folders: folders.collect(),
+            dirs: dirs.collect(),
         }
     }
 
     fn paths(cgroup: &Cgroup) -> Vec<&str> {
-        let paths = cgroup.folders.iter();
-        paths.map(|folder| folder.path.to_str().unwrap()).collect()
+        let paths = cgroup.dirs.iter();
+        paths.map(|dir| dir.path.to_str().unwrap()).collect()
     }
 
     #[test]
@@ -366,12 +366,12 @@ mod tests {
 
     #[test]
     fn what_all_containers_share_is_no_pod() {
-        let folder = |path: &str| Folder {
+        let dir = |path: &str| CgroupDir {
             controllers: String::new(),
             path: path.into(),
         };
-        assert!(below_parent(&folder("/sys/fs/cgroup/abc"), true, "x").is_none());
-        assert!(below_parent(&folder("/sys/fs/cgroup/memory/abc"), false, "x").is_none());
-        assert!(below_parent(&folder("/sys/fs/cgroup/a/abc"), true, "x").is_some());
+        assert!(below_parent(&dir("/sys/fs/cgroup/abc"), true, "x").is_none());
+        assert!(below_parent(&dir("/sys/fs/cgroup/memory/abc"), false, "x").is_none());
+        assert!(below_parent(&dir("/sys/fs/cgroup/a/abc"), true, "x").is_some());
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Cgroup, Error};
+use crate::cgroup::Cgroup;
+use crate::error::Error;
 
 /// How long the kernel may take to stop every process.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,9 +17,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Copy)]
 enum Freezer<'a> {
     /// The controller of cgroup v1.
-    Controller(&'a Path),
+    V1(&'a Path),
     /// Every cgroup of the unified hierarchy, which may be there beside the controllers.
-    Unified(&'a Path),
+    V2(&'a Path),
 }
 
 impl Cgroup {
@@ -48,11 +49,11 @@ impl Cgroup {
 
     /// Has a process that was sent SIGKILL receive it: the freezer controller holds even that
     /// back, while the unified hierarchy lets it through.
-    pub fn let_die(&self) {
-        let Some(freezer @ Freezer::Controller(folder)) = self.freezer() else {
+    pub fn thaw_for_kill(&self) {
+        let Some(freezer @ Freezer::V1(dir)) = self.freezer() else {
             return;
         };
-        let thawed = match fs::read_to_string(folder.join("freezer.state")) {
+        let thawed = match fs::read_to_string(dir.join("freezer.state")) {
             Ok(state) if state.trim() != "THAWED" => freezer.set(false),
             // Not frozen, or gone.
             _ => Ok(()),
@@ -64,25 +65,23 @@ impl Cgroup {
 
     fn freezer(&self) -> Option<Freezer<'_>> {
         let unified = || {
-            let folder = self
-                .folders
+            let dir = self
+                .dirs
                 .iter()
-                .find(|folder| folder.controllers.is_empty() || folder.controllers == "unified");
-            folder.map(|folder| Freezer::Unified(&folder.path))
+                .find(|dir| dir.controllers.is_empty() || dir.controllers == "unified");
+            dir.map(|dir| Freezer::V2(&dir.path))
         };
-        self.folder_with("freezer")
-            .map(Freezer::Controller)
-            .or_else(unified)
+        self.v1_dir("freezer").map(Freezer::V1).or_else(unified)
     }
 }
 
 impl Freezer<'_> {
     fn set(self, frozen: bool) -> Result<(), Error> {
         let (path, value) = match (self, frozen) {
-            (Self::Controller(folder), true) => (folder.join("freezer.state"), "FROZEN"),
-            (Self::Controller(folder), false) => (folder.join("freezer.state"), "THAWED"),
-            (Self::Unified(folder), true) => (folder.join("cgroup.freeze"), "1"),
-            (Self::Unified(folder), false) => (folder.join("cgroup.freeze"), "0"),
+            (Self::V1(dir), true) => (dir.join("freezer.state"), "FROZEN"),
+            (Self::V1(dir), false) => (dir.join("freezer.state"), "THAWED"),
+            (Self::V2(dir), true) => (dir.join("cgroup.freeze"), "1"),
+            (Self::V2(dir), false) => (dir.join("cgroup.freeze"), "0"),
         };
         fs::write(&path, value).map_err(|source| Error::Write {
             path,
@@ -96,14 +95,14 @@ impl Freezer<'_> {
         self.set(true)?;
         while !self.is_frozen()? {
             if Instant::now() > deadline {
-                let (Self::Controller(path) | Self::Unified(path)) = self;
+                let (Self::V1(path) | Self::V2(path)) = self;
                 return Err(Error::NotFrozen {
                     path: path.to_owned(),
                     timeout,
                 });
             }
             std::thread::sleep(LOOK_AGAIN);
-            if matches!(self, Self::Controller(_)) {
+            if matches!(self, Self::V1(_)) {
                 // A process made while the kernel went through them is caught by the next go.
                 self.set(true)?;
             }
@@ -113,8 +112,8 @@ impl Freezer<'_> {
 
     fn is_frozen(self) -> Result<bool, Error> {
         let (path, line) = match self {
-            Self::Controller(folder) => (folder.join("freezer.state"), "FROZEN"),
-            Self::Unified(folder) => (folder.join("cgroup.events"), "frozen 1"),
+            Self::V1(dir) => (dir.join("freezer.state"), "FROZEN"),
+            Self::V2(dir) => (dir.join("cgroup.events"), "frozen 1"),
         };
         match fs::read_to_string(&path) {
             Ok(text) => Ok(text.lines().any(|said| said == line)),
@@ -130,15 +129,15 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
-    /// A plain folder in place of a cgroup.
+    /// A plain dir in place of a cgroup.
     struct Plain(PathBuf);
 
     impl Plain {
         fn new(name: &str) -> Self {
             let name = format!("medley-freezer-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&folder).unwrap();
-            Self(folder)
+            let dir = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            Self(dir)
         }
 
         fn read(&self, file: &str) -> String {
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn the_controller_is_frozen_when_it_says_so() {
         let plain = Plain::new("controller");
-        let freezer = Freezer::Controller(&plain.0);
+        let freezer = Freezer::V1(&plain.0);
         freezer.freeze(Duration::ZERO).unwrap();
         assert_eq!(plain.read("freezer.state"), "FROZEN");
         freezer.set(false).unwrap();
@@ -166,7 +165,7 @@ mod tests {
     fn a_unified_cgroup_that_does_not_stand_is_reported_by_name() {
         let plain = Plain::new("unified");
         std::fs::write(plain.0.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
-        let freezer = Freezer::Unified(&plain.0);
+        let freezer = Freezer::V2(&plain.0);
         let error = freezer.freeze(Duration::ZERO).unwrap_err();
         assert!(matches!(&error, Error::NotFrozen { path, .. } if *path == plain.0));
         std::fs::write(plain.0.join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();

@@ -2,26 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use medley_types::metrics::{CgroupVersion, Cpu, Disk, HugePages, Memory, Metrics, Pids};
 
-use super::Error;
+use crate::error::Error;
+use crate::files::{V1_UNLIMITED, counters, number, text};
 
 const NS_PER_US: u64 = 1_000;
-
-/// A v1 limit from here on means that there is none: the kernel rounds `i64::MAX` down to pages.
-const V1_UNLIMITED: u64 = 1 << 62;
 
 /// Nanoseconds of a clock tick, `USER_HZ` being 100 on every architecture.
 const NS_PER_TICK: u64 = 10_000_000;
 
 /// The figures of a cgroup on the unified hierarchy.
-pub(super) fn unified(folder: &Path) -> Result<Metrics, Error> {
-    let cpu = lines(folder, "cpu.stat")?;
+pub(super) fn read_v2(dir: &Path) -> Result<Metrics, Error> {
+    let cpu = counters(dir, "cpu.stat")?;
     let of = |key: &str| cpu.get(key).copied().unwrap_or_default();
-    let events = lines(folder, "memory.events")?;
+    let events = counters(dir, "memory.events")?;
     Ok(Metrics {
         version: CgroupVersion::V2,
         cpu: Cpu {
@@ -36,28 +33,28 @@ pub(super) fn unified(folder: &Path) -> Result<Metrics, Error> {
             burst_ns: of("burst_usec").saturating_mul(NS_PER_US),
         },
         memory: Memory {
-            usage: number(folder, "memory.current")?,
-            max_usage: number(folder, "memory.peak")?,
-            limit: number(folder, "memory.max")?,
+            usage: number(dir, "memory.current")?,
+            max_usage: number(dir, "memory.peak")?,
+            limit: number(dir, "memory.max")?,
             limit_hits: events.get("max").copied().unwrap_or_default(),
-            swap_usage: number(folder, "memory.swap.current")?,
-            swap_max_usage: number(folder, "memory.swap.peak")?,
-            swap_limit: number(folder, "memory.swap.max")?,
+            swap_usage: number(dir, "memory.swap.current")?,
+            swap_max_usage: number(dir, "memory.swap.peak")?,
+            swap_limit: number(dir, "memory.swap.max")?,
             oom_kills: events.get("oom_kill").copied().unwrap_or_default(),
-            stat: lines(folder, "memory.stat")?,
+            stat: counters(dir, "memory.stat")?,
             events,
             ..Memory::default()
         },
         pids: Pids {
-            current: number(folder, "pids.current")?,
-            limit: number(folder, "pids.max")?,
+            current: number(dir, "pids.current")?,
+            limit: number(dir, "pids.max")?,
         },
-        disks: disks(&text(folder, "io.stat")?),
-        huge_pages: huge_pages(folder, ".current", |size| {
+        disks: disks(&text(dir, "io.stat")?),
+        huge_pages: huge_pages(dir, ".current", |size| {
             Ok(HugePages {
-                usage: number(folder, &format!("hugetlb.{size}.current"))?,
-                limit: number(folder, &format!("hugetlb.{size}.max"))?,
-                limit_hits: lines(folder, &format!("hugetlb.{size}.events"))?
+                usage: number(dir, &format!("hugetlb.{size}.current"))?,
+                limit: number(dir, &format!("hugetlb.{size}.max"))?,
+                limit_hits: counters(dir, &format!("hugetlb.{size}.events"))?
                     .get("max")
                     .copied()
                     .unwrap_or_default(),
@@ -68,12 +65,10 @@ pub(super) fn unified(folder: &Path) -> Result<Metrics, Error> {
     })
 }
 
-/// The figures of a cgroup with one folder for each controller.
-pub(super) fn by_controller<'a>(
-    folder: &dyn Fn(&str) -> Option<&'a Path>,
-) -> Result<Metrics, Error> {
-    let cpu = folder("cpu")
-        .map(|cpu| lines(cpu, "cpu.stat"))
+/// The figures of a cgroup with one dir for each controller.
+pub(super) fn read_v1<'a>(dir: &dyn Fn(&str) -> Option<&'a Path>) -> Result<Metrics, Error> {
+    let cpu = dir("cpu")
+        .map(|cpu| counters(cpu, "cpu.stat"))
         .transpose()?
         .unwrap_or_default();
     let of = |key: &str| cpu.get(key).copied().unwrap_or_default();
@@ -86,18 +81,15 @@ pub(super) fn by_controller<'a>(
             ..Cpu::default()
         },
         memory: Memory::default(),
-        pids: folder("pids").map(v1_pids).transpose()?.unwrap_or_default(),
-        disks: folder("blkio")
-            .map(v1_disks)
-            .transpose()?
-            .unwrap_or_default(),
-        huge_pages: folder("hugetlb")
+        pids: dir("pids").map(v1_pids).transpose()?.unwrap_or_default(),
+        disks: dir("blkio").map(v1_disks).transpose()?.unwrap_or_default(),
+        huge_pages: dir("hugetlb")
             .map(v1_huge_pages)
             .transpose()?
             .unwrap_or_default(),
     };
-    if let Some(accounting) = folder("cpuacct") {
-        let ticks = lines(accounting, "cpuacct.stat")?;
+    if let Some(accounting) = dir("cpuacct") {
+        let ticks = counters(accounting, "cpuacct.stat")?;
         let of = |key: &str| ticks.get(key).copied().unwrap_or_default();
         metrics.cpu.usage_ns = number(accounting, "cpuacct.usage")?;
         metrics.cpu.user_ns = of("user").saturating_mul(NS_PER_TICK);
@@ -107,15 +99,15 @@ pub(super) fn by_controller<'a>(
             .filter_map(|number| number.parse().ok())
             .collect();
     }
-    if let Some(memory) = folder("memory") {
+    if let Some(memory) = dir("memory") {
         metrics.memory = v1_memory(memory)?;
     }
     Ok(metrics)
 }
 
-fn v1_memory(folder: &Path) -> Result<Memory, Error> {
+fn v1_memory(dir: &Path) -> Result<Memory, Error> {
     let limit = |file: &str| {
-        number(folder, file).map(|limit| {
+        number(dir, file).map(|limit| {
             if limit >= V1_UNLIMITED {
                 u64::MAX
             } else {
@@ -123,32 +115,32 @@ fn v1_memory(folder: &Path) -> Result<Memory, Error> {
             }
         })
     };
-    let oom = lines(folder, "memory.oom_control")?;
+    let oom = counters(dir, "memory.oom_control")?;
     let oom = |key: &str| oom.get(key).copied().unwrap_or_default();
     Ok(Memory {
-        usage: number(folder, "memory.usage_in_bytes")?,
-        max_usage: number(folder, "memory.max_usage_in_bytes")?,
+        usage: number(dir, "memory.usage_in_bytes")?,
+        max_usage: number(dir, "memory.max_usage_in_bytes")?,
         limit: limit("memory.limit_in_bytes")?,
-        limit_hits: number(folder, "memory.failcnt")?,
-        swap_usage: number(folder, "memory.memsw.usage_in_bytes")?,
-        swap_max_usage: number(folder, "memory.memsw.max_usage_in_bytes")?,
+        limit_hits: number(dir, "memory.failcnt")?,
+        swap_usage: number(dir, "memory.memsw.usage_in_bytes")?,
+        swap_max_usage: number(dir, "memory.memsw.max_usage_in_bytes")?,
         swap_limit: limit("memory.memsw.limit_in_bytes")?,
-        swap_limit_hits: number(folder, "memory.memsw.failcnt")?,
-        kernel_usage: number(folder, "memory.kmem.usage_in_bytes")?,
-        kernel_tcp_usage: number(folder, "memory.kmem.tcp.usage_in_bytes")?,
+        swap_limit_hits: number(dir, "memory.memsw.failcnt")?,
+        kernel_usage: number(dir, "memory.kmem.usage_in_bytes")?,
+        kernel_tcp_usage: number(dir, "memory.kmem.tcp.usage_in_bytes")?,
         oom_kill_disabled: oom("oom_kill_disable") != 0,
         under_oom: oom("under_oom") != 0,
         oom_kills: oom("oom_kill"),
-        stat: lines(folder, "memory.stat")?,
+        stat: counters(dir, "memory.stat")?,
         events: HashMap::new(),
     })
 }
 
 /// As containerd's message for v1 has it: 0 is no limit.
-fn v1_pids(folder: &Path) -> Result<Pids, Error> {
-    let limit = number(folder, "pids.max")?;
+fn v1_pids(dir: &Path) -> Result<Pids, Error> {
+    let limit = number(dir, "pids.max")?;
     Ok(Pids {
-        current: number(folder, "pids.current")?,
+        current: number(dir, "pids.current")?,
         limit: if limit == u64::MAX { 0 } else { limit },
     })
 }
@@ -180,7 +172,7 @@ fn disks(text: &str) -> Vec<Disk> {
 
 /// `8:0 Read 4096`, a line for each disk and kind of operation, in one file for bytes and one
 /// for operations.
-fn v1_disks(folder: &Path) -> Result<Vec<Disk>, Error> {
+fn v1_disks(dir: &Path) -> Result<Vec<Disk>, Error> {
     let mut disks: BTreeMap<(u64, u64), Disk> = BTreeMap::new();
     let mut add = |text: &str, set: &dyn Fn(&mut Disk, &str, u64)| {
         for line in text.lines() {
@@ -195,13 +187,13 @@ fn v1_disks(folder: &Path) -> Result<Vec<Disk>, Error> {
             }
         }
     };
-    let bytes = text(folder, "blkio.throttle.io_service_bytes_recursive")?;
+    let bytes = text(dir, "blkio.throttle.io_service_bytes_recursive")?;
     add(&bytes, &|disk, operation, count| match operation {
         "Read" => disk.read_bytes = count,
         "Write" => disk.written_bytes = count,
         _ => {}
     });
-    let operations = text(folder, "blkio.throttle.io_serviced_recursive")?;
+    let operations = text(dir, "blkio.throttle.io_serviced_recursive")?;
     add(&operations, &|disk, operation, count| match operation {
         "Read" => disk.reads = count,
         "Write" => disk.writes = count,
@@ -215,9 +207,9 @@ fn device(number: &str) -> Option<(u64, u64)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn v1_huge_pages(folder: &Path) -> Result<Vec<HugePages>, Error> {
-    huge_pages(folder, ".usage_in_bytes", |size| {
-        let of = |figure: &str| number(folder, &format!("hugetlb.{size}.{figure}"));
+fn v1_huge_pages(dir: &Path) -> Result<Vec<HugePages>, Error> {
+    huge_pages(dir, ".usage_in_bytes", |size| {
+        let of = |figure: &str| number(dir, &format!("hugetlb.{size}.{figure}"));
         Ok(HugePages {
             usage: of("usage_in_bytes")?,
             max_usage: of("max_usage_in_bytes")?,
@@ -230,11 +222,11 @@ fn v1_huge_pages(folder: &Path) -> Result<Vec<HugePages>, Error> {
 
 /// What `read` gives for each size for which there is a file `hugetlb.<size><ending>`.
 fn huge_pages(
-    folder: &Path,
+    dir: &Path,
     ending: &str,
     read: impl Fn(String) -> Result<HugePages, Error>,
 ) -> Result<Vec<HugePages>, Error> {
-    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut sizes: Vec<String> = names
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -247,49 +239,16 @@ fn huge_pages(
     sizes.into_iter().map(read).collect()
 }
 
-fn text(folder: &Path, file: &str) -> Result<String, Error> {
-    let path = folder.join(file);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text),
-        // Not every kernel has every file, and the root of a hierarchy has few.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(Error::Read { path, source }),
-    }
-}
-
-/// A file with one number, or `max`.
-pub(super) fn number(folder: &Path, file: &str) -> Result<u64, Error> {
-    let text = text(folder, file)?;
-    let text = text.trim();
-    Ok(if text == "max" {
-        u64::MAX
-    } else {
-        text.parse().unwrap_or_default()
-    })
-}
-
-/// A file with a name and a number in each line.
-pub(super) fn lines(folder: &Path, file: &str) -> Result<HashMap<String, u64>, Error> {
-    let text = text(folder, file)?;
-    Ok(text
-        .lines()
-        .filter_map(|line| {
-            let (name, number) = line.split_once(' ')?;
-            Some((name.to_owned(), number.trim().parse().ok()?))
-        })
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{by_controller, unified};
+    use super::{read_v1, read_v2};
     use std::path::PathBuf;
 
     #[test]
     fn the_controllers_of_v1_are_read_each_in_its_folder() {
-        let folder: PathBuf =
+        let dir: PathBuf =
             std::env::temp_dir().join(format!("medley-cgroups-v1-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
         for (file, text) in [
             (
                 "cpu.stat",
@@ -320,10 +279,10 @@ mod tests {
             ("pids.current", "2\n"),
             ("pids.max", "max\n"),
         ] {
-            std::fs::write(folder.join(file), text).unwrap();
+            std::fs::write(dir.join(file), text).unwrap();
         }
-        let metrics = by_controller(&|_| Some(&folder)).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
+        let metrics = read_v1(&|_| Some(&dir)).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(metrics.cpu.usage_ns, 1_500);
         assert_eq!(
             (metrics.cpu.user_ns, metrics.cpu.system_ns),
@@ -361,9 +320,9 @@ mod tests {
 
     #[test]
     fn a_unified_cgroup_is_read_in_nanoseconds_and_bytes() {
-        let folder: PathBuf =
+        let dir: PathBuf =
             std::env::temp_dir().join(format!("medley-cgroup-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
         for (file, text) in [
             (
                 "cpu.stat",
@@ -383,10 +342,10 @@ mod tests {
             ("pids.current", "2\n"),
             ("pids.max", "max\n"),
         ] {
-            std::fs::write(folder.join(file), text).unwrap();
+            std::fs::write(dir.join(file), text).unwrap();
         }
-        let metrics = unified(&folder).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
+        let metrics = read_v2(&dir).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(metrics.cpu.usage_ns, 1_500_000);
         assert_eq!(
             (metrics.memory.usage, metrics.memory.limit),

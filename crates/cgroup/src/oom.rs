@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::EventfdFlags;
 use rustix::fs::inotify;
 
-use super::{Cgroup, Error};
+use crate::cgroup::Cgroup;
+use crate::error::Error;
 
 /// The kernel's word on processes that it killed, from when this was made.
 #[derive(Debug)]
@@ -45,16 +46,16 @@ impl OomWatch {
     /// [`Error::Watch`].
     pub fn new(cgroup: &Cgroup) -> Result<Option<Self>, Error> {
         let watch = if cgroup.unified {
-            let folder = cgroup.folders.first();
-            let file = folder.map(|folder| folder.path.join("memory.events"));
-            file.filter(|file| file.exists()).map(Self::of_unified)
+            let dir = cgroup.dirs.first();
+            let file = dir.map(|dir| dir.path.join("memory.events"));
+            file.filter(|file| file.exists()).map(Self::on_v2)
         } else {
-            cgroup.folder_with("memory").map(Self::of_controller)
+            cgroup.v1_dir("memory").map(Self::on_v1)
         };
         watch.transpose()
     }
 
-    fn of_unified(file: PathBuf) -> Result<Self, Error> {
+    fn on_v2(file: PathBuf) -> Result<Self, Error> {
         let watched = || {
             let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
             let notifier = inotify::init(flags)?;
@@ -70,13 +71,13 @@ impl OomWatch {
         }
     }
 
-    fn of_controller(folder: &Path) -> Result<Self, Error> {
-        let file = folder.join("memory.oom_control");
+    fn on_v1(dir: &Path) -> Result<Self, Error> {
+        let file = dir.join("memory.oom_control");
         let watched = || -> io::Result<OwnedFd> {
             let event = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
             let control = fs::File::open(&file)?;
             let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
-            fs::write(folder.join("cgroup.event_control"), line)?;
+            fs::write(dir.join("cgroup.event_control"), line)?;
             Ok(event)
         };
         match watched() {
@@ -175,7 +176,7 @@ mod tests {
         let name = format!("medley-oom-{}", std::process::id());
         let file = std::env::temp_dir().join(name);
         std::fs::write(&file, "low 0\noom 3\noom_kill 1\n").unwrap();
-        let watch = OomWatch::of_unified(file.clone()).unwrap();
+        let watch = OomWatch::on_v2(file.clone()).unwrap();
         assert!(!watch.has_killed());
         std::fs::write(&file, "low 0\noom 4\noom_kill 2\noom_group_kill 0\n").unwrap();
         assert!(watch.would_report() && watch.has_killed());

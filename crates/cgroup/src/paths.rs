@@ -3,7 +3,12 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Cgroup, Error, Folder, MOUNT};
+use crate::cgroup::{Cgroup, CgroupDir};
+use crate::error::Error;
+use crate::hierarchies;
+
+/// Where cgroups are mounted.
+pub const MOUNT: &str = "/sys/fs/cgroup";
 
 impl Cgroup {
     /// The cgroup of process `pid`, less the parts that it shares with us.
@@ -15,13 +20,13 @@ impl Cgroup {
         let locate = |source| Error::Locate { pid, source };
         let ours = read("self").map_err(locate)?;
         let theirs = read(&pid.to_string()).map_err(locate)?;
-        Ok(Self::parse(&theirs, &ours, is_unified()))
+        Ok(Self::parse(&theirs, &ours, is_v2()))
     }
 
-    /// Its folder on the unified hierarchy, if that is what this node has.
-    pub fn unified_folder(&self) -> Option<&Path> {
-        let folder = self.folders.first().filter(|_| self.unified)?;
-        Some(&folder.path)
+    /// Its directory, on a node with pure cgroup v2.
+    pub fn v2_dir(&self) -> Option<&Path> {
+        let dir = self.dirs.first().filter(|_| self.unified)?;
+        Some(&dir.path)
     }
 
     /// Where libcontainer puts container `id` with this `cgroupsPath`, as far as it is there: for a
@@ -29,7 +34,7 @@ impl Cgroup {
     #[must_use]
     pub fn at(path: Option<&Path>, id: &str) -> Self {
         let mut cgroup = Self::planned(path, id, false);
-        cgroup.folders.retain(|folder| folder.path.is_dir());
+        cgroup.dirs.retain(|dir| dir.path.is_dir());
         cgroup
     }
 
@@ -37,13 +42,13 @@ impl Cgroup {
     /// anything is there yet. With `systemd` it names a scope.
     #[must_use]
     pub fn planned(path: Option<&Path>, id: &str, systemd: bool) -> Self {
-        let unified = is_unified();
-        let mut folders = Vec::new();
+        let unified = is_v2();
+        let mut dirs = Vec::new();
         let Some(relative) = relative(path, id, systemd) else {
-            return Self { unified, folders };
+            return Self { unified, dirs };
         };
         if unified {
-            folders.push(Folder {
+            dirs.push(CgroupDir {
                 controllers: String::new(),
                 path: Path::new(MOUNT).join(relative),
             });
@@ -53,15 +58,15 @@ impl Cgroup {
                 let path = entry.path().join(&relative);
                 if !is_link {
                     let controllers = entry.file_name().to_string_lossy().into_owned();
-                    folders.push(Folder { controllers, path });
+                    dirs.push(CgroupDir { controllers, path });
                 }
             }
         }
-        Self { unified, folders }
+        Self { unified, dirs }
     }
 
     /// The parent of the cgroups of a pod's containers, as the kubelet names it: a path, or a slice
-    /// of systemd's. None of its folders, if it is not there.
+    /// of systemd's. It is empty if it is not there.
     #[must_use]
     pub fn of_pod(parent: &str) -> Self {
         match slice_path(parent) {
@@ -71,40 +76,48 @@ impl Cgroup {
         }
     }
 
-    pub(super) fn parse(theirs: &str, ours: &str, unified: bool) -> Self {
-        let mut folders: Vec<Folder> = theirs
-            .lines()
-            .filter(|line| !ours.lines().any(|our| our == *line))
-            .filter_map(|line| {
-                let mut parts = line.splitn(3, ':');
-                let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-                let relative = path.strip_prefix('/').filter(|path| !path.is_empty())?;
-                let mount = match (id, unified) {
-                    ("0", true) => PathBuf::from(MOUNT),
-                    ("0", false) => Path::new(MOUNT).join("unified"),
-                    _ => Path::new(MOUNT).join(controllers.trim_start_matches("name=")),
-                };
-                Some(Folder {
-                    controllers: controllers.to_owned(),
-                    path: mount.join(relative),
-                })
+    /// What of `theirs`, the text of a `/proc/<pid>/cgroup`, is not in `ours` as well. The root of
+    /// what is mounted is never a container's own.
+    pub(crate) fn parse(theirs: &str, ours: &str, unified: bool) -> Self {
+        let is_ours = |line: &&str| ours.lines().any(|our| our == *line);
+        let own = theirs.lines().filter(|line| !is_ours(line));
+        let own: String = own.flat_map(|line| [line, "\n"]).collect();
+        let mut dirs: Vec<CgroupDir> = hierarchies::parse(&own, unified)
+            .into_iter()
+            .filter(|hierarchy| !hierarchy.path.as_os_str().is_empty())
+            .map(|hierarchy| CgroupDir {
+                path: hierarchy.dir(),
+                controllers: hierarchy.controllers,
             })
             .collect();
-        folders.sort_by(|a, b| a.path.cmp(&b.path));
-        folders.dedup();
-        Self { unified, folders }
+        dirs.sort_by(|a, b| a.path.cmp(&b.path));
+        dirs.dedup();
+        Self { unified, dirs }
     }
 
-    /// One of its folders, all of them being its own; the root of what is mounted if it has none.
-    fn any_folder_or_root(&self) -> PathBuf {
+    /// Its directory for a controller, and those above it up to what is mounted. All of cgroup v2's
+    /// controllers have the same ones.
+    pub(crate) fn levels(&self, controller: &str) -> impl Iterator<Item = &Path> {
+        let own = if self.unified {
+            self.v2_dir()
+        } else {
+            self.v1_dir(controller)
+        };
+        let mount = Path::new(MOUNT);
+        // A node that is a container itself has limits at the top of what is mounted.
+        own.into_iter()
+            .flat_map(Path::ancestors)
+            .take_while(move |at| at.starts_with(mount) && (self.unified || *at != mount))
+    }
+
+    /// One of its directories, all of them being its own; the root of what is mounted if it has none.
+    fn any_dir_or_root(&self) -> PathBuf {
         let root = if self.unified {
             PathBuf::from(MOUNT)
         } else {
             Path::new(MOUNT).join("unified")
         };
-        self.folders
-            .first()
-            .map_or(root, |folder| folder.path.clone())
+        self.dirs.first().map_or(root, |dir| dir.path.clone())
     }
 }
 
@@ -132,12 +145,12 @@ pub(super) fn relative(path: Option<&Path>, id: &str, systemd: bool) -> Option<P
 pub fn prepare_for_move() {
     let moved = std::thread::Builder::new().spawn(|| {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let folder = Cgroup::parse(&own, "", is_unified()).any_folder_or_root();
-        let result = fs::write(folder.join("cgroup.procs"), std::process::id().to_string());
+        let dir = Cgroup::parse(&own, "", is_v2()).any_dir_or_root();
+        let result = fs::write(dir.join("cgroup.procs"), std::process::id().to_string());
         if let Err(error) = result {
             log::debug!(
                 "the move into a cgroup is not prepared: {}: {error}",
-                folder.display()
+                dir.display()
             );
         }
     });
@@ -160,13 +173,13 @@ fn systemd_scope(path: &Path) -> Option<PathBuf> {
     } else {
         slice
     };
-    let mut folder = slice_path(slice)?;
+    let mut dir = slice_path(slice)?;
     if name.ends_with(".slice") {
-        folder.push(name);
+        dir.push(name);
     } else {
-        folder.push(format!("{prefix}-{name}.scope"));
+        dir.push(format!("{prefix}-{name}.scope"));
     }
-    Some(folder)
+    Some(dir)
 }
 
 /// Where systemd puts a slice.
@@ -175,23 +188,23 @@ fn slice_path(slice: &str) -> Option<PathBuf> {
     if stem.contains('/') {
         return None;
     }
-    let mut folder = PathBuf::new();
+    let mut dir = PathBuf::new();
     if stem == "-" {
         // The one that all others are in.
-        return Some(folder);
+        return Some(dir);
     }
     for (end, _) in stem.match_indices('-') {
-        folder.push(format!("{}.slice", &stem[..end]));
+        dir.push(format!("{}.slice", &stem[..end]));
     }
-    folder.push(slice);
-    Some(folder)
+    dir.push(slice);
+    Some(dir)
 }
 
 /// Why systemd can't make cgroups here, if it can't.
 pub fn no_systemd() -> Option<&'static str> {
     if !Path::new("/run/systemd/system").is_dir() {
         Some("it does not run on this node: configure the cgroup driver cgroupfs")
-    } else if is_unified() {
+    } else if is_v2() {
         None
     } else {
         Some(
@@ -203,7 +216,7 @@ pub fn no_systemd() -> Option<&'static str> {
 
 /// Whether the unified hierarchy is all there is: pure cgroup v2.
 #[must_use]
-pub fn is_unified() -> bool {
+pub fn is_v2() -> bool {
     /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
     const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
     rustix::fs::statfs(MOUNT).is_ok_and(|stat| stat.f_type == CGROUP2)
@@ -220,7 +233,7 @@ mod tests {
         let theirs = "5:memory:/k8s.io/abc\n4:cpu,cpuacct:/k8s.io/abc\n1:name=systemd:/\n0::/\n";
         let cgroup = Cgroup::parse(theirs, OURS, false);
         let paths: Vec<_> = cgroup
-            .folders
+            .dirs
             .iter()
             .map(|f| f.path.to_str().unwrap())
             .collect();
@@ -231,31 +244,31 @@ mod tests {
                 "/sys/fs/cgroup/memory/k8s.io/abc"
             ]
         );
-        assert!(cgroup.folder_with("cpuacct").is_some());
-        assert!(cgroup.folder_with("pids").is_none());
+        assert!(cgroup.v1_dir("cpuacct").is_some());
+        assert!(cgroup.v1_dir("pids").is_none());
     }
 
     #[test]
     fn the_unified_hierarchy_is_one_folder() {
         let cgroup = Cgroup::parse("0::/kubepods/pod1/abc\n", "0::/system.slice/c\n", true);
-        assert_eq!(cgroup.folders.len(), 1);
+        assert_eq!(cgroup.dirs.len(), 1);
         assert_eq!(
-            cgroup.folders[0].path.to_str(),
+            cgroup.dirs[0].path.to_str(),
             Some("/sys/fs/cgroup/kubepods/pod1/abc")
         );
     }
 
     #[test]
     fn the_root_cgroup_is_never_a_containers_own() {
-        assert!(Cgroup::parse("0::/\n", "0::/a\n", true).folders.is_empty());
+        assert!(Cgroup::parse("0::/\n", "0::/a\n", true).dirs.is_empty());
         assert!(
             Cgroup::at(Some(std::path::Path::new("/")), "a")
-                .folders
+                .dirs
                 .is_empty()
         );
         assert!(
             Cgroup::at(Some(std::path::Path::new("/a/../..")), "a")
-                .folders
+                .dirs
                 .is_empty()
         );
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use medley_sys::pidfd::PidFd;
 use rustix::process::Signal;
 
-use super::{Cgroup, Error};
+use crate::cgroup::Cgroup;
+use crate::error::Error;
+use crate::files::words;
 
 /// The file with a cgroup's processes.
 pub(super) const PROCS: &str = "cgroup.procs";
@@ -17,25 +19,29 @@ pub(super) const PROCS: &str = "cgroup.procs";
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a cgroup of the first version is killed process by process before it is frozen for it.
-const PATIENT_ROUNDS: u32 = 20;
+const ROUNDS_BEFORE_FREEZE: u32 = 20;
 
 /// Pause between two looks at a cgroup that is not empty yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 impl Cgroup {
-    /// Makes sure that nobody is in it: whoever is would die with the container.
+    /// Makes sure that no process is in it, as it would die with the container, and that one can be.
     ///
     /// # Errors
-    /// [`Error::Taken`].
+    /// [`Error::Taken`] or [`Error::NotLeaf`].
     pub fn check_vacant(&self) -> Result<(), Error> {
-        for folder in &self.folders {
+        for dir in &self.dirs {
             let mut pids = Vec::new();
-            collect_pids(&folder.path, &mut pids)?;
+            collect_pids(&dir.path, &mut pids)?;
             if !pids.is_empty() {
                 return Err(Error::Taken {
-                    path: folder.path.clone(),
+                    path: dir.path.clone(),
                     count: pids.len(),
                 });
+            }
+            if self.unified && !words(&dir.path, "cgroup.subtree_control").is_empty() {
+                let path = dir.path.clone();
+                return Err(Error::NotLeaf { path });
             }
         }
         Ok(())
@@ -46,11 +52,11 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Read`], but for a cgroup that is gone: that one has none.
     pub fn pids(&self) -> Result<Vec<u32>, Error> {
-        let Some(folder) = self.folder("pids") else {
+        let Some(dir) = self.dir("pids") else {
             return Ok(Vec::new());
         };
         let mut pids = Vec::new();
-        collect_pids(&folder.path, &mut pids)?;
+        collect_pids(&dir.path, &mut pids)?;
         pids.sort_unstable();
         pids.dedup();
         Ok(pids)
@@ -65,12 +71,12 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Join`].
     pub fn join(&self, init: &PidFd) -> Result<(), Error> {
-        for folder in &self.folders {
-            let path = folder.path.join(PROCS);
+        for dir in &self.dirs {
+            let path = dir.path.join(PROCS);
             let joined = match fs::write(&path, "0") {
                 Err(error) if self.unified && error.kind() == io::ErrorKind::ResourceBusy => {
                     let lower = Self::of_process(init.pid())?;
-                    let lower = lower.folders.first().map(|folder| folder.path.join(PROCS));
+                    let lower = lower.dirs.first().map(|dir| dir.path.join(PROCS));
                     // It was init's, and not that of a process that has its pid by now.
                     lower.map_or(Err(error), |lower| {
                         init.must_live().and_then(|()| fs::write(lower, "0"))
@@ -93,7 +99,7 @@ impl Cgroup {
         }
         signal_listed(signal, || self.pids())?;
         if signal == Signal::KILL.as_raw() {
-            self.let_die();
+            self.thaw_for_kill();
         }
         Ok(())
     }
@@ -102,9 +108,9 @@ impl Cgroup {
     fn kill_at_once(&self) -> bool {
         self.unified
             && self
-                .folders
+                .dirs
                 .iter()
-                .any(|folder| fs::write(folder.path.join("cgroup.kill"), "1").is_ok())
+                .any(|dir| fs::write(dir.path.join("cgroup.kill"), "1").is_ok())
     }
 
     /// Kills what is left in it and waits until it is empty.
@@ -119,7 +125,7 @@ impl Cgroup {
                 break;
             }
             // What makes processes faster than they are killed one by one is stopped before.
-            if round >= PATIENT_ROUNDS
+            if round >= ROUNDS_BEFORE_FREEZE
                 && !self.unified
                 && let Err(error) = self.freeze()
             {
@@ -129,8 +135,8 @@ impl Cgroup {
             if Instant::now() > deadline {
                 return Err(Error::Occupied {
                     path: self
-                        .folder("pids")
-                        .map(|folder| folder.path.clone())
+                        .dir("pids")
+                        .map(|dir| dir.path.clone())
                         .unwrap_or_default(),
                     count: pids.len(),
                     timeout: LEAVE_TIMEOUT,
@@ -147,9 +153,7 @@ impl Cgroup {
     /// [`Error::Occupied`] or [`Error::Remove`].
     pub fn remove(&self) -> Result<(), Error> {
         self.empty()?;
-        self.folders
-            .iter()
-            .try_for_each(|folder| remove_tree(&folder.path))
+        self.dirs.iter().try_for_each(|dir| remove_tree(&dir.path))
     }
 }
 
@@ -174,14 +178,14 @@ fn signal_listed(signal: i32, list: impl Fn() -> Result<Vec<u32>, Error>) -> Res
     Ok(())
 }
 
-pub(super) fn collect_pids(folder: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
-    let path = folder.join("cgroup.procs");
+pub(super) fn collect_pids(dir: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
+    let path = dir.join("cgroup.procs");
     match fs::read_to_string(&path) {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
         Err(error) if is_gone(&error) => return Ok(()),
         Err(source) => return Err(Error::Read { path, source }),
     }
-    subfolders(folder)
+    child_dirs(dir)
         .iter()
         .try_for_each(|below| collect_pids(below, pids))
 }
@@ -194,35 +198,35 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
 }
 
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn child_dirs(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .collect()
 }
 
-fn remove_tree(folder: &Path) -> Result<(), Error> {
+fn remove_tree(dir: &Path) -> Result<(), Error> {
     let deadline = Instant::now() + LEAVE_TIMEOUT;
     loop {
-        match fs::remove_dir(folder) {
+        match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(error) if is_gone(&error) => return Ok(()),
             Err(source) => {
-                // Subfolders of the container's making; or a process that has died and not
+                // Dirs below of the container's making; or a process that has died and not
                 // left yet, for which there is nothing to wait on.
-                let below = subfolders(folder);
+                let below = child_dirs(dir);
                 below.iter().try_for_each(|below| remove_tree(below))?;
                 // Or one that a helper was moving in when it was killed: it is here, and not yet
                 // where the others were looked for.
                 signal_listed(Signal::KILL.as_raw(), || {
                     let mut pids = Vec::new();
-                    collect_pids(folder, &mut pids)?;
+                    collect_pids(dir, &mut pids)?;
                     Ok(pids)
                 })?;
                 if Instant::now() > deadline {
                     return Err(Error::Remove {
-                        path: folder.to_owned(),
+                        path: dir.to_owned(),
                         source,
                     });
                 }
@@ -231,5 +235,33 @@ fn remove_tree(folder: &Path) -> Result<(), Error> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Error;
+    use crate::cgroup::{Cgroup, CgroupDir};
+
+    #[test]
+    fn a_cgroup_with_processes_or_with_controllers_below_it_is_not_vacant() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = Cgroup {
+            unified: true,
+            dirs: vec![CgroupDir {
+                controllers: String::new(),
+                path: dir.path().to_owned(),
+            }],
+        };
+        cgroup.check_vacant().unwrap();
+        let control = dir.path().join("cgroup.subtree_control");
+        std::fs::write(&control, "memory pids\n").unwrap();
+        let error = cgroup.check_vacant().unwrap_err();
+        assert!(matches!(error, Error::NotLeaf { .. }), "{error}");
+        std::fs::write(&control, "\n").unwrap();
+        cgroup.check_vacant().unwrap();
+        std::fs::write(dir.path().join("cgroup.procs"), "7\n").unwrap();
+        let error = cgroup.check_vacant().unwrap_err();
+        assert!(matches!(error, Error::Taken { count: 1, .. }), "{error}");
     }
 }

@@ -9,13 +9,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::paths::{is_unified, relative};
-use super::{MOUNT, processes::PROCS};
+use crate::hierarchies;
+use crate::paths::{is_v2, relative};
+use crate::processes::PROCS;
 
 /// Moves this process to where a container `id` with this `cgroupsPath` belongs, in each hierarchy
 /// that has no controller. One that can't be used is left, as it limits nothing.
 pub fn join(path: Option<&Path>, id: &str) {
-    if is_unified() {
+    if is_v2() {
         return;
     }
     let Some(relative) = relative(path, id, false) else {
@@ -23,32 +24,29 @@ pub fn join(path: Option<&Path>, id: &str) {
     };
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     for mount in mounts(&own) {
-        let folder = mount.join(&relative);
-        if let Err(error) = join_one(&mount, &folder) {
-            log::debug!("not in the cgroup {}: {error}", folder.display());
+        let dir = mount.join(&relative);
+        if let Err(error) = join_one(&mount, &dir) {
+            log::debug!("not in the cgroup {}: {error}", dir.display());
         }
     }
 }
 
-fn join_one(mount: &Path, folder: &Path) -> io::Result<()> {
-    // Not a folder that only looks like one: below a cgroup's root there is this file.
+fn join_one(mount: &Path, dir: &Path) -> io::Result<()> {
+    // Not a dir that only looks like one: below a cgroup's root there is this file.
     if !mount.join(PROCS).is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    fs::create_dir_all(folder)?;
-    fs::write(folder.join(PROCS), "0")
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join(PROCS), "0")
 }
 
 /// Where the hierarchies without controllers are mounted, by a `/proc/<pid>/cgroup`.
 fn mounts(own: &str) -> Vec<PathBuf> {
-    let mount = |line: &str| {
-        let mut parts = line.splitn(3, ':');
-        match (parts.next()?, parts.next()?) {
-            ("0", "") => Some(Path::new(MOUNT).join("unified")),
-            (_, controllers) => Some(Path::new(MOUNT).join(controllers.strip_prefix("name=")?)),
-        }
-    };
-    own.lines().filter_map(mount).collect()
+    hierarchies::parse(own, false)
+        .into_iter()
+        .filter(|hierarchy| hierarchy.is_without_controller())
+        .map(|hierarchy| hierarchy.mount)
+        .collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod working_dir;
 
 use std::rc::Rc;
 
-use medley_cgroup::guest_memory::Channel;
+use medley_cgroup::guest_memory_limit::LimitChannel;
 
 use linux::LinuxInit;
 use wasm::WasmInit;
@@ -21,7 +21,7 @@ pub(crate) enum Work {
 
 impl Work {
     /// By which a guest's process hears of its limits.
-    pub(crate) fn channel(&self) -> Option<Rc<Channel>> {
+    pub(crate) fn channel(&self) -> Option<Rc<LimitChannel>> {
         match self {
             Self::Linux(_) => None,
             Self::Wasm(init) => Some(init.channel()),

@@ -164,7 +164,7 @@ impl Process for LocalContainer {
         let number = i32::try_from(signal).map_err(|error| failed(error.into()))?;
         process::signal(self.created.init(), signal)?;
         if number == SIGKILL {
-            self.created.let_die();
+            self.created.thaw_for_kill();
         }
         Ok(())
     }
@@ -267,9 +267,9 @@ impl Container for LocalContainer {
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| {
-                if error.is_senseless() {
+                if error.is_invalid_argument() {
                     CallError::Invalid(error.into())
-                } else if error.is_untimely() {
+                } else if error.is_failed_precondition() {
                     CallError::Precondition(error.into())
                 } else {
                     CallError::Failed(error.into())

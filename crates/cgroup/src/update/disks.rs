@@ -5,7 +5,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
-use super::{Write, named};
+use super::values::named;
+use super::write::Write;
 
 /// A throttle's name in the spec, its file on cgroup v1, and its word on v2.
 const THROTTLES: [(&str, &str, &str); 4] = [
@@ -26,8 +27,8 @@ fn throttles(io: &LinuxBlockIo) -> [&Option<Vec<LinuxThrottleDevice>>; 4] {
 }
 
 /// Adds what is to be written on cgroup v1.
-pub(super) fn v1(folder: Option<&Path>, io: &LinuxBlockIo, writes: &mut Vec<Write>) {
-    let has = |file: &str| folder.is_some_and(|folder| folder.join(file).is_file());
+pub(super) fn v1(dir: Option<&Path>, io: &LinuxBlockIo, writes: &mut Vec<Write>) {
+    let has = |file: &str| dir.is_some_and(|dir| dir.join(file).is_file());
     // CFQ, which the kernel had up to 5.0, or BFQ.
     let scheduler = if has("blkio.weight") {
         "blkio"
@@ -35,7 +36,7 @@ pub(super) fn v1(folder: Option<&Path>, io: &LinuxBlockIo, writes: &mut Vec<Writ
         "blkio.bfq"
     };
     let mut device = |name: &str, file: &str, device: &str, value: u64| {
-        let mut write = Write::new(name, folder, file, format!("{device} {value}"));
+        let mut write = Write::new(name, dir, file, format!("{device} {value}"));
         write.undo = Some(undo(&write.path, device, "0"));
         writes.push(write);
     };
@@ -59,17 +60,17 @@ pub(super) fn v1(folder: Option<&Path>, io: &LinuxBlockIo, writes: &mut Vec<Writ
     }
     if let Some(weight) = named(io.weight()) {
         let file = format!("{scheduler}.weight");
-        writes.push(Write::new("blockIO.weight", folder, &file, weight));
+        writes.push(Write::new("blockIO.weight", dir, &file, weight));
     }
     if let Some(weight) = named(io.leaf_weight()) {
         let file = "blkio.leaf_weight";
-        writes.push(Write::new("blockIO.leafWeight", folder, file, weight));
+        writes.push(Write::new("blockIO.leafWeight", dir, file, weight));
     }
 }
 
 /// Adds what is to be written on cgroup v2.
-pub(super) fn v2(folder: &Path, io: &LinuxBlockIo, writes: &mut Vec<Write>) {
-    let has_bfq = folder.join("io.bfq.weight").is_file();
+pub(super) fn v2(dir: &Path, io: &LinuxBlockIo, writes: &mut Vec<Write>) {
+    let has_bfq = dir.join("io.bfq.weight").is_file();
     let (file, scale): (_, fn(u16) -> u64) = if has_bfq {
         ("io.bfq.weight", u64::from)
     } else {
@@ -77,13 +78,13 @@ pub(super) fn v2(folder: &Path, io: &LinuxBlockIo, writes: &mut Vec<Write>) {
     };
     if let Some(weight) = named(io.weight()) {
         let name = "blockIO.weight";
-        writes.push(Write::new(name, Some(folder), file, scale(weight)));
+        writes.push(Write::new(name, Some(dir), file, scale(weight)));
     }
     for it in io.weight_device().iter().flatten() {
         if let Some(weight) = named(it.weight()) {
             let number = number(it.major(), it.minor());
             let value = format!("{number} {}", scale(weight));
-            let mut write = Write::new("blockIO.weightDevice", Some(folder), file, value);
+            let mut write = Write::new("blockIO.weightDevice", Some(dir), file, value);
             write.undo = Some(undo(&write.path, &number, "default"));
             writes.push(write);
         }
@@ -95,7 +96,7 @@ pub(super) fn v2(folder: &Path, io: &LinuxBlockIo, writes: &mut Vec<Write>) {
             let rate = named(Some(it.rate())).map_or("max".to_owned(), |rate| rate.to_string());
             let value = format!("{number} {word}={rate}");
             let name = format!("blockIO.{name}");
-            let mut write = Write::new(&name, Some(folder), "io.max", value);
+            let mut write = Write::new(&name, Some(dir), "io.max", value);
             let none = "rbps=max wbps=max riops=max wiops=max";
             write.undo = Some(undo(&write.path, &number, none));
             writes.push(write);

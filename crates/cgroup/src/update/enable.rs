@@ -3,20 +3,22 @@
 //! Who makes a cgroup enables what it knows: systemd nothing of huge pages and RDMA, libcontainer
 //! neither in a cgroup that is there already. So what a limit needs is enabled right before it is set.
 
-use std::fs;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxResources};
 
-use super::{UpdateError, named, put, text};
+use super::error::UpdateError;
+use super::values::{named, text};
+use super::write::put;
+use crate::files::words;
 
-/// Enables what `resources` need and the cgroup `folder` lacks, from `mount` downwards.
+/// Enables what `resources` need and the cgroup `dir` lacks, from `mount` downwards.
 ///
 /// # Errors
-/// [`UpdateError::NotEnabled`], such as for processes in a cgroup above.
+/// [`UpdateError::Processes`] of a cgroup above, or [`UpdateError::NotEnabled`].
 pub(super) fn controllers(
     mount: &Path,
-    folder: &Path,
+    dir: &Path,
     resources: &LinuxResources,
 ) -> Result<(), UpdateError> {
     let needed = needed(resources);
@@ -24,32 +26,38 @@ pub(super) fn controllers(
         return Ok(());
     }
     let offered = words(mount, "cgroup.controllers");
-    let own = words(folder, "cgroup.controllers");
+    let own = words(dir, "cgroup.controllers");
     for (controller, name) in needed {
         // What the node does not offer is refused for want of its file.
         if own.contains(&controller) || !offered.contains(&controller) {
             continue;
         }
-        let enabled = enable(mount, folder, &controller);
+        let enabled = enable(mount, dir, &controller);
         if let Err((at, source)) = enabled {
-            return Err(UpdateError::NotEnabled {
-                name,
-                controller,
-                folder: at.to_owned(),
-                source,
+            let dir = at.to_owned();
+            let is_busy = source.kind() == std::io::ErrorKind::ResourceBusy;
+            return Err(if is_busy {
+                UpdateError::Processes { name, dir }
+            } else {
+                UpdateError::NotEnabled {
+                    name,
+                    controller,
+                    dir,
+                    source,
+                }
             });
         }
     }
     Ok(())
 }
 
-/// In every cgroup above `folder`, whose own processes it does not concern.
+/// In every cgroup above `dir`, whose own processes it does not concern.
 fn enable<'a>(
     mount: &Path,
-    folder: &'a Path,
+    dir: &'a Path,
     controller: &str,
 ) -> Result<(), (&'a Path, std::io::Error)> {
-    let above = folder.ancestors().skip(1);
+    let above = dir.ancestors().skip(1);
     let mut above: Vec<_> = above.take_while(|at| at.starts_with(mount)).collect();
     above.reverse();
     for at in above {
@@ -104,11 +112,6 @@ fn needed(resources: &LinuxResources) -> Vec<(String, String)> {
     needed
 }
 
-fn words(folder: &Path, file: &str) -> Vec<String> {
-    let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
-    text.split_whitespace().map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{UpdateError, controllers, words};
@@ -119,7 +122,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    /// A folder in place of a cgroup: what is written stays as it is, as the kernel would not have it.
+    /// A dir in place of a cgroup: what is written stays as it is, as the kernel would not have it.
     fn cgroup(at: &Path, controllers: &str) {
         std::fs::create_dir_all(at).unwrap();
         std::fs::write(at.join("cgroup.controllers"), controllers).unwrap();
@@ -169,13 +172,10 @@ mod tests {
         std::fs::remove_file(root.path().join("cgroup.subtree_control")).unwrap();
         let error = controllers(root.path(), &own, &needs(r#"{"pids": {"limit": 5}}"#));
         let error = error.unwrap_err();
-        assert!(error.is_untimely());
-        let UpdateError::NotEnabled { folder, name, .. } = &error else {
+        assert!(error.is_failed_precondition());
+        let UpdateError::NotEnabled { dir, name, .. } = &error else {
             panic!("{error}");
         };
-        assert_eq!(
-            (folder.as_path(), name.as_str()),
-            (root.path(), "pids.limit")
-        );
+        assert_eq!((dir.as_path(), name.as_str()), (root.path(), "pids.limit"));
     }
 }

@@ -3,7 +3,10 @@
 
 use std::process::{Command, Stdio};
 
-use super::{CPU_PERIOD, UpdateError, Write, disks, put};
+use super::disks;
+use super::error::UpdateError;
+use super::values::CPU_PERIOD;
+use super::write::{Write, put};
 
 /// Tells systemd of what was written for its `unit`, until the next boot; of what `told` has, it knows.
 pub(super) fn tell(unit: &str, writes: &[Write], told: &[Write]) -> Result<(), UpdateError> {

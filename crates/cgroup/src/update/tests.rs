@@ -1,8 +1,8 @@
-use super::super::{Cgroup, Folder};
 use super::UpdateError;
+use crate::cgroup::{Cgroup, CgroupDir};
 use std::path::PathBuf;
 
-/// Plain folders in place of a cgroup.
+/// Plain dirs in place of a cgroup.
 struct Plain {
     root: PathBuf,
     cgroup: Cgroup,
@@ -55,19 +55,19 @@ impl Plain {
         let name = format!("medley-update-{test}-{}", std::process::id());
         let root = std::env::temp_dir().join(name);
         let content: &[_] = if unified { &V2 } else { &V1 };
-        let mut folders = Vec::new();
+        let mut dirs = Vec::new();
         for (controller, files) in content {
             let path = root.join(controller);
             std::fs::create_dir_all(&path).unwrap();
             for (file, text) in *files {
                 std::fs::write(path.join(file), text).unwrap();
             }
-            folders.push(Folder {
+            dirs.push(CgroupDir {
                 controllers: (*controller).to_owned(),
                 path,
             });
         }
-        let cgroup = Cgroup { unified, folders };
+        let cgroup = Cgroup { unified, dirs };
         Self { root, cgroup }
     }
 
@@ -81,9 +81,9 @@ impl Plain {
     }
 
     fn content(&self) -> Vec<(PathBuf, String)> {
-        let folders = self.cgroup.folders.iter();
-        let mut content: Vec<_> = folders
-            .flat_map(|folder| std::fs::read_dir(&folder.path).unwrap())
+        let dirs = self.cgroup.dirs.iter();
+        let mut content: Vec<_> = dirs
+            .flat_map(|dir| std::fs::read_dir(&dir.path).unwrap())
             .map(|entry| entry.unwrap().path())
             .map(|path| {
                 let text = std::fs::read_to_string(&path).unwrap();
@@ -177,7 +177,7 @@ fn a_memory_limit_below_what_is_in_use_is_refused() {
         let error = plain
             .update(r#"{"cpu":{"shares":2},"memory":{"limit":399999}}"#)
             .unwrap_err();
-        assert!(error.is_untimely());
+        assert!(error.is_failed_precondition());
         let sentence = error.to_string();
         assert!(
             sentence.contains("399999") && sentence.contains("400000"),
@@ -211,7 +211,7 @@ fn nothing_changes_if_one_file_refuses() {
                     "pids":{"limit":77}}"#,
             )
             .unwrap_err();
-        assert!(!error.is_untimely() && !error.is_senseless());
+        assert!(!error.is_failed_precondition() && !error.is_invalid_argument());
         let sentence = error.to_string();
         assert!(
             sentence.contains("77") && sentence.contains("pids.max"),
@@ -238,7 +238,7 @@ fn what_makes_no_sense_is_told_from_what_does_not_fit_now() {
             ),
         ] {
             let error = plain.update(json).unwrap_err();
-            assert!(error.is_senseless(), "{json}: {error}");
+            assert!(error.is_invalid_argument(), "{json}: {error}");
             assert!(error.to_string().contains(word), "{json}: {error}");
         }
         for (json, word) in [
@@ -248,7 +248,7 @@ fn what_makes_no_sense_is_told_from_what_does_not_fit_now() {
             (r#"{"rdma":{"mlx5_0":{"hcaHandles":1}}}"#, "rdma.mlx5_0"),
         ] {
             let error = plain.update(json).unwrap_err();
-            assert!(error.is_untimely(), "{json}: {error}");
+            assert!(error.is_failed_precondition(), "{json}: {error}");
             assert!(error.to_string().contains(word), "{json}: {error}");
         }
         assert_eq!(plain.content(), before);
@@ -259,12 +259,15 @@ fn what_makes_no_sense_is_told_from_what_does_not_fit_now() {
         r#"{"blockIO":{"leafWeight":50}}"#,
         r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":50}]}}"#,
     ] {
-        assert!(v2.update(of_v1).unwrap_err().is_untimely(), "{of_v1}");
+        assert!(
+            v2.update(of_v1).unwrap_err().is_failed_precondition(),
+            "{of_v1}"
+        );
     }
     let unified = r#"{"unified":{"memory.high":"1"}}"#;
-    assert!(v1.update(unified).unwrap_err().is_untimely());
+    assert!(v1.update(unified).unwrap_err().is_failed_precondition());
     let elsewhere = r#"{"unified":{"../memory.high":"1"}}"#;
-    assert!(v2.update(elsewhere).unwrap_err().is_senseless());
+    assert!(v2.update(elsewhere).unwrap_err().is_invalid_argument());
 }
 
 /// What a cgroup may have besides, where the kernel has it.
@@ -314,7 +317,7 @@ fn on_v1_disks_have_a_file_for_each_throttle() {
     let mut plain = Plain::new("more-v1", false);
     let path = plain.root.join("blkio");
     std::fs::create_dir_all(&path).unwrap();
-    plain.cgroup.folders.push(Folder {
+    plain.cgroup.dirs.push(CgroupDir {
         controllers: "blkio".to_owned(),
         path,
     });
@@ -381,7 +384,7 @@ fn swap_without_a_limit_of_memory_is_all_of_it() {
     let swap = r#"{"memory":{"limit":-1,"swap":5000}}"#;
     // There it is a limit of both.
     let refused = Plain::new("swap-v1", false).update(swap).unwrap_err();
-    assert!(refused.is_untimely());
+    assert!(refused.is_failed_precondition());
     let plain = Plain::new("swap", true);
     plain.update(swap).unwrap();
     assert_eq!(plain.read("memory.max"), "max");

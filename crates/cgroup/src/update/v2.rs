@@ -4,23 +4,27 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{UpdateError, Write, check_usage, disks, line, named, number, text};
+use super::check::check_usage;
+use super::disks;
+use super::error::UpdateError;
+use super::values::{line, named, number, rdma, text};
+use super::write::Write;
 
 /// What is to be written, in this order.
-pub(super) fn plan(folder: &Path, resources: &LinuxResources) -> Result<Vec<Write>, UpdateError> {
+pub(super) fn plan(dir: &Path, resources: &LinuxResources) -> Result<Vec<Write>, UpdateError> {
     refuse_old(resources)?;
     let mut writes = Vec::new();
     if let Some(io) = resources.block_io() {
-        disks::v2(folder, io, &mut writes);
+        disks::v2(dir, io, &mut writes);
     }
     let mut write = |name: &str, file: &str, value: String| {
-        writes.push(Write::new(name, Some(folder), file, value));
+        writes.push(Write::new(name, Some(dir), file, value));
     };
     if let Some(memory) = resources.memory() {
-        self::memory(folder, memory, &mut write)?;
+        self::memory(dir, memory, &mut write)?;
     }
     if let Some(cpu) = resources.cpu() {
-        self::cpu(folder, cpu, &mut write)?;
+        self::cpu(dir, cpu, &mut write)?;
     }
     if let Some(pids) = resources.pids()
         && let Some(limit) = named(Some(pids.limit()))
@@ -29,16 +33,16 @@ pub(super) fn plan(folder: &Path, resources: &LinuxResources) -> Result<Vec<Writ
     }
     for page in resources.hugepage_limits().iter().flatten() {
         let file = format!("hugetlb.{}.max", page.page_size());
-        if page.limit() != 0 || folder.join(&file).is_file() {
+        if page.limit() != 0 || dir.join(&file).is_file() {
             write("hugepageLimits", &file, or_max(page.limit()));
         }
         // Pages that are reserved and not yet used, where the kernel counts them.
         let file = format!("hugetlb.{}.rsvd.max", page.page_size());
-        if folder.join(&file).is_file() {
+        if dir.join(&file).is_file() {
             write("hugepageLimits", &file, or_max(page.limit()));
         }
     }
-    for (device, value) in super::rdma(resources) {
+    for (device, value) in rdma(resources) {
         write(&format!("rdma.{device}"), "rdma.max", value);
     }
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
@@ -107,22 +111,22 @@ fn refuse_old(resources: &LinuxResources) -> Result<(), UpdateError> {
 }
 
 fn memory(
-    folder: &Path,
+    dir: &Path,
     memory: &LinuxMemory,
     write: &mut impl FnMut(&str, &str, String),
 ) -> Result<(), UpdateError> {
     let limit = named(memory.limit());
     if let Some(limit) = limit {
-        let stat = |name: &str| line(folder, "memory.stat", name);
+        let stat = |name: &str| line(dir, "memory.stat", name);
         let files = stat("file")?.saturating_sub(stat("shmem")?);
-        check_usage(limit, number(folder, "memory.current")?, files)?;
+        check_usage(limit, number(dir, "memory.current")?, files)?;
     }
     let swap = match named(memory.swap()) {
         // Memory has no limit, so all of it may be swap.
         Some(swap) if swap > 0 && limit == Some(-1) => Some(swap),
         Some(swap) if swap > 0 => {
             // The spec counts both together, the kernel swap alone.
-            let now = number(folder, "memory.max")?;
+            let now = number(dir, "memory.max")?;
             let memory = limit.or(i64::try_from(now).ok()).filter(|limit| *limit > 0);
             let memory = memory.ok_or(UpdateError::SwapWithoutMemory { swap })?;
             if memory > swap {
@@ -132,7 +136,7 @@ fn memory(
         }
         swap => swap.or(limit.filter(|limit| *limit == -1)),
     };
-    let has_swap = folder.join("memory.swap.max").is_file();
+    let has_swap = dir.join("memory.swap.max").is_file();
     if let Some(swap) = swap
         // Without accounting of swap there is none to limit, unless some of it is to be had.
         && (has_swap || swap > 0)
@@ -149,7 +153,7 @@ fn memory(
 }
 
 fn cpu(
-    folder: &Path,
+    dir: &Path,
     cpu: &LinuxCpu,
     write: &mut impl FnMut(&str, &str, String),
 ) -> Result<(), UpdateError> {
@@ -171,7 +175,7 @@ fn cpu(
         write("cpu.burst", "cpu.max.burst", "0".to_owned());
     }
     if quota.is_some() || period.is_some() {
-        let path = folder.join("cpu.max");
+        let path = dir.join("cpu.max");
         let now =
             std::fs::read_to_string(&path).map_err(|source| UpdateError::Read { path, source })?;
         let (quota_now, period_now) = now.trim().split_once(' ').unwrap_or(("max", "100000"));
@@ -203,16 +207,16 @@ fn or_max(limit: i64) -> String {
 /// curve of runc since 1.3.2, crun, the kubelet and libcontainer. What came before was a line, which
 /// gave the usual 1024 a weight of 39.
 fn weight(shares: u64) -> u16 {
-    const MOST: u16 = 10_000;
-    const MOST_SHARES: u32 = 262_144;
-    let shares = u32::try_from(shares).unwrap_or(MOST_SHARES);
+    const MAX: u16 = 10_000;
+    const MAX_SHARES: u32 = 262_144;
+    let shares = u32::try_from(shares).unwrap_or(MAX_SHARES);
     if shares <= 2 {
         return 1;
     }
-    let log = f64::from(shares.min(MOST_SHARES)).log2();
+    let log = f64::from(shares.min(MAX_SHARES)).log2();
     let exact = 10_f64.powf((log * log + 125.0 * log) / 612.0 - 7.0 / 34.0);
     let enough = |weight: &u16| f64::from(*weight) >= exact;
-    (1..MOST).find(enough).unwrap_or(MOST)
+    (1..MAX).find(enough).unwrap_or(MAX)
 }
 
 #[cfg(test)]

@@ -9,8 +9,6 @@ use medley_sys::mount::{self, MountClone};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use medley_cgroup::MOUNT;
-
 use super::inside::{self, Inside};
 use super::mounted;
 use crate::protocol::CgroupMount;
@@ -37,13 +35,14 @@ pub(crate) enum Error {
     NoTmpfs { at: PathBuf, source: io::Error },
 }
 
-/// A hierarchy.
+/// A cgroup on the node.
 #[derive(Debug, PartialEq, Eq)]
-struct Hierarchy {
-    /// As its folder is called: its controllers, or the name that it was given.
+struct Cgroup {
+    /// As the directory of its hierarchy is called: the controllers, or the name that it was given.
     name: String,
-    /// The cgroup of a process in it.
-    path: PathBuf,
+    dir: PathBuf,
+    /// Whether it is the container's, and not what all of the node is in.
+    is_own: bool,
 }
 
 /// Mounts them where `mounts` say, each of which is a tmpfs by now.
@@ -51,16 +50,13 @@ pub(crate) fn make(inside: &Inside<'_>, init: i32, mounts: &[CgroupMount]) -> Re
     if mounts.is_empty() {
         return Ok(());
     }
-    let read = |of: &str| fs::read_to_string(format!("/proc/{of}/cgroup"));
-    let failed = |source| Error::Read { init, source };
-    let own = hierarchies(&read(&init.to_string()).map_err(failed)?);
-    // Of a node that is a container itself.
-    let root = hierarchies(&read("1").map_err(failed)?);
+    let text = fs::read_to_string(format!("/proc/{init}/cgroup"));
+    let cgroups = cgroups_v1(&text.map_err(|source| Error::Read { init, source })?);
     let made = inside.run(|alone, process| {
         process.must_live().map_err(Error::Enter)?;
         let mut clones = Vec::new();
         for mount in mounts {
-            clones.push((mount, clone_all(&own, &root, mount)?));
+            clones.push((mount, clone_all(&cgroups, mount)?));
         }
         inside::become_its_root(alone, process).map_err(Error::Enter)?;
         rustix::process::umask(Mode::empty());
@@ -71,62 +67,43 @@ pub(crate) fn make(inside: &Inside<'_>, init: i32, mounts: &[CgroupMount]) -> Re
     Ok(made?)
 }
 
-fn hierarchies(text: &str) -> Vec<Hierarchy> {
-    let hierarchy = |line: &str| {
-        let mut parts = line.splitn(3, ':');
-        let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        (id != "0").then(|| Hierarchy {
-            name: controllers.trim_start_matches("name=").to_owned(),
-            path: path.into(),
-        })
-    };
-    text.lines().filter_map(hierarchy).collect()
-}
-
-/// The folder of a cgroup on the node, and whether it is the container's own.
-fn folder(own: &Hierarchy, root: &[Hierarchy]) -> Option<(PathBuf, bool)> {
-    let mount = Path::new(MOUNT).join(&own.name);
-    let below = |path: &Path| mount.join(path.strip_prefix("/").unwrap_or(path));
-    let root = root.iter().find(|root| root.name == own.name);
-    let stripped = root.and_then(|root| own.path.strip_prefix(&root.path).ok());
-    let candidates = [Some(own.path.as_path()), stripped];
-    let mut candidates = candidates.into_iter().flatten();
-    let folder = candidates.find_map(|path| {
-        let folder = below(path);
-        folder.is_dir().then_some(folder)
-    })?;
-    let is_own = folder != mount;
-    Some((folder, is_own))
+/// The cgroups of cgroup v1 in the text of init's `/proc/<pid>/cgroup`, each with the name of its
+/// hierarchy. What is not mounted on the node has none.
+fn cgroups_v1(text: &str) -> Vec<Cgroup> {
+    let mut cgroups = Vec::new();
+    for hierarchy in medley_cgroup::hierarchies(text) {
+        let dir = hierarchy.dir();
+        if hierarchy.is_unified() {
+            continue;
+        }
+        let name = hierarchy.name().to_owned();
+        if dir.is_dir() {
+            let is_own = dir != hierarchy.mount;
+            cgroups.push(Cgroup { name, dir, is_own });
+        } else {
+            log::debug!("the hierarchy {name} is not mounted on the node");
+        }
+    }
+    cgroups
 }
 
 /// A clone of each hierarchy's mount, from the container's cgroup on.
-fn clone_all(
-    own: &[Hierarchy],
-    root: &[Hierarchy],
-    mount: &CgroupMount,
-) -> Result<Vec<(String, MountClone)>, Error> {
+fn clone_all(cgroups: &[Cgroup], mount: &CgroupMount) -> Result<Vec<(String, MountClone)>, Error> {
     let mut clones = Vec::new();
-    for hierarchy in own {
-        let Some((folder, is_own)) = folder(hierarchy, root) else {
-            log::debug!(
-                "the hierarchy {} is not mounted on the node",
-                hierarchy.name
-            );
-            continue;
-        };
+    for cgroup in cgroups {
         // All cgroups of the node are in sight where the container has none: not to be written to.
-        let read_only = mount.read_only || !is_own;
-        let clone = MountClone::of(&folder, true).and_then(|clone| {
+        let read_only = mount.read_only || !cgroup.is_own;
+        let clone = MountClone::of(&cgroup.dir, true).and_then(|clone| {
             clone.confine(read_only)?;
             clone.set_propagation(rustix::mount::MountPropagationFlags::DOWNSTREAM, true)?;
             Ok(clone)
         });
         let clone = clone.map_err(|source| Error::Mount {
-            from: folder,
+            from: cgroup.dir.clone(),
             at: mount.at.clone(),
             source,
         })?;
-        clones.push((hierarchy.name.clone(), clone));
+        clones.push((cgroup.name.clone(), clone));
     }
     Ok(clones)
 }
@@ -166,25 +143,24 @@ fn fill(mount: &CgroupMount, clones: Vec<(String, MountClone)>) -> Result<(), Er
 
 #[cfg(test)]
 mod tests {
-    use super::{Hierarchy, folder, hierarchies};
+    use super::cgroups_v1;
 
     #[test]
-    fn the_hierarchies_of_the_first_version_are_told() {
-        let text = "9:name=systemd:/a\n4:cpu,cpuacct:/b/c:d\n0::/e\n";
-        let hierarchy = |name: &str, path: &str| Hierarchy {
-            name: name.into(),
-            path: path.into(),
-        };
-        let expected = [
-            hierarchy("systemd", "/a"),
-            hierarchy("cpu,cpuacct", "/b/c:d"),
-        ];
-        assert_eq!(hierarchies(text), expected);
+    fn what_is_not_mounted_has_no_dir() {
+        assert_eq!(cgroups_v1("4:no-such-controller:/a\n0::/\n"), []);
     }
 
     #[test]
-    fn what_is_not_mounted_has_no_folder() {
-        let own = hierarchies("4:no-such-controller:/a\n");
-        assert_eq!(folder(&own[0], &own), None);
+    fn the_cgroups_of_the_first_version_are_told_by_their_hierarchies() {
+        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let names: Vec<_> = cgroups_v1(&text).into_iter().map(|it| it.name).collect();
+        for line in text.lines().filter(|line| !line.starts_with("0::")) {
+            let name = line.split(':').nth(1).unwrap();
+            let name = name.trim_start_matches("name=");
+            let is_mounted = std::path::Path::new(medley_cgroup::MOUNT)
+                .join(name)
+                .is_dir();
+            assert_eq!(names.iter().any(|it| it == name), is_mounted, "{line}");
+        }
     }
 }

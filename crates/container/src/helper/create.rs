@@ -19,7 +19,7 @@ use crate::init::Work;
 use crate::init::lifeline::Life;
 use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
 
-use medley_cgroup::guest_memory::{Channel, Sources};
+use medley_cgroup::guest_memory_limit::{LimitChannel, MemoryFiles};
 use medley_cgroup::without_controller;
 
 /// Why the container could not be made, where libcontainer does not say it itself.
@@ -195,8 +195,8 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
 }
 
 /// Tells a guest's process of its cgroup's limits. Without them the kernel's still hold.
-fn tell_limits(channel: &Channel, pid: i32) {
-    let told = Sources::of_process(pid).map(|sources| {
+fn tell_limits(channel: &LimitChannel, pid: i32) {
+    let told = MemoryFiles::of_process(pid).map(|sources| {
         let procfs = File::open("/proc")?;
         sources.send(channel, &procfs, pid)
     });

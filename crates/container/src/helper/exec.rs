@@ -23,7 +23,7 @@ use crate::init::Work;
 use crate::init::exec::{self, Becoming};
 use crate::protocol::{EXEC_FDS, ExecOrder, Reply};
 use crate::spec::{self, seccomp};
-use medley_cgroup::guest_memory::Sources;
+use medley_cgroup::guest_memory_limit::MemoryFiles;
 
 /// Why the process could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +152,7 @@ fn exec(
     let limits = match &channel {
         Some(_) => {
             let procfs = File::open("/proc").map_err(Error::Clone)?;
-            Some((Sources::of_process(order.init)?, procfs))
+            Some((MemoryFiles::of_process(order.init)?, procfs))
         }
         None => None,
     };

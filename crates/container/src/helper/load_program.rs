@@ -14,7 +14,7 @@ use crate::init::Work;
 use crate::init::linux::LinuxInit;
 use crate::init::wasm::WasmInit;
 use crate::protocol::{Code, Program, Reply};
-use medley_cgroup::guest_memory::Channel;
+use medley_cgroup::guest_memory_limit::LimitChannel;
 
 /// Why there is nothing to do.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Cache(#[from] medley_image::cache::Error),
     #[error("cannot make a channel to the guest's process")]
-    Channel(#[source] std::io::Error),
+    LimitChannel(#[source] std::io::Error),
 }
 
 /// Work, or what the shim has to do before.
@@ -102,7 +102,7 @@ pub(crate) fn load(
             }
         },
     };
-    let channel = Channel::new().map_err(Error::Channel)?;
+    let channel = LimitChannel::new().map_err(Error::LimitChannel)?;
     let init = WasmInit::new(program, held, entry, preopens, argv_start, status, channel);
     Ok(Loaded::Ready(Work::Wasm(init)))
 }

@@ -22,7 +22,7 @@ use crate::init::lifeline::Life;
 use crate::init::working_dir;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 use crate::spec::environment;
-use medley_cgroup::guest_memory::Channel;
+use medley_cgroup::guest_memory_limit::LimitChannel;
 
 /// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
 const TRAPPED: u8 = 134;
@@ -67,7 +67,7 @@ struct Shared {
     /// Closed when the guest runs, which is how the shim learns of it.
     status: RefCell<Option<File>>,
     /// What the helper tells after it has made this process.
-    channel: Rc<Channel>,
+    channel: Rc<LimitChannel>,
     confined: RefCell<Confined>,
     /// What ends it with the shim until it is started. An exec's has none.
     life: RefCell<Option<Life>>,
@@ -94,7 +94,7 @@ impl WasmInit {
         preopens: Vec<Preopen>,
         argv_start: usize,
         status: File,
-        channel: Channel,
+        channel: LimitChannel,
     ) -> Self {
         let shared = Shared {
             program,
@@ -131,7 +131,7 @@ impl WasmInit {
     }
 
     /// By which its process hears of its limits.
-    pub(crate) fn channel(&self) -> Rc<Channel> {
+    pub(crate) fn channel(&self) -> Rc<LimitChannel> {
         Rc::clone(&self.shared.channel)
     }
 

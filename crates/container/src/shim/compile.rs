@@ -16,7 +16,7 @@ use super::{Error, code_source, helper_client};
 use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
 use crate::helper::log_file;
 use crate::protocol::{CompileOrder, Reply, Request};
-use medley_cgroup::compilers::{Met, Need};
+use medley_cgroup::compilers::{HitLimit, Need};
 
 /// Longest time for one module. The compiler's processor time is limited too; this one is for a
 /// compiler that does nothing.
@@ -137,7 +137,7 @@ fn why(
     end: &helper_client::End,
     time: Duration,
     log: &str,
-    met: Option<(Met, bool)>,
+    met: Option<(HitLimit, bool)>,
 ) -> (String, Option<Lasting>) {
     let status = match end {
         helper_client::End::TimedOut => {
@@ -186,8 +186,8 @@ fn why(
 }
 
 /// Why a compiler was killed: by a limit, of its pod if that is said, or for want of memory.
-fn killed(met: Option<(Met, bool)>) -> String {
-    let Some((Met { cgroup, limit }, by_pod)) = met else {
+fn killed(met: Option<(HitLimit, bool)>) -> String {
+    let Some((HitLimit { cgroup, limit }, by_pod)) = met else {
         return "the compiler was killed, most likely because the node ran out of memory; try again \
                 when there is more"
             .to_owned();
@@ -247,7 +247,7 @@ fn signal(status: ExitStatus) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FAULT, Lasting, Met, enough_time, why};
+    use super::{FAULT, Lasting, HitLimit, enough_time, why};
     use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
     use crate::shim::helper_client::End;
     use rustix::process::{Resource, Signal};
@@ -284,7 +284,7 @@ mod tests {
     fn a_compiler_killed_for_a_limit_names_the_limit_and_a_cure() {
         let killed = ExitStatus::from_raw(Signal::KILL.as_raw());
         let said = |by_pod| {
-            let met = Met {
+            let met = HitLimit {
                 cgroup: "/sys/fs/cgroup/kubepods/pod1".into(),
                 limit: 64 << 20,
             };

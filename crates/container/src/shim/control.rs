@@ -29,8 +29,8 @@ impl Created {
     }
 
     /// Has a process that was sent SIGKILL receive it, should the container be frozen.
-    pub fn let_die(&self) {
-        self.cgroup.let_die();
+    pub fn thaw_for_kill(&self) {
+        self.cgroup.thaw_for_kill();
     }
 
     /// What tells of processes killed for want of memory, if that can be known.

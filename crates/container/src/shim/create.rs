@@ -27,7 +27,7 @@ use crate::shim::rootfs::{Mounted, cwd};
 use crate::spec::devices;
 use crate::spec::propagation;
 use crate::spec::{self, asked, environment};
-use medley_cgroup::{Cgroup, OomWatch, Rest};
+use medley_cgroup::{Cgroup, DeferredLimits, OomWatch};
 
 /// The namespaces of a container that somebody else makes.
 struct Namespaces {
@@ -174,7 +174,7 @@ struct Place {
     /// Whether systemd makes it.
     systemd: bool,
     /// Limits that are set once it is there.
-    rest: Rest,
+    rest: DeferredLimits,
 }
 
 impl Place {
@@ -185,7 +185,7 @@ impl Place {
         let path = linux.and_then(|linux| linux.cgroups_path().clone());
         let cgroup = Cgroup::planned(path.as_deref(), &order.id, systemd);
         cgroup.check_vacant()?;
-        let rest = Rest::take(spec, systemd, &cgroup)?;
+        let rest = DeferredLimits::take(spec, systemd, &cgroup)?;
         Ok(Self {
             cgroup,
             in_pod: turn::is_in_pod(spec),
@@ -455,7 +455,7 @@ fn make(
 fn watch(
     pid: i32,
     folder: &Path,
-    (devices, rest): (&[Rule], &Rest),
+    (devices, rest): (&[Rule], &DeferredLimits),
     connect: impl FnOnce() -> Result<(), medley_io::Error>,
 ) -> Result<(PidFd, Cgroup), Error> {
     let init = PidFd::open(pid).map_err(|source| {
@@ -466,7 +466,7 @@ fn watch(
         .map_err(Error::from)
         .and_then(|cgroup| {
             recover::add_init(folder, pid, &cgroup)?;
-            if let Some(folder) = cgroup.unified_folder() {
+            if let Some(folder) = cgroup.v2_dir() {
                 devices::restrict(folder, devices)?;
             }
             rest.set(&cgroup)?;

@@ -138,7 +138,7 @@ impl Created {
         let reaped = children::reap_within(process, THAW_AFTER).and_then(|ended| match ended {
             Some(ended) => Ok(Some(ended)),
             None => {
-                self.let_die();
+                self.thaw_for_kill();
                 children::reap_within(process, END_TIMEOUT)
             }
         });
@@ -255,7 +255,7 @@ impl Exec {
                 created.init.as_fd(),
             ];
             fds.extend(code.and_then(Source::fd));
-            let thaw = || created.let_die();
+            let thaw = || created.thaw_for_kill();
             helper_client::ask_for(host, &request, &fds, START_TIMEOUT, &self.cancel, thaw)
         };
         let answer = match &self.decision {
@@ -317,7 +317,7 @@ impl Exec {
         let was_at_it = self.made.get().is_none() && self.cancel.cancel();
         if was_at_it {
             // Who makes it is in the container's cgroup by then.
-            created.let_die();
+            created.thaw_for_kill();
         }
         was_at_it
     }

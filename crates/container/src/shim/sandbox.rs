@@ -148,7 +148,7 @@ impl Pod {
     pub fn metrics(&self) -> Result<Metrics, super::Error> {
         let parent = &self.request.cgroup_parent;
         let cgroup = Cgroup::of_pod(parent);
-        if cgroup.is_nowhere() {
+        if cgroup.is_empty() {
             let parent = parent.clone();
             return Err(Error::NoCgroup { parent }.into());
         }

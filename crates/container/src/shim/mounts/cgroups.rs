@@ -12,7 +12,7 @@ use crate::protocol::CgroupMount;
 
 /// Puts a tmpfs in place of each such mount, for the helper to fill.
 pub(crate) fn adapt(spec: &mut Spec) -> Result<Vec<CgroupMount>, Error> {
-    if medley_cgroup::is_unified() {
+    if medley_cgroup::is_v2() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();

@@ -1,15 +1,15 @@
 //! What the limits above a compiler leave for it, and which of them ended it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::guest_memory::Level;
-use crate::{Cgroup, MOUNT};
+use crate::cgroup::Cgroup;
+use crate::files;
+use crate::guest_memory_limit::Level;
 
 /// How long a compiler may take under a pod's limit of processor time: half of what the kubelet gives
 /// a container to start.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// What a compiler takes, if its module is one like others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Need {
 
 /// A limit of memory that a compiler was killed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Met {
+pub struct HitLimit {
     /// The cgroup that has it.
     pub cgroup: PathBuf,
     /// In bytes.
@@ -30,14 +30,14 @@ pub struct Met {
 }
 
 /// Whether the limits of a pod leave what a compiler needs, which would be in `leaf`.
-pub(super) fn can(leaf: &Cgroup, need: Need) -> bool {
-    let above = |controller| levels(leaf, controller).skip(1).collect::<Vec<_>>();
+pub(super) fn fit(leaf: &Cgroup, need: Need) -> bool {
+    let above = |controller| leaf.levels(controller).skip(1).collect::<Vec<_>>();
     let (memory, cpu) = (above("memory"), above("cpu"));
-    leave(leaf.unified, (&memory, &cpu), need)
+    leave_enough(leaf.unified, (&memory, &cpu), need)
 }
 
-/// Whether these levels leave it.
-fn leave(unified: bool, (memory, cpu): (&[PathBuf], &[PathBuf]), need: Need) -> bool {
+/// Whether these levels leave what is needed.
+fn leave_enough(unified: bool, (memory, cpu): (&[&Path], &[&Path]), need: Need) -> bool {
     let has_memory = memory.iter().all(|at| {
         let level = Level::open(unified, at).ok();
         let most = level.and_then(|level| level.most(unified, 0, need.memory));
@@ -45,39 +45,23 @@ fn leave(unified: bool, (memory, cpu): (&[PathBuf], &[PathBuf]), need: Need) -> 
     });
     let is_quick = cpu.iter().all(|at| {
         let most = millicpus(at, unified).map(u128::from);
-        most.is_none_or(|most| need.cpu.as_millis() * 1000 <= LONGEST.as_millis() * most)
+        most.is_none_or(|most| need.cpu.as_millis() * 1000 <= MAX_TIME.as_millis() * most)
     });
     has_memory && is_quick
 }
 
-/// A cgroup's folder for a controller, and those above it.
-fn levels(cgroup: &Cgroup, controller: &str) -> impl Iterator<Item = PathBuf> + use<> {
-    let folder = if cgroup.unified {
-        cgroup.unified_folder()
-    } else {
-        cgroup.folder_with(controller)
-    };
-    let levels: Vec<_> = folder
-        .into_iter()
-        .flat_map(Path::ancestors)
-        .take_while(|at| at.starts_with(MOUNT) && *at != Path::new(MOUNT))
-        .map(Path::to_owned)
-        .collect();
-    levels.into_iter()
-}
-
 /// How much processor time a level may use, in thousandths of a processor, if that is limited.
 fn millicpus(at: &Path, unified: bool) -> Option<u32> {
-    let read = |file: &str| fs::read_to_string(at.join(file)).ok();
-    let (quota, period) = if unified {
+    let read = |file: &str| files::text(at, file).ok();
+    // Without a limit the quota is `max` on v2 and -1 on v1, which is no number here.
+    let (quota, period): (u64, u64) = if unified {
         let text = read("cpu.max")?;
         let (quota, period) = text.split_once(' ')?;
-        (quota.to_owned(), period.to_owned())
+        (files::parse(quota)?, files::parse(period)?)
     } else {
-        (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
+        let number = |file| files::parse(&read(file)?);
+        (number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
     };
-    let quota: u64 = quota.trim().parse().ok()?;
-    let period: u64 = period.trim().parse().ok()?;
     let millis = quota.saturating_mul(1000).checked_div(period)?;
     Some(millis.try_into().unwrap_or(u32::MAX))
 }
@@ -98,65 +82,58 @@ impl Limited {
         let unified = cgroup.unified;
         let has_limit =
             |at: &Path| Level::open(unified, at).is_ok_and(|level| level.limit().is_some());
-        let limited = levels(cgroup, "memory").filter(|at| has_limit(at));
+        let limited = cgroup.levels("memory").filter(|at| has_limit(at));
         Self {
             unified,
-            own: levels(cgroup, "memory").next(),
-            levels: limited.map(|at| (at.clone(), met(&at, unified))).collect(),
+            own: cgroup.levels("memory").next().map(Path::to_owned),
+            levels: limited
+                .map(|at| (at.to_owned(), hits(at, unified)))
+                .collect(),
         }
     }
 
     /// The limit that ended the compiler, which was killed, if it was one.
-    pub(super) fn killed_for(&self) -> Option<Met> {
+    pub(super) fn killed_for(&self) -> Option<HitLimit> {
         let file = if self.unified {
             "memory.events"
         } else {
             "memory.oom_control"
         };
         // A kernel that does not count them leaves it to the limits.
-        if count(&self.own.as_ref()?.join(file), "oom_kill") == Some(0) {
+        if files::counter(self.own.as_ref()?, file, "oom_kill") == Some(0) {
             return None;
         }
         let mut levels = self.levels.iter();
-        let (cgroup, _) = levels.find(|(at, before)| met(at, self.unified) > *before)?;
-        Some(Met {
+        let (cgroup, _) = levels.find(|(at, before)| hits(at, self.unified) > *before)?;
+        Some(HitLimit {
             cgroup: cgroup.clone(),
             limit: Level::open(self.unified, cgroup).ok()?.limit()?,
         })
     }
 }
 
-/// How often the limit of a level was met.
-fn met(at: &Path, unified: bool) -> u64 {
-    let count = if unified {
-        count(&at.join("memory.events"), "oom")
+/// How often the limit of a level was hit.
+fn hits(at: &Path, unified: bool) -> u64 {
+    let hits = if unified {
+        files::counter(at, "memory.events", "oom")
     } else {
-        let text = fs::read_to_string(at.join("memory.failcnt")).ok();
-        text.and_then(|text| text.trim().parse().ok())
+        files::number(at, "memory.failcnt").ok()
     };
-    count.unwrap_or_default()
-}
-
-/// A counter in a file of them.
-fn count(path: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let (_, value) = lines.find(|(key, _)| *key == name)?;
-    value.trim().parse().ok()
+    hits.unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Limited, Met, Need, fs, leave, millicpus};
+    use super::{Duration, HitLimit, Limited, Need, leave_enough, millicpus};
+    use std::fs;
     use std::path::PathBuf;
 
     const MIB: u64 = 1 << 20;
 
     /// A cgroup of v2 made of plain files, with 1 MiB in use.
     fn made(name: &str, memory: &str, cpu: &str) -> PathBuf {
-        let folder =
-            std::env::temp_dir().join(format!("medley-pays-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let dir = std::env::temp_dir().join(format!("medley-pays-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
         for (file, text) in [
             ("memory.max", memory),
             ("memory.current", "1048576"),
@@ -164,9 +141,9 @@ mod tests {
             ("memory.events", "max 3\noom 0\noom_kill 0\n"),
             ("cpu.max", cpu),
         ] {
-            fs::write(folder.join(file), text).unwrap();
+            fs::write(dir.join(file), text).unwrap();
         }
-        folder
+        dir
     }
 
     #[test]
@@ -174,12 +151,12 @@ mod tests {
         let small = made("small", &(64 * MIB).to_string(), "max 100000");
         let slow = made("slow", "max", "20000 100000");
         let pays = |levels: &[&PathBuf], memory, cpu| {
-            let levels: Vec<_> = levels.iter().map(|at| at.to_path_buf()).collect();
+            let levels: Vec<_> = levels.iter().map(|at| at.as_path()).collect();
             let need = Need {
                 memory,
                 cpu: Duration::from_secs(cpu),
             };
-            leave(true, (&levels, &levels), need)
+            leave_enough(true, (&levels, &levels), need)
         };
         assert!(pays(&[&small], 40 * MIB, 100));
         assert!(!pays(&[&small], 64 * MIB, 1));
@@ -188,23 +165,23 @@ mod tests {
         assert!(!pays(&[&slow], MIB, 13));
         assert!(!pays(&[&slow, &small], 64 * MIB, 1));
         assert!(pays(&[], 1 << 40, 1 << 20));
-        for folder in [small, slow] {
-            fs::remove_dir_all(folder).unwrap();
+        for dir in [small, slow] {
+            fs::remove_dir_all(dir).unwrap();
         }
     }
 
     #[test]
     fn processor_time_is_read_of_both_versions() {
-        let folder = made("cpu", "max", "25000 100000\n");
-        assert_eq!(millicpus(&folder, true), Some(250));
-        fs::write(folder.join("cpu.max"), "max 100000\n").unwrap();
-        assert_eq!(millicpus(&folder, true), None);
-        fs::write(folder.join("cpu.cfs_period_us"), "100000\n").unwrap();
-        fs::write(folder.join("cpu.cfs_quota_us"), "-1\n").unwrap();
-        assert_eq!(millicpus(&folder, false), None);
-        fs::write(folder.join("cpu.cfs_quota_us"), "150000\n").unwrap();
-        assert_eq!(millicpus(&folder, false), Some(1500));
-        fs::remove_dir_all(folder).unwrap();
+        let dir = made("cpu", "max", "25000 100000\n");
+        assert_eq!(millicpus(&dir, true), Some(250));
+        fs::write(dir.join("cpu.max"), "max 100000\n").unwrap();
+        assert_eq!(millicpus(&dir, true), None);
+        fs::write(dir.join("cpu.cfs_period_us"), "100000\n").unwrap();
+        fs::write(dir.join("cpu.cfs_quota_us"), "-1\n").unwrap();
+        assert_eq!(millicpus(&dir, false), None);
+        fs::write(dir.join("cpu.cfs_quota_us"), "150000\n").unwrap();
+        assert_eq!(millicpus(&dir, false), Some(1500));
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
@@ -221,13 +198,13 @@ mod tests {
         fs::write(own.join("memory.events"), "oom 0\noom_kill 1\n").unwrap();
         assert_eq!(limited.killed_for(), None);
         fs::write(pod.join("memory.events"), "oom 1\noom_kill 1\n").unwrap();
-        let met = Met {
+        let met = HitLimit {
             cgroup: pod.clone(),
             limit: 64 * MIB,
         };
         assert_eq!(limited.killed_for(), Some(met));
-        for folder in [own, pod] {
-            fs::remove_dir_all(folder).unwrap();
+        for dir in [own, pod] {
+            fs::remove_dir_all(dir).unwrap();
         }
     }
 }

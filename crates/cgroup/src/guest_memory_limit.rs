@@ -12,7 +12,10 @@ use std::path::Path;
 
 use medley_engine::memory::{Allowance, Most};
 
-use super::{Cgroup, Error, MOUNT, paths};
+use crate::cgroup::Cgroup;
+use crate::error::Error;
+use crate::files::{self, V1_UNLIMITED};
+use crate::paths;
 
 /// What the process uses besides its guest, at most, in bytes: stacks, buffers, page tables of its
 /// own, and what its tasks in the kernel take.
@@ -28,20 +31,17 @@ const PAGE_TABLE_PART: u64 = 256;
 /// Levels above a container's own cgroup that are always watched: its pod's limit may be set later.
 const ALWAYS: usize = 2;
 
-/// Most levels that are watched, counted from the container's own. Three descriptors each.
-const LEVELS: usize = 8;
-
-/// What v1 says for no limit, or more: `PAGE_COUNTER_MAX` pages.
-const UNLIMITED: u64 = 0x7fff_ffff_ffff_f000;
+/// How many levels are watched at most, counted from the container's own. Three descriptors each.
+const MAX_LEVELS: usize = 8;
 
 /// Size of a page in `/proc/<pid>/statm`, in bytes.
 fn page() -> u64 {
     u64::try_from(rustix::param::page_size()).unwrap_or(4096)
 }
 
-/// In the helper: the files that tell.
+/// In the helper: the files that tell how much memory there is.
 #[derive(Debug)]
-pub struct Sources {
+pub struct MemoryFiles {
     unified: bool,
     levels: Vec<Level>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Level {
     stat: File,
 }
 
-impl Sources {
+impl MemoryFiles {
     /// Those of the cgroups that process `pid` is in.
     ///
     /// # Errors
@@ -62,38 +62,32 @@ impl Sources {
     pub fn of_process(pid: i32) -> Result<Self, Error> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup"));
         let text = text.map_err(|source| Error::Locate { pid, source })?;
-        let unified = paths::is_unified();
+        let unified = paths::is_v2();
         let cgroup = Cgroup::parse(&text, "", unified);
-        let folder = if unified {
-            cgroup.unified_folder()
-        } else {
-            cgroup.folder_with("memory")
-        };
-        let mut sources = Self {
+        let mut files = Self {
             unified,
             levels: Vec::new(),
         };
-        let folders = folder.into_iter().flat_map(Path::ancestors);
-        for (number, folder) in folders.take_while(|at| *at != Path::new(MOUNT)).enumerate() {
-            match Level::open(unified, folder) {
-                Ok(level) if number < ALWAYS || level.is_limited() => sources.levels.push(level),
+        for (number, dir) in cgroup.levels("memory").enumerate() {
+            match Level::open(unified, dir) {
+                Ok(level) if number < ALWAYS || level.limit().is_some() => files.levels.push(level),
                 Ok(_) => {}
                 // The top of a hierarchy has no limit, nor has what has no memory controller.
                 Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            if sources.levels.len() == LEVELS {
+            if files.levels.len() == MAX_LEVELS {
                 break;
             }
         }
-        Ok(sources)
+        Ok(files)
     }
 
-    /// Sends them to process `pid`, with its own usage as `procfs`, an open folder, has it.
+    /// Sends them to process `pid`, with its own usage as `procfs`, an open directory, has it.
     ///
     /// # Errors
     /// Those of opening and sending.
-    pub fn send(&self, channel: &Channel, procfs: &File, pid: i32) -> io::Result<()> {
+    pub fn send(&self, channel: &LimitChannel, procfs: &File, pid: i32) -> io::Result<()> {
         let Some(socket) = &*channel.helper.borrow() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -109,9 +103,9 @@ impl Sources {
 }
 
 impl Level {
-    pub(crate) fn open(unified: bool, folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(unified: bool, dir: &Path) -> Result<Self, Error> {
         let open = |file: &str| {
-            let path = folder.join(file);
+            let path = dir.join(file);
             File::open(&path).map_err(|source| Error::Read { path, source })
         };
         let (limit, usage) = if unified {
@@ -126,18 +120,14 @@ impl Level {
         })
     }
 
-    fn is_limited(&self) -> bool {
-        self.limit().is_some()
-    }
-
     pub(crate) fn limit(&self) -> Option<u64> {
-        number(&read(&self.limit).ok()?).filter(|limit| *limit < UNLIMITED)
+        files::parse(&read(&self.limit).ok()?).filter(|limit| *limit < V1_UNLIMITED)
     }
 
     /// What the guest may have of this level, when `resident` bytes of it are in use.
     pub(crate) fn most(&self, unified: bool, resident: u64, wanted: u64) -> Option<Most> {
         let limit = self.limit()?;
-        let usage = number(&read(&self.usage).ok()?)?;
+        let usage: u64 = files::parse(&read(&self.usage).ok()?)?;
         let most = |others: u64| Most {
             bytes: room(limit, others),
             limit,
@@ -167,22 +157,17 @@ fn reclaimable(stat: &str, unified: bool) -> u64 {
     } else {
         ["total_active_file", "total_inactive_file"]
     };
-    stat.lines()
-        .filter_map(|line| line.split_once(' '))
+    files::named_numbers(stat)
         .filter(|(name, _)| names.contains(name))
-        .filter_map(|(_, value)| number(value))
+        .map(|(_, number)| number)
         .sum()
-}
-
-fn number(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
 }
 
 /// Reads a kernel's file from its start, as it is now.
 fn read(file: &File) -> io::Result<String> {
     /// Longer than any `memory.stat`.
-    const MOST: usize = 8 * 1024;
-    let mut bytes = [0; MOST];
+    const MAX: usize = 8 * 1024;
+    let mut bytes = [0; MAX];
     let length = file.read_at(&mut bytes, 0)?;
     let text = std::str::from_utf8(&bytes[..length]).map_err(io::Error::other)?;
     Ok(text.to_owned())
@@ -190,12 +175,12 @@ fn read(file: &File) -> io::Result<String> {
 
 /// From the helper to the guest's process, which is its clone and has both ends too.
 #[derive(Debug)]
-pub struct Channel {
+pub struct LimitChannel {
     helper: RefCell<Option<OwnedFd>>,
     process: RefCell<Option<OwnedFd>>,
 }
 
-impl Channel {
+impl LimitChannel {
     /// In the helper, before its clone is made.
     ///
     /// # Errors
@@ -212,10 +197,10 @@ impl Channel {
     ///
     /// # Errors
     /// Those of receiving; `UnexpectedEof` if the helper ended without having sent anything.
-    pub fn receive(&self) -> io::Result<OfCgroup> {
+    pub fn receive(&self) -> io::Result<CgroupMemoryLimit> {
         drop(self.helper.take());
         match self.process.take() {
-            Some(socket) => OfCgroup::receive(&socket),
+            Some(socket) => CgroupMemoryLimit::receive(&socket),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -223,7 +208,7 @@ impl Channel {
 
 /// In a guest's process: what tells how much memory it may have.
 #[derive(Debug)]
-pub struct OfCgroup {
+pub struct CgroupMemoryLimit {
     unified: bool,
     levels: Vec<Level>,
     /// `/proc/<pid>/statm` of this process.
@@ -232,7 +217,7 @@ pub struct OfCgroup {
     before: u64,
 }
 
-impl OfCgroup {
+impl CgroupMemoryLimit {
     fn receive(socket: &OwnedFd) -> io::Result<Self> {
         let (bytes, fds) = medley_sys::message::receive(socket)?;
         let mut files = fds.into_iter().map(File::from);
@@ -255,7 +240,7 @@ impl OfCgroup {
     }
 }
 
-impl Allowance for OfCgroup {
+impl Allowance for CgroupMemoryLimit {
     fn most(&self, taken: u64, wanted: u64) -> Option<Most> {
         // The rest of what it has taken is still to be touched.
         let resident = anonymous(&self.process)
@@ -270,7 +255,7 @@ impl Allowance for OfCgroup {
 /// The memory of a process that is no file's, as its `statm` has it, in bytes.
 fn anonymous(statm: &File) -> u64 {
     let text = read(statm).unwrap_or_default();
-    let mut fields = text.split(' ').skip(1).map_while(number);
+    let mut fields = text.split(' ').skip(1).map_while(files::parse::<u64>);
     let (resident, shared) = (fields.next(), fields.next());
     let pages = resident
         .unwrap_or_default()
@@ -280,7 +265,7 @@ fn anonymous(statm: &File) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, OfCgroup, Sources, anonymous, reclaimable, room};
+    use super::{CgroupMemoryLimit, LimitChannel, MemoryFiles, anonymous, reclaimable, room};
     use medley_engine::memory::Allowance;
     use std::fs::File;
 
@@ -304,15 +289,15 @@ mod tests {
 
     /// A cgroup of v2 made of plain files.
     fn made(name: &str, max: &str, current: u64) -> (std::path::PathBuf, super::Level) {
-        let folder =
+        let dir =
             std::env::temp_dir().join(format!("medley-allowance-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("memory.max"), max).unwrap();
-        std::fs::write(folder.join("memory.current"), current.to_string()).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("memory.max"), max).unwrap();
+        std::fs::write(dir.join("memory.current"), current.to_string()).unwrap();
         let stat = format!("inactive_file {}\n", 10 * MIB);
-        std::fs::write(folder.join("memory.stat"), stat).unwrap();
-        let level = super::Level::open(true, &folder).unwrap();
-        (folder, level)
+        std::fs::write(dir.join("memory.stat"), stat).unwrap();
+        let level = super::Level::open(true, &dir).unwrap();
+        (dir, level)
     }
 
     /// And a limit may change.
@@ -322,7 +307,7 @@ mod tests {
         let (pod, above) = made("pod", &(64 * MIB).to_string(), 40 * MIB);
         let process = File::open("/proc/self/statm").unwrap();
         let before = anonymous(&process);
-        let allowance = OfCgroup {
+        let allowance = CgroupMemoryLimit {
             unified: true,
             levels: vec![level, above],
             process,
@@ -332,7 +317,7 @@ mod tests {
         // 40 MiB are in use, 10 of them are pages of files.
         assert_eq!(most.limit, 64 * MIB);
         assert_eq!(most.bytes, room(64 * MIB, 30 * MIB));
-        // Without a need to, nobody counts those.
+        // Those are counted only where it matters.
         assert_eq!(
             allowance.most(0, MIB).unwrap().bytes,
             room(64 * MIB, 40 * MIB)
@@ -347,8 +332,8 @@ mod tests {
     #[test]
     fn the_files_of_a_process_reach_it_over_a_socket() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        let sources = Sources::of_process(pid).unwrap();
-        let channel = Channel::new().unwrap();
+        let sources = MemoryFiles::of_process(pid).unwrap();
+        let channel = LimitChannel::new().unwrap();
         let procfs = File::open("/proc").unwrap();
         sources.send(&channel, &procfs, pid).unwrap();
         let received = channel.receive().unwrap();
