@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use medley_task::error::Cause;
-use medley_task::{Exit, pod};
+use medley_task::{Exit, Sandbox};
 use medley_types::metrics::Metrics;
 
 use crate::runtime::blocking;
@@ -25,7 +25,7 @@ impl LocalPod {
 }
 
 #[async_trait]
-impl pod::Pod for LocalPod {
+impl Sandbox for LocalPod {
     fn pid(&self) -> u32 {
         std::process::id()
     }

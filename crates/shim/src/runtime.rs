@@ -11,9 +11,8 @@ use medley_container::shim::{self, Addition, Created, Host, Order, Settings};
 use medley_io::{Owner, Stdio};
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
-use medley_task::pod::Pod;
 use medley_task::runtime::{CallError, KillError};
-use medley_task::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
+use medley_task::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Sandbox, Size};
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::PodRequest;
 
@@ -114,7 +113,7 @@ impl Runtime for LocalRuntime {
         }))
     }
 
-    async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {
+    async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause> {
         let host = Arc::clone(&self.host);
         let pod = blocking(move || host.create_pod(request)).await?;
         Ok(Arc::new(LocalPod::new(pod)))

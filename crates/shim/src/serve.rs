@@ -128,7 +128,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         for _ in 0..LAST_TURNS {
             tokio::task::yield_now().await;
         }
-        if service.is_for_pod() {
+        if service.is_for_sandbox() {
             tokio::time::sleep(LAST_ANSWER).await;
         }
         server.shutdown().await.context("cannot end the server")
@@ -158,7 +158,7 @@ pub(crate) fn compilers() -> Option<NonZeroU32> {
 async fn abandoned(service: &Service, bundle: &Path) {
     loop {
         if !service.is_idle() {
-            service.emptied().await;
+            service.idle().await;
         } else if bundle.exists() {
             tokio::time::sleep(IDLE_CHECK).await;
         } else {

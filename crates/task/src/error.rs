@@ -3,7 +3,7 @@
 use medley_types::sentence;
 
 use crate::name::Name;
-use crate::state::Status;
+use crate::status::Status;
 
 /// An error from below, with its causes.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::exit::Exit;
 use crate::name::Name;
-use crate::runtime::{CreateRequest, Exit};
+use crate::runtime::CreateRequest;
 
 /// One event of a task.
 #[derive(Debug, Clone)]
@@ -194,7 +195,7 @@ impl Shared {
     }
 }
 
-/// Takes events; whatever is sent first arrives first.
+/// Takes events; the one that is sent first arrives first.
 #[derive(Debug, Clone)]
 pub struct Events(Arc<Shared>);
 
@@ -264,8 +265,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::{Event, Events, LIMIT, Queue};
+    use crate::exit::Exit;
     use crate::name::Name;
-    use crate::runtime::Exit;
     use std::time::SystemTime;
 
     const EXIT: Exit = Exit {

@@ -8,15 +8,21 @@
 
 pub mod error;
 pub mod events;
+mod exit;
 pub mod name;
-pub mod pod;
 pub mod publish;
 pub mod runtime;
+pub mod sandbox;
 pub mod service;
-mod state;
+mod state_machine;
+mod status;
+mod task_record;
 pub mod wire;
 
 pub use error::Error;
+pub use exit::Exit;
 pub use name::Name;
-pub use runtime::{Container, CreateRequest, ExecRequest, Exit, Process, Runtime, Size};
+pub use runtime::{Container, CreateRequest, ExecRequest, Process, Runtime, Size};
+pub use sandbox::Sandbox;
 pub use service::Service;
+pub use status::Status;

@@ -24,7 +24,7 @@ impl Name {
         }
     }
 
-    /// The pod that the shim stands for.
+    /// The sandbox that the shim serves.
     #[must_use]
     pub fn sandbox(id: &str) -> Self {
         Self {

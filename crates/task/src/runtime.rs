@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
@@ -10,14 +9,15 @@ use medley_types::sandbox::PodRequest;
 use medley_types::{Cancel, RootfsMount};
 
 use crate::error::Cause;
-use crate::pod::Pod;
+use crate::exit::Exit;
+use crate::sandbox::Sandbox;
 
 /// A task to create, as containerd asks for it.
 #[derive(Debug, Clone, Default)]
 pub struct CreateRequest {
     /// The task's id, unique in the shim.
     pub id: String,
-    /// The bundle's folder, which holds `config.json`.
+    /// The bundle's directory, which holds `config.json`.
     pub bundle: PathBuf,
     /// What to mount as the rootfs, in this order; empty if it is already there.
     pub rootfs: Vec<RootfsMount>,
@@ -31,17 +31,8 @@ pub struct CreateRequest {
     pub terminal: bool,
     /// The runtime options: a type name and that type's protobuf bytes.
     pub options: Option<(String, Vec<u8>)>,
-    /// What gives it up: a task that is to be deleted is not wanted.
+    /// Gives the Create up, for a task that is to be deleted.
     pub cancel: Cancel,
-}
-
-/// How and when a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit {
-    /// 0 to 255; 128 and the signal's number if a signal ended it.
-    pub status: u32,
-    /// When the shim learnt of it.
-    pub at: SystemTime,
 }
 
 /// Makes containers.
@@ -50,14 +41,14 @@ pub trait Runtime: Send + Sync + 'static {
     /// Makes a container whose init waits to be started.
     ///
     /// # Errors
-    /// Whatever is wrong with the request; nothing of the container is left then.
+    /// What is wrong with the request, or why it failed; nothing of the container is left then.
     async fn create(&self, request: CreateRequest) -> Result<Arc<dyn Container>, Cause>;
 
-    /// Makes the pod that every container from then on belongs to.
+    /// Makes the sandbox that every container from then on belongs to.
     ///
     /// # Errors
     /// What it can't be made for; nothing of it is left then.
-    async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause>;
+    async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause>;
 }
 
 /// Why a signal was not delivered.

@@ -1,19 +1,19 @@
-//! A pod that has no container of its own to stand for it, as the Sandbox API makes it.
+//! A pod without a pause container, as the Sandbox API makes it.
 
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
 
 use crate::error::Cause;
-use crate::runtime::Exit;
+use crate::exit::Exit;
 
-/// A pod that [`Runtime::create_pod`](crate::Runtime::create_pod) made.
+/// A pod that [`Runtime::create_sandbox`](crate::Runtime::create_sandbox) made.
 #[async_trait]
-pub trait Pod: Send + Sync + 'static {
+pub trait Sandbox: Send + Sync + 'static {
     /// The process whose namespaces containerd is to name in the specs of the pod's containers.
     fn pid(&self) -> u32;
 
     /// Waits until the pod can have no containers any more, for another reason than
-    /// [`Pod::end`]; for ever, if there is none.
+    /// [`Sandbox::end`]; for ever, if there is none.
     async fn ended(&self) -> Exit;
 
     /// What its containers use together.

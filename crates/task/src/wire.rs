@@ -31,7 +31,7 @@ use request::{create_request, exec_request, size, update_request};
 use crate::error::Error;
 use crate::name::Name;
 use crate::service::{Listed, Service};
-use crate::state::Status;
+use crate::status::Status;
 
 const TASK_V2: &str = "containerd.task.v2.Task";
 const TASK_V3: &str = "containerd.task.v3.Task";
@@ -338,7 +338,7 @@ fn timestamp(at: SystemTime) -> Timestamp {
 
 /// Packs a message under containerd's bare type name.
 ///
-/// The name is given, not asked of the message: protobuf's reflection would build and keep
+/// The caller names it, and the message is not asked: protobuf's reflection would build and keep
 /// every descriptor of the file for it.
 fn pack(
     name: &str,

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{
-    Service, Snapshot, begin_delete, failed, not_killed, refused, report, signal_process,
-    to_the_end,
-};
+use super::exit_events;
+use super::life_cycle::Snapshot;
+use super::outcome::{begin_delete, failed, not_killed, refused, run_detached, signal_process};
+use super::registry::Service;
 use crate::error::Error;
 use crate::events::Event;
+use crate::exit::Exit;
 use crate::name::Name;
-use crate::runtime::{ExecRequest, Exit, KillError};
-use crate::state::{Status, Task};
+use crate::runtime::{ExecRequest, KillError};
+use crate::status::Status;
+use crate::task_record::Task;
 
 /// Exit status of an exec that could not be started, as runc's shim has it.
 const NOT_STARTED: u32 = 255;
@@ -31,7 +33,7 @@ impl Service {
         let reservation = task.reserve(&request.exec_id)?;
         running(&task, "exec in")?;
         let events = self.shared.events.clone();
-        to_the_end(&name.clone(), async move {
+        run_detached(&name.clone(), async move {
             let process = task.container.exec(request.clone()).await;
             let process = process.map_err(refused(&name, "prepare"))?;
             reservation.keep(request.clone(), process);
@@ -54,9 +56,10 @@ impl Service {
         let task = self.task(id)?;
         let exec = task.exec(exec_id)?;
         running(&task, "exec in")?;
-        exec.life.step("start", Status::Created, Status::Starting)?;
+        exec.state
+            .transition("start", Status::Created, Status::Starting)?;
         let events = self.shared.events.clone();
-        to_the_end(&Name::new(id, exec_id), async move {
+        run_detached(&Name::new(id, exec_id), async move {
             let started = exec.process.start().await;
             if let Err(source) = started {
                 // It never was a process: there is no exit to tell.
@@ -64,9 +67,9 @@ impl Service {
                     status: NOT_STARTED,
                     at: SystemTime::now(),
                 };
-                exec.life
-                    .step("start", Status::Starting, Status::Stopped(exit))?;
-                return Err(refused(&exec.life.name, "start")(source));
+                exec.state
+                    .transition("start", Status::Starting, Status::Stopped(exit))?;
+                return Err(refused(&exec.state.name, "start")(source));
             }
             let pid = exec.process.pid();
             events.send(Event::ExecStarted {
@@ -74,8 +77,9 @@ impl Service {
                 exec_id: exec.request.exec_id.clone(),
                 pid,
             });
-            exec.life.step("start", Status::Starting, Status::Running)?;
-            tokio::spawn(report::exec(exec, events));
+            exec.state
+                .transition("start", Status::Starting, Status::Running)?;
+            tokio::spawn(exit_events::exec(exec, events));
             Ok(pid)
         })
         .await
@@ -96,7 +100,7 @@ impl Service {
         Ok(Snapshot {
             request,
             pid: exec.process.pid(),
-            status: exec.life.status(),
+            status: exec.state.status(),
         })
     }
 
@@ -107,18 +111,18 @@ impl Service {
     pub async fn kill_exec(&self, id: &str, exec_id: &str, signal: u32) -> Result<(), Error> {
         let exec = self.task(id)?.exec(exec_id)?;
         loop {
-            match exec.life.status() {
-                Status::Created => return Err(exec.life.illegal("signal", Status::Created)),
+            match exec.state.status() {
+                Status::Created => return Err(exec.state.illegal("signal", Status::Created)),
                 // What is in the container may hold its start up: the signal does not wait for it.
                 Status::Starting => match exec.process.kill(signal).await {
                     Err(KillError::Finished) => {
-                        let through = exec.life.when(Status::not_starting);
+                        let through = exec.state.wait_for(Status::not_starting);
                         // It is not there yet, or has failed. Either is over soon.
                         tokio::time::timeout(LOOK_AGAIN, through).await.ok();
                     }
-                    killed => return killed.map_err(not_killed(&exec.life.name)),
+                    killed => return killed.map_err(not_killed(&exec.state.name)),
                 },
-                _ => return signal_process(&*exec.process, &exec.life, signal).await,
+                _ => return signal_process(&*exec.process, &exec.state, signal).await,
             }
         }
     }
@@ -130,26 +134,26 @@ impl Service {
     pub async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<(u32, Exit), Error> {
         let task = self.task(id)?;
         let exec = task.exec(exec_id)?;
-        let name = exec.life.name.clone();
+        let name = exec.state.name.clone();
         let events = self.shared.events.clone();
-        to_the_end(&name, async move {
-            exec.life.when(Status::not_starting).await;
-            if exec.life.status() == Status::Created {
+        run_detached(&name, async move {
+            exec.state.wait_for(Status::not_starting).await;
+            if exec.state.status() == Status::Created {
                 let exit = Exit {
                     status: 0,
                     at: SystemTime::now(),
                 };
-                exec.life
-                    .step("delete", Status::Created, Status::Stopped(exit))?;
+                exec.state
+                    .transition("delete", Status::Created, Status::Stopped(exit))?;
             }
-            let exit = begin_delete(&exec.life)?;
+            let exit = begin_delete(&exec.state)?;
             if let Err(source) = exec.process.delete().await {
-                exec.life
-                    .step("delete", Status::Deleting(exit), Status::Stopped(exit))?;
-                return Err(failed(&exec.life.name, "delete")(source));
+                exec.state
+                    .transition("delete", Status::Deleting(exit), Status::Stopped(exit))?;
+                return Err(failed(&exec.state.name, "delete")(source));
             }
             task.forget(&exec.request.exec_id);
-            events.forget(&exec.life.name);
+            events.forget(&exec.state.name);
             Ok((exec.process.pid(), exit))
         })
         .await
@@ -158,8 +162,8 @@ impl Service {
 
 /// Refuses what needs a task that runs.
 fn running(task: &Arc<Task>, verb: &'static str) -> Result<(), Error> {
-    match task.life.status() {
+    match task.state.status() {
         Status::Running => Ok(()),
-        status => Err(task.life.illegal(verb, status)),
+        status => Err(task.state.illegal(verb, status)),
     }
 }

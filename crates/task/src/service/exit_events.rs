@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::events::{Event, Events};
-use crate::runtime::{Exit, Process};
-use crate::state::{Exec, Life, Status, Task};
+use crate::exit::Exit;
+use crate::runtime::Process;
+use crate::state_machine::StateMachine;
+use crate::status::Status;
+use crate::task_record::{Exec, Task};
 
 /// How long init's exit waits for those of its execs. The kernel kills them with init, or the
 /// container's end does: this is for one that can't be killed.
@@ -19,30 +22,30 @@ pub(super) async fn init(task: Arc<Task>, events: Events) {
         loop {
             tokio::select! {
                 exit = &mut exited => break exit,
-                () = task.container.memory_event() => tell_oom(&task, &events).await,
+                () = task.container.memory_event() => publish_oom(&task, &events).await,
             }
         }
     };
-    tell_oom(&task, &events).await;
-    task.life.when(Status::not_starting).await;
+    publish_oom(&task, &events).await;
+    task.state.wait_for(Status::not_starting).await;
     let ends = async {
         for exec in task.every_exec() {
-            exec.life.when(at_rest).await;
+            exec.state.wait_for(at_rest).await;
         }
     };
     if tokio::time::timeout(EXECS_END, ends).await.is_err() {
         log::warn!(
             "{} has ended, and not every exec of it within {EXECS_END:?}",
-            task.life.name
+            task.state.name
         );
     }
-    tell(&*task.container, &task.life, exit, &events);
+    publish_exit(&*task.container, &task.state, exit, &events);
 }
 
 /// Waits for an exec's end and tells it. It runs: its start event is out.
 pub(super) async fn exec(exec: Arc<Exec>, events: Events) {
     let exit = exec.process.exited().await;
-    tell(&*exec.process, &exec.life, exit, &events);
+    publish_exit(&*exec.process, &exec.state, exit, &events);
 }
 
 /// Something, unless the process runs.
@@ -57,14 +60,14 @@ fn at_rest(status: Status) -> Option<()> {
     }
 }
 
-fn tell(process: &dyn Process, life: &Life, exit: Exit, events: &Events) {
+fn publish_exit(process: &dyn Process, state: &StateMachine, exit: Exit, events: &Events) {
     // No call sees the one without the other: the runtime has one thread, and nothing waits here.
     events.send(Event::Exit {
-        name: life.name.clone(),
+        name: state.name.clone(),
         pid: process.pid(),
         exit,
     });
-    let stopped = life.advance("stop", |status| match status {
+    let stopped = state.transition_if("stop", |status| match status {
         // Starting, if Start came after init had died: it fails, and finds the task stopped.
         Status::Created
         | Status::Starting
@@ -79,7 +82,7 @@ fn tell(process: &dyn Process, life: &Life, exit: Exit, events: &Events) {
     }
 }
 
-async fn tell_oom(task: &Task, events: &Events) {
+async fn publish_oom(task: &Task, events: &Events) {
     if task.container.oom_killed().await {
         events.send(Event::Oom {
             id: task.id().to_owned(),

@@ -1,10 +1,11 @@
 //! What a running task may use: pause, resume, limits, the size of a terminal.
 
-use super::{Service, failed, refused, to_the_end};
+use super::outcome::{failed, refused, run_detached};
+use super::registry::Service;
 use crate::error::Error;
 use crate::events::Event;
 use crate::runtime::Size;
-use crate::state::Status;
+use crate::status::Status;
 
 impl Service {
     /// Stops every process of the task where it stands.
@@ -13,14 +14,17 @@ impl Service {
     /// [`Error::IllegalState`] if it does not run, [`Error::Runtime`] if it can't be done.
     pub async fn pause(&self, id: &str) -> Result<(), Error> {
         let task = self.task(id)?;
-        task.life.step("pause", Status::Running, Status::Pausing)?;
+        task.state
+            .transition("pause", Status::Running, Status::Pausing)?;
         let events = self.shared.events.clone();
-        to_the_end(&task.life.name.clone(), async move {
+        run_detached(&task.state.name.clone(), async move {
             if let Err(source) = task.container.pause().await {
-                task.life.step("pause", Status::Pausing, Status::Running)?;
-                return Err(failed(&task.life.name, "pause")(source));
+                task.state
+                    .transition("pause", Status::Pausing, Status::Running)?;
+                return Err(failed(&task.state.name, "pause")(source));
             }
-            task.life.step("pause", Status::Pausing, Status::Paused)?;
+            task.state
+                .transition("pause", Status::Pausing, Status::Paused)?;
             events.send(Event::Paused {
                 id: task.id().to_owned(),
             });
@@ -35,15 +39,19 @@ impl Service {
     /// [`Error::IllegalState`] if it is not paused, [`Error::Runtime`] if it can't be done.
     pub async fn resume(&self, id: &str) -> Result<(), Error> {
         let task = self.task(id)?;
-        task.life.step("resume", Status::Paused, Status::Resuming)?;
+        task.state
+            .transition("resume", Status::Paused, Status::Resuming)?;
         let events = self.shared.events.clone();
-        to_the_end(&task.life.name.clone(), async move {
+        run_detached(&task.state.name.clone(), async move {
             if let Err(source) = task.container.resume().await {
-                task.life.step("resume", Status::Resuming, Status::Paused)?;
-                return Err(failed(&task.life.name, "resume")(source));
+                task.state
+                    .transition("resume", Status::Resuming, Status::Paused)?;
+                return Err(failed(&task.state.name, "resume")(source));
             }
             // A kill while it was paused may have ended it by now.
-            let resumed = task.life.step("resume", Status::Resuming, Status::Running);
+            let resumed = task
+                .state
+                .transition("resume", Status::Resuming, Status::Running);
             events.send(Event::Resumed {
                 id: task.id().to_owned(),
             });
@@ -58,13 +66,13 @@ impl Service {
     /// [`Error::IllegalState`] if it has ended, and what the runtime has against it.
     pub async fn update(&self, id: &str, resources: Vec<u8>) -> Result<(), Error> {
         let task = self.task(id)?;
-        let status = task.life.status();
+        let status = task.state.status();
         if status.exit().is_some() {
-            return Err(task.life.illegal("update", status));
+            return Err(task.state.illegal("update", status));
         }
-        to_the_end(&task.life.name.clone(), async move {
+        run_detached(&task.state.name.clone(), async move {
             let updated = task.container.update(resources).await;
-            updated.map_err(refused(&task.life.name, "update"))
+            updated.map_err(refused(&task.state.name, "update"))
         })
         .await
     }
@@ -80,15 +88,15 @@ impl Service {
             "" => None,
             exec_id => Some(task.exec(exec_id)?),
         };
-        let life = exec.as_ref().map_or(&task.life, |exec| &exec.life);
-        let status = life.status();
+        let state = exec.as_ref().map_or(&task.state, |exec| &exec.state);
+        let status = state.status();
         if status.exit().is_some() {
-            return Err(life.illegal("resize the terminal of", status));
+            return Err(state.illegal("resize the terminal of", status));
         }
         let resized = match &exec {
             Some(exec) => exec.process.resize(size).await,
             None => task.container.resize(size).await,
         };
-        resized.map_err(refused(&life.name, "resize the terminal of"))
+        resized.map_err(refused(&state.name, "resize the terminal of"))
     }
 }

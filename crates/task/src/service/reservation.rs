@@ -5,16 +5,9 @@ use std::sync::atomic::Ordering;
 use medley_types::Cancel;
 use tokio::sync::watch;
 
-use super::{Service, Slot};
+use super::registry::{Service, Slot, UnderWay};
 use crate::error::Error;
 use crate::name::Name;
-
-/// A Create that is under way.
-pub(super) struct UnderWay {
-    /// Closes when it is through, whatever came of it.
-    pub(super) done: watch::Receiver<()>,
-    pub(super) cancel: Cancel,
-}
 
 /// Gives a reserved id back unless the task was made, also if the runtime panics.
 pub(super) struct Reservation {

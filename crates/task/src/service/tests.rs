@@ -1,13 +1,12 @@
 use super::Listed;
 use crate::error::Error;
 use crate::runtime::{CreateRequest, Size};
-use fake::{Fake, Test};
+use fake::{Fake, Test, give_up, idle};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::Notify;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_life_is_told_as_create_start_exit_delete() {
     let mut test = Test::new();
     assert_eq!(test.create("a").await.unwrap(), 42);
@@ -23,7 +22,7 @@ async fn a_life_is_told_as_create_start_exit_delete() {
     ));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_exit_before_start_is_through_is_told_after_the_start() {
     let gate = Arc::new(Notify::new());
     let mut test = Test::with(Fake {
@@ -33,7 +32,7 @@ async fn an_exit_before_start_is_through_is_told_after_the_start() {
     test.create("a").await.unwrap();
     let service = test.service.clone();
     let start = tokio::spawn(async move { service.start("a").await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    idle().await;
     assert_eq!(test.next(1).await, ["create"]);
     assert!(
         test.events.try_next().is_none(),
@@ -44,7 +43,7 @@ async fn an_exit_before_start_is_through_is_told_after_the_start() {
     assert_eq!(test.next(2).await, ["start", "exit"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_create_that_fails_tells_nothing_and_frees_the_id() {
     let mut test = Test::new();
     test.fake.refuse.store(true, Ordering::Relaxed);
@@ -58,7 +57,7 @@ async fn a_create_that_fails_tells_nothing_and_frees_the_id() {
     test.create("a").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_start_that_fails_tells_an_exit_and_no_start() {
     let mut test = Test::new();
     test.create("broken").await.unwrap();
@@ -71,7 +70,7 @@ async fn a_start_that_fails_tells_an_exit_and_no_start() {
     test.service.delete("broken").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_id_is_in_use_from_the_first_create_on() {
     let gate = Arc::new(Notify::new());
     let test = Test::with(Fake {
@@ -87,7 +86,7 @@ async fn an_id_is_in_use_from_the_first_create_on() {
             })
             .await
     });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    idle().await;
     assert!(matches!(
         test.create("slow").await,
         Err(Error::Exists { .. })
@@ -100,7 +99,7 @@ async fn an_id_is_in_use_from_the_first_create_on() {
     slow.await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_create_does_not_delay_another_task() {
     let gate = Arc::new(Notify::new());
     let test = Test::with(Fake {
@@ -116,12 +115,12 @@ async fn a_slow_create_does_not_delay_another_task() {
             })
             .await
     });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    idle().await;
     test.create("quick").await.unwrap();
     assert_eq!(test.service.pids("quick").await.unwrap().len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_leaves_a_whole_task() {
     let gate = Arc::new(Notify::new());
     let mut test = Test::with(Fake {
@@ -129,17 +128,13 @@ async fn a_caller_that_gives_up_leaves_a_whole_task() {
         ..Fake::default()
     });
     let create = test.create("slow");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), create)
-            .await
-            .is_err()
-    );
+    give_up(create).await;
     gate.notify_one();
     assert_eq!(test.next(1).await, ["create"]);
     test.service.state("slow").unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_running_task_cannot_be_deleted() {
     let test = Test::new();
     test.create("a").await.unwrap();
@@ -148,7 +143,7 @@ async fn a_running_task_cannot_be_deleted() {
     assert_eq!(error.sentence(), "cannot delete task \"a\": it is running");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_task_that_was_never_started_is_killed_and_deleted() {
     let mut test = Test::new();
     test.create("a").await.unwrap();
@@ -157,7 +152,7 @@ async fn a_task_that_was_never_started_is_killed_and_deleted() {
     assert_eq!(test.next(3).await, ["create", "exit", "delete"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_that_failed_can_be_tried_again() {
     let test = Test::new();
     test.create("stuck").await.unwrap();
@@ -172,7 +167,7 @@ async fn a_delete_that_failed_can_be_tried_again() {
     test.service.delete("stuck").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dead_process_cannot_be_signalled_but_its_container_can() {
     let test = Test::new();
     test.create("a").await.unwrap();
@@ -186,7 +181,7 @@ async fn a_dead_process_cannot_be_signalled_but_its_container_can() {
     test.service.kill("a", 9, true).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_task_starts_once() {
     let test = Test::new();
     test.create("a").await.unwrap();
@@ -195,7 +190,7 @@ async fn a_task_starts_once() {
     assert_eq!(error.sentence(), "cannot start task \"a\": it is running");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn everyone_who_waits_hears_of_the_exit() {
     let test = Test::new();
     test.create("a").await.unwrap();
@@ -213,38 +208,31 @@ async fn everyone_who_waits_hears_of_the_exit() {
     assert_eq!(test.service.wait("a", "").await.unwrap().status, 9);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shutdown_is_ignored_while_a_task_is_left() {
     let test = Test::new();
     test.create("a").await.unwrap();
     test.service.shutdown();
-    let ended = tokio::time::timeout(Duration::from_millis(20), test.service.ended()).await;
-    assert!(ended.is_err());
+    give_up(test.service.ended()).await;
     test.service.delete("a").await.unwrap();
     test.service.shutdown();
-    tokio::time::timeout(Duration::from_secs(10), test.service.ended())
-        .await
-        .unwrap();
+    test.service.ended().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_ends_a_create_that_hangs() {
     let test = Test::with(Fake {
         gate: Some(Arc::new(Notify::new())),
         ..Fake::default()
     });
     let create = test.create("hung");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), create)
-            .await
-            .is_err()
-    );
+    give_up(create).await;
     let error = test.service.delete("hung").await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
     assert!(test.service.is_idle());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_waits_for_a_create_that_its_caller_gave_up() {
     let gate = Arc::new(Notify::new());
     let mut test = Test::with(Fake {
@@ -252,21 +240,17 @@ async fn a_delete_waits_for_a_create_that_its_caller_gave_up() {
         ..Fake::default()
     });
     let create = test.create("slow");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), create)
-            .await
-            .is_err()
-    );
+    give_up(create).await;
     let service = test.service.clone();
     let delete = tokio::spawn(async move { service.delete("slow").await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    idle().await;
     gate.notify_one();
     delete.await.unwrap().unwrap();
     assert_eq!(test.next(3).await, ["create", "exit", "delete"]);
     assert!(test.service.is_idle());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_that_waited_for_a_create_that_failed_finds_nothing() {
     let gate = Arc::new(Notify::new());
     let test = Test::with(Fake {
@@ -275,19 +259,15 @@ async fn a_delete_that_waited_for_a_create_that_failed_finds_nothing() {
     });
     test.fake.refuse.store(true, Ordering::Relaxed);
     let create = test.create("slow");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), create)
-            .await
-            .is_err()
-    );
+    give_up(create).await;
     let service = test.service.clone();
     let delete = tokio::spawn(async move { service.delete("slow").await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    idle().await;
     gate.notify_one();
     assert!(matches!(delete.await.unwrap(), Err(Error::NotFound { .. })));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_task_whose_start_failed_can_be_deleted_at_once() {
     let test = Test::new();
     test.create("broken").await.unwrap();

@@ -15,7 +15,7 @@ use crate::error::{Cause, Error};
 use crate::name::Name;
 use medley_types::sandbox::{Dns, PodRequest, Scope};
 
-/// The CRI's message for a pod, with whatever stands before its name.
+/// The CRI's message for a pod; a package's name may stand before it.
 const POD_CONFIG: &str = "PodSandboxConfig";
 
 /// As the CRI names the states of a pod.
@@ -29,7 +29,9 @@ impl Sandbox for Edge {
         _: &TtrpcContext,
         request: api::CreateSandboxRequest,
     ) -> ttrpc::Result<api::CreateSandboxResponse> {
-        self.service.create_sandbox(pod_request(request)?).await?;
+        self.service
+            .create_sandbox(sandbox_request(request)?)
+            .await?;
         Ok(api::CreateSandboxResponse::new())
     }
 
@@ -41,7 +43,7 @@ impl Sandbox for Edge {
         let sandbox = self.service.start_sandbox(&request.sandbox_id)?;
         Ok(api::StartSandboxResponse {
             pid: sandbox.pid,
-            created_at: MessageField::some(timestamp(sandbox.made)),
+            created_at: MessageField::some(timestamp(sandbox.created_at)),
             ..Default::default()
         })
     }
@@ -96,7 +98,7 @@ impl Sandbox for Edge {
             pid: sandbox.pid,
             state: if sandbox.ready { READY } else { NOT_READY }.to_owned(),
             info: HashMap::new(),
-            created_at: MessageField::some(timestamp(sandbox.made)),
+            created_at: MessageField::some(timestamp(sandbox.created_at)),
             exited_at: sandbox.exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
         })
@@ -160,7 +162,7 @@ enum Malformed {
     Config { id: String, source: protobuf::Error },
 }
 
-pub(super) fn pod_request(request: api::CreateSandboxRequest) -> Result<PodRequest, Error> {
+pub(super) fn sandbox_request(request: api::CreateSandboxRequest) -> Result<PodRequest, Error> {
     let invalid = |reason: Malformed| Error::Invalid(Cause::from(reason));
     let id = request.sandbox_id;
     if id.is_empty() {
@@ -185,7 +187,7 @@ pub(super) fn pod_request(request: api::CreateSandboxRequest) -> Result<PodReque
     let config = request.options.into_option();
     if let Some(config) = config.filter(|config| config.type_url.ends_with(POD_CONFIG)) {
         pod.pid = Scope::default();
-        pod_config(&config.value, &mut pod).map_err(|source| {
+        sandbox_config(&config.value, &mut pod).map_err(|source| {
             invalid(Malformed::Config {
                 id: pod.id.clone(),
                 source,
@@ -227,7 +229,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// `PodSandboxConfig` of the CRI, version 1.
-fn pod_config(bytes: &[u8], pod: &mut PodRequest) -> Result<(), protobuf::Error> {
+fn sandbox_config(bytes: &[u8], pod: &mut PodRequest) -> Result<(), protobuf::Error> {
     fields(bytes, |number, field| match (number, field) {
         (2, Field::Bytes(hostname)) => {
             pod.hostname = text(hostname);
@@ -306,7 +308,7 @@ fn scope(mode: u64) -> Scope {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scope, pod_request};
+    use super::{Scope, sandbox_request};
     use containerd_shim_protos::protobuf::MessageField;
     use containerd_shim_protos::protobuf::well_known_types::any::Any;
     use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
@@ -349,7 +351,7 @@ mod tests {
         ]
         .concat();
         let config = [field(2, b"web-0"), field(4, &dns), field(8, &linux)].concat();
-        let pod = pod_request(request("runtime.v1.PodSandboxConfig", config)).unwrap();
+        let pod = sandbox_request(request("runtime.v1.PodSandboxConfig", config)).unwrap();
         assert_eq!(pod.hostname, "web-0");
         assert_eq!(pod.netns.as_deref(), Some("/run/netns/a".as_ref()));
         assert_eq!(pod.cgroup_parent, "/kubepods/pod1");
@@ -365,9 +367,9 @@ mod tests {
 
     #[test]
     fn what_the_cri_leaves_out_is_shared_in_the_pod() {
-        let pod = pod_request(request("runtime.v1.PodSandboxConfig", Vec::new())).unwrap();
+        let pod = sandbox_request(request("runtime.v1.PodSandboxConfig", Vec::new())).unwrap();
         assert_eq!((pod.pid, pod.ipc), (Scope::Pod, Scope::Pod));
-        let other = pod_request(request("example.Options", vec![0xff])).unwrap();
+        let other = sandbox_request(request("example.Options", vec![0xff])).unwrap();
         assert_eq!(other.pid, Scope::Container);
     }
 
@@ -384,7 +386,7 @@ mod tests {
             (relative, "absolute"),
             (nonsense, "PodSandboxConfig"),
         ] {
-            let text = pod_request(request).unwrap_err().sentence();
+            let text = sandbox_request(request).unwrap_err().sentence();
             assert!(text.contains(word), "{text}");
         }
     }

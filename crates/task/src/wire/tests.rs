@@ -2,9 +2,9 @@ use super::request::{Malformed, create_request, exec_request, size, update_reque
 use super::{code, services, status};
 use crate::error::Error;
 use crate::events::{Event, Events};
+use crate::exit::Exit;
 use crate::name::Name;
-use crate::runtime::Exit;
-use crate::state::Status;
+use crate::status::Status;
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task::TaskExit;
 use containerd_shim_protos::protobuf::Message;
@@ -103,10 +103,10 @@ fn the_task_services_two_names_and_the_sandbox_are_served() {
             Err("none".into())
         }
 
-        async fn create_pod(
+        async fn create_sandbox(
             &self,
             _: medley_types::sandbox::PodRequest,
-        ) -> Result<std::sync::Arc<dyn crate::pod::Pod>, crate::error::Cause> {
+        ) -> Result<std::sync::Arc<dyn crate::sandbox::Sandbox>, crate::error::Cause> {
             Err("none".into())
         }
     }

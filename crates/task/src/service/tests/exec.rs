@@ -1,9 +1,10 @@
 //! Further processes of a task.
 
-use super::{Error, Listed, Test};
-use crate::state::Status;
+use super::{Error, Listed, Test, idle};
+use crate::status::Status;
+use tokio::time::Instant;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_execs_life_is_told_as_added_started_exit() {
     let mut test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
@@ -24,7 +25,7 @@ async fn an_execs_life_is_told_as_added_started_exit() {
     test.exec("a", "e").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn inits_exit_is_told_after_those_of_its_execs() {
     let mut test = Test::running("a").await;
     test.exec("a", "never-started").await.unwrap();
@@ -35,15 +36,26 @@ async fn inits_exit_is_told_after_those_of_its_execs() {
         ["exec-added", "exec-added", "exec-started"]
     );
     test.exit(137);
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
+    idle().await;
     assert!(test.events.try_next().is_none(), "init's exit came first");
     test.exec_exits(137);
     assert_eq!(test.next(2).await, ["exec-exit", "exit"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn an_exec_that_does_not_end_holds_inits_exit_up_for_ten_seconds() {
+    let mut test = Test::running("a").await;
+    test.exec("a", "e").await.unwrap();
+    test.service.start_exec("a", "e").await.unwrap();
+    test.next(2).await;
+    let before = Instant::now();
+    test.exit(137);
+    assert_eq!(test.service.wait("a", "").await.unwrap().status, 137);
+    assert_eq!(before.elapsed().as_secs(), 10);
+    assert_eq!(test.next(1).await, ["exit"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exec_id_is_in_use_until_the_exec_is_deleted() {
     let test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
@@ -53,7 +65,7 @@ async fn an_exec_id_is_in_use_until_the_exec_is_deleted() {
     test.exec("a", "e").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_exec_that_the_runtime_refuses_frees_its_id() {
     let mut test = Test::running("a").await;
     let error = test.exec("a", "refused").await.unwrap_err();
@@ -66,7 +78,7 @@ async fn an_exec_that_the_runtime_refuses_frees_its_id() {
     ));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_a_running_task_takes_an_exec() {
     let test = Test::new();
     test.create("a").await.unwrap();
@@ -83,7 +95,7 @@ async fn only_a_running_task_takes_an_exec() {
     assert_eq!(error.sentence(), "cannot exec in task \"a\": it is stopped");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_exec_that_cannot_start_has_ended_and_tells_no_exit() {
     let mut test = Test::running("a").await;
     test.exec("a", "broken").await.unwrap();
@@ -98,7 +110,7 @@ async fn an_exec_that_cannot_start_has_ended_and_tells_no_exit() {
     assert!(test.events.try_next().is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_running_exec_is_not_deleted_and_a_dead_one_not_signalled() {
     let test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
@@ -120,7 +132,7 @@ async fn a_running_exec_is_not_deleted_and_a_dead_one_not_signalled() {
     ));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_process_is_listed_with_the_exec_that_began_it() {
     let test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
@@ -135,7 +147,7 @@ async fn a_process_is_listed_with_the_exec_that_began_it() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_deleted_task_takes_its_execs_along() {
     let test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
@@ -146,7 +158,7 @@ async fn a_deleted_task_takes_its_execs_along() {
     assert!(calls.contains(&"delete exec".to_owned()), "{calls:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_end_of_input_reaches_the_exec_that_is_named() {
     let test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();

@@ -1,12 +1,13 @@
 //! A runtime for tests, and a service on it.
 
-use super::super::Service;
 use crate::error::{Cause, Error};
 use crate::events::{Event, Events, Queue};
-use crate::pod::Pod;
+use crate::exit::Exit;
 use crate::runtime::{
-    CallError, Container, CreateRequest, ExecRequest, Exit, KillError, Process, Runtime, Size,
+    CallError, Container, CreateRequest, ExecRequest, KillError, Process, Runtime, Size,
 };
+use crate::sandbox::Sandbox;
+use crate::service::Service;
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::PodRequest;
@@ -71,7 +72,7 @@ impl Runtime for Fake {
         Ok(container)
     }
 
-    async fn create_pod(&self, request: PodRequest) -> Result<Arc<dyn Pod>, Cause> {
+    async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause> {
         self.calls
             .lock()
             .unwrap()
@@ -79,21 +80,21 @@ impl Runtime for Fake {
         if self.refuse.load(Ordering::Relaxed) {
             return Err("no network namespace".into());
         }
-        Ok(Arc::new(FakePod {
+        Ok(Arc::new(FakeSandbox {
             calls: Arc::clone(&self.calls),
             gate: self.gate.clone(),
         }))
     }
 }
 
-pub(super) struct FakePod {
+pub(super) struct FakeSandbox {
     pub(super) calls: Arc<Mutex<Vec<String>>>,
     /// Ends it by itself.
     pub(super) gate: Option<Arc<Notify>>,
 }
 
 #[async_trait]
-impl Pod for FakePod {
+impl Sandbox for FakeSandbox {
     fn pid(&self) -> u32 {
         7
     }
@@ -283,6 +284,17 @@ impl Process for FakeExec {
     }
 }
 
+/// Waits until every other task waits: tests have a clock that goes on only then.
+pub(super) async fn idle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// Begins a call, and gives it up once all wait.
+pub(super) async fn give_up<T>(call: impl Future<Output = T>) {
+    let given_up = tokio::time::timeout(Duration::from_millis(1), call).await;
+    assert!(given_up.is_err(), "it did not wait");
+}
+
 pub(super) struct Test {
     pub(super) fake: Arc<Fake>,
     pub(super) service: Service,
@@ -352,7 +364,7 @@ impl Test {
     pub(super) async fn next(&mut self, count: usize) -> Vec<&'static str> {
         let mut names = Vec::new();
         for _ in 0..count {
-            let event = tokio::time::timeout(Duration::from_secs(10), self.events.next()).await;
+            let event = tokio::time::timeout(Duration::from_secs(60), self.events.next()).await;
             names.push(match event.expect("an event is missing").unwrap() {
                 Event::Create { .. } => "create",
                 Event::Start { .. } => "start",

@@ -1,10 +1,10 @@
 //! Pause, limits, memory, terminals.
 
 use super::{Error, Size, Test};
-use crate::state::Status;
+use crate::status::Status;
 use std::sync::atomic::Ordering;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_task_is_paused_and_resumed_and_both_are_told() {
     let mut test = Test::running("a").await;
     test.service.pause("a").await.unwrap();
@@ -18,7 +18,7 @@ async fn a_task_is_paused_and_resumed_and_both_are_told() {
     assert_eq!(test.next(2).await, ["paused", "resumed"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_task_that_cannot_be_paused_runs_on() {
     let mut test = Test::running("stuck").await;
     let error = test.service.pause("stuck").await.unwrap_err();
@@ -30,7 +30,7 @@ async fn a_task_that_cannot_be_paused_runs_on() {
     assert!(test.events.try_next().is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_paused_task_that_is_killed_thaws_and_ends() {
     let mut test = Test::running("a").await;
     test.service.pause("a").await.unwrap();
@@ -41,7 +41,7 @@ async fn a_paused_task_that_is_killed_thaws_and_ends() {
     assert_eq!(test.next(2).await, ["paused", "exit"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_kill_for_want_of_memory_is_told_before_the_exit() {
     let mut test = Test::running("a").await;
     let container = test.container();
@@ -54,7 +54,7 @@ async fn a_kill_for_want_of_memory_is_told_before_the_exit() {
     assert_eq!(test.next(2).await, ["oom", "exit"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refused_update_says_why() {
     let test = Test::running("a").await;
     let error = test.service.update("a", b"{}".to_vec()).await.unwrap_err();
@@ -69,7 +69,7 @@ async fn a_refused_update_says_why() {
     assert_eq!(error.sentence(), "cannot update task \"a\": it is stopped");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_a_terminal_has_a_size() {
     let test = Test::running("a").await;
     let size = Size {

@@ -1,4 +1,4 @@
-//! The pod that a shim stands for.
+//! The sandbox that a shim serves.
 
 use super::{Fake, Test};
 use crate::error::Error;
@@ -15,8 +15,8 @@ async fn create(test: &Test, id: &str) -> Result<(), Error> {
     test.service.create_sandbox(request).await
 }
 
-/// Who waits for it hears of its end.
-#[tokio::test]
+/// All who wait for it are answered.
+#[tokio::test(start_paused = true)]
 async fn a_pod_is_made_started_and_stopped() {
     let test = Test::new();
     create(&test, "pod").await.unwrap();
@@ -33,8 +33,8 @@ async fn a_pod_is_made_started_and_stopped() {
     test.service.stop_sandbox("pod").await.unwrap();
 }
 
-#[tokio::test]
-async fn a_shim_stands_for_one_pod_and_knows_no_other() {
+#[tokio::test(start_paused = true)]
+async fn a_shim_serves_one_sandbox_and_knows_no_other() {
     let test = Test::new();
     create(&test, "pod").await.unwrap();
     assert!(matches!(
@@ -50,7 +50,7 @@ async fn a_shim_stands_for_one_pod_and_knows_no_other() {
     assert!(test.service.stop_sandbox("other").await.is_err());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_cannot_be_made_leaves_the_shim_free_to_end() {
     let test = Test::new();
     test.fake.refuse.store(true, Ordering::Relaxed);
@@ -63,7 +63,7 @@ async fn a_pod_that_cannot_be_made_leaves_the_shim_free_to_end() {
     test.service.ended().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pod_is_started_once() {
     let test = Test::new();
     create(&test, "pod").await.unwrap();
@@ -75,7 +75,7 @@ async fn a_pod_is_started_once() {
     assert!(error.sentence().contains("stopped"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_task_apis_shutdown_does_not_end_a_pod_without_containers() {
     let test = Test::new();
     create(&test, "pod").await.unwrap();
@@ -84,7 +84,7 @@ async fn the_task_apis_shutdown_does_not_end_a_pod_without_containers() {
     test.create("web").await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn stop_kills_what_runs_and_shutdown_removes_it() {
     let mut test = Test::running("web").await;
     create(&test, "pod").await.unwrap();
@@ -97,7 +97,7 @@ async fn stop_kills_what_runs_and_shutdown_removes_it() {
     assert_eq!(test.next(2).await, ["exit", "delete"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_ends_by_itself_is_no_longer_ready() {
     let gate = Arc::new(Notify::new());
     let test = Test::with(Fake {
