@@ -37,22 +37,22 @@ pub(crate) fn check(
                 None => Ok(false),
             };
         }
-        Candidate::Main(main) => (main, draft(main).map(Given::At)),
+        Candidate::Main(main) => (main, draft(main).map(ConfigSource::At)),
         Candidate::DropIn { main, file } => {
             let both = |draft| format!("imports = [{main:?}, {draft:?}]\n").into_bytes();
-            (main, draft(file).map(both).map(Given::Text))
+            (main, draft(file).map(both).map(ConfigSource::Text))
         }
         Candidate::Filled { main, text } => {
             let now = node.root.read(main)?.unwrap_or_default();
             let text = [&*now, b"\n", text.as_bytes()].concat();
-            (main, Some(Given::Text(text)))
+            (main, Some(ConfigSource::Text(text)))
         }
     };
     let Some(after) = after else {
         return Ok(false);
     };
     let before = if node.root.exists(main) {
-        let before = containerd.dump(&Given::At(main.clone()));
+        let before = containerd.dump(&ConfigSource::At(main.clone()));
         Some(before.map_err(|error| said(error, |source| Error::Before { source }))?)
     } else {
         None
@@ -76,7 +76,7 @@ pub(crate) fn check(
 }
 
 /// A configuration that is to be read.
-enum Given {
+enum ConfigSource {
     /// This file.
     At(PathBuf),
     /// A file that is not there.
@@ -91,10 +91,10 @@ struct Containerd<'n> {
 
 impl Containerd<'_> {
     /// What it makes of a configuration, its defaults and imports included.
-    fn dump(&self, config: &Given) -> Result<Config, Error> {
+    fn dump(&self, config: &ConfigSource) -> Result<Config, Error> {
         let (path, input) = match config {
-            Given::At(path) => (path.to_string_lossy(), None),
-            Given::Text(text) => (STDIN.into(), Some(&**text)),
+            ConfigSource::At(path) => (path.to_string_lossy(), None),
+            ConfigSource::Text(text) => (STDIN.into(), Some(&**text)),
         };
         let args = ["--config", &*path, "config", "dump"];
         let said = self.node.runner.run(&self.program, &args, input)?;

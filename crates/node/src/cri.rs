@@ -82,12 +82,12 @@ impl Peer {
         }
     }
 
-    /// Waits until it is there with all of `wanted` and with none of `unwanted`.
+    /// Waits until it is there with all of `requested` and with none of `removed`.
     pub(crate) fn wait(
         &self,
         root: &Root,
-        wanted: &[String],
-        unwanted: &[String],
+        requested: &[String],
+        removed: &[String],
         timeout: Duration,
     ) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
@@ -95,8 +95,8 @@ impl Peer {
             let last = match self.handlers(root) {
                 Ok(_) if !self.tells() => return Ok(()),
                 Ok(has) => {
-                    let missing = wanted.iter().find(|name| !has.contains(*name));
-                    let left = unwanted.iter().find(|name| has.contains(*name));
+                    let missing = requested.iter().find(|name| !has.contains(*name));
+                    let left = removed.iter().find(|name| has.contains(*name));
                     match (missing, left) {
                         (None, None) => return Ok(()),
                         (Some(name), _) => format!("it has no handler {name}"),

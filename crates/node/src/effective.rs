@@ -11,7 +11,7 @@ use crate::root::Root;
 /// Most files that are looked at: more are a circle or a mistake.
 const MOST_FILES: usize = 256;
 
-/// The handler that runc has where nobody says which is the default.
+/// The handler that runc has where no configuration says which is the default.
 const RUNC: &str = "runc";
 
 /// The files, the main one first. What a later one says counts more.
@@ -78,7 +78,7 @@ impl Effective {
             .all(|(_, config)| config.handlers().is_empty())
     }
 
-    /// Whether systemd makes the cgroups of the default runtime's containers; `None` if nobody says.
+    /// Whether systemd makes the cgroups of the default runtime's containers; `None` if no configuration says.
     /// Of a default that is this shim, or whose name a template has yet to fill in, it is runc's.
     pub(crate) fn systemd(&self) -> Option<bool> {
         let last = |find: &dyn Fn(&Config) -> Option<bool>| {

@@ -54,7 +54,7 @@ pub(crate) enum Error {
         path.display()
     )]
     Unsafe { path: PathBuf, key: String },
-    /// The handler is somebody else's.
+    /// The handler was not made by this program.
     #[error(
         "the handler {handler} runs {found} already, by {}: name another with --handler",
         path.display()
@@ -70,7 +70,7 @@ pub(crate) enum Error {
         path.display()
     )]
     IsDefault { handler: String, path: PathBuf },
-    /// The alias is somebody else's file.
+    /// At the alias is a file that this program did not make.
     #[error(
         "the handler {handler} needs the link {}, and another program has this name: remove it, or \
          name another handler with --handler",
@@ -99,7 +99,7 @@ pub(crate) enum Error {
         path: PathBuf,
         distribution: &'static str,
     },
-    /// Somebody else is at it.
+    /// Another run of this program has not ended.
     #[error("another install or uninstall is under way on {}: wait for its end", root.display())]
     Busy { root: PathBuf },
     /// The record of an install can't be understood.

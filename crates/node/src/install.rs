@@ -48,8 +48,8 @@ fn apply(node: &Node, plan: Plan) -> Result<String, Error> {
     let change = Change {
         node,
         peer,
-        wanted: &handlers,
-        unwanted: &[],
+        requested: &handlers,
+        removed: &[],
         moment,
     };
     let mut said = String::new();
@@ -75,8 +75,8 @@ pub(crate) struct Change<'n> {
     pub(crate) node: &'n Node,
     pub(crate) peer: Peer,
     /// The handlers that have to be there afterwards, and those that have not.
-    pub(crate) wanted: &'n [String],
-    pub(crate) unwanted: &'n [String],
+    pub(crate) requested: &'n [String],
+    pub(crate) removed: &'n [String],
     pub(crate) moment: Moment,
 }
 
@@ -92,7 +92,7 @@ impl Change<'_> {
             return Err(back(error, transaction.roll_back()));
         }
         let committed = transaction.commit()?;
-        let shim = if self.wanted.is_empty() {
+        let shim = if self.requested.is_empty() {
             Ok(())
         } else {
             info(self.node)
@@ -112,7 +112,7 @@ impl Change<'_> {
     fn restart(&self) -> Result<(), Error> {
         service::restart(self.node)?;
         let (root, wait) = (&self.node.root, self.node.settings.wait);
-        self.peer.wait(root, self.wanted, self.unwanted, wait)
+        self.peer.wait(root, self.requested, self.removed, wait)
     }
 
     /// Puts everything back, and the runtime on its feet.

@@ -1,4 +1,4 @@
-//! `install`, `uninstall` and `status`: the shim on a node, whatever its distribution.
+//! `install`, `uninstall` and `status`: the shim on a node of any distribution.
 //!
 //! An install finds out whose node it is (`distribution`), decides what has to change
 //! (`plan`), writes all of it beside its place, has the node's own containerd read it (`check`),

@@ -23,7 +23,7 @@ pub(crate) struct Node {
     pub(crate) record: Option<Record>,
     /// Where the program is, or goes.
     pub(crate) bin_dir: PathBuf,
-    /// Held until the end: nobody else changes this node meanwhile.
+    /// Held until the end, so that no other run changes this node meanwhile.
     _lock: Option<OwnedFd>,
 }
 
@@ -37,7 +37,7 @@ impl Node {
         let distribution = match (settings.distribution, noted, &settings.config) {
             (Some(named), ..) => named,
             (None, Some(record), _) => record.distribution,
-            // Whatever else the node is, this file is containerd's.
+            // On every kind of node this file is containerd's.
             (None, None, Some(_)) => Distribution::Containerd,
             (None, None, None) => Distribution::find(&root)?,
         };

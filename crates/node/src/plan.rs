@@ -64,7 +64,7 @@ pub(crate) struct Plan {
 
 /// Decides what an install changes.
 pub(crate) fn install(node: &Node) -> Result<Plan, Error> {
-    let handlers = wanted(node);
+    let handlers = requested_handlers(node);
     let mut plan = Plan {
         planned: Vec::new(),
         candidate: Candidate::None,
@@ -79,7 +79,7 @@ pub(crate) fn install(node: &Node) -> Result<Plan, Error> {
 }
 
 /// The names of the handlers: those that are asked for, else those of the last time.
-fn wanted(node: &Node) -> Vec<String> {
+fn requested_handlers(node: &Node) -> Vec<String> {
     if !node.settings.handlers.is_empty() {
         return node.settings.handlers.clone();
     }
@@ -246,7 +246,7 @@ impl Plan {
         text
     }
 
-    /// The steps to it, the record of them first, so that whatever is changed is on record.
+    /// The steps to it, the record of them first, so that every change is on record.
     pub(crate) fn steps(self, node: &Node) -> Result<(Vec<Step>, Record), Error> {
         let mut record = match &node.record {
             Some(record) => record.clone(),
@@ -319,7 +319,7 @@ fn file(
         .iter_mut()
         .find(|filed| filed.path == planned.path);
     if let Some(noted) = noted {
-        // What was there first counts, unless somebody else has changed it since.
+        // What was there first counts, unless another program has changed it since.
         filed.before = noted.before.clone();
         filed.is_exact = noted.is_exact && content.as_ref() == Some(&noted.after);
         filed.handlers = noted.handlers.clone();

@@ -45,7 +45,7 @@ pub(crate) struct Filed {
     /// What was there; `None` if nothing was.
     pub(crate) before: Option<Before>,
     pub(crate) after: Content,
-    /// Whether what was there, with what was added, is all of it: else somebody has changed the file
+    /// Whether what was there, with what was added, is all of it: else another program has changed the file
     /// between two installs, and it is not put back as it was.
     pub(crate) is_exact: bool,
     /// The handlers that were added.

@@ -24,13 +24,13 @@ const MOST_LINKS: u32 = 40;
 /// Largest configuration that is read, in bytes.
 const LARGEST: u64 = 16 << 20;
 
-/// A regular file is read without waiting for anybody.
+/// A regular file is read without waiting for another process.
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-const FOLDER: OFlags = OFlags::RDONLY
+const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
@@ -54,7 +54,7 @@ pub(crate) enum Entry {
 
 impl Root {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let dir = openat(CWD, path, FOLDER, Mode::empty()).map_err(Error::io("open", path))?;
+        let dir = openat(CWD, path, OPEN_DIR, Mode::empty()).map_err(Error::io("open", path))?;
         Ok(Self {
             dir,
             path: path.to_owned(),
@@ -86,7 +86,7 @@ impl Root {
     /// Holds off every other install of this root, until what is returned is dropped. It is a lock
     /// on the root directory itself, so that nothing is written, and one for all who see the root.
     pub(crate) fn lock(&self) -> Result<OwnedFd, Error> {
-        let fd = openat(&self.dir, ".", FOLDER, Mode::empty());
+        let fd = openat(&self.dir, ".", OPEN_DIR, Mode::empty());
         let fd = fd.map_err(Error::io("open", &self.path))?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(fd),
@@ -110,12 +110,12 @@ impl Root {
     }
 
     /// The directory `path`.
-    pub(crate) fn folder(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        self.at(path, FOLDER)
+    pub(crate) fn open_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.at(path, OPEN_DIR)
     }
 
     pub(crate) fn is_dir(&self, path: &str) -> bool {
-        self.folder(Path::new(path)).is_ok()
+        self.open_dir(Path::new(path)).is_ok()
     }
 
     pub(crate) fn exists(&self, path: impl AsRef<Path>) -> bool {
@@ -143,7 +143,7 @@ impl Root {
     pub(crate) fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
         let failed = Error::io("look at", &self.shown(path));
         let (parent, name) = split(path);
-        let dir = match self.folder(parent) {
+        let dir = match self.open_dir(parent) {
             Ok(dir) => dir,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(errno) => return Err(failed(errno)),
@@ -191,7 +191,7 @@ impl Root {
     /// The names in a directory, sorted; none if it is not there.
     pub(crate) fn names(&self, path: &Path) -> Result<Vec<OsString>, Error> {
         let shown = self.shown(path);
-        let dir = match self.folder(path) {
+        let dir = match self.open_dir(path) {
             Ok(dir) => dir,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
             Err(errno) => return Err(Error::io("list", &shown)(errno)),
@@ -213,7 +213,7 @@ fn must_be_regular(fd: &OwnedFd, shown: &Path) -> Result<(), Error> {
     }
 }
 
-/// Device and inode: what a file is, whatever it is called.
+/// Device and inode: what a file is under any name.
 pub(crate) fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }

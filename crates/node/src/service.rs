@@ -12,7 +12,7 @@ use crate::run::Runner;
 /// When it is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// Nothing that it reads changes, or nobody wants it to.
+    /// Nothing that it reads changes, or the user does not want a restart.
     Never,
     /// While everything can still be taken back.
     Within,
@@ -113,7 +113,7 @@ fn service(node: &Node, names: &[&str], verb: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends the first process of a node that is a container: whoever runs the container runs it again.
+/// Ends the first process of a node that is a container: the program that runs the container runs it again.
 fn end_init() -> Result<(), Error> {
     let init = rustix::process::Pid::INIT;
     rustix::process::kill_process(init, rustix::process::Signal::TERM)

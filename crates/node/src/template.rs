@@ -57,7 +57,7 @@ pub(crate) fn add(
     Ok(format!("{before}{BEGIN}{block}{END}{after}"))
 }
 
-/// The template without them; `None` if nothing of anybody else's is left.
+/// The template without them; `None` if nothing is left that others wrote.
 pub(crate) fn remove(text: &str) -> Option<String> {
     let Some((before, after)) = cut(text) else {
         return Some(text.to_owned());

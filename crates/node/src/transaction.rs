@@ -115,7 +115,7 @@ impl<'r> Transaction<'r> {
     fn prepare(&mut self, step: Step) -> Result<(), Error> {
         let shown = self.root.shown(&step.path);
         let (parent, name) = split(&step.path);
-        let dir = match self.root.folder(parent) {
+        let dir = match self.root.open_dir(parent) {
             Err(Errno::NOENT) if matches!(step.new, New::Nothing) => return Ok(()),
             Err(Errno::NOENT) => self.make_dir(parent)?,
             other => other.map_err(Error::io("open", &self.root.shown(parent)))?,
@@ -139,7 +139,7 @@ impl<'r> Transaction<'r> {
             dir,
         };
         let draft = beside(NEW);
-        // What a run that was killed has left; nobody else is at it.
+        // What a run that was killed has left; no other run goes on.
         for stale in [&draft, &beside(OLD)] {
             remove(&staged.dir, stale).map_err(Error::io("remove", &shown))?;
         }
@@ -162,7 +162,7 @@ impl<'r> Transaction<'r> {
     fn make_dir(&mut self, path: &Path) -> Result<OwnedFd, Error> {
         let failed = |errno| Error::io("make", &self.root.shown(path))(errno);
         let (parent, name) = split(path);
-        let above = match self.root.folder(parent) {
+        let above = match self.root.open_dir(parent) {
             Err(Errno::NOENT) if parent != path => self.make_dir(parent)?,
             other => other.map_err(failed)?,
         };
@@ -171,7 +171,7 @@ impl<'r> Transaction<'r> {
             return Err(failed(errno));
         }
         self.made.push(path.to_owned());
-        self.root.folder(path).map_err(failed)
+        self.root.open_dir(path).map_err(failed)
     }
 
     /// Puts everything in its place. Each step is whole at any moment; an error takes all back.
@@ -376,7 +376,7 @@ pub(crate) fn remove(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
 pub(crate) fn remove_dir(root: &Root, path: &Path) -> Result<(), Error> {
     let failed = |errno| Error::io("remove", &root.shown(path))(errno);
     let (parent, name) = split(path);
-    let dir = match root.folder(parent) {
+    let dir = match root.open_dir(parent) {
         Ok(dir) => dir,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(failed(errno)),

@@ -13,7 +13,7 @@ use crate::root::{Root, names_of, split};
 /// Removes it, if it is there.
 pub(crate) fn remove(root: &Root, path: &Path) -> Result<(), Error> {
     let (parent, name) = split(path);
-    let dir = match root.folder(parent) {
+    let dir = match root.open_dir(parent) {
         Ok(dir) => dir,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(Error::io("open", &root.shown(parent))(errno)),

@@ -1,4 +1,4 @@
-//! `uninstall`: what was there before, to the byte where nobody else has changed it since.
+//! `uninstall`: what was there before, to the byte where no other program has changed it since.
 
 use std::path::Path;
 
@@ -158,7 +158,7 @@ fn text(node: &Node, filed: &Filed, path: &str, plan: &mut Plan) -> Result<(), E
         (step, after)
     } else {
         let after = without(&shown, filed, &now)?;
-        // One that somebody else has made stays, be it empty.
+        // One that another program has made stays, even if it is empty.
         let after = match after {
             None if filed.before.is_some() => Some(Vec::new()),
             after => after,
@@ -218,8 +218,8 @@ fn apply(node: &Node, record: &Record, plan: Plan, is_idle: bool) -> Result<Stri
     let change = Change {
         node,
         peer: node.peer(plan::effective(node)?.as_ref()),
-        wanted: &[],
-        unwanted: &gone,
+        requested: &[],
+        removed: &gone,
         moment,
     };
     change.make(plan.steps, |_| Ok(()))?;

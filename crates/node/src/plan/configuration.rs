@@ -33,7 +33,7 @@ const TEMPLATES: [(&str, i64); 2] = [("config-v3.toml.tmpl", 3), ("config.toml.t
 /// What containerd can be asked about before it gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Candidate {
-    /// Nothing changes, or nobody can say.
+    /// Nothing changes, or that can't be told.
     None,
     /// Its own file, which changes.
     Main(PathBuf),
