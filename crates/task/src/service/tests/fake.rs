@@ -32,6 +32,8 @@ pub(super) struct FakeContainer {
     pub(super) gate: Option<Arc<Notify>>,
     pub(super) broken: AtomicBool,
     pub(super) stuck: AtomicBool,
+    /// Whether no signal ends it, as with a process that waits in the kernel.
+    pub(super) immortal: bool,
     pub(super) memory: Notify,
     pub(super) oom: AtomicBool,
     pub(super) execs: Mutex<Vec<Arc<FakeExec>>>,
@@ -64,6 +66,7 @@ impl Runtime for Fake {
             gate: self.gate.clone(),
             broken: AtomicBool::new(request.id == "broken"),
             stuck: AtomicBool::new(request.id == "stuck"),
+            immortal: request.id == "immortal",
             memory: Notify::new(),
             oom: AtomicBool::new(false),
             execs: Mutex::default(),
@@ -186,7 +189,9 @@ impl Process for FakeContainer {
 impl Container for FakeContainer {
     async fn kill_all(&self, signal: u32) -> Result<(), KillError> {
         self.called(format!("kill all {signal}"));
-        self.exit.send_replace(Some(128 + signal));
+        if !self.immortal {
+            self.exit.send_replace(Some(128 + signal));
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use medley_types::sandbox::PodRequest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 async fn create(test: &Test, id: &str) -> Result<(), Error> {
     let request = PodRequest {
@@ -61,6 +62,31 @@ async fn a_pod_that_cannot_be_made_leaves_the_shim_free_to_end() {
     );
     test.service.shutdown_sandbox("pod").await.unwrap();
     test.service.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_cannot_be_measured_says_why() {
+    let test = Test::new();
+    create(&test, "pod").await.unwrap();
+    let error = test.service.sandbox_metrics("pod").await.unwrap_err();
+    assert_eq!(
+        error.sentence(),
+        "cannot measure sandbox \"pod\": no cgroup"
+    );
+    let error = test.service.sandbox_metrics("other").await.unwrap_err();
+    assert_eq!(error.sentence(), "sandbox \"other\" not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_ten_seconds_for_what_cannot_be_killed() {
+    let test = Test::new();
+    create(&test, "pod").await.unwrap();
+    test.create("immortal").await.unwrap();
+    test.service.start("immortal").await.unwrap();
+    let before = Instant::now();
+    test.service.stop_sandbox("pod").await.unwrap();
+    assert_eq!(before.elapsed().as_secs(), 10);
+    assert!(!test.service.sandbox_status("pod").unwrap().ready);
 }
 
 #[tokio::test(start_paused = true)]
