@@ -244,7 +244,7 @@ mod tests {
     use crate::cgroup::{Cgroup, CgroupDir};
 
     #[test]
-    fn a_cgroup_with_processes_or_with_controllers_below_it_is_not_vacant() {
+    fn a_cgroup_in_use_or_with_controllers_below_is_not_vacant() {
         let dir = tempfile::tempdir().unwrap();
         let cgroup = Cgroup {
             unified: true,

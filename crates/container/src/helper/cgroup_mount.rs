@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cgroups_of_the_first_version_are_told_by_their_hierarchies() {
+    fn cgroups_of_v1_have_the_names_of_their_hierarchies() {
         let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let names: Vec<_> = cgroups_v1(&text).into_iter().map(|it| it.name).collect();
         for line in text.lines().filter(|line| !line.starts_with("0::")) {

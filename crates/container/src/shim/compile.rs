@@ -247,7 +247,7 @@ fn signal(status: ExitStatus) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FAULT, Lasting, HitLimit, enough_time, why};
+    use super::{FAULT, HitLimit, Lasting, enough_time, why};
     use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
     use crate::shim::helper_client::End;
     use rustix::process::{Resource, Signal};

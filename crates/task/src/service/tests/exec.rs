@@ -43,7 +43,7 @@ async fn inits_exit_is_told_after_those_of_its_execs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exec_that_does_not_end_holds_inits_exit_up_for_ten_seconds() {
+async fn an_exec_holds_inits_exit_up_for_ten_seconds_at_most() {
     let mut test = Test::running("a").await;
     test.exec("a", "e").await.unwrap();
     test.service.start_exec("a", "e").await.unwrap();
