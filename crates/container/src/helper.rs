@@ -24,11 +24,11 @@ mod user_namespace;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 use medley_sys::clone::Alone;
+use medley_types::EngineKind;
 
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Failure, HelperCall, ReceiveError, Reply, Request, send_reply};
 
 /// The first argument that makes our binary a helper. The second is the pid of who runs it.
 pub const VERB: &str = "helper";
@@ -39,104 +39,102 @@ const FIRST_UNMEANT: u32 = 3;
 /// Gives the engine of a kind, if it is built in.
 pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
 
-/// An answer, and the descriptor that comes with it.
-pub(crate) type Answer = (Reply, Option<OwnedFd>);
-
 /// Runs the helper. Its request comes over the socket that is its stdin.
 ///
-/// Returns the process's exit status: 0 if an answer was given, whatever it says.
+/// Returns the process's exit status: 0 if a reply was sent, a refusal among them.
 #[must_use]
 pub fn run(engines: Engines) -> u8 {
     // What containerd was started with, and handed on, is for none of its containers.
     medley_sys::child::close_from(FIRST_UNMEANT);
-    // Nobody would hear of what is made after the shim's end.
+    // A container that was made after the shim's end could not be reached.
     let shim = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
     if let Err(error) = medley_sys::child::die_with(shim.unwrap_or(0)) {
-        return complain(&error);
+        return fail(&error);
     }
     // Its memory and its descriptors are not for what it makes, nor for who is there already.
     if let Err(error) = medley_sys::child::be_undumpable() {
-        return complain(&error);
+        return fail(&error);
     }
     medley_sys::child::hear_signals();
     if let Err(error) = medley_sys::child::pass_on_no_capabilities() {
-        return complain(&error);
+        return fail(&error);
     }
     let socket = match std::io::stdin().as_fd().try_clone_to_owned() {
         Ok(socket) => socket,
-        Err(error) => return complain(&error),
+        Err(error) => return fail(&error),
     };
-    let (request, fds) = match receive(&socket) {
-        Ok(received) => received,
-        Err(error) => return complain(&error),
+    let request = match receive(&socket) {
+        Ok(request) => request,
+        Err(error) => return fail(&error),
     };
-    let one = |(reply, fd): Answer| (reply, fd.into_iter().collect());
-    let (reply, fds) = match request {
-        Request::Create(order) => one(create::run(*order, fds, engines)),
-        Request::Exec(order) => one(exec::run(*order, fds, &socket, engines)),
-        Request::Compile(order) => one(compile::run(&order, fds, engines)),
-        Request::UserNamespace(maps) => one(user_namespace::run(&maps)),
-        Request::Fingerprint(engine) => one((load_program::fingerprint(engine, engines), None)),
-        Request::Entrypoint(order) => one(image::entrypoint(&order)),
-        Request::Layers(order) => one((image::list(&order), None)),
-        Request::Fetch(order) => one(image::fetch(&order)),
-        Request::Pod(order) => sandbox::run(&order, fds),
-        Request::TargetFirst(_) => return complain(&Error::Twice),
-    };
-    say(&socket, &reply, &fds)
+    match request {
+        Request::Create(call) => reply(&socket, call, |call| create::run(call, engines)),
+        Request::Exec(call) => reply(&socket, call, |call| exec::run(call, &socket, engines)),
+        Request::Compile(call) => reply(&socket, call, |call| compile::run(call, engines)),
+        Request::MakeUserNamespace(call) => reply(&socket, call, user_namespace::run),
+        Request::MakeSandbox(call) => reply(&socket, call, sandbox::run),
+        Request::Fingerprint(call) => reply(&socket, call, |call| {
+            load_program::fingerprint(call.engine, engines)
+        }),
+        Request::ListLayers(call) => reply(&socket, call, image::list),
+        Request::FetchLayer(call) => reply(&socket, call, image::fetch),
+        Request::FetchEntrypoint(call) => reply(&socket, call, image::entrypoint),
+        Request::ResolveImage(_) => fail(&Error::Twice),
+    }
 }
 
-/// Why there is no answer.
+/// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot receive a request")]
-    Receive(#[source] std::io::Error),
-    #[error("cannot read the request")]
-    Read(#[from] serde_json::Error),
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
     #[error("cannot ask for a container's image in a process of its own")]
     Clone(#[source] std::io::Error),
     #[error("asked for a container's image again")]
     Twice,
 }
 
-/// The request to answer in this process, after one that another answers.
-fn receive(socket: &OwnedFd) -> Result<(Request, Vec<OwnedFd>), Error> {
-    let next = || {
-        let (bytes, fds) = medley_sys::message::receive_document(socket).map_err(Error::Receive)?;
-        Ok((serde_json::from_slice(&bytes)?, fds))
-    };
-    let order = match next()? {
-        (Request::TargetFirst(order), _) => order,
+/// The request for this process, after one that a clone of it has replied to.
+fn receive(socket: &OwnedFd) -> Result<Request<OwnedFd>, Error> {
+    let call = match Request::receive(socket)? {
+        Request::ResolveImage(call) => call,
         request => return Ok(request),
     };
-    // Who asks containerd gives up root's rights, which this process has to keep.
+    // What asks containerd gives up root's rights, which this process has to keep.
     Alone::check()
-        .and_then(|alone| alone.child_to_its_end(|| say(socket, &image::target(&order), &[])))
+        .and_then(|alone| alone.child_to_its_end(|| reply(socket, call, image::target)))
         .map_err(Error::Clone)?;
-    next()
+    Ok(Request::receive(socket)?)
 }
 
-/// Answers, and gives the process's exit status. The end of a helper makes an orphan of what it has
-/// made: it waits until the shim knows of that, and has closed the socket.
-fn say(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> u8 {
-    if let Err(error) = answer(socket, reply, fds) {
-        return complain(&error);
+/// Does what `call` asks for, replies, and gives the process's exit status. The end of a helper makes
+/// an orphan of what it has made: it waits until the shim knows of that, and has closed the socket.
+fn reply<C: HelperCall<OwnedFd>>(
+    socket: &OwnedFd,
+    call: C,
+    run: impl FnOnce(C) -> Result<C::Reply, Failure>,
+) -> u8 {
+    let reply = run(call);
+    let has_child = reply.as_ref().is_ok_and(|reply| reply.child().is_some());
+    if let Err(error) = send_reply(socket, reply) {
+        return fail(&error);
     }
-    if reply.made().is_some() {
+    if has_child {
         // Nothing is ever sent: this is the socket's end, or as good as it.
         rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut [0; 1])).ok();
     }
     0
 }
 
-fn answer(socket: &OwnedFd, reply: &Reply, fds: &[OwnedFd]) -> std::io::Result<()> {
-    let bytes = serde_json::to_vec(reply)?;
-    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    medley_sys::message::send_document(socket, &bytes, &fds)
+/// Logs to stderr, which the shim reads.
+fn start_log(debug: bool) -> Result<(), Failure> {
+    log_file::start(debug).map_err(|error| Failure::Failed {
+        reason: format!("the helper cannot log: {error}"),
+    })
 }
 
-/// Says on stderr, which the shim reads, why there is no answer.
-fn complain(error: &dyn std::error::Error) -> u8 {
+/// Writes to the log why there is no reply.
+fn fail(error: &dyn std::error::Error) -> u8 {
     log_file::write(&format!("helper: {}", medley_types::sentence(error)));
     1
 }

@@ -14,12 +14,12 @@ use linux::LinuxInit;
 use wasm::WasmInit;
 
 /// What a process is going to do.
-pub(crate) enum Work {
+pub(crate) enum Init {
     Linux(LinuxInit),
     Wasm(WasmInit),
 }
 
-impl Work {
+impl Init {
     /// By which a guest's process hears of its limits.
     pub(crate) fn channel(&self) -> Option<Rc<LimitChannel>> {
         match self {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use medley_engine::Preopen;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Process, Spec};
 
-use crate::confinement::Labels;
+use crate::confinement::{self, Labels};
 
 pub(crate) mod asked;
+mod container_spec;
 pub(crate) mod devices;
 pub(crate) mod environment;
 mod inherit;
@@ -17,6 +18,7 @@ pub(crate) mod propagation;
 pub(crate) mod seccomp;
 pub(crate) mod words;
 
+pub(crate) use container_spec::{ContainerSpec, Features};
 pub(crate) use inherit::{beyond_permitted, inherit};
 
 /// Why a spec can't be used.
@@ -50,6 +52,15 @@ pub enum Error {
         /// Its path.
         path: PathBuf,
     },
+    /// It asks for something that is not done.
+    #[error(transparent)]
+    Asked(#[from] asked::Refused),
+    /// Its process's environment.
+    #[error(transparent)]
+    Environment(#[from] environment::Error),
+    /// What its process is to be confined by.
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
     /// The changed spec could not be written for the helper.
     #[error("cannot write the changed spec {}", path.display())]
     Write {
@@ -202,14 +213,16 @@ fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
     mapped.unwrap_or(id)
 }
 
+/// The path of its cgroup.
+pub(crate) fn cgroups_path(spec: &Spec) -> Option<&Path> {
+    let linux = spec.linux().as_ref();
+    linux.and_then(|linux| linux.cgroups_path().as_deref())
+}
+
 /// Whether the cgroup's path has the form of a systemd scope, `slice:prefix:name`.
 #[must_use]
 pub fn names_scope(spec: &Spec) -> bool {
-    let path = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.cgroups_path().as_ref());
-    path.is_some_and(|path| path.to_string_lossy().split(':').count() == 3)
+    cgroups_path(spec).is_some_and(|path| path.to_string_lossy().split(':').count() == 3)
 }
 
 /// Whether the container has a pid namespace of its own, whose processes die with init.

@@ -29,7 +29,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut pid = None;
     for each in &bundles {
-        match shim::clean_up(each, alive) {
+        match shim::remove_after_crash(each, alive) {
             Ok(found) if *each == bundle => pid = found,
             Ok(_) => {}
             Err(error) => failed.push(medley_types::sentence(&error)),

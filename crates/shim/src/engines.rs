@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use medley_container::shim::Beside;
+use medley_container::shim::EngineBinary;
 use medley_dispatch::{EngineKind, Options};
 use medley_engine::Engine;
 use medley_node::Alias;
@@ -41,7 +41,7 @@ pub(crate) fn built_in(kind: EngineKind) -> Option<&'static dyn Engine> {
 }
 
 /// The programs with engines that are not built in.
-pub(crate) fn beside() -> Vec<Beside> {
+pub(crate) fn beside() -> Vec<EngineBinary> {
     let own = std::env::current_exe().unwrap_or_default();
     let engines = EngineKind::ALL
         .iter()
@@ -52,10 +52,10 @@ pub(crate) fn beside() -> Vec<Beside> {
 }
 
 /// An engine's program, if it is there.
-fn find(engine: EngineKind, program: &'static EngineProgram, own: &Path) -> Option<Beside> {
+fn find(engine: EngineKind, program: &'static EngineProgram, own: &Path) -> Option<EngineBinary> {
     let path = path(program, std::env::var_os(program.path_variable), own)?;
     let variable = |name: &&'static str| Some((*name, std::env::var_os(name)?));
-    path.is_file().then(|| Beside {
+    path.is_file().then(|| EngineBinary {
         engine,
         path,
         env: program.env.iter().filter_map(variable).collect(),
@@ -112,7 +112,7 @@ pub(crate) fn described() -> Vec<String> {
         .filter(|kind| built_in(*kind).is_some())
         .map(|kind| format!("{kind} (built in)"));
     let beside = beside().into_iter().map(|beside| {
-        let Beside { engine, path, .. } = beside;
+        let EngineBinary { engine, path, .. } = beside;
         let path_shown = path.display();
         match version(&path) {
             Ok(version) => format!("{engine} {version} ({path_shown})"),

@@ -15,11 +15,11 @@ const KILLED: u32 = 137;
 
 /// A pod that has no container of its own.
 pub(crate) struct LocalPod {
-    pod: Arc<medley_container::shim::sandbox::Pod>,
+    pod: Arc<medley_container::shim::sandbox::Sandbox>,
 }
 
 impl LocalPod {
-    pub(crate) fn new(pod: Arc<medley_container::shim::sandbox::Pod>) -> Self {
+    pub(crate) fn new(pod: Arc<medley_container::shim::sandbox::Sandbox>) -> Self {
         Self { pod }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use medley_container::shim::{self, Created, Exec, Host};
+use medley_container::shim::{self, Container, Exec};
 use medley_io::Keeper;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::error::Cause;
@@ -20,16 +20,14 @@ const SIGKILL: u32 = 9;
 /// A process that was added to a container.
 pub(crate) struct LocalProcess {
     exec: Arc<Exec>,
-    created: Arc<Created>,
-    host: Arc<Host>,
+    container: Arc<Container>,
 }
 
 impl LocalProcess {
-    pub(crate) fn new(exec: Exec, created: Arc<Created>, host: Arc<Host>) -> Self {
+    pub(crate) fn new(exec: Exec, container: Arc<Container>) -> Self {
         Self {
             exec: Arc::new(exec),
-            created,
-            host,
+            container,
         }
     }
 }
@@ -44,12 +42,8 @@ impl Process for LocalProcess {
     }
 
     async fn start(&self) -> Result<(), CallError> {
-        let (exec, created, host) = (
-            Arc::clone(&self.exec),
-            Arc::clone(&self.created),
-            Arc::clone(&self.host),
-        );
-        let started = blocking(move || Ok::<_, Cause>(exec.start(&created, &host)));
+        let (exec, container) = (Arc::clone(&self.exec), Arc::clone(&self.container));
+        let started = blocking(move || Ok::<_, Cause>(exec.start(&container)));
         match started.await.map_err(CallError::Failed)? {
             Ok(()) => Ok(()),
             Err(error @ shim::Error::Ended { .. }) => Err(CallError::Precondition(error.into())),
@@ -61,7 +55,7 @@ impl Process for LocalProcess {
         match self.exec.made() {
             Some(process) => signal(process, number),
             // What makes it may be held up by what is in the container.
-            None if number == SIGKILL && self.exec.cancel(&self.created) => Ok(()),
+            None if number == SIGKILL && self.exec.cancel(&self.container) => Ok(()),
             None => Err(KillError::Finished),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use medley_cgroup::OomWatch;
-use medley_container::shim::{self, Addition, Created, Host, Order, Settings};
+use medley_container::shim::{self, ContainerManager, Exec, Settings};
 use medley_io::{Owner, Stdio};
 use medley_sys::pidfd::Ended;
 use medley_task::error::Cause;
@@ -33,7 +33,7 @@ const SIGKILL: i32 = 9;
 
 /// Makes containers on this node.
 pub(crate) struct LocalRuntime {
-    host: Arc<Host>,
+    manager: Arc<ContainerManager>,
     /// containerd's.
     namespace: Arc<str>,
     defaults: Defaults,
@@ -48,9 +48,9 @@ pub(crate) struct Defaults {
 }
 
 impl LocalRuntime {
-    pub(crate) fn new(host: Arc<Host>, namespace: &str, defaults: Defaults) -> Self {
+    pub(crate) fn new(manager: Arc<ContainerManager>, namespace: &str, defaults: Defaults) -> Self {
         Self {
-            host,
+            manager,
             namespace: namespace.into(),
             defaults,
         }
@@ -86,10 +86,10 @@ impl Runtime for LocalRuntime {
             id: request.id.clone(),
             namespace: self.namespace.to_string(),
         };
-        let host = Arc::clone(&self.host);
+        let manager = Arc::clone(&self.manager);
         let defaults = self.defaults.clone();
         let created = blocking(move || {
-            let order = Order {
+            let request = shim::CreateRequest {
                 settings: Self::settings(defaults, &request.id, request.options.as_ref())?,
                 id: request.id,
                 bundle: request.bundle,
@@ -103,26 +103,24 @@ impl Runtime for LocalRuntime {
                     owner,
                 },
             };
-            Ok::<_, Cause>(host.create(order)?)
+            Ok::<_, Cause>(manager.create(request)?)
         })
         .await?;
         Ok(Arc::new(LocalContainer {
             created: Arc::new(created),
-            host: Arc::clone(&self.host),
             namespace: Arc::clone(&self.namespace),
         }))
     }
 
     async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause> {
-        let host = Arc::clone(&self.host);
-        let pod = blocking(move || host.create_pod(request)).await?;
+        let manager = Arc::clone(&self.manager);
+        let pod = blocking(move || manager.create_sandbox(request)).await?;
         Ok(Arc::new(LocalPod::new(pod)))
     }
 }
 
 struct LocalContainer {
-    created: Arc<Created>,
-    host: Arc<Host>,
+    created: Arc<shim::Container>,
     namespace: Arc<str>,
 }
 
@@ -222,7 +220,7 @@ impl Container for LocalContainer {
             id: request.exec_id,
             namespace: self.namespace.to_string(),
         };
-        let addition = Addition {
+        let request = shim::ExecRequest {
             process: request.process,
             stdio: Stdio {
                 stdin: request.stdin,
@@ -232,8 +230,8 @@ impl Container for LocalContainer {
                 owner,
             },
         };
-        let (created, host) = (Arc::clone(&self.created), Arc::clone(&self.host));
-        let exec = tokio::task::spawn_blocking(move || created.exec(&host, addition))
+        let created = Arc::clone(&self.created);
+        let exec = tokio::task::spawn_blocking(move || Exec::new(&created, request))
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| match error {
@@ -243,11 +241,7 @@ impl Container for LocalContainer {
                 error @ shim::Error::Ended { .. } => CallError::Precondition(error.into()),
                 error => CallError::Failed(error.into()),
             })?;
-        Ok(Arc::new(LocalProcess::new(
-            exec,
-            Arc::clone(&self.created),
-            Arc::clone(&self.host),
-        )))
+        Ok(Arc::new(LocalProcess::new(exec, Arc::clone(&self.created))))
     }
 
     async fn pause(&self) -> Result<(), Cause> {

@@ -11,7 +11,7 @@ use anyhow::Context;
 use containerd_shim::Flags;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
-use medley_container::shim::Host;
+use medley_container::shim::ContainerManager;
 use medley_image::store::Address;
 use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
@@ -71,24 +71,24 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     // The bundle may be deleted before the pod's other containers are.
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;
-    let host = Host::new(engines::options(), engines::beside(), flags.debug)
-        .context("cannot open our own binary")?
-        .with_containerd(Address {
-            socket: flags.address.clone().into(),
-            namespace: flags.namespace.clone(),
-        });
+    let containerd = Address {
+        socket: flags.address.clone().into(),
+        namespace: flags.namespace.clone(),
+    };
+    let (options, binaries) = (engines::options(), engines::beside());
+    let manager = ContainerManager::new(options, binaries, containerd, flags.debug)
+        .context("cannot open our own binary")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(IDLE_THREAD)
         .thread_stack_size(THREAD_STACK)
         .build()?;
     runtime.block_on(async {
-        let host = Arc::new(host);
         let (events, queue) = Events::channel();
         let publisher = tokio::spawn(publish::run(queue, ttrpc_address, flags.namespace.clone()));
         let service = Service::new(
             Arc::new(LocalRuntime::new(
-                Arc::clone(&host),
+                Arc::new(manager),
                 &flags.namespace,
                 Defaults {
                     cache: cache(),

@@ -45,17 +45,28 @@ pub fn both(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// # Errors
 /// Those of `poll`.
 pub fn wait_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    Ok(wait_any(&[fd], timeout)?.is_some())
+}
+
+/// Waits until one of `fds` is readable or its peer is gone, and gives the place of the first one that
+/// is; `None` if none is within `timeout`.
+///
+/// # Errors
+/// Those of `poll`.
+pub fn wait_any(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Option<usize>> {
+    let mut watched: Vec<_> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.map(Timespec::try_from).transpose();
         let left = left.map_err(io::Error::other)?;
-        match rustix::event::poll(
-            &mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)],
-            left.as_ref(),
-        ) {
+        match rustix::event::poll(&mut watched, left.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}
-            ready => return Ok(ready? > 0),
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => return Ok(watched.iter().position(|fd| !fd.revents().is_empty())),
         }
     }
 }

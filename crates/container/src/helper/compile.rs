@@ -13,8 +13,8 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use crate::filter::Filter;
-use crate::helper::{Answer, Engines};
-use crate::protocol::{CompileOrder, Reply};
+use crate::helper::Engines;
+use crate::protocol::{Compile, Compiled, Failure};
 use crate::spec::seccomp;
 
 /// Longest processor time for one module, in seconds over all threads: some thirty times what
@@ -41,10 +41,8 @@ const MAX_SCRATCH: u64 = 2 << 30;
 /// Why a module could not be compiled.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the compiler got no module")]
-    NoModule,
     #[error("the engine {engine} is not built in")]
-    NoEngine { engine: medley_dispatch::EngineKind },
+    NoEngine { engine: medley_types::EngineKind },
     #[error("the compiler cannot give up its privileges")]
     Confine(#[source] std::io::Error),
     #[error("cannot read {}", path.display())]
@@ -65,40 +63,37 @@ enum Error {
     },
 }
 
-/// Compiles the module and answers with a sealed memfd.
-pub(crate) fn run(order: &CompileOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
-    match compile(order, fds, engines) {
-        Ok((form, code)) => (Reply::Compiled { form }, Some(code)),
-        Err(error) => {
-            let reason = medley_types::sentence(&error);
-            let reply = match error {
-                Error::Unfit(unfit) if unfit.is_lasting() => Reply::Unfit { reason },
-                _ => Reply::Failed { reason },
-            };
-            (reply, None)
+/// Compiles the module and replies with a sealed memfd.
+pub(crate) fn run(call: Compile<OwnedFd>, engines: Engines) -> Result<Compiled<OwnedFd>, Failure> {
+    compile(call, engines).map_err(|error| {
+        let reason = medley_types::sentence(&error);
+        match error {
+            Error::Unfit(unfit) if unfit.is_lasting() => Failure::Unfit { reason },
+            _ => Failure::Failed { reason },
         }
-    }
+    })
 }
 
-fn compile(
-    order: &CompileOrder,
-    fds: Vec<OwnedFd>,
-    engines: Engines,
-) -> Result<(medley_engine::Form, OwnedFd), Error> {
-    let module = fds.into_iter().next().ok_or(Error::NoModule)?;
-    let engine = engines(order.engine).ok_or(Error::NoEngine {
-        engine: order.engine,
-    })?;
+fn compile(call: Compile<OwnedFd>, engines: Engines) -> Result<Compiled<OwnedFd>, Error> {
+    let Compile {
+        engine,
+        entry,
+        module,
+    } = call;
+    let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
     confine(engine.needs_scratch()).map_err(Error::Confine)?;
     medley_sys::signals::tell_faults().map_err(Error::Confine)?;
     filter()?;
-    let bytes = read(File::from(module), &order.entry)?;
-    let native = engine.compile(&bytes, &order.entry)?;
+    let bytes = read(File::from(module), &entry)?;
+    let native = engine.compile(&bytes, &entry)?;
     let code = native.seal().map_err(|source| Error::Write {
-        path: order.entry.path.clone(),
+        path: entry.path.clone(),
         source,
     })?;
-    Ok((native.form, code))
+    Ok(Compiled {
+        form: native.form,
+        code,
+    })
 }
 
 /// A limit of a compiler: ours, or the lower one of whoever runs it.

@@ -11,7 +11,7 @@ use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-use crate::protocol::TerminalOrder;
+use crate::protocol::TerminalRequest;
 
 /// What opens a new terminal of a devpts mount. `/dev/ptmx` is only a link to it, which a
 /// container may have pointed elsewhere.
@@ -90,7 +90,7 @@ impl ConsoleSocket {
     }
 
     /// The master of the terminal of a container that was made.
-    pub(crate) fn receive(self, order: &TerminalOrder) -> Result<OwnedFd, Error> {
+    pub(crate) fn receive(self, request: &TerminalRequest) -> Result<OwnedFd, Error> {
         let failed = |source| Error::Socket {
             what: "receive a descriptor",
             source,
@@ -99,7 +99,7 @@ impl ConsoleSocket {
         let (_, fds) = medley_sys::message::receive(&connection).map_err(failed)?;
         let master = fds.into_iter().next().ok_or(Error::NoMaster)?;
         std::fs::remove_file(&self.path).map_err(failed)?;
-        prepare(&master, order)?;
+        prepare(&master, request)?;
         Ok(master)
     }
 }
@@ -108,7 +108,7 @@ impl ConsoleSocket {
 ///
 /// From outside of its namespaces, where we may give it to whom we like, and by paths that are
 /// resolved inside.
-pub(crate) fn open(init: &PidFd, order: &TerminalOrder) -> Result<(OwnedFd, OwnedFd), Error> {
+pub(crate) fn open(init: &PidFd, request: &TerminalRequest) -> Result<(OwnedFd, OwnedFd), Error> {
     let failed = |errno: rustix::io::Errno| Error::Open(errno.into());
     let root = rustix::fs::open(
         format!("/proc/{}/root", init.pid()),
@@ -124,7 +124,7 @@ pub(crate) fn open(init: &PidFd, order: &TerminalOrder) -> Result<(OwnedFd, Owne
     let master = open_in(&root, OFlags::RDWR | OFlags::NOCTTY).map_err(failed)?;
     must_be_multiplexer(&master)?;
     rustix::pty::unlockpt(&master).map_err(failed)?;
-    let slave = prepare(&master, order)?;
+    let slave = prepare(&master, request)?;
     Ok((master, slave))
 }
 
@@ -153,7 +153,7 @@ fn must_be_multiplexer(fd: &OwnedFd) -> Result<(), Error> {
 }
 
 /// Gives the terminal its owner and its first size, and opens its slave.
-fn prepare(master: &OwnedFd, order: &TerminalOrder) -> Result<OwnedFd, Error> {
+fn prepare(master: &OwnedFd, request: &TerminalRequest) -> Result<OwnedFd, Error> {
     let failed = |what| {
         move |errno: rustix::io::Errno| Error::Prepare {
             what,
@@ -163,9 +163,9 @@ fn prepare(master: &OwnedFd, order: &TerminalOrder) -> Result<OwnedFd, Error> {
     // By the master, not by a path that leads where the container wants.
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(master, flags).map_err(failed("open"))?;
-    rustix::fs::fchown(&slave, Some(Uid::from_raw(order.owner)), None::<Gid>)
+    rustix::fs::fchown(&slave, Some(Uid::from_raw(request.owner)), None::<Gid>)
         .map_err(failed("give the user"))?;
-    if let Some((rows, columns)) = order.size {
+    if let Some((rows, columns)) = request.size {
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,

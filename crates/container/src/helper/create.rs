@@ -10,23 +10,20 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::inside::{self, Inside};
-use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, propagation, sources};
+use super::{bound_dev, cgroup_mount, copy_up, keyring, loopback, propagation, sources, start_log};
 use crate::confinement::{self, Confinement};
+use crate::helper::Engines;
 use crate::helper::console::{self, ConsoleSocket};
-use crate::helper::load_program::{self, Loaded};
-use crate::helper::{Answer, Engines};
-use crate::init::Work;
+use crate::helper::load_program::{self, LoadOutcome};
+use crate::init::Init;
 use crate::init::lifeline::Life;
-use crate::protocol::{CREATE_FDS, CreateOrder, FIRST_NAMESPACE, Reply};
-
+use crate::protocol::{Create, FIRST_NAMESPACE, Failure, MadeProcess, MakeReply};
 use medley_cgroup::guest_memory_limit::{LimitChannel, MemoryFiles};
 use medley_cgroup::without_controller;
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the helper got {got} descriptors instead of {CREATE_FDS}")]
-    Descriptors { got: usize },
     #[error(transparent)]
     Code(#[from] load_program::Error),
     #[error("cannot make the folder {} for libcontainer's state", path.display())]
@@ -76,21 +73,12 @@ enum Error {
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
 /// Makes the container.
-pub(crate) fn run(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Answer {
-    if let Err(error) = log_file::start(order.debug) {
-        let reason = format!("the helper cannot log: {error}");
-        return (Reply::Failed { reason }, None);
-    }
-    match create(order, fds, engines) {
-        Ok(answer) => answer,
-        Err(error) => {
-            let reason = medley_types::sentence(&error);
-            (Reply::Failed { reason }, None)
-        }
-    }
+pub(crate) fn run(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>, Failure> {
+    start_log(call.container.debug)?;
+    create(call, engines).map_err(|error| Failure::of(&error))
 }
 
-fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Answer, Error> {
+fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>, Error> {
     // The kernel spares pid 1 of a namespace every signal that has no handler, but the container that
     // waits to be started is to be ended by these as any process is. An exec takes handlers away, and
     // a guest's process has others by then.
@@ -99,68 +87,72 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     }
     // Before the root changes: libcontainer looks the user's home up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
-    let got = fds.len();
-    let mut fds = fds.into_iter();
-    let (Some(stdin), Some(stdout), Some(stderr), Some(status), Some(life)) =
-        (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
-    else {
-        return Err(Error::Descriptors { got });
-    };
-    let status = File::from(status);
-    let life = Life::tie(&life).map_err(Error::Life)?;
+    let Create {
+        container,
+        program,
+        fds,
+    } = call;
+    let life = Life::tie(&fds.shim_alive).map_err(Error::Life)?;
+    drop(fds.shim_alive);
     // Held until init, a clone of this process, has entered them.
-    let _namespaces = number(fds.by_ref().take(order.namespaces))?;
-    let init = match load_program::load(order.program, fds.next(), status, engines)? {
-        Loaded::Ready(work) => work,
-        Loaded::Not(reply) => return Ok((reply, None)),
+    let _namespaces = number(fds.namespaces)?;
+    let init = match load_program::load(program, File::from(fds.status), engines)? {
+        LoadOutcome::Ready(init) => init,
+        LoadOutcome::CacheMiss(miss) => return Ok(MakeReply::CacheMiss(miss)),
     };
-    // Init inherits them; those of whoever started containerd are not the container's.
-    let groups: Vec<Gid> = order.groups.iter().copied().map(Gid::from_raw).collect();
+    let [stdin, stdout, stderr] = fds.stdio;
+    // Init inherits them; those that containerd was started with are not the container's.
+    let groups: Vec<Gid> = container
+        .groups
+        .iter()
+        .copied()
+        .map(Gid::from_raw)
+        .collect();
     rustix::thread::set_thread_groups(&groups).map_err(|errno| Error::Groups(errno.into()))?;
-    std::fs::create_dir_all(&order.state).map_err(|source| Error::State {
-        path: order.state.clone(),
+    std::fs::create_dir_all(&container.state).map_err(|source| Error::State {
+        path: container.state.clone(),
         source,
     })?;
-    let console = match &order.terminal {
-        Some(terminal) => Some((ConsoleSocket::listen(&order.state)?, terminal)),
+    let console = match &container.terminal {
+        Some(terminal) => Some((ConsoleSocket::listen(&container.state)?, terminal)),
         None => None,
     };
-    medley_sys::child::make_inheritable(order.inheritable).map_err(Error::Capabilities)?;
-    sources::make(&order.mapped, &order.nodes)?;
-    without_controller::join(order.cgroups_path.as_deref(), &order.id);
-    let confinement = Confinement::open(order.labels)?;
-    if order.keyring {
-        keyring::make(&order.id, confinement.as_ref())?;
+    medley_sys::child::make_inheritable(container.inheritable).map_err(Error::Capabilities)?;
+    sources::make(&container.mapped, &container.nodes)?;
+    without_controller::join(container.cgroups_path.as_deref(), &container.id);
+    let confinement = Confinement::open(container.labels)?;
+    if container.keyring {
+        keyring::make(&container.id, confinement.as_ref())?;
     }
-    let builder = ContainerBuilder::new(order.id, SyscallType::default())
-        .with_root_path(order.state)?
+    let builder = ContainerBuilder::new(container.id, SyscallType::default())
+        .with_root_path(container.state)?
         .with_console_socket(console.as_ref().map(|(socket, _)| socket.path()))
         .with_stdin(stdin)
         .with_stdout(stdout)
         .with_stderr(stderr);
     let channel = init.channel();
     let builder = match init {
-        Work::Linux(init) => {
-            init.prepare(confinement, order.late_cwd);
+        Init::Linux(init) => {
+            init.prepare(confinement, container.late_cwd);
             builder.with_executor(init)
         }
-        Work::Wasm(init) => {
+        Init::Wasm(init) => {
             init.live_with(life.clone());
             init.confine(confinement);
-            if let Some(cwd) = order.late_cwd {
+            if let Some(cwd) = container.late_cwd {
                 init.enter_late(cwd);
             }
             builder.with_executor(init)
         }
     };
-    let container = builder
+    let made = builder
         .validate_id()?
-        .as_init(order.bundle)
-        .with_systemd(order.systemd)
-        .with_no_pivot(order.no_pivot_root)
+        .as_init(container.bundle)
+        .with_systemd(container.systemd)
+        .with_no_pivot(container.no_pivot_root)
         .with_detach(true)
         .build()?;
-    let pid = container.pid().ok_or(Error::NoPid)?.as_raw();
+    let pid = made.pid().ok_or(Error::NoPid)?.as_raw();
     let tied = life.of(pid).map_err(Error::Life);
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
@@ -170,18 +162,18 @@ fn create(order: CreateOrder, fds: Vec<OwnedFd>, engines: Engines) -> Result<Ans
     let settled = tied.and_then(|()| Ok(master.transpose()?));
     let settled = settled.and_then(|master| {
         let alone = Alone::check().map_err(Error::Alone)?;
-        if order.own_network {
+        if container.own_network {
             loopback::bring_up(&alone, pid)?;
         }
         let inside = Inside::of(&alone, pid)?;
-        bound_dev::put(&inside, order.dev.as_ref())?;
-        cgroup_mount::make(&inside, pid, &order.cgroups)?;
-        copy_up::run(&inside, pid, &order.filled)?;
-        propagation::set(&alone, pid, &order.propagation)?;
+        bound_dev::put(&inside, container.dev.as_ref())?;
+        cgroup_mount::make(&inside, pid, &container.cgroups)?;
+        copy_up::run(&inside, pid, &container.filled)?;
+        propagation::set(&alone, pid, &container.propagation)?;
         Ok(master)
     });
     match settled {
-        Ok(master) => Ok((Reply::Created { pid }, master)),
+        Ok(terminal) => Ok(MakeReply::Made(MadeProcess { pid, terminal })),
         Err(error) => {
             // It is nobody's yet, and the shim removes what belongs to it.
             if let Some(pid) = Pid::from_raw(pid)
@@ -208,7 +200,7 @@ fn tell_limits(channel: &LimitChannel, pid: i32) {
 }
 
 /// Gives descriptors the numbers by which the spec names them.
-fn number(fds: impl Iterator<Item = OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
+fn number(fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
     let dup = |(number, fd): (u32, OwnedFd)| {
         let wanted = i32::try_from(number).map_err(std::io::Error::other)?;
         let given = rustix::io::fcntl_dupfd_cloexec(&fd, wanted)?;

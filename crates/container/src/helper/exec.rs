@@ -15,21 +15,18 @@ use crate::confinement::{self, Confinement, Labels};
 use crate::filter::{self, Filter};
 use crate::helper::console;
 use crate::helper::keyring;
-use crate::helper::load_program::{self, Loaded};
-use crate::helper::log_file;
+use crate::helper::load_program::{self, LoadOutcome};
 use crate::helper::schedule::{self, Schedule};
-use crate::helper::{Answer, Engines};
-use crate::init::Work;
-use crate::init::exec::{self, Becoming};
-use crate::protocol::{EXEC_FDS, ExecOrder, Reply};
+use crate::helper::{Engines, start_log};
+use crate::init::Init;
+use crate::init::exec::{self, ExecSetup};
+use crate::protocol::{Exec, Failure, MadeProcess, MakeReply};
 use crate::spec::{self, seccomp};
 use medley_cgroup::guest_memory_limit::MemoryFiles;
 
 /// Why the process could not be made.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the helper got {got} descriptors instead of {EXEC_FDS} or more")]
-    Descriptors { got: usize },
     #[error(transparent)]
     Code(#[from] load_program::Error),
     #[error(transparent)]
@@ -66,71 +63,58 @@ enum Error {
 
 /// Makes the process.
 pub(crate) fn run(
-    order: ExecOrder,
-    fds: Vec<OwnedFd>,
+    call: Exec<OwnedFd>,
     socket: &OwnedFd,
     engines: Engines,
-) -> Answer {
-    if let Err(error) = log_file::start(order.debug) {
-        let reason = format!("the helper cannot log: {error}");
-        return (Reply::Failed { reason }, None);
-    }
-    match exec(order, fds, socket, engines) {
-        Ok(answer) => answer,
-        Err(error) => {
-            let reason = medley_types::sentence(&error);
-            (Reply::Failed { reason }, None)
-        }
-    }
+) -> Result<MakeReply<OwnedFd>, Failure> {
+    start_log(call.process.debug)?;
+    exec(call, socket, engines).map_err(|error| Failure::of(&error))
 }
 
 fn exec(
-    order: ExecOrder,
-    fds: Vec<OwnedFd>,
+    call: Exec<OwnedFd>,
     socket: &OwnedFd,
     engines: Engines,
-) -> Result<Answer, Error> {
+) -> Result<MakeReply<OwnedFd>, Error> {
     // Before the root changes: the user's home is looked up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
-    let got = fds.len();
-    let mut fds = fds.into_iter();
-    let (Some(stdin), Some(stdout), Some(stderr), Some(status), Some(init)) =
-        (fds.next(), fds.next(), fds.next(), fds.next(), fds.next())
-    else {
-        return Err(Error::Descriptors { got });
-    };
+    let Exec {
+        process: prepared,
+        program,
+        fds,
+    } = call;
     let ended = |source| Error::Ended {
-        init: order.init,
+        init: prepared.init,
         source,
     };
-    let init = PidFd::received(init, order.init).map_err(ended)?;
-    let status = File::from(status);
+    let init = PidFd::received(fds.init, prepared.init).map_err(ended)?;
+    let status = File::from(fds.status);
     let telling = status.try_clone().map_err(Error::Clone)?;
-    let work = match load_program::load(order.program, fds.next(), status, engines)? {
-        Loaded::Ready(work) => work,
-        Loaded::Not(reply) => return Ok((reply, None)),
+    let work = match load_program::load(program, status, engines)? {
+        LoadOutcome::Ready(work) => work,
+        LoadOutcome::CacheMiss(miss) => return Ok(MakeReply::CacheMiss(miss)),
     };
-    let (stdio, mut master) = match &order.terminal {
+    let (stdio, mut master) = match &prepared.terminal {
         Some(terminal) => {
             let (master, slave) = console::open(&init, terminal)?;
             let again = || slave.try_clone().map_err(Error::Clone);
             ([again()?, again()?, slave], Some(master))
         }
-        None => ([stdin, stdout, stderr], None),
+        None => (fds.stdio, None),
     };
-    let spec = spec::load(&order.bundle)?;
+    let spec = spec::load(&prepared.bundle)?;
     let filter = filter(&spec, &work)?;
     let enter = |source| Error::Enter {
-        init: order.init,
+        init: prepared.init,
         source,
     };
     let alone = Alone::check().map_err(Error::Clone)?;
-    let schedule = Schedule::of(&order.process, &spec);
+    let schedule = Schedule::of(&prepared.process, &spec);
     schedule.begin()?;
     // From here on it is the container that pays. Everything that needs the node's files comes
     // before its namespaces.
-    order.cgroup.join(&init)?;
-    let process = order.process;
+    prepared.cgroup.join(&init)?;
+    let process = prepared.process.clone();
     if let Some(value) = process.oom_score_adj() {
         std::fs::write("/proc/self/oom_score_adj", value.to_string())
             .map_err(|source| Error::OomScore { value, source })?;
@@ -140,19 +124,19 @@ fn exec(
     let inheritable = spec::beyond_permitted(&process);
     medley_sys::child::make_inheritable(inheritable).map_err(Error::Capabilities)?;
     let confinement = Confinement::open(Labels::of(&process))?;
-    if let Some(id) = &order.keyring {
+    if let Some(id) = &prepared.keyring {
         keyring::join(id, confinement.as_ref())?;
     }
     match (&work, confinement) {
-        (Work::Linux(_), Some(confinement)) => confinement.set_on_exec()?,
-        (Work::Wasm(init), confinement) => init.confine(confinement),
-        (Work::Linux(_), None) => {}
+        (Init::Linux(_), Some(confinement)) => confinement.set_on_exec()?,
+        (Init::Wasm(init), confinement) => init.confine(confinement),
+        (Init::Linux(_), None) => {}
     }
     let channel = work.channel();
     let limits = match &channel {
         Some(_) => {
             let procfs = File::open("/proc").map_err(Error::Clone)?;
-            Some((MemoryFiles::of_process(order.init)?, procfs))
+            Some((MemoryFiles::of_process(prepared.init)?, procfs))
         }
         None => None,
     };
@@ -163,7 +147,7 @@ fn exec(
     drop(init);
     // The credentials of another user namespace may have made it dumpable.
     medley_sys::child::be_undumpable().map_err(enter)?;
-    let becoming = Becoming {
+    let setup = ExecSetup {
         process,
         filter,
         stdio,
@@ -177,7 +161,7 @@ fn exec(
             drop(master.take());
             // Nothing of the node's stays open in there.
             drop(limits.take());
-            exec::run(becoming, socket)
+            exec::run(setup, socket)
         })
         .map_err(Error::Clone)?;
     if let (Some(channel), Some((sources, procfs))) = (channel, limits.take())
@@ -185,7 +169,10 @@ fn exec(
     {
         log::warn!("the guest hears nothing of its memory limit: {error}");
     }
-    Ok((Reply::Created { pid }, master))
+    Ok(MakeReply::Made(MadeProcess {
+        pid,
+        terminal: master,
+    }))
 }
 
 /// What the container's processes have besides, and clones inherit.
@@ -207,12 +194,12 @@ fn live_as(spec: &oci_spec::runtime::Spec) -> Result<(), Error> {
 
 /// The filter that the container's processes run under, or else a guest's own. Made here, where no
 /// right is given up yet and nothing of the container can look on.
-fn filter(spec: &oci_spec::runtime::Spec, work: &Work) -> Result<Option<Filter>, filter::Error> {
+fn filter(spec: &oci_spec::runtime::Spec, work: &Init) -> Result<Option<Filter>, filter::Error> {
     let linux = spec.linux().as_ref();
     let profile = linux.and_then(|linux| linux.seccomp().clone());
     let profile = match work {
-        Work::Linux(_) => profile,
-        Work::Wasm(_) => profile.or_else(seccomp::wasm_profile),
+        Init::Linux(_) => profile,
+        Init::Wasm(_) => profile.or_else(seccomp::wasm_profile),
     };
     profile.as_ref().map(Filter::of).transpose()
 }

@@ -4,15 +4,18 @@
 //! What it reads somebody else wrote: manifests, compressed layers. It is connected as root, which
 //! the socket demands, and looks at the first byte as a user that owns nothing.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 
+use medley_image::artifact::Target;
 use medley_image::store::Store;
 use medley_image::{artifact, entrypoint};
-use medley_types::layers::LayerContent;
+use medley_types::layers::{ImageLayers, LayerContent};
 use rustix::process::{Resource, Rlimit};
 
-use crate::protocol::{EntrypointOrder, FetchOrder, LayersOrder, Reply, TargetOrder, Whose};
+use crate::protocol::{
+    Failure, FetchEntrypoint, FetchLayer, FetchedEntrypoint, FetchedModule, ImageRef, ListLayers,
+    ResolveImage,
+};
 
 /// Longest processor time, in seconds: a hundred times what the largest module takes.
 const CPU_SECONDS: u64 = 300;
@@ -29,89 +32,70 @@ enum Error {
     Artifact(#[from] artifact::Error),
     #[error(transparent)]
     Entrypoint(#[from] entrypoint::Error),
+    #[error("the module of a layer was not read")]
+    NotRead,
     #[error("the helper cannot give up its privileges")]
     Confine(#[source] std::io::Error),
 }
 
 /// Lists the layers.
-pub(crate) fn list(order: &LayersOrder) -> Reply {
-    let list = || {
-        let mut store = connect(&order.containerd)?;
-        let target = match &order.image {
-            Whose::Container(id) => artifact::target(&mut store, id)?,
-            Whose::Image(name) => Some(artifact::named(&mut store, name)?),
-            Whose::Target(target) => Some(target.clone()),
+pub(crate) fn list(call: ListLayers) -> Result<Option<ImageLayers>, Failure> {
+    let list = || -> Result<_, Error> {
+        let mut store = connect(&call.containerd)?;
+        let target = match call.image {
+            ImageRef::Container(id) => artifact::target(&mut store, &id)?,
+            ImageRef::Name(name) => Some(artifact::named(&mut store, &name)?),
+            ImageRef::Target(target) => Some(target),
         };
         let listing = target.map(|target| artifact::list(&mut store, target));
         Ok(listing.transpose()?)
     };
-    list().map_or_else(|error| failed(&error), |listing| Reply::Layers { listing })
+    list().map_err(|error| Failure::of(&error))
 }
 
 /// Tells which image a container was made of.
-pub(crate) fn target(order: &TargetOrder) -> Reply {
-    let target = || {
-        let mut store = connect(&order.containerd)?;
-        Ok(artifact::target(&mut store, &order.container)?)
+pub(crate) fn target(call: ResolveImage) -> Result<Option<Target>, Failure> {
+    let target = || -> Result<_, Error> {
+        let mut store = connect(&call.containerd)?;
+        Ok(artifact::target(&mut store, &call.container)?)
     };
-    target().map_or_else(|error| failed(&error), |target| Reply::Target { target })
+    target().map_err(|error| Failure::of(&error))
 }
 
 /// Reads one layer.
-pub(crate) fn fetch(order: &FetchOrder) -> (Reply, Option<OwnedFd>) {
-    let fetch = || {
-        let mut store = connect(&order.containerd)?;
-        Ok(artifact::fetch(
+pub(crate) fn fetch(call: FetchLayer) -> Result<FetchedModule<OwnedFd>, Failure> {
+    let fetch = || -> Result<_, Error> {
+        let mut store = connect(&call.containerd)?;
+        fetched(artifact::fetch(
             &mut store,
-            &order.layer,
+            &call.layer,
             medley_dispatch::inspect,
         )?)
     };
-    match fetch() {
-        Ok(inside) => {
-            let reply = Reply::Fetched {
-                module: inside.module,
-                facts: inside.facts,
-            };
-            (reply, inside.file.map(File::into))
-        }
-        Err(error) => (failed(&error), None),
-    }
+    fetch().map_err(|error| Failure::of(&error))
 }
 
 /// Reads the file that an image's containers start with.
-pub(crate) fn entrypoint(order: &EntrypointOrder) -> (Reply, Option<OwnedFd>) {
-    let read = || {
-        let mut store = connect(&order.containerd)?;
-        Ok(entrypoint::of_image(
-            &mut store,
-            &order.image,
-            medley_dispatch::inspect,
-        )?)
+pub(crate) fn entrypoint(call: FetchEntrypoint) -> Result<FetchedEntrypoint<OwnedFd>, Failure> {
+    let read = || -> Result<_, Error> {
+        let mut store = connect(&call.containerd)?;
+        let inspect = medley_dispatch::inspect;
+        let found = entrypoint::of_image(&mut store, &call.image, inspect)?;
+        Ok(FetchedEntrypoint {
+            path: found.path,
+            size: found.size,
+            content: fetched(found.content)?,
+        })
     };
-    match read() {
-        Ok(found) => {
-            let LayerContent {
-                module,
-                facts,
-                file,
-            } = found.content;
-            let reply = Reply::Entrypoint {
-                path: found.path,
-                size: found.size,
-                module,
-                facts,
-            };
-            (reply, file.map(File::into))
-        }
-        Err(error) => (failed(&error), None),
-    }
+    read().map_err(|error| Failure::of(&error))
 }
 
-fn failed(error: &Error) -> Reply {
-    Reply::Failed {
-        reason: medley_types::sentence(error),
-    }
+fn fetched(content: LayerContent) -> Result<FetchedModule<OwnedFd>, Error> {
+    Ok(FetchedModule {
+        module: content.module,
+        facts: content.facts,
+        file: content.file.ok_or(Error::NotRead)?.into(),
+    })
 }
 
 fn connect(containerd: &medley_image::store::Address) -> Result<Store, Error> {

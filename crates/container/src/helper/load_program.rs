@@ -10,19 +10,17 @@ use medley_image::{Cache, Key};
 use rustix::io::Errno;
 
 use crate::helper::Engines;
-use crate::init::Work;
+use crate::init::Init;
 use crate::init::linux::LinuxInit;
 use crate::init::wasm::WasmInit;
-use crate::protocol::{Code, Program, Reply};
+use crate::protocol::{CacheMiss, Code, Failure, Guest, Module, Program};
 use medley_cgroup::guest_memory_limit::LimitChannel;
 
 /// Why there is nothing to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the helper got no native code for a wasm program")]
-    NoCode,
     #[error("the engine {engine} is not built in")]
-    NoEngine { engine: medley_dispatch::EngineKind },
+    NoEngine { engine: medley_types::EngineKind },
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("the engine does not work on this machine: {reason}")]
@@ -37,42 +35,42 @@ pub(crate) enum Error {
     LimitChannel(#[source] std::io::Error),
 }
 
-/// Work, or what the shim has to do before.
-pub(crate) enum Loaded {
-    Ready(Work),
-    Not(Reply),
+/// What a process will run, or what the shim has to do before.
+pub(crate) enum LoadOutcome {
+    Ready(Init),
+    CacheMiss(CacheMiss),
 }
 
-/// Makes `program` ready. A guest's native code, or its module, is in `code`; `status` is the pipe
-/// that tells how its start goes.
+/// Makes `program` ready. `status` is the pipe that tells how its start goes.
 pub(crate) fn load(
-    program: Program,
-    code: Option<OwnedFd>,
+    program: Program<OwnedFd>,
     status: File,
     engines: Engines,
-) -> Result<Loaded, Error> {
-    let (engine, entry, source, preopens, argv_start, stack) = match program {
+) -> Result<LoadOutcome, Error> {
+    let guest = match program {
         Program::Linux { path } => {
-            return Ok(Loaded::Ready(Work::Linux(LinuxInit::new(path, status))));
+            return Ok(LoadOutcome::Ready(Init::Linux(LinuxInit::new(
+                path, status,
+            ))));
         }
-        Program::Wasm {
-            engine,
-            entry,
-            code,
-            preopens,
-            argv_start,
-            stack,
-        } => (engine, entry, code, preopens, argv_start, stack),
+        Program::Wasm(guest) => guest,
     };
-    let file = code.map(File::from).ok_or(Error::NoCode);
+    let Guest {
+        engine,
+        entry,
+        code,
+        preopens,
+        argv_start,
+        stack,
+    } = guest;
     let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
-    // As long as the guest lives, nobody takes the code away that the next replica could share. An
+    // As long as the guest lives, its code stays in the cache for the next replica to share. An
     // engine may well map it by another descriptor than this one, which has the lock.
     let held;
     // Before the clone: the process wakes up with everything mapped and linked.
-    let program = match source {
-        Code::Given { form } => {
-            let code = from_shim(file?);
+    let program = match code {
+        Code::Given { form, code } => {
+            let code = from_shim(code.into());
             held = Some(code.file().try_clone().map_err(Error::Hold)?);
             engine.load(executable(code)?, form, &entry, stack)?
         }
@@ -80,7 +78,7 @@ pub(crate) fn load(
             cache,
             form,
             module,
-        } => match cached(engine, &cache, module.ok_or(file), form, &entry, stack) {
+        } => match cached(engine, &cache, module, form, &entry, stack) {
             Ok(Cached::Found(program, code)) => {
                 held = Some(code);
                 program
@@ -89,14 +87,14 @@ pub(crate) fn load(
                 fingerprint,
                 damage,
             }) => {
-                return Ok(Loaded::Not(Reply::NotCached {
+                return Ok(LoadOutcome::CacheMiss(CacheMiss::NotCached {
                     fingerprint,
                     damage,
                 }));
             }
             Err(Error::Unfit(unfit)) => return Err(unfit.into()),
             Err(error) => {
-                return Ok(Loaded::Not(Reply::NoCache {
+                return Ok(LoadOutcome::CacheMiss(CacheMiss::NoCache {
                     reason: medley_types::sentence(&error),
                 }));
             }
@@ -104,24 +102,22 @@ pub(crate) fn load(
     };
     let channel = LimitChannel::new().map_err(Error::LimitChannel)?;
     let init = WasmInit::new(program, held, entry, preopens, argv_start, status, channel);
-    Ok(Loaded::Ready(Work::Wasm(init)))
+    Ok(LoadOutcome::Ready(Init::Wasm(init)))
 }
 
 /// Tells an engine's fingerprint.
-pub(crate) fn fingerprint(engine: medley_dispatch::EngineKind, engines: Engines) -> Reply {
-    let fingerprint = engines(engine)
+pub(crate) fn fingerprint(
+    engine: medley_types::EngineKind,
+    engines: Engines,
+) -> Result<String, Failure> {
+    engines(engine)
         .ok_or(Error::NoEngine { engine })
         .and_then(|engine| {
             engine
                 .fingerprint()
                 .map_err(|reason| Error::Fingerprint { reason })
-        });
-    match fingerprint {
-        Ok(fingerprint) => Reply::Fingerprint { fingerprint },
-        Err(error) => Reply::Failed {
-            reason: medley_types::sentence(&error),
-        },
-    }
+        })
+        .map_err(|error| Failure::of(&error))
 }
 
 /// Native code that may be mapped: the file itself, or what is in it where its file system is
@@ -162,7 +158,7 @@ enum Cached {
 fn cached(
     engine: &dyn Engine,
     folder: &Path,
-    module: Result<String, Result<File, Error>>,
+    module: Module<OwnedFd>,
     form: Form,
     entry: &Entry,
     stack: Option<u64>,
@@ -171,8 +167,8 @@ fn cached(
         .fingerprint()
         .map_err(|reason| Error::Fingerprint { reason })?;
     let key = match module {
-        Ok(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
-        Err(file) => Key::new(&file?, engine.name(), &fingerprint)?,
+        Module::Digest(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
+        Module::File(file) => Key::new(&File::from(file), engine.name(), &fingerprint)?,
     };
     let missing = |damage| Cached::Missing {
         fingerprint: fingerprint.clone(),

@@ -8,8 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use medley_sys::clone::Alone;
 use medley_sys::namespaces::{are_one, become_nobody, owner};
 
-use crate::helper::log_file;
-use crate::protocol::{Namespace, PodOrder, Reply};
+use crate::helper::start_log;
+use crate::protocol::{Failure, MakeSandbox, Namespace, SandboxNamespaces};
 
 /// Where sysctls are.
 const SYSCTLS: &str = "/proc/sys";
@@ -17,8 +17,6 @@ const SYSCTLS: &str = "/proc/sys";
 /// Why the namespaces could not be made.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the helper got {got} descriptors instead of {expected}")]
-    Descriptors { got: usize, expected: usize },
     #[error("the helper cannot begin")]
     Begin(#[source] io::Error),
     #[error("cannot {what} for the pod")]
@@ -38,36 +36,24 @@ enum Error {
     Holder { reason: String },
 }
 
-/// Makes them. The descriptors that go with the reply are in the order of its list.
-pub(crate) fn run(order: &PodOrder, fds: Vec<OwnedFd>) -> (Reply, Vec<OwnedFd>) {
-    if let Err(error) = log_file::start(order.debug) {
-        let reason = format!("the helper cannot log: {error}");
-        return (Reply::Failed { reason }, Vec::new());
-    }
-    match make(order, fds) {
-        Ok((reply, fds)) => (reply, fds),
-        Err(error) => {
-            let reason = medley_types::sentence(&error);
-            (Reply::Failed { reason }, Vec::new())
-        }
-    }
+/// Makes them.
+pub(crate) fn run(call: MakeSandbox<OwnedFd>) -> Result<SandboxNamespaces<OwnedFd>, Failure> {
+    start_log(call.debug)?;
+    make(call).map_err(|error| Failure::of(&error))
 }
 
-fn make(order: &PodOrder, fds: Vec<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), Error> {
+fn make(call: MakeSandbox<OwnedFd>) -> Result<SandboxNamespaces<OwnedFd>, Error> {
     let alone = Alone::check().map_err(Error::Begin)?;
     let failed = |what| move |source| Error::Namespace { what, source };
-    let (got, expected) = (
-        fds.len(),
-        usize::from(order.has_network) + usize::from(order.pid),
-    );
-    if got != expected {
-        return Err(Error::Descriptors { got, expected });
-    }
-    let mut fds = fds.into_iter();
-    let network = order.has_network.then(|| fds.next()).flatten();
-    let life = order.pid.then(|| fds.next()).flatten();
-    let mut made = Vec::new();
-    let mut kinds = Vec::new();
+    let MakeSandbox {
+        network,
+        ipc,
+        hostname,
+        holder_lifeline,
+        sysctls,
+        debug: _,
+    } = call;
+    let mut namespaces = Vec::new();
     if let Some(network) = &network {
         // The pod's user namespace is the one that containerd made its network in.
         let user = owner(network.as_fd()).map_err(failed("find the user namespace"))?;
@@ -75,48 +61,44 @@ fn make(order: &PodOrder, fds: Vec<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), Er
         if !are_one(&user, &own).map_err(Error::Begin)? {
             let joined = alone.join(&user).and_then(|()| alone.become_root());
             joined.map_err(failed("enter the user namespace"))?;
-            kinds.push(Namespace::User);
-            made.push(user);
+            namespaces.push((Namespace::User, user));
         }
         let joined = alone.join(network);
         joined.map_err(failed("enter the network namespace"))?;
     }
-    let hostname = order.hostname.as_deref();
     alone
-        .leave(order.ipc, hostname.is_some(), false)
+        .leave(ipc, hostname.is_some(), false)
         .map_err(failed("make the ipc and uts namespaces"))?;
     let open = |name: &str| File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from);
-    if order.ipc {
-        kinds.push(Namespace::Ipc);
-        made.push(open("ipc").map_err(failed("hold the ipc namespace"))?);
+    if ipc {
+        let made = open("ipc").map_err(failed("hold the ipc namespace"))?;
+        namespaces.push((Namespace::Ipc, made));
     }
-    if let Some(hostname) = hostname {
+    if let Some(hostname) = &hostname {
         rustix::system::sethostname(hostname.as_bytes())
             .map_err(io::Error::from)
             .map_err(failed("set the hostname"))?;
-        kinds.push(Namespace::Uts);
-        made.push(open("uts").map_err(failed("hold the uts namespace"))?);
+        let made = open("uts").map_err(failed("hold the uts namespace"))?;
+        namespaces.push((Namespace::Uts, made));
     }
-    for (name, value) in &order.sysctls {
-        set_sysctl(order, name, value)?;
+    let has = Has {
+        network: network.is_some(),
+        ipc,
+    };
+    for (name, value) in &sysctls {
+        set_sysctl(has, name, value)?;
     }
     let mut holder = None;
-    if let Some(life) = life {
+    if let Some(lifeline) = holder_lifeline {
         alone
             .leave(false, false, true)
             .map_err(failed("make the pid namespace"))?;
-        holder = Some(hold(alone, life)?);
-        kinds.push(Namespace::Pid);
+        holder = Some(hold(alone, lifeline)?);
         // There from its first process on, and ours to open, which nothing of that one is.
-        made.push(open("pid_for_children").map_err(failed("hold the pid namespace"))?);
+        let made = open("pid_for_children").map_err(failed("hold the pid namespace"))?;
+        namespaces.push((Namespace::Pid, made));
     }
-    Ok((
-        Reply::Pod {
-            holder,
-            namespaces: kinds,
-        },
-        made,
-    ))
+    Ok(SandboxNamespaces { holder, namespaces })
 }
 
 /// Makes the first process of the new pid namespace, which does nothing but live as long as the
@@ -134,7 +116,7 @@ fn hold(alone: Alone, life: OwnedFd) -> Result<i32, Error> {
                     }
                 }
                 Err(error) => {
-                    // Whoever reads an answer other than the one above knows.
+                    // Anything but the answer above is read as the reason.
                     return u8::from(write!(writer, "{error}").is_err());
                 }
             }
@@ -161,9 +143,16 @@ fn hold(alone: Alone, life: OwnedFd) -> Result<i32, Error> {
     }
 }
 
+/// Which of its own namespaces a sandbox has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Has {
+    network: bool,
+    ipc: bool,
+}
+
 /// Sets a sysctl, provided that it is of a namespace which is the pod's own.
-fn set_sysctl(order: &PodOrder, name: &str, value: &str) -> Result<(), Error> {
-    let path = sysctl_path(order, name).ok_or_else(|| Error::NotThePods {
+fn set_sysctl(has: Has, name: &str, value: &str) -> Result<(), Error> {
+    let path = sysctl_path(has, name).ok_or_else(|| Error::NotThePods {
         name: name.to_owned(),
     })?;
     std::fs::write(&path, value).map_err(|source| Error::Sysctl {
@@ -175,7 +164,7 @@ fn set_sysctl(order: &PodOrder, name: &str, value: &str) -> Result<(), Error> {
 
 /// The file of a sysctl that the pod may set. Those of the IPC namespace are the ones that runc
 /// takes for it.
-fn sysctl_path(order: &PodOrder, name: &str) -> Option<PathBuf> {
+fn sysctl_path(has: Has, name: &str) -> Option<PathBuf> {
     const IPC: [&str; 8] = [
         "kernel/msgmax",
         "kernel/msgmnb",
@@ -195,39 +184,36 @@ fn sysctl_path(order: &PodOrder, name: &str) -> Option<PathBuf> {
     let plain = Path::new(&relative)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    let network = order.has_network && relative.starts_with("net/");
-    let ipc = order.ipc && (IPC.contains(&relative.as_str()) || relative.starts_with("fs/mqueue/"));
+    let network = has.network && relative.starts_with("net/");
+    let ipc = has.ipc && (IPC.contains(&relative.as_str()) || relative.starts_with("fs/mqueue/"));
     (plain && (network || ipc)).then(|| Path::new(SYSCTLS).join(relative))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sysctl_path;
-    use crate::protocol::PodOrder;
+    use super::{Has, sysctl_path};
     use std::path::Path;
 
     #[test]
     fn a_pod_sets_sysctls_of_its_own_namespaces_and_no_others() {
-        let order = PodOrder {
-            has_network: true,
+        let all = Has {
+            network: true,
             ipc: true,
-            ..PodOrder::default()
         };
-        let path = |order: &PodOrder, name: &str| sysctl_path(order, name);
         assert_eq!(
-            path(&order, "net.ipv4.ip_forward").as_deref(),
+            sysctl_path(all, "net.ipv4.ip_forward").as_deref(),
             Some(Path::new("/proc/sys/net/ipv4/ip_forward"))
         );
         assert_eq!(
-            path(&order, "net/ipv4/conf/eth0.1/forwarding").as_deref(),
+            sysctl_path(all, "net/ipv4/conf/eth0.1/forwarding").as_deref(),
             Some(Path::new("/proc/sys/net/ipv4/conf/eth0.1/forwarding"))
         );
-        assert!(path(&order, "kernel.shmmax").is_some());
+        assert!(sysctl_path(all, "kernel.shmmax").is_some());
         for name in ["kernel.panic", "vm.swappiness", "net/../kernel/panic", ""] {
-            assert_eq!(path(&order, name), None, "{name}");
+            assert_eq!(sysctl_path(all, name), None, "{name}");
         }
-        let of_the_node = PodOrder::default();
-        assert_eq!(path(&of_the_node, "net.ipv4.ip_forward"), None);
-        assert_eq!(path(&of_the_node, "kernel.shmmax"), None);
+        let none = Has::default();
+        assert_eq!(sysctl_path(none, "net.ipv4.ip_forward"), None);
+        assert_eq!(sysctl_path(none, "kernel.shmmax"), None);
     }
 }

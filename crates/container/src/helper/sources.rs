@@ -13,7 +13,7 @@ use medley_sys::mount::MountClone;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::mount::MountFlags;
 
-use crate::protocol::{IdMapped, Node, NodeKind};
+use crate::protocol::{IdMappedMount, Node, NodeKind};
 
 /// Why a source could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(crate) enum Error {
 }
 
 /// Makes what a container's spec names as sources: mounts with mapped ids, and device nodes.
-pub(crate) fn make(mapped: &[IdMapped], nodes: &[Node]) -> Result<(), Error> {
+pub(crate) fn make(mapped: &[IdMappedMount], nodes: &[Node]) -> Result<(), Error> {
     let mut all = mapped.iter().map(|mount| &mount.at);
     let Some(first) = all.next().or(nodes.first().map(|node| &node.at)) else {
         return Ok(());
@@ -56,7 +56,7 @@ pub(crate) fn make(mapped: &[IdMapped], nodes: &[Node]) -> Result<(), Error> {
     mapped.iter().try_for_each(map)
 }
 
-fn map(mount: &IdMapped) -> Result<(), Error> {
+fn map(mount: &IdMappedMount) -> Result<(), Error> {
     let attach = |source| Error::Attach {
         path: mount.source.clone(),
         at: mount.at.clone(),
@@ -76,7 +76,7 @@ fn map(mount: &IdMapped) -> Result<(), Error> {
 }
 
 /// A folder to mount a folder on, or a file for a file.
-fn mount_point(mount: &IdMapped) -> io::Result<()> {
+fn mount_point(mount: &IdMappedMount) -> io::Result<()> {
     if mount.source.is_dir() {
         return std::fs::create_dir_all(&mount.at);
     }

@@ -13,7 +13,7 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Gid, Uid};
 
 use crate::filter::Filter;
-use crate::init::Work;
+use crate::init::Init;
 
 /// Exit status of a process that could not be made what it was to be, as shells have it.
 const NOT_EXECUTABLE: u8 = 126;
@@ -25,7 +25,7 @@ const NOT_FOUND: u8 = 127;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the process needs to become what it is to be.
-pub(crate) struct Becoming {
+pub(crate) struct ExecSetup {
     pub(crate) process: Process,
     pub(crate) filter: Option<Filter>,
     pub(crate) stdio: [OwnedFd; 3],
@@ -33,7 +33,7 @@ pub(crate) struct Becoming {
     pub(crate) terminal: bool,
     /// Where an error goes.
     pub(crate) status: Option<File>,
-    pub(crate) work: Work,
+    pub(crate) work: Init,
 }
 
 /// Why it could not.
@@ -64,10 +64,10 @@ enum Error {
 
 /// Becomes the program; comes back only if it can't, with the exit status. `socket` is the helper's,
 /// which this process must not have.
-pub(crate) fn run(mut becoming: Becoming, socket: &OwnedFd) -> u8 {
-    let mut status = becoming.status.take();
-    close_unmeant(&becoming, status.as_ref(), socket);
-    let Err(error) = become_program(becoming, &mut status) else {
+pub(crate) fn run(mut setup: ExecSetup, socket: &OwnedFd) -> u8 {
+    let mut status = setup.status.take();
+    close_unmeant(&setup, status.as_ref(), socket);
+    let Err(error) = apply_and_exec(setup, &mut status) else {
         return NOT_EXECUTABLE;
     };
     let text = medley_types::sentence(&error);
@@ -85,16 +85,16 @@ pub(crate) fn run(mut becoming: Becoming, socket: &OwnedFd) -> u8 {
 /// Closes what is the helper's: its socket and its log, and whatever else there is, but that an engine
 /// may hold descriptors of its own. This process is visible in the container, and not dumpable, so
 /// that what it has can't be taken; what it does not have is safe if that should fail.
-fn close_unmeant(becoming: &Becoming, status: Option<&File>, socket: &OwnedFd) {
-    match &becoming.work {
-        Work::Linux(init) => {
-            let stdio = becoming.stdio.iter().map(AsFd::as_fd);
+fn close_unmeant(setup: &ExecSetup, status: Option<&File>, socket: &OwnedFd) {
+    match &setup.work {
+        Init::Linux(init) => {
+            let stdio = setup.stdio.iter().map(AsFd::as_fd);
             init.with_status(|told| {
                 let ours = [Some(told), status.map(AsFd::as_fd)].into_iter().flatten();
                 medley_sys::child::close_all_but(&stdio.chain(ours).collect::<Vec<_>>());
             });
         }
-        Work::Wasm(_) => medley_sys::child::close_fds(&[
+        Init::Wasm(_) => medley_sys::child::close_fds(&[
             socket.as_fd(),
             rustix::stdio::stdin(),
             rustix::stdio::stderr(),
@@ -109,15 +109,15 @@ fn step<T>(what: &'static str, result: rustix::io::Result<T>) -> Result<T, Error
     })
 }
 
-fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), Error> {
-    let Becoming {
+fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Error> {
+    let ExecSetup {
         process,
         filter,
         stdio,
         terminal,
         mut work,
         ..
-    } = becoming;
+    } = setup;
     let syscall = libcontainer::syscall::syscall::create_syscall();
     step("begin a session", rustix::process::setsid())?;
     let [stdin, stdout, stderr] = stdio;
@@ -211,7 +211,7 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     let home = libcontainer::utils::get_user_home(user.uid());
     let home = home.unwrap_or_else(|| PathBuf::from("/"));
     let home = HashMap::from([("HOME".to_owned(), home.display().to_string())]);
-    if let Work::Linux(init) = &mut work
+    if let Init::Linux(init) = &mut work
         && !init.knows_its_program()
     {
         init.set_program(find(&process)?);
@@ -222,8 +222,8 @@ fn become_program(becoming: Becoming, status: &mut Option<File>) -> Result<(), E
     let mut spec = Spec::default();
     spec.set_process(Some(process));
     let executor: &dyn Executor = match &work {
-        Work::Linux(init) => init,
-        Work::Wasm(init) => init,
+        Init::Linux(init) => init,
+        Init::Wasm(init) => init,
     };
     let failed = |reason: String| Error::Executor { reason };
     executor

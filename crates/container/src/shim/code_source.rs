@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use medley_dispatch::{Module, WasmPlan};
@@ -14,137 +14,146 @@ use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
+use super::Error;
 use super::compile::{self, Compiled};
-use super::helper_client::Answer;
-use super::place::Place;
-use super::turn::Customer;
-use super::{Error, Host, Settings, image_layers};
-use crate::protocol::{Code, Reply, Request};
+use super::image_layers::Images;
+use super::place::CacheSlot;
+use super::settings::Settings;
+use super::turn::CompileContext;
+use crate::protocol::{self, CacheMiss, Code, Fingerprint, MadeProcess, MakeReply};
 
-/// What a helper is given for the guest's native code.
-pub(super) enum Source {
-    /// The module: the helper looks for its code in the cache. On the way that most starts take
-    /// no other process is needed.
-    Module(File, Form),
-    /// As `Module`, of which the digest is known: nobody has to read it.
-    Digest(String, Form),
-    /// The code itself.
-    Code(TrustedCode, Form),
+/// Where a guest's native code is.
+pub(super) enum CodeSource {
+    /// In the cache of this directory, perhaps.
+    Cached {
+        cache: PathBuf,
+        form: Form,
+        module: protocol::Module<OwnedFd>,
+    },
+    /// Here.
+    Ready { form: Form, code: TrustedCode },
 }
 
-impl Source {
-    /// Where a plan's native code is to come from first.
-    pub(super) fn first(
-        customer: &Customer<'_>,
-        plan: &WasmPlan,
-        module: &Module,
-    ) -> Result<Self, Error> {
-        match (customer.cache, form(plan), module) {
-            (Some(_), Some(form), Module::File(file)) => {
-                Ok(Self::Module(file.try_clone().map_err(Error::Spawn)?, form))
-            }
-            (Some(_), Some(form), Module::Layer(_, inside)) => {
-                Ok(Self::Digest(inside.module.clone(), form))
-            }
-            // Text may turn out to be either form; nobody runs it who is in a hurry.
-            _ => compile(customer, plan, &file(customer.host, module)?),
-        }
-    }
-
-    /// The native code of a module that was not in the cache. However many starts come here at
-    /// once, one compiles.
-    ///
-    /// The module may lie on a volume that somebody writes to. What is compiled and what names
-    /// the result are therefore one sealed copy: bytes that were swapped in between would be
-    /// kept, and run for other pods, as what they are not.
-    pub(super) fn compiled(
-        customer: &Customer<'_>,
-        plan: &WasmPlan,
-        module: &Module,
-        fingerprint: Option<&str>,
-    ) -> Result<Self, Error> {
-        let module = &file(customer.host, module)?;
-        let (Some(folder), Some(fingerprint), Some(form)) =
-            (customer.cache, fingerprint, form(plan))
-        else {
-            return compile(customer, plan, module);
-        };
-        let module = sealed_copy(module)?;
-        match Place::open(customer, folder, plan, &module, fingerprint) {
-            Ok(place) => Ok(place.fill(customer, plan, &module, form)?.source),
-            Err(Error::Cache(error)) => {
-                warn(&error);
-                compile(customer, plan, &module)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The descriptor that goes to the helper.
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Module(file, _) => Some(file.as_fd()),
-            Self::Digest(..) => None,
-            Self::Code(code, _) => Some(code.as_fd()),
-        }
-    }
-
+impl CodeSource {
     /// How the helper is to take it.
-    pub(super) fn code(&self, cache: Option<&Path>) -> Code {
-        match (self, cache) {
-            (Self::Module(_, form), Some(cache)) => Code::Cached {
-                cache: cache.to_owned(),
+    fn code(&self) -> Code<BorrowedFd<'_>> {
+        match self {
+            Self::Cached {
+                cache,
+                form,
+                module,
+            } => Code::Cached {
+                cache: cache.clone(),
                 form: *form,
-                module: None,
+                module: match module {
+                    protocol::Module::Digest(digest) => protocol::Module::Digest(digest.clone()),
+                    protocol::Module::File(file) => protocol::Module::File(file.as_fd()),
+                },
             },
-            (Self::Digest(module, form), Some(cache)) => Code::Cached {
-                cache: cache.to_owned(),
+            Self::Ready { form, code } => Code::Given {
                 form: *form,
-                module: Some(module.clone()),
+                code: code.as_fd(),
             },
-            (Self::Module(_, form) | Self::Digest(_, form) | Self::Code(_, form), _) => {
-                Code::Given { form: *form }
-            }
         }
+    }
+}
+
+/// Where the native code of a plan is to come from first. The helper looks for it in the cache: on the
+/// way that most starts take no other process is needed.
+fn first(
+    context: &CompileContext<'_>,
+    plan: &WasmPlan,
+    module: &Module,
+) -> Result<CodeSource, Error> {
+    let (Some(cache), Some(form)) = (context.cache, form(plan)) else {
+        // Text may turn out to be either form, and is for development: it need not be quick.
+        return compile(context, plan, &file(context.images, module)?);
+    };
+    let module = match module {
+        Module::File(file) => {
+            protocol::Module::File(file.try_clone().map_err(Error::Spawn)?.into())
+        }
+        // The digest is known: the module need not be read.
+        Module::Layer(_, inside) => protocol::Module::Digest(inside.module.clone()),
+    };
+    Ok(CodeSource::Cached {
+        cache: cache.to_owned(),
+        form,
+        module,
+    })
+}
+
+/// The native code of a module that was not in the cache. However many starts come here at once, one
+/// compiles.
+///
+/// The module may lie on a volume that somebody writes to. What is compiled and what names the result
+/// are therefore one sealed copy: bytes that were swapped in between would be kept, and run for other
+/// pods, as what they are not.
+fn compiled(
+    context: &CompileContext<'_>,
+    plan: &WasmPlan,
+    module: &Module,
+    fingerprint: Option<&str>,
+) -> Result<CodeSource, Error> {
+    let module = &file(context.images, module)?;
+    let (Some(cache), Some(fingerprint), Some(form)) = (context.cache, fingerprint, form(plan))
+    else {
+        return compile(context, plan, module);
+    };
+    let module = sealed_copy(module)?;
+    match CacheSlot::open(context, cache, plan, &module, fingerprint) {
+        Ok(place) => Ok(place.fill(context, plan, &module, form)?.source),
+        Err(Error::Cache(error)) => {
+            warn(&error);
+            compile(context, plan, &module)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// Asks a helper for a process that runs the guest of `plan`, with its native code from wherever it
 /// is to be had first.
 pub(super) fn with_code(
-    customer: &Customer<'_>,
+    context: &CompileContext<'_>,
     plan: &WasmPlan,
     module: &Module,
-    ask: impl Fn(&Source) -> Result<Answer, Error>,
-) -> Result<Answer, Error> {
-    if let Some(cache) = customer.cache {
+    mut ask: impl FnMut(Code<BorrowedFd<'_>>) -> Result<MakeReply<OwnedFd>, Error>,
+) -> Result<MadeProcess<OwnedFd>, Error> {
+    if let Some(cache) = context.cache {
         say_noexec(cache);
     }
-    let compiled =
-        |fingerprint: Option<&str>| ask(&Source::compiled(customer, plan, module, fingerprint)?);
-    match ask(&Source::first(customer, plan, module)?) {
+    let fingerprint = match ask(first(context, plan, module)?.code()) {
+        Ok(MakeReply::Made(made)) => return Ok(made),
         // Checked before, and since then the disk has lost it.
         Err(Error::Page) => {
             let path = plan.module.display();
             log::warn!("not cached: the disk does not give the native code of {path} any more");
-            compiled(None)
+            None
         }
-        Err(error) => Err(error),
-        Ok((
-            Reply::NotCached {
-                fingerprint,
-                damage,
-            },
-            _,
-        )) => {
+        Err(error) => return Err(error),
+        Ok(MakeReply::CacheMiss(CacheMiss::NotCached {
+            fingerprint,
+            damage,
+        })) => {
             note(damage.as_deref());
-            compiled(Some(&fingerprint))
+            Some(fingerprint)
         }
-        Ok((Reply::NoCache { reason }, _)) => {
+        Ok(MakeReply::CacheMiss(CacheMiss::NoCache { reason })) => {
             log::warn!("not cached: {reason}");
-            compiled(None)
+            None
         }
-        Ok(answer) => Ok(answer),
+    };
+    let source = compiled(context, plan, module, fingerprint.as_deref())?;
+    made(ask(source.code())?)
+}
+
+/// The process, of a helper that was given all that it needs.
+pub(super) fn made(reply: MakeReply<OwnedFd>) -> Result<MadeProcess<OwnedFd>, Error> {
+    match reply {
+        MakeReply::Made(made) => Ok(made),
+        MakeReply::CacheMiss(_) => Err(Error::NoAnswer {
+            reason: "it looked for native code that it was given".into(),
+        }),
     }
 }
 
@@ -181,16 +190,16 @@ fn say_noexec(cache: &Path) {
 }
 
 /// The module's bytes.
-fn file(host: &Host, module: &Module) -> Result<File, Error> {
+fn file(images: Images<'_>, module: &Module) -> Result<File, Error> {
     match module {
         Module::File(file) => file.try_clone().map_err(Error::Spawn),
-        Module::Layer(layer, inside) => image_layers::module(host, layer, inside),
+        Module::Layer(layer, inside) => images.module(layer, inside),
     }
 }
 
 /// What a warmed cache has of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Warmed {
+pub enum WarmOutcome {
     /// It was there before.
     Found,
     /// It was compiled.
@@ -200,44 +209,37 @@ pub enum Warmed {
 /// What stands for a container's id where there is none.
 const WARM: &str = "warm";
 
-impl Host {
-    /// Sees to it that the native code of a plan's module is in the cache, as soon as no more than
-    /// `compilers` run for the node.
-    ///
-    /// # Errors
-    /// [`Error`]: what a start would say of the module, or why the cache can't be used.
-    pub fn warm(
-        &self,
-        cache: &Path,
-        compilers: NonZeroU32,
-        plan: &WasmPlan,
-        module: &Module,
-    ) -> Result<Warmed, Error> {
-        let Some(form) = form(plan) else {
-            return Err(Error::NotKept {
-                path: plan.module.clone(),
-            });
-        };
-        let fingerprint = match self.ask(&Request::Fingerprint(plan.engine), &[])? {
-            (Reply::Fingerprint { fingerprint }, _) => fingerprint,
-            _ => return Err(image_layers::unexpected()),
-        };
-        let module = sealed_copy(&file(self, module)?)?;
-        let customer = Customer {
-            host: self,
-            cache: Some(cache),
-            compilers,
-            is_wanted: &|| true,
-            id: WARM,
-            in_pod: None,
-        };
-        let place = Place::open(&customer, cache, plan, &module, &fingerprint)?;
-        let filled = place.fill(&customer, plan, &module, form)?;
-        match filled.lost {
-            Some(error) => Err(error.into()),
-            None if filled.compiled => Ok(Warmed::Compiled),
-            None => Ok(Warmed::Found),
-        }
+/// See [`ContainerManager::warm`](super::ContainerManager::warm).
+pub(super) fn warm(
+    images: Images<'_>,
+    cache: &Path,
+    compilers: NonZeroU32,
+    plan: &WasmPlan,
+    module: &Module,
+) -> Result<WarmOutcome, Error> {
+    let Some(form) = form(plan) else {
+        return Err(Error::NotKept {
+            path: plan.module.clone(),
+        });
+    };
+    let fingerprint = images.helpers.call(Fingerprint {
+        engine: plan.engine,
+    })?;
+    let module = sealed_copy(&file(images, module)?)?;
+    let context = CompileContext {
+        images,
+        cache: Some(cache),
+        compilers,
+        is_wanted: &|| true,
+        id: WARM,
+        in_pod: None,
+    };
+    let place = CacheSlot::open(&context, cache, plan, &module, &fingerprint)?;
+    let filled = place.fill(&context, plan, &module, form)?;
+    match filled.lost {
+        Some(error) => Err(error.into()),
+        None if filled.compiled => Ok(WarmOutcome::Compiled),
+        None => Ok(WarmOutcome::Found),
     }
 }
 
@@ -300,10 +302,14 @@ pub(super) fn stack(process: Option<&Process>, settings: &Settings) -> Option<u6
     stack.or(settings.stack)
 }
 
-fn compile(customer: &Customer<'_>, plan: &WasmPlan, module: &File) -> Result<Source, Error> {
-    let compiled = compile::compile(customer, plan, module);
+fn compile(
+    context: &CompileContext<'_>,
+    plan: &WasmPlan,
+    module: &File,
+) -> Result<CodeSource, Error> {
+    let compiled = compile::compile(context, plan, module);
     let Compiled { code, form } = compiled.map_err(|failed| failed.error)?;
-    Ok(Source::Code(code, form))
+    Ok(CodeSource::Ready { form, code })
 }
 
 #[cfg(test)]

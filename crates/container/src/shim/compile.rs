@@ -11,11 +11,12 @@ use medley_engine::{Form, NotSealed, TrustedCode};
 use medley_sys::signals::FAULT;
 use rustix::process::{Resource, Signal};
 
-use super::turn::Customer;
-use super::{Error, code_source, helper_client};
+use super::helper_client::{CallError, HelperExit, HelperOutput};
+use super::turn::CompileContext;
+use super::{Error, code_source};
 use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
 use crate::helper::log_file;
-use crate::protocol::{CompileOrder, Reply, Request};
+use crate::protocol::{self, Compile};
 use medley_cgroup::compilers::{HitLimit, Need};
 
 /// Longest time for one module. The compiler's processor time is limited too; this one is for a
@@ -68,21 +69,22 @@ impl From<Error> for Failed {
 
 /// Compiles `module` as `plan` says, when it is its turn.
 pub(super) fn compile(
-    customer: &Customer<'_>,
+    context: &CompileContext<'_>,
     plan: &WasmPlan,
     module: &File,
 ) -> Result<Compiled, Failed> {
-    let request = Request::Compile(CompileOrder {
+    let turn = context.turn(&plan.module)?;
+    let started = Instant::now();
+    let cgroups = context.cgroups();
+    let need = need(plan.engine, u64::try_from(size(module)).unwrap_or_default());
+    let helper = context.images.helpers.start(Some(plan.engine))?;
+    let placed = cgroups.place(helper.pid(), need);
+    let call = Compile {
         engine: plan.engine,
         entry: code_source::entry(plan),
-    });
-    let turn = customer.turn(&plan.module)?;
-    let started = Instant::now();
-    let cgroups = customer.cgroups();
-    let need = need(plan.engine, u64::try_from(size(module)).unwrap_or_default());
-    let place = |pid| cgroups.place(pid, need);
-    let fds = [module.as_fd()];
-    let (told, placed) = helper_client::run(customer.host, &request, &fds, Some(PATIENCE), place)?;
+        module: module.as_fd(),
+    };
+    let reply = helper.send(call).wait_for(PATIENCE, || ());
     drop(turn);
     let met = placed
         .as_ref()
@@ -92,20 +94,16 @@ pub(super) fn compile(
         path: plan.module.clone(),
         reason,
     };
-    let (reply, fds) = match told.answer {
-        Ok(answer) => answer,
-        Err(_) => {
-            let (reason, lasting) = why(&told.end, told.time, &told.log, met);
+    let protocol::Compiled { form, code } = match reply {
+        Ok(compiled) => compiled,
+        Err(CallError::NoReply(HelperOutput {
+            exit, time, log, ..
+        })) => {
+            let (reason, lasting) = why(exit, time, &log, met);
             let error = failed(reason);
             return Err(Failed { error, lasting });
         }
-    };
-    let (form, code) = match (
-        helper_client::accept(reply, &told.log)?,
-        fds.into_iter().next(),
-    ) {
-        (Reply::Compiled { form }, Some(code)) => (form, code),
-        _ => return Err(failed("the compiler gave no native code".to_owned()).into()),
+        Err(CallError::Failed(error)) => return Err(error.into()),
     };
     let code = trusted(code).map_err(|error| failed(error.to_string()))?;
     log::info!(
@@ -134,21 +132,21 @@ fn size(file: impl AsFd) -> i64 {
 /// remembered on the word of the compiler and of the kernel, and not on a signal's, which a process
 /// with the right to could send: `time` is the processor time that the compiler took.
 fn why(
-    end: &helper_client::End,
+    exit: HelperExit,
     time: Duration,
     log: &str,
     met: Option<(HitLimit, bool)>,
 ) -> (String, Option<Lasting>) {
-    let status = match end {
-        helper_client::End::TimedOut => {
+    let status = match exit {
+        HelperExit::TimedOut(timeout) => {
             let reason = format!(
                 "the compiler was stopped after {} s; a module that is less complex, or a node that \
                  is less busy, would do",
-                PATIENCE.as_secs()
+                timeout.as_secs()
             );
             return (reason, None);
         }
-        helper_client::End::Exited(status) => *status,
+        HelperExit::Exited(status) => status,
     };
     let by_fault = log.lines().any(|line| line == FAULT);
     let log: Vec<_> = log.lines().filter(|line| *line != FAULT).collect();
@@ -247,9 +245,9 @@ fn signal(status: ExitStatus) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FAULT, HitLimit, Lasting, enough_time, why};
+    use super::{FAULT, HitLimit, Lasting, PATIENCE, enough_time, why};
     use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
-    use crate::shim::helper_client::End;
+    use crate::shim::helper_client::HelperExit;
     use rustix::process::{Resource, Signal};
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
@@ -257,12 +255,12 @@ mod tests {
 
     /// Of a compiler that took all its time.
     fn told(signal: Signal, log: &str) -> (String, Option<Lasting>) {
-        let end = End::Exited(ExitStatus::from_raw(signal.as_raw()));
-        why(&end, enough_time(), log, None)
+        let end = HelperExit::Exited(ExitStatus::from_raw(signal.as_raw()));
+        why(end, enough_time(), log, None)
     }
 
     fn timed_out() -> (String, Option<Lasting>) {
-        why(&End::TimedOut, Duration::ZERO, "", None)
+        why(HelperExit::TimedOut(PATIENCE), Duration::ZERO, "", None)
     }
 
     #[test]
@@ -289,7 +287,7 @@ mod tests {
                 limit: 64 << 20,
             };
             let (said, lasting) = why(
-                &End::Exited(killed),
+                HelperExit::Exited(killed),
                 Duration::ZERO,
                 "",
                 Some((met, by_pod)),
@@ -324,15 +322,15 @@ mod tests {
         ));
         assert!(!lasts(Signal::TERM, ""));
         assert!(timed_out().1.is_none());
-        let exited = End::Exited(ExitStatus::from_raw(1 << 8));
-        assert!(why(&exited, enough_time(), "", None).1.is_none());
+        let exited = HelperExit::Exited(ExitStatus::from_raw(1 << 8));
+        assert!(why(exited, enough_time(), "", None).1.is_none());
     }
 
     #[test]
     fn what_a_signal_says_that_was_sent_is_not_remembered() {
         assert!(told(Signal::SEGV, "").1.is_none());
-        let end = End::Exited(ExitStatus::from_raw(Signal::XCPU.as_raw()));
-        let (said, lasting) = why(&end, Duration::from_secs(1), "", None);
+        let end = HelperExit::Exited(ExitStatus::from_raw(Signal::XCPU.as_raw()));
+        let (said, lasting) = why(end, Duration::from_secs(1), "", None);
         assert!(!said.contains("processor time"), "{said}");
         assert_eq!(lasting, None);
     }

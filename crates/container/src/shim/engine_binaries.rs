@@ -8,17 +8,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use medley_dispatch::EngineKind;
 use medley_sys::own_binary::OwnBinary;
-
-use crate::protocol::{Program, Request};
+use medley_types::EngineKind;
 
 /// A program that is a helper for the containers of one engine.
 ///
 /// It is another file because of what it is linked with: libraries of many megabytes, which every
 /// shim and every container would have to relocate.
 #[derive(Debug)]
-pub struct Beside {
+pub struct EngineBinary {
     /// Its engine.
     pub engine: EngineKind,
     /// Where it is.
@@ -29,20 +27,20 @@ pub struct Beside {
 
 /// Every program, protected from what runs in containers.
 #[derive(Debug)]
-pub(super) struct Binaries {
+pub(super) struct EngineBinaries {
     own: OwnBinary,
-    beside: Vec<(Beside, OnceLock<OwnBinary>)>,
+    beside: Vec<(EngineBinary, OnceLock<OwnBinary>)>,
 }
 
 /// What to start for one request.
 pub(super) struct Chosen<'a> {
     pub(super) binary: &'a OwnBinary,
     /// `None` for our own.
-    pub(super) beside: Option<&'a Beside>,
+    pub(super) beside: Option<&'a EngineBinary>,
 }
 
-impl Binaries {
-    pub(super) fn new(beside: Vec<Beside>) -> io::Result<Self> {
+impl EngineBinaries {
+    pub(super) fn new(beside: Vec<EngineBinary>) -> io::Result<Self> {
         let own = OwnBinary::read_only().or_else(|error| {
             warn("the shim's binary", &error);
             OwnBinary::unprotected()
@@ -54,23 +52,17 @@ impl Binaries {
         Ok(Self { own, beside })
     }
 
-    /// Our own.
-    pub(super) fn own(&self) -> Chosen<'_> {
+    fn own(&self) -> Chosen<'_> {
         Chosen {
             binary: &self.own,
             beside: None,
         }
     }
 
-    /// The program that does what `request` asks for.
-    pub(super) fn choose(&self, request: &Request) -> Result<Chosen<'_>, super::Error> {
-        self.with(engine(request))
-    }
-
     /// Tells the program that has `engine` from another version of it in the same place. `None` if
     /// that is not known.
     pub(super) fn identity(&self, engine: EngineKind) -> Option<String> {
-        let program = self.with(Some(engine)).ok()?.binary.path();
+        let program = self.choose(Some(engine)).ok()?.binary.path();
         let found = std::fs::metadata(program).ok()?;
         Some(format!(
             "{} {} {}.{:09}",
@@ -81,11 +73,12 @@ impl Binaries {
         ))
     }
 
-    fn with(&self, wanted: Option<EngineKind>) -> Result<Chosen<'_>, super::Error> {
+    /// The program that has `engine`; our own, if none is needed.
+    pub(super) fn choose(&self, engine: Option<EngineKind>) -> Result<Chosen<'_>, super::Error> {
         let found = self
             .beside
             .iter()
-            .find(|(beside, _)| Some(beside.engine) == wanted);
+            .find(|(beside, _)| Some(beside.engine) == engine);
         let Some((beside, binary)) = found else {
             return Ok(self.own());
         };
@@ -94,7 +87,7 @@ impl Binaries {
             // For the first of its containers, and no earlier: most pods have none. Of two that
             // come at once the second lets its own go.
             None => {
-                let opened = open(&beside.path).map_err(|source| super::Error::Beside {
+                let opened = open(&beside.path).map_err(|source| super::Error::EngineBinary {
                     path: beside.path.clone(),
                     engine: beside.engine,
                     source,
@@ -133,24 +126,4 @@ fn warn(what: &str, error: &io::Error) {
         "{what} cannot be protected by a read-only mount ({error}); containers that share a pid \
          namespace with the node may reach it"
     );
-}
-
-/// The engine that a request needs.
-fn engine(request: &Request) -> Option<EngineKind> {
-    let program = match request {
-        Request::Create(order) => &order.program,
-        Request::Exec(order) => &order.program,
-        Request::Compile(order) => return Some(order.engine),
-        Request::Fingerprint(engine) => return Some(*engine),
-        Request::UserNamespace(_)
-        | Request::Layers(_)
-        | Request::TargetFirst(_)
-        | Request::Fetch(_)
-        | Request::Entrypoint(_)
-        | Request::Pod(_) => return None,
-    };
-    match program {
-        Program::Linux { .. } => None,
-        Program::Wasm { engine, .. } => Some(*engine),
-    }
 }

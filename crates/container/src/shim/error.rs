@@ -4,11 +4,11 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use medley_dispatch::EngineKind;
+use medley_types::EngineKind;
 
 use super::{mounts, rootfs, sandbox};
-use crate::spec::{asked, devices, environment};
-use crate::{confinement, spec};
+use crate::spec;
+use crate::spec::{devices, environment};
 
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum Error {
          libraries that it needs?",
         path.display()
     )]
-    Beside {
+    EngineBinary {
         /// The program.
         path: PathBuf,
         /// The engine.
@@ -97,15 +97,9 @@ pub enum Error {
         /// libcontainer's word.
         reason: String,
     },
-    /// Something in its spec that is not done.
-    #[error(transparent)]
-    Asked(#[from] asked::Refused),
     /// Its environment.
     #[error(transparent)]
     Environment(#[from] environment::Error),
-    /// What it is to be confined by.
-    #[error(transparent)]
-    Confinement(#[from] confinement::Error),
     /// A module could not be compiled.
     #[error("cannot compile {}: {reason}", path.display())]
     Compile {
@@ -148,7 +142,7 @@ pub enum Error {
     },
     /// The folder for the container's state could not be made.
     #[error("cannot make the folder {}", path.display())]
-    Folder {
+    Dir {
         /// Which.
         path: PathBuf,
         /// The system's word.

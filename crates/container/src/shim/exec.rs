@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,11 +16,15 @@ use medley_sys::pidfd::{Ended, PidFd};
 use medley_types::Cancel;
 use oci_spec::runtime::{Process, Spec};
 
-use super::code_source::{self, Source};
-use super::image_layers;
-use super::turn::Customer;
-use super::{Created, Error, Host, hear_within, helper_client, terminal};
-use crate::protocol::{ExecOrder, Program, Request, TerminalOrder};
+use super::code_source;
+use super::container::Container;
+use super::reaper::reap_orphans;
+use super::status::await_started_within;
+use super::turn::CompileContext;
+use super::{Error, terminal};
+use crate::protocol::{
+    self, ExecFds, Guest, MadeProcess, MakeReply, PreparedProcess, Program, TerminalRequest,
+};
 use crate::spec;
 use crate::spec::environment;
 use crate::spec::words;
@@ -31,7 +35,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A process to add.
 #[derive(Debug)]
-pub struct Addition {
+pub struct ExecRequest {
     /// The OCI runtime spec's `process`, as JSON.
     pub process: Vec<u8>,
     /// Its stdio.
@@ -47,7 +51,7 @@ pub struct Exec {
     /// The container's spec, as it is in force.
     spec: Spec,
     /// The terminal that it gets.
-    terminal: Option<TerminalOrder>,
+    terminal: Option<TerminalRequest>,
     /// Guards the process's ends of its stdio, until it has them.
     ends: Mutex<Option<ContainerEnds>>,
     /// The shim's handles on its stdio.
@@ -60,24 +64,24 @@ pub struct Exec {
     runs: AtomicBool,
 }
 
-impl Created {
+impl Exec {
     /// Checks and opens what a further process needs.
     ///
     /// # Errors
     /// [`Error`] with what is wrong with it; nothing stays open then.
-    pub fn exec(&self, host: &Host, addition: Addition) -> Result<Exec, Error> {
-        self.must_live()?;
+    pub fn new(container: &Container, request: ExecRequest) -> Result<Self, Error> {
+        container.must_live()?;
         medley_cgroup::prepare_for_move();
-        let read = words::process(&addition.process).map_err(|source| Error::Process { source })?;
-        spec::warn_of_unknown(&self.id, &read.unknown_capabilities);
+        let read = words::process(&request.process).map_err(|source| Error::Process { source })?;
+        spec::warn_of_unknown(&container.id, &read.unknown_capabilities);
         let mut process = read.value;
         environment::check(&process)?;
-        let decision = match self.plan {
+        let decision = match container.plan {
             Plan::Linux(_) => None,
             Plan::Wasm(_) => {
-                // As of its init: nothing that runs here gains privileges.
+                // Like its init: nothing that runs here gains privileges.
                 process.set_no_new_privileges(Some(true));
-                Some(self.decide(host, &process)?)
+                Some(decide(container, &process)?)
             }
         };
         let runs_guest = matches!(
@@ -89,22 +93,23 @@ impl Created {
         );
         // A guest sees what its container's does.
         let spec = spec::load(if runs_guest {
-            &self.folder
+            &container.dir
         } else {
-            self.bundle()
+            container.bundle()
         })?;
         if runs_guest {
-            spec::inherit(&mut process, &self.original_spec()?);
+            // The one of a guest lacks what its process does by itself.
+            spec::inherit(&mut process, &spec::load(container.bundle())?);
         } else {
             spec::inherit(&mut process, &spec);
         }
         let uid = spec::uid_of(&spec, &process);
-        // As runc's shim has it: the request says whether an exec has a terminal, and its process need
+        // As with runc's shim the request says whether an exec has a terminal, and its process need
         // not.
-        process.set_terminal(Some(addition.stdio.terminal));
-        let terminal = terminal::order(&spec, Some(&process), &addition.stdio)?;
-        let (ends, keeper) = addition.stdio.open_session(uid)?;
-        Ok(Exec {
+        process.set_terminal(Some(request.stdio.terminal));
+        let terminal = terminal::order(&spec, Some(&process), &request.stdio)?;
+        let (ends, keeper) = request.stdio.open_session(uid)?;
+        Ok(Self {
             process,
             decision,
             spec,
@@ -117,93 +122,18 @@ impl Created {
         })
     }
 
-    /// Refuses what needs a container that lives.
-    fn must_live(&self) -> Result<(), Error> {
-        self.init.must_live().map_err(|source| Error::Ended {
-            pid: self.init.pid(),
-            source,
-        })
-    }
-
-    /// Kills and reaps a process that is not to be.
-    fn end(&self, process: &PidFd) {
-        /// One that was killed ends at once, unless the kernel holds it; the next sweep reaps it then.
-        const END_TIMEOUT: Duration = Duration::from_secs(10);
-        /// How long before one is taken for frozen.
-        const THAW_AFTER: Duration = Duration::from_millis(500);
-        // It has ended, or is about to: the kill is for one that hangs.
-        if let Err(error) = process.signal(rustix::process::Signal::KILL.as_raw()) {
-            log::debug!("process {} is not killed: {error}", process.pid());
-        }
-        let reaped = children::reap_within(process, THAW_AFTER).and_then(|ended| match ended {
-            Some(ended) => Ok(Some(ended)),
-            None => {
-                self.thaw_for_kill();
-                children::reap_within(process, END_TIMEOUT)
-            }
-        });
-        if let Err(error) = reaped {
-            log::warn!("process {} is not reaped: {error}", process.pid());
-        }
-        children::let_go(process.pid());
-    }
-
-    /// The spec as containerd wrote it: that of a guest lacks what its process has done by itself.
-    fn original_spec(&self) -> Result<Spec, Error> {
-        Ok(spec::load(self.bundle())?)
-    }
-
-    fn bundle(&self) -> &Path {
-        self.folder.parent().unwrap_or(&self.folder)
-    }
-
-    /// What runs beside a guest: by content, on the files that it sees. The annotations speak of
-    /// the container's own program.
-    fn decide(&self, host: &Host, process: &Process) -> Result<Planned, Error> {
-        let root = PathBuf::from(format!("/proc/{}/root", self.init.pid()));
-        let view = Rootfs::open(&root)?;
-        // The root was its own, and not that of a process that has its pid by now.
-        self.must_live()?;
-        let wanted = Wanted {
-            args: process.args().as_deref().unwrap_or_default(),
-            env: process.env().as_deref().unwrap_or_default(),
-            cwd: process.cwd(),
-            annotations: &HashMap::new(),
-            uid: process.user().uid(),
-            gid: process.user().gid(),
-            // They are in place by now.
-            mounts: &[],
-        };
-        let options = host.options_for(&self.settings);
-        let planned = match medley_dispatch::plan(&wanted, &view, &options) {
-            Ok(Decision::Planned(planned)) => Ok(planned),
-            Ok(Decision::NeedsLayers(needed)) => {
-                let listed = image_layers::of_container(host, &self.id);
-                let cache = self.settings.cache.as_deref();
-                // `sh` does not mean the image's only module.
-                image_layers::plan(host, cache, needed.require_explicit_name(), listed)
-            }
-            Err(error) => Err(error),
-        };
-        planned.map_err(|error| Error::BesideGuest {
-            source: error.into(),
-        })
-    }
-}
-
-impl Exec {
     /// Makes the process, and waits until its program runs.
     ///
     /// # Errors
     /// [`Error::NotStarted`] with its own reason; nothing of it is left then.
-    pub fn start(&self, created: &Created, host: &Host) -> Result<(), Error> {
+    pub fn start(&self, container: &Container) -> Result<(), Error> {
         let ends = lock(&self.ends).take().ok_or(Error::Ends)?;
-        created.must_live()?;
+        container.must_live()?;
         let (status, writer) = io::pipe().map_err(Error::Spawn)?;
-        let made = self.make(created, host, &ends, writer.as_fd());
-        let (pid, master) = made.or_else(|error| {
+        let made = self.make(container, &ends, writer.as_fd());
+        let MadeProcess { pid, terminal } = made.or_else(|error| {
             // Init's end, if it came meanwhile, is the reason that says most.
-            created.must_live()?;
+            container.must_live()?;
             Err(error)
         })?;
         let running = PidFd::open(pid).map_err(|source| {
@@ -212,90 +142,87 @@ impl Exec {
         })?;
         // The process holds the only writing end from here on.
         drop((writer, ends));
-        // It may be killed from here on. Started once: the Task API has made sure.
+        // It may be killed from here on. Started once: the Task API makes sure.
         self.made.set(running).map_err(|_| Error::Ends)?;
         let running = self.made.get().ok_or(Error::Ends)?;
-        let connected = master.map_or(Ok(()), |master| self.stdio.connect(master));
+        let connected = terminal.map_or(Ok(()), |master| self.stdio.connect(master));
         let heard = connected.map_err(Error::from).and_then(|()| {
             let status = File::from(OwnedFd::from(status));
-            hear_within(status, running.pid(), START_TIMEOUT)
+            await_started_within(status, running.pid(), START_TIMEOUT)
         });
         if heard.is_err() {
-            created.end(running);
+            end(container, running);
             return heard;
         }
         self.runs.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Has a helper make the process, and gives its pid and the master of its terminal.
+    /// Has a helper make the process.
     fn make(
         &self,
-        created: &Created,
-        host: &Host,
+        container: &Container,
         ends: &ContainerEnds,
-        status: std::os::fd::BorrowedFd<'_>,
-    ) -> Result<(i32, Option<OwnedFd>), Error> {
-        let ask = |program, code: Option<&Source>| {
-            let request = Request::Exec(Box::new(ExecOrder {
-                init: created.init.pid(),
-                keyring: (!created.settings.no_new_keyring).then(|| created.id.clone()),
-                cgroup: created.cgroup.clone(),
-                bundle: created.bundle().to_owned(),
-                process: self.process.clone(),
-                terminal: self.terminal,
-                debug: host.debug,
-                program,
-            }));
-            let mut fds = vec![
-                ends.stdin.as_fd(),
-                ends.stdout.as_fd(),
-                ends.stderr.as_fd(),
-                status,
-                created.init.as_fd(),
-            ];
-            fds.extend(code.and_then(Source::fd));
-            let thaw = || created.thaw_for_kill();
-            helper_client::ask_for(host, &request, &fds, START_TIMEOUT, &self.cancel, thaw)
+        status: BorrowedFd<'_>,
+    ) -> Result<MadeProcess<OwnedFd>, Error> {
+        let process = PreparedProcess {
+            init: container.init.pid(),
+            keyring: (!container.settings.no_new_keyring).then(|| container.id.clone()),
+            cgroup: container.cgroup.clone(),
+            bundle: container.bundle().to_owned(),
+            process: self.process.clone(),
+            terminal: self.terminal,
+            debug: container.context.helpers.debug(),
         };
-        let answer = match &self.decision {
-            None => ask(Program::Linux { path: None }, None)?,
+        let fds = ExecFds {
+            stdio: [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()],
+            status,
+            init: container.init.as_fd(),
+        };
+        let ask = |program: Program<BorrowedFd<'_>>| -> Result<MakeReply<OwnedFd>, Error> {
+            let call = protocol::Exec {
+                process: Box::new(process.clone()),
+                program,
+                fds: fds.clone(),
+            };
+            let helper = container.context.helpers.start(call.program.engine())?;
+            let pending = helper.cancelled_by(&self.cancel)?.send(call);
+            Ok(pending.wait_for(START_TIMEOUT, || container.thaw_for_kill())?)
+        };
+        let linux = |path| code_source::made(ask(Program::Linux { path })?);
+        match &self.decision {
+            None => linux(None),
             Some(Planned {
                 plan: Plan::Wasm(plan),
                 module: Some(module),
                 ..
             }) => code_source::with_code(
-                &Customer {
-                    host,
-                    cache: created.settings.cache.as_deref(),
-                    compilers: created.settings.compilers(),
-                    is_wanted: &|| !self.cancel.is_cancelled() && created.must_live().is_ok(),
-                    id: &created.id,
-                    in_pod: created.in_pod.then_some(&created.cgroup),
+                &CompileContext {
+                    images: container.context.images(),
+                    cache: container.settings.cache.as_deref(),
+                    compilers: container.settings.compilers(),
+                    is_wanted: &|| !self.cancel.is_cancelled() && container.must_live().is_ok(),
+                    id: &container.id,
+                    in_pod: container.in_pod.then_some(&container.cgroup),
                 },
                 plan,
                 module,
-                |source| {
-                    let program = Program::Wasm {
+                |code| {
+                    ask(Program::Wasm(Guest {
                         engine: plan.engine,
                         entry: code_source::entry(plan),
-                        code: source.code(created.settings.cache.as_deref()),
+                        code,
                         preopens: spec::preopens(&self.spec),
                         argv_start: plan.argv_start,
-                        stack: code_source::stack(Some(&self.process), &created.settings),
-                    };
-                    ask(program, Some(source))
+                        stack: code_source::stack(Some(&self.process), &container.settings),
+                    }))
                 },
-            )?,
-            Some(Planned { plan, .. }) => {
-                let path = match plan {
-                    Plan::Linux(plan) => plan.program.clone(),
-                    Plan::Wasm(plan) => Some(plan.module.clone()),
-                };
-                ask(Program::Linux { path }, None)?
-            }
-        };
-        helper_client::made(answer)
+            ),
+            Some(Planned { plan, .. }) => linux(match plan {
+                Plan::Linux(plan) => plan.program.clone(),
+                Plan::Wasm(plan) => Some(plan.module.clone()),
+            }),
+        }
     }
 
     /// The process, once it runs its program.
@@ -313,11 +240,11 @@ impl Exec {
     }
 
     /// Gives up a process that is being made. Tells whether a helper was at it, which ends then.
-    pub fn cancel(&self, created: &Created) -> bool {
+    pub fn cancel(&self, container: &Container) -> bool {
         let was_at_it = self.made.get().is_none() && self.cancel.cancel();
         if was_at_it {
             // Who makes it is in the container's cgroup by then.
-            created.thaw_for_kill();
+            container.thaw_for_kill();
         }
         was_at_it
     }
@@ -337,12 +264,12 @@ impl Exec {
         Ok(Some(ended))
     }
 
-    /// Gives the process up, whose end can't be watched: whoever finds it dead may reap it.
+    /// Gives the process up, whose end can't be watched: the next sweep that finds it dead reaps it.
     pub fn abandon(&self) {
         if let Some(process) = self.process() {
             children::let_go(process.pid());
         }
-        super::reap_orphans();
+        reap_orphans();
     }
 
     /// The shim's handles on its stdio.
@@ -355,6 +282,63 @@ impl Exec {
     pub fn delete(&self) {
         drop(lock(&self.ends).take());
     }
+}
+
+/// Kills and reaps a process that is not to be.
+fn end(container: &Container, process: &PidFd) {
+    /// One that was killed ends at once, unless the kernel holds it; the next sweep reaps it then.
+    const END_TIMEOUT: Duration = Duration::from_secs(10);
+    /// How long before one is taken for frozen.
+    const THAW_AFTER: Duration = Duration::from_millis(500);
+    // It has ended, or is about to: the kill is for one that hangs.
+    if let Err(error) = process.signal(rustix::process::Signal::KILL.as_raw()) {
+        log::debug!("process {} is not killed: {error}", process.pid());
+    }
+    let reaped = children::reap_within(process, THAW_AFTER).and_then(|ended| match ended {
+        Some(ended) => Ok(Some(ended)),
+        None => {
+            container.thaw_for_kill();
+            children::reap_within(process, END_TIMEOUT)
+        }
+    });
+    if let Err(error) = reaped {
+        log::warn!("process {} is not reaped: {error}", process.pid());
+    }
+    children::let_go(process.pid());
+}
+
+/// What runs beside a guest: by content, on the files that it sees. The annotations speak of
+/// the container's own program.
+fn decide(container: &Container, process: &Process) -> Result<Planned, Error> {
+    let root = PathBuf::from(format!("/proc/{}/root", container.init.pid()));
+    let view = Rootfs::open(&root)?;
+    // The root was its own, and not that of a process that has its pid by now.
+    container.must_live()?;
+    let wanted = Wanted {
+        args: process.args().as_deref().unwrap_or_default(),
+        env: process.env().as_deref().unwrap_or_default(),
+        cwd: process.cwd(),
+        annotations: &HashMap::new(),
+        uid: process.user().uid(),
+        gid: process.user().gid(),
+        // They are in place by now.
+        mounts: &[],
+    };
+    let context = &container.context;
+    let options = context.options_for(&container.settings);
+    let planned = match medley_dispatch::plan(&wanted, &view, &options) {
+        Ok(Decision::Planned(planned)) => Ok(planned),
+        Ok(Decision::NeedsLayers(needed)) => {
+            let (images, cache) = (context.images(), container.settings.cache.as_deref());
+            let listed = images.of_container(&container.id);
+            // `sh` does not mean the image's only module.
+            images.plan(cache, needed.require_explicit_name(), listed)
+        }
+        Err(error) => Err(error),
+    };
+    planned.map_err(|error| Error::BesideGuest {
+        source: error.into(),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

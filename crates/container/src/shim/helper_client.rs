@@ -1,24 +1,26 @@
-//! Running a helper: spawn, ask, hear the answer, reap.
+//! Calls to helpers: start one, send it a request, wait for its reply and its end.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use medley_sys::children;
 use medley_sys::pidfd::PidFd;
+use medley_sys::{children, watch};
 use medley_types::Cancel;
-use rustix::event::{PollFd, PollFlags};
+use medley_types::EngineKind;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::engine_binaries::Chosen;
-use super::{Error, Host};
+use super::Error;
+use super::engine_binaries::{Chosen, EngineBinaries, EngineBinary};
+use super::recorded_process::RecordedProcess;
 use crate::helper::log_file;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Failure, HelperCall, Reply, Request, receive_reply};
 
 /// The name that a helper goes by in the process list.
 const NAME: &str = "containerd-shim-wasm-v1";
@@ -26,171 +28,120 @@ const NAME: &str = "containerd-shim-wasm-v1";
 /// Most of a helper's log that is read, in bytes.
 const LOG_MAX: u64 = 1 << 20;
 
-/// A helper's answer, and the descriptors that came with it.
-pub(super) type Answer = (Reply, Vec<OwnedFd>);
+/// Starts helpers of this shim, and calls them.
+#[derive(Debug)]
+pub(super) struct Helpers {
+    binaries: EngineBinaries,
+    debug: bool,
+    /// The shim, as records and helpers know it.
+    shim: RecordedProcess,
+}
 
-/// The pid of the process that was asked for, and the master of its terminal.
-pub(super) fn made((reply, fds): Answer) -> Result<(i32, Option<OwnedFd>), Error> {
-    match reply {
-        Reply::Created { pid } => Ok((pid, fds.into_iter().next())),
-        Reply::Compiled { .. }
-        | Reply::Pod { .. }
-        | Reply::UserNamespace
-        | Reply::NotCached { .. }
-        | Reply::NoCache { .. }
-        | Reply::Target { .. }
-        | Reply::Layers { .. }
-        | Reply::Fetched { .. }
-        | Reply::Entrypoint { .. }
-        | Reply::Fingerprint { .. }
-        | Reply::Unfit { .. }
-        | Reply::Failed { .. } => Err(Error::NoAnswer {
-            reason: "it answered something else".into(),
-        }),
+impl Helpers {
+    /// Helpers of this very binary, or of those `beside` it that have other engines.
+    pub(super) fn new(beside: Vec<EngineBinary>, debug: bool) -> io::Result<Self> {
+        Ok(Self {
+            binaries: EngineBinaries::new(beside)?,
+            debug,
+            shim: RecordedProcess::own(),
+        })
+    }
+
+    pub(super) fn debug(&self) -> bool {
+        self.debug
+    }
+
+    pub(super) fn shim(&self) -> RecordedProcess {
+        self.shim
+    }
+
+    pub(super) fn binaries(&self) -> &EngineBinaries {
+        &self.binaries
+    }
+
+    /// Starts a helper for one call, and gives its reply once it has ended.
+    pub(super) fn call<'f, C: HelperCall<BorrowedFd<'f>>>(
+        &self,
+        call: C,
+    ) -> Result<C::Reply, Error> {
+        let request = call.into();
+        let helper = self.start(request.engine())?;
+        Ok(helper.send_request(request).wait()?)
+    }
+
+    /// Starts a helper that has `engine`.
+    pub(super) fn start(&self, engine: Option<EngineKind>) -> Result<HelperProcess, Error> {
+        HelperProcess::start(self, &self.binaries.choose(engine)?)
+    }
+
+    /// `prestarted`, a helper of our own binary, if that has `engine`, and otherwise another.
+    pub(super) fn start_unless(
+        &self,
+        prestarted: Option<HelperProcess>,
+        engine: Option<EngineKind>,
+    ) -> Result<HelperProcess, Error> {
+        let chosen = self.binaries.choose(engine)?;
+        match prestarted.filter(|_| chosen.beside.is_none()) {
+            Some(helper) => Ok(helper),
+            None => HelperProcess::start(self, &chosen),
+        }
     }
 }
 
-/// What a helper left.
-pub(super) struct Told {
-    /// Its answer, if it gave one.
-    pub(super) answer: io::Result<Answer>,
-    /// How it ended.
-    pub(super) end: End,
-    /// The processor time that it took.
-    pub(super) time: Duration,
-    /// What it wrote to its log.
-    pub(super) log: String,
-}
-
-/// How a helper ended.
-pub(super) enum End {
-    /// By itself, or by somebody's signal.
-    Exited(ExitStatus),
-    /// It took too long and was killed.
-    TimedOut,
-}
-
-impl End {
-    /// Whether `signal` ended it.
-    pub(super) fn is_by(&self, signal: Signal) -> bool {
-        let Self::Exited(status) = self else {
-            return false;
-        };
-        status.signal() == Some(signal.as_raw())
-    }
-}
-
-/// Runs one helper to its end and gives its answer.
-pub(super) fn ask(host: &Host, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
-    let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
-    helper.send(request, fds)?;
-    helper.answer()
-}
-
-/// As [`ask`], of a helper that was started ahead, unless the request needs another program.
-pub(super) fn ask_ahead<'h>(
-    host: &'h Host,
-    ahead: Option<Helper<'h>>,
-    cancel: &Cancel,
-    request: &Request,
-    fds: &[BorrowedFd<'_>],
-) -> Result<Answer, Error> {
-    let chosen = host.binaries.choose(request)?;
-    let mut helper = match ahead.filter(|_| chosen.beside.is_none()) {
-        Some(helper) => helper,
-        None => Helper::start(host, &chosen)?,
-    }
-    .cancelled_by(cancel)?;
-    helper.send(request, fds)?;
-    helper.answer().map_err(|error| explained(error, cancel))
-}
-
-/// As [`ask`], for `timeout` at the longest, or until it is cancelled. `thaw` has a process that was killed die, should it be
-/// frozen.
-pub(super) fn ask_for(
-    host: &Host,
-    request: &Request,
-    fds: &[BorrowedFd<'_>],
-    timeout: Duration,
-    cancel: &Cancel,
-    thaw: impl FnOnce(),
-) -> Result<Answer, Error> {
-    let chosen = host.binaries.choose(request)?;
-    let mut helper = Helper::start(host, &chosen)?.cancelled_by(cancel)?;
-    helper.send(request, fds)?;
-    let answer = helper.wait(Some(timeout));
-    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-    if answer.as_ref().is_err_and(timed_out) {
-        helper.child.kill().ok();
-        thaw();
-        helper.end(true)?;
-        return Err(Error::HelperTimeout { timeout });
-    }
-    let (end, _, log) = helper.end(answer.is_err())?;
-    match answer {
-        Ok((reply, fds)) => Ok((accept(reply, &log)?, fds)),
-        Err(error) => Err(explained(no_answer(error, &end, &log), cancel)),
-    }
-}
-
-/// What of an error is due to cancelling.
-fn explained(error: Error, cancel: &Cancel) -> Error {
-    if cancel.is_cancelled() {
-        Error::Cancelled
-    } else {
-        error
-    }
-}
-
-/// A helper's answer, if it could do what it was asked.
-pub(super) fn accept(reply: Reply, log: &str) -> Result<Reply, Error> {
-    match reply {
-        Reply::Failed { reason } => Err(Error::Refused {
-            reason: explain(&reason, log),
-        }),
-        Reply::Unfit { reason } => Err(Error::Unfit { reason }),
-        reply => Ok(reply),
-    }
-}
-
-/// Runs one helper to its end, which comes after `patience` at the latest. `place` is told its pid
-/// before it is asked.
-pub(super) fn run<P>(
-    host: &Host,
-    request: &Request,
-    fds: &[BorrowedFd<'_>],
-    patience: Option<Duration>,
-    place: impl FnOnce(i32) -> P,
-) -> Result<(Told, P), Error> {
-    let mut helper = Helper::start(host, &host.binaries.choose(request)?)?;
-    let pid = i32::try_from(helper.child.id());
-    let placed = place(pid.map_err(|error| Error::Spawn(io::Error::other(error)))?);
-    helper.send(request, fds)?;
-    Ok((helper.hear(patience)?, placed))
-}
-
-/// A helper that was started, before somebody knows what to ask it or while it does what it was
-/// asked. One that nobody waits for is killed.
-pub(super) struct Helper<'h> {
-    host: &'h Host,
+/// A helper that waits for a request. It is killed if it is dropped without one.
+#[derive(Debug)]
+pub(super) struct HelperProcess {
     child: Child,
-    /// Closed once it has been heard.
+    pid: i32,
+    /// Closed before the helper is reaped.
     socket: Option<OwnedFd>,
     log: File,
-    /// Why the request did not reach it.
-    unsent: Option<io::Error>,
+    debug: bool,
     /// What may end it.
     cancel: Option<Cancel>,
 }
 
-impl<'h> Helper<'h> {
-    /// Starts our own binary ahead of a request that will most likely come: the kernel loads it
-    /// while its caller does other things.
-    pub(super) fn ahead(host: &'h Host) -> Result<Self, Error> {
-        Self::start(host, &host.binaries.own())
-    }
+/// A helper that has a request, and whose reply is still to come.
+#[derive(Debug)]
+pub(super) struct PendingCall<R> {
+    helper: HelperProcess,
+    /// Why the request did not reach it.
+    unsent: Option<io::Error>,
+    reply: PhantomData<fn() -> R>,
+}
 
-    fn start(host: &'h Host, chosen: &Chosen<'_>) -> Result<Self, Error> {
+/// Why a call failed.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// The helper ended without a reply.
+    NoReply(HelperOutput),
+    /// Everything else.
+    Failed(Error),
+}
+
+/// What a helper left that gave no reply.
+#[derive(Debug)]
+pub(super) struct HelperOutput {
+    pub(super) exit: HelperExit,
+    /// The processor time that it took.
+    pub(super) time: Duration,
+    /// What it wrote to its log.
+    pub(super) log: String,
+    /// Why there is no reply.
+    error: io::Error,
+}
+
+/// How a helper ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum HelperExit {
+    /// By itself, or by a signal.
+    Exited(ExitStatus),
+    /// It took longer than this, and was killed.
+    TimedOut(Duration),
+}
+
+impl HelperProcess {
+    fn start(helpers: &Helpers, chosen: &Chosen<'_>) -> Result<Self, Error> {
         let (ours, theirs) = medley_sys::message::pair().map_err(Error::Spawn)?;
         let log = File::from(
             rustix::fs::memfd_create("medley-helper-log", MemfdFlags::CLOEXEC)
@@ -199,7 +150,7 @@ impl<'h> Helper<'h> {
         let mut command = Command::new(chosen.binary.path());
         command
             .arg0(NAME)
-            .args(host.own.helper_args())
+            .args(helpers.shim.helper_args())
             .env_clear()
             .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
             // Ours may be a bundle that is gone by now.
@@ -211,26 +162,31 @@ impl<'h> Helper<'h> {
             .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?));
         let child = children::spawn(&mut command).map_err(|source| match chosen.beside {
             None => Error::Spawn(source),
-            Some(beside) => Error::Beside {
+            Some(beside) => Error::EngineBinary {
                 path: beside.path.clone(),
                 engine: beside.engine,
                 source,
             },
         })?;
+        let pid = i32::try_from(child.id());
         Ok(Self {
-            host,
             child,
+            pid: pid.map_err(|error| Error::Spawn(io::Error::other(error)))?,
             socket: Some(ours),
             log,
-            unsent: None,
+            debug: helpers.debug,
             cancel: None,
         })
     }
 
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Has it end when what it is to make is given up.
-    fn cancelled_by(mut self, cancel: &Cancel) -> Result<Self, Error> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // The pid is the helper's own until the helper is reaped, which `end` comes before.
+    pub(super) fn cancelled_by(mut self, cancel: &Cancel) -> Result<Self, Error> {
+        let pid = Pid::from_raw(self.pid);
+        // The pid is the helper's own until the helper is reaped, which `Cancel::end` comes before.
         let stop = move || {
             // The group has its hooks too, which are not waited for.
             let Some(Err(errno)) = pid.map(|pid| kill_process_group(pid, Signal::KILL)) else {
@@ -247,78 +203,53 @@ impl<'h> Helper<'h> {
         Ok(self)
     }
 
-    /// Asks it, and lets it work. Its end, should it come before, is told by [`Self::hear`].
-    pub(super) fn send(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        let message = serde_json::to_vec(request).map_err(|error| Error::Talk(error.into()))?;
-        if let Some(socket) = &self.socket {
-            self.unsent = medley_sys::message::send_document(socket, &message, fds).err();
-        }
-        Ok(())
+    /// Sends it a request, and lets it work. A request that does not reach it is told of by the
+    /// call's end.
+    pub(super) fn send<'f, C: HelperCall<BorrowedFd<'f>>>(self, call: C) -> PendingCall<C::Reply> {
+        self.send_request(call.into())
     }
 
-    /// Waits for the answer of one that takes another request after it.
-    pub(super) fn first_answer(mut self) -> Result<(Reply, Self), Error> {
-        match self.wait(None) {
-            Ok((reply, _)) => Ok((accept(reply, "")?, self)),
-            Err(error) => {
-                let (end, _, log) = self.end(true)?;
-                Err(no_answer(error, &end, &log))
-            }
-        }
-    }
-
-    /// Waits for the end of one that was asked, and gives its answer.
-    pub(super) fn answer(self) -> Result<Answer, Error> {
-        let told = self.hear(None)?;
-        match told.answer {
-            Ok((reply, fds)) => Ok((accept(reply, &told.log)?, fds)),
-            Err(error) => Err(no_answer(error, &told.end, &told.log)),
-        }
-    }
-
-    /// Waits for the end of one that was asked, which comes after `patience` at the latest.
-    fn hear(mut self, patience: Option<Duration>) -> Result<Told, Error> {
-        let answer = self.wait(patience);
-        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-        let is_late = answer.as_ref().is_err_and(timed_out);
-        let (end, time, log) = self.end(answer.is_err())?;
-        let end = if is_late { End::TimedOut } else { end };
-        Ok(Told {
-            answer,
-            end,
-            time,
-            log,
-        })
-    }
-
-    /// Waits for its answer. A process that it has made comes to us with the helper's end, which waits
-    /// for ours of the socket: the process is known by then, and is no orphan.
-    fn wait(&mut self, patience: Option<Duration>) -> io::Result<Answer> {
-        let (bytes, fds) = match (self.unsent.take(), &self.socket) {
-            (None, Some(socket)) => answer_or_end(socket, &self.child, patience)?,
-            (Some(error), _) => return Err(error),
-            (None, None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+    fn send_request<R>(self, request: Request<BorrowedFd<'_>>) -> PendingCall<R> {
+        let unsent = match &self.socket {
+            Some(socket) => request.send(socket).err(),
+            None => Some(io::ErrorKind::NotConnected.into()),
         };
-        let reply: Reply = serde_json::from_slice(&bytes)?;
-        if let Some(pid) = reply.made() {
+        PendingCall {
+            helper: self,
+            unsent,
+            reply: PhantomData,
+        }
+    }
+
+    /// Waits for a reply. A process that the helper has made comes to us with the helper's end, which
+    /// waits for us to close the socket: the process is known by then, and is no orphan.
+    fn receive<R: Reply>(&self, timeout: Option<Duration>) -> io::Result<Result<R, Failure>> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let helper = PidFd::open(self.pid)?;
+        // The socket alone does not tell the helper's end: init, its clone, holds it too.
+        let ready = watch::wait_any(&[socket.as_fd(), helper.as_fd()], timeout)?;
+        match ready {
+            // A reply that it gave before it ended counts.
+            Some(0) => {}
+            Some(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            None => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        let reply = receive_reply::<R>(socket)?;
+        if let Some(pid) = reply.as_ref().ok().and_then(R::child) {
             children::keep(pid);
         }
-        Ok((reply, fds))
+        Ok(reply)
     }
 
-    /// Waits for its end, and brings it about if nobody waits for what it is doing any more. Gives
-    /// the processor time that it took and its log too.
-    fn end(mut self, kill: bool) -> Result<(End, Duration, String), Error> {
-        if kill {
-            self.child.kill().ok();
-        }
+    /// Waits for its end. Gives the processor time that it took and its log too.
+    fn end(mut self) -> Result<(ExitStatus, Duration, String), Error> {
         let reaped = self.reap();
         let log = read_log(&mut self.log).map_err(Error::Talk)?;
-        if self.host.debug {
+        if self.debug {
             log.lines().for_each(|line| log::debug!("helper: {line}"));
         }
         let (status, time) = reaped.map_err(Error::Talk)?;
-        Ok((End::Exited(status), time, log))
+        Ok((status, time, log))
     }
 
     /// Reaps it, before anything else is done: init becomes our child with its end.
@@ -331,68 +262,127 @@ impl<'h> Helper<'h> {
     }
 }
 
-impl Drop for Helper<'_> {
+impl Drop for HelperProcess {
     fn drop(&mut self) {
         if self.socket.is_some() {
             self.child.kill().ok();
             if let Err(error) = self.reap() {
-                log::warn!("a helper that nobody needs could not be reaped: {error}");
+                log::warn!("a helper that is not needed could not be reaped: {error}");
             }
         }
     }
 }
 
-/// Why a helper gave no answer.
-fn no_answer(error: io::Error, end: &End, log: &str) -> Error {
-    if end.is_by(Signal::BUS) {
-        return Error::Page;
+impl<R: Reply> PendingCall<R> {
+    /// Waits for the reply, and for the helper's end.
+    pub(super) fn wait(self) -> Result<R, CallError> {
+        self.finish(None, || ())
     }
-    let reason = match log_file::cause(log) {
-        Some(cause) => cause.to_owned(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => match end {
-            End::Exited(status) => status.to_string(),
-            End::TimedOut => "it took too long".to_owned(),
-        },
-        None => return Error::Talk(error),
-    };
-    Error::NoAnswer { reason }
-}
 
-/// Waits for the helper's answer, or for its end. The socket alone does not tell the end: init, the
-/// helper's clone, holds it too.
-fn answer_or_end(
-    socket: &OwnedFd,
-    helper: &Child,
-    patience: Option<Duration>,
-) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let pid = i32::try_from(helper.id()).map_err(io::Error::other)?;
-    let helper = PidFd::open(pid)?;
-    let deadline = patience.map(|patience| Instant::now() + patience);
-    let mut ready = [
-        PollFd::new(socket, PollFlags::IN),
-        PollFd::new(&helper, PollFlags::IN),
-    ];
-    loop {
-        let left = deadline
-            .map(|deadline| {
-                deadline
-                    .saturating_duration_since(Instant::now())
-                    .try_into()
-            })
-            .transpose()
-            .map_err(io::Error::other)?;
-        match rustix::event::poll(&mut ready, left.as_ref()) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+    /// Waits as long as `timeout`. A helper that is late is killed; `thaw` has it receive the signal
+    /// should it be frozen.
+    pub(super) fn wait_for(self, timeout: Duration, thaw: impl FnOnce()) -> Result<R, CallError> {
+        self.finish(Some(timeout), thaw)
+    }
+
+    /// Waits for the reply of a helper that takes another request after it.
+    pub(super) fn wait_first(mut self) -> Result<(R, HelperProcess), Error> {
+        match self.receive(None) {
+            Ok(Ok(reply)) => Ok((reply, self.helper)),
+            Ok(Err(failure)) => Err(refused(failure, "")),
+            Err(error) => {
+                self.helper.child.kill().ok();
+                let (status, time, log) = self.helper.end()?;
+                let exit = HelperExit::Exited(status);
+                let output = HelperOutput {
+                    exit,
+                    time,
+                    log,
+                    error,
+                };
+                Err(CallError::NoReply(output).into())
+            }
         }
     }
-    // An answer that it gave before it ended counts.
-    if ready[0].revents().contains(PollFlags::IN) {
-        return medley_sys::message::receive_document(socket);
+
+    fn finish(mut self, timeout: Option<Duration>, thaw: impl FnOnce()) -> Result<R, CallError> {
+        let cancel = self.helper.cancel.clone();
+        let reply = self.receive(timeout);
+        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let late = timeout.filter(|_| reply.as_ref().is_err_and(is_late));
+        if reply.is_err() {
+            self.helper.child.kill().ok();
+        }
+        if late.is_some() {
+            thaw();
+        }
+        let (status, time, log) = self.helper.end().map_err(CallError::Failed)?;
+        let exit = late.map_or(HelperExit::Exited(status), HelperExit::TimedOut);
+        let failed = match reply {
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(failure)) => CallError::Failed(refused(failure, &log)),
+            Err(error) => CallError::NoReply(HelperOutput {
+                exit,
+                time,
+                log,
+                error,
+            }),
+        };
+        if cancel.is_some_and(|cancel| cancel.is_cancelled()) {
+            return Err(CallError::Failed(Error::Cancelled));
+        }
+        Err(failed)
     }
-    Err(io::ErrorKind::UnexpectedEof.into())
+
+    fn receive(&mut self, timeout: Option<Duration>) -> io::Result<Result<R, Failure>> {
+        match self.unsent.take() {
+            Some(error) => Err(error),
+            None => self.helper.receive(timeout),
+        }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NoReply(output) => output.into(),
+            CallError::Failed(error) => error,
+        }
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<HelperOutput> for Error {
+    fn from(output: HelperOutput) -> Self {
+        let status = match output.exit {
+            HelperExit::Exited(status) => status,
+            HelperExit::TimedOut(timeout) => return Self::HelperTimeout { timeout },
+        };
+        if status.signal() == Some(Signal::BUS.as_raw()) {
+            return Self::Page;
+        }
+        let reason = match log_file::cause(&output.log) {
+            Some(cause) => cause.to_owned(),
+            None if output.error.kind() == io::ErrorKind::UnexpectedEof => status.to_string(),
+            None => return Self::Talk(output.error),
+        };
+        Self::NoAnswer { reason }
+    }
+}
+
+/// What a helper said that could not do what it was asked for.
+fn refused(failure: Failure, log: &str) -> Error {
+    match failure {
+        Failure::Failed { reason } => Error::Refused {
+            reason: explain(&reason, log),
+        },
+        Failure::Unfit { reason } => Error::Unfit { reason },
+    }
 }
 
 /// A helper's reason, with the detail that only its log has.

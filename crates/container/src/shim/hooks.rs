@@ -3,19 +3,19 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::oci_spec::runtime::{Hook, State};
-use medley_sys::children;
 use medley_sys::pidfd::PidFd;
-use rustix::event::{PollFd, PollFlags};
+use medley_sys::{children, watch};
 use rustix::fs::MemfdFlags;
 
-use super::{Created, Error};
+use super::Error;
 
 /// When hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -72,14 +72,15 @@ pub enum Failure {
 }
 
 /// Runs the hooks of a moment, one after the other, until one fails.
-pub(super) fn run(created: &Created, moment: Moment) -> Result<(), Error> {
-    let state = |error| Error::State(Box::new(error));
-    let mut container = Container::load(created.state()).map_err(state)?;
+/// `state` is libcontainer's of the container.
+pub(super) fn run(state: &Path, init: &PidFd, moment: Moment) -> Result<(), Error> {
+    let failed = |error| Error::State(Box::new(error));
+    let mut container = Container::load(state.to_owned()).map_err(failed)?;
     container.set_status(match moment {
         Moment::Poststart => ContainerStatus::Running,
         Moment::Poststop => ContainerStatus::Stopped,
     });
-    let config = container.spec().map_err(state)?;
+    let config = container.spec().map_err(failed)?;
     let hooks = config.hooks.unwrap_or_default();
     let hooks = match moment {
         Moment::Poststart => hooks.poststart(),
@@ -90,7 +91,7 @@ pub(super) fn run(created: &Created, moment: Moment) -> Result<(), Error> {
         .and_then(|state| Ok(serde_json::to_vec(&state)?));
     let told = told.map_err(Error::Spawn)?;
     for hook in hooks.iter().flatten() {
-        let end = (created.init(), moment.grace());
+        let end = (init, moment.grace());
         run_one(hook, &told, &container.root, end).map_err(|source| Error::Hook {
             kind: moment.name(),
             source,
@@ -165,24 +166,10 @@ fn wait(
     if let Some(limit) = limit {
         return Ok((!hook.wait_for_end(Some(limit))?).then_some(limit));
     }
-    let mut deadline = None;
-    loop {
-        let mut fds = vec![PollFd::new(&hook, PollFlags::IN)];
-        if deadline.is_none() {
-            fds.push(PollFd::new(init, PollFlags::IN));
-        }
-        let left = deadline.map(|at: Instant| at.saturating_duration_since(Instant::now()));
-        let left = left
-            .map(TryInto::try_into)
-            .transpose()
-            .map_err(io::Error::other)?;
-        match rustix::event::poll(&mut fds, left.as_ref()) {
-            Ok(0) => return Ok(Some(grace)),
-            Ok(_) if fds[0].revents().contains(PollFlags::IN) => return Ok(None),
-            Ok(_) => deadline = Some(Instant::now() + grace),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    match watch::wait_any(&[hook.as_fd(), init.as_fd()], None)? {
+        Some(0) => Ok(None),
+        // The container has ended.
+        _ => Ok((!hook.wait_for_end(Some(grace))?).then_some(grace)),
     }
 }
 

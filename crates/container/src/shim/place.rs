@@ -10,16 +10,16 @@ use medley_engine::Form;
 use medley_image::cache::{Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, Turn};
 
 use super::Error;
-use super::code_source::{Source, entry, note, warn};
+use super::code_source::{CodeSource, entry, note, warn};
 use super::compile::{self, Compiled, Failed};
-use super::turn::Customer;
+use super::turn::CompileContext;
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
 /// may go to a slow disk.
 const HANDLING: Duration = Duration::from_secs(120);
 
 /// A place in the cache, ours alone while we fill it.
-pub(super) struct Place {
+pub(super) struct CacheSlot {
     cache: Cache,
     key: Key,
     /// What a failure depends on besides the key; absent if that is not known.
@@ -29,17 +29,17 @@ pub(super) struct Place {
 }
 
 /// What came of filling a place.
-pub(super) struct Filled {
-    pub(super) source: Source,
+pub(super) struct CompileOutcome {
+    pub(super) source: CodeSource,
     /// Whether a compiler ran.
     pub(super) compiled: bool,
     /// Why the cache does not keep it.
     pub(super) lost: Option<CacheError>,
 }
 
-impl Place {
+impl CacheSlot {
     pub(super) fn open(
-        customer: &Customer<'_>,
+        context: &CompileContext<'_>,
         folder: &Path,
         plan: &WasmPlan,
         module: &File,
@@ -50,19 +50,19 @@ impl Place {
         let wanted = format!("{:?}", entry(plan));
         // As long as a compiler may take, and what its shim does then.
         let patience = compile::PATIENCE + HANDLING;
-        let lock = match cache.lock(&key, &wanted, patience, customer.is_wanted)? {
+        let lock = match cache.lock(&key, &wanted, patience, context.is_wanted)? {
             Turn::Ours(lock) => Some(lock),
             Turn::Failed { reason } => return Err(Error::Refused { reason }),
             Turn::TimedOut => None,
             Turn::GivenUp => {
                 return Err(Error::GivenUp {
                     module: plan.module.clone(),
-                    compilers: customer.compilers,
+                    compilers: context.compilers,
                 });
             }
         };
         // A later version of ours may have what this one lacks, with the same engine.
-        let program = customer.host.binaries.identity(plan.engine);
+        let program = context.images.helpers.binaries().identity(plan.engine);
         let asked = program.map(|program| format!("{wanted} {program}"));
         Ok(Self {
             cache,
@@ -75,16 +75,16 @@ impl Place {
     /// A cache that fails costs time: the code is used without it.
     pub(super) fn fill(
         self,
-        customer: &Customer<'_>,
+        context: &CompileContext<'_>,
         plan: &WasmPlan,
         module: &File,
         form: Form,
-    ) -> Result<Filled, Error> {
+    ) -> Result<CompileOutcome, Error> {
         match self.cache.find(&self.key) {
             // Somebody else has compiled it while we waited.
             Ok(Found::Code(code)) => {
-                return Ok(Filled {
-                    source: Source::Code(code, form),
+                return Ok(CompileOutcome {
+                    source: CodeSource::Ready { form, code },
                     compiled: false,
                     lost: None,
                 });
@@ -98,7 +98,7 @@ impl Place {
             log::info!("not compiled again: {reason}");
             return Err(Error::Unfit { reason });
         }
-        let Compiled { code, form } = match compile::compile(customer, plan, module) {
+        let Compiled { code, form } = match compile::compile(context, plan, module) {
             Ok(compiled) => compiled,
             Err(failed) => return Err(self.fail(plan, failed)),
         };
@@ -109,8 +109,8 @@ impl Place {
                 (code, Some(error))
             }
         };
-        Ok(Filled {
-            source: Source::Code(code, form),
+        Ok(CompileOutcome {
+            source: CodeSource::Ready { form, code },
             compiled: true,
             lost,
         })

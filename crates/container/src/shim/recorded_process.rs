@@ -23,13 +23,13 @@ const LOOKS: u32 = 2;
 
 /// A process by what no other process has: its pid, and when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct RecordedProcess {
     pid: i32,
     /// In ticks since boot; none of a process that had ended when it was asked for.
     started: Option<u64>,
 }
 
-impl Known {
+impl RecordedProcess {
     /// The process that has this pid now.
     pub(crate) fn of(pid: i32) -> Self {
         let started = start_of(&pid.to_string());
@@ -143,20 +143,20 @@ fn start_of(pid: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Known;
+    use super::RecordedProcess;
     use std::process::{Command, Stdio};
 
     #[test]
     fn a_pid_that_was_given_again_is_another_process() {
-        let own = Known::own();
-        assert_eq!(own, Known::of(own.pid()));
+        let own = RecordedProcess::own();
+        assert_eq!(own, RecordedProcess::of(own.pid()));
         assert!(own.open().is_some());
-        let another = Known {
+        let another = RecordedProcess {
             started: own.started.map(|at| at + 1),
             ..own
         };
         assert!(another.open().is_none());
-        let never = Known {
+        let never = RecordedProcess {
             started: None,
             ..own
         };
@@ -169,8 +169,8 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let known = Known::of(i32::try_from(dead.id()).unwrap());
-        let other = Known {
+        let known = RecordedProcess::of(i32::try_from(dead.id()).unwrap());
+        let other = RecordedProcess {
             started: known.started.map(|at| at + 1),
             ..known
         };
@@ -180,7 +180,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("medley-known-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("helper"), "read line").unwrap();
-        let run = |of: &Known| {
+        let run = |of: &RecordedProcess| {
             Command::new("/bin/sh")
                 .args(of.helper_args())
                 .current_dir(&folder)

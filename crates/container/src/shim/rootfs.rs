@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::UnmountFlags;
 use serde::{Deserialize, Serialize};
 
+use super::bundle_layout::STAGE;
 use idmapped::Layers;
 
 /// Why the rootfs could not be mounted or unmounted.
@@ -102,9 +103,6 @@ pub enum Error {
         source: io::Error,
     },
 }
-
-/// Where a mount with a target is made before it is moved there, in the bundle.
-const STAGE: &str = "medley-stage";
 
 /// A rootfs, and what was mounted of it here, which knows how to go away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

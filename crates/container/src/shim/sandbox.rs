@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,12 +20,10 @@ use medley_types::sandbox::{PodRequest, Scope};
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::protocol::{FIRST_NAMESPACE, Namespace, PodOrder, Reply, Request};
-use crate::shim::Host;
+use crate::protocol::{FIRST_NAMESPACE, MakeSandbox, Namespace};
+use crate::shim::bundle_layout::SANDBOX;
+use crate::shim::helper_client::Helpers;
 use medley_cgroup::Cgroup;
-
-/// The pod's folder in its bundle.
-const FOLDER: &str = "medley-pod";
 
 /// The pod's shared memory, below its folder.
 const SHM: &str = "shm";
@@ -91,7 +89,7 @@ pub enum Error {
 
 /// A pod.
 #[derive(Debug)]
-pub struct Pod {
+pub struct Sandbox {
     folder: PathBuf,
     request: PodRequest,
     /// The first process of its pid namespace, where its containers share one.
@@ -107,11 +105,11 @@ struct Held {
     _life: Option<io::PipeWriter>,
 }
 
-impl Pod {
+impl Sandbox {
     /// Makes the pod; on failure nothing of it is left.
-    pub(crate) fn new(host: &Host, request: PodRequest) -> Result<Self, super::Error> {
-        let folder = request.bundle.join(FOLDER);
-        let made = Self::make(host, request, &folder);
+    pub(super) fn new(helpers: &Helpers, request: PodRequest) -> Result<Self, super::Error> {
+        let folder = request.bundle.join(SANDBOX);
+        let made = Self::make(helpers, request, &folder);
         if made.is_err()
             && let Err(error) = remove(&folder)
         {
@@ -120,12 +118,12 @@ impl Pod {
         made
     }
 
-    fn make(host: &Host, request: PodRequest, folder: &Path) -> Result<Self, super::Error> {
+    fn make(helpers: &Helpers, request: PodRequest, folder: &Path) -> Result<Self, super::Error> {
         write_files(&request, folder)?;
         if request.ipc != Scope::Node {
             mount_shm(&folder.join(SHM))?;
         }
-        let (held, holder) = namespaces(host, &request)?;
+        let (held, holder) = namespaces(helpers, &request)?;
         Ok(Self {
             folder: folder.to_owned(),
             request,
@@ -241,7 +239,7 @@ impl Pod {
 /// # Errors
 /// [`Error::Remove`].
 pub fn clean_up(bundle: &Path) -> Result<(), Error> {
-    remove(&bundle.join(FOLDER))
+    remove(&bundle.join(SANDBOX))
 }
 
 fn remove(folder: &Path) -> Result<(), Error> {
@@ -321,7 +319,10 @@ fn mount_shm(path: &Path) -> Result<(), Error> {
 }
 
 /// Has a helper make the namespaces that are the pod's own.
-fn namespaces(host: &Host, request: &PodRequest) -> Result<(Held, Option<PidFd>), super::Error> {
+fn namespaces(
+    helpers: &Helpers,
+    request: &PodRequest,
+) -> Result<(Held, Option<PidFd>), super::Error> {
     let network = request.netns.as_ref().map(|path| {
         fs::File::open(path)
             .map(OwnedFd::from)
@@ -331,43 +332,33 @@ fn namespaces(host: &Host, request: &PodRequest) -> Result<(Held, Option<PidFd>)
             })
     });
     let network = network.transpose()?;
-    let shares_pids = request.pid == Scope::Pod;
-    let order = PodOrder {
-        has_network: network.is_some(),
+    let lifeline = match request.pid {
+        Scope::Pod => Some(io::pipe().map_err(super::Error::Spawn)?),
+        _ => None,
+    };
+    let made = helpers.call(MakeSandbox {
+        network: network.as_ref().map(AsFd::as_fd),
         ipc: request.ipc != Scope::Node,
         // A pod in the node's network has the node's name, as one with a pause container has.
         hostname: match &network {
             Some(_) => Some(hostname(request).map_err(super::Error::Spawn)?),
             None => None,
         },
-        pid: shares_pids,
+        holder_lifeline: lifeline.as_ref().map(|(reader, _)| reader.as_fd()),
         sysctls: request.sysctls.clone(),
-        debug: host.debug(),
-    };
-    let life = if shares_pids {
-        Some(io::pipe().map_err(super::Error::Spawn)?)
-    } else {
-        None
-    };
-    let mut fds: Vec<BorrowedFd<'_>> = network.iter().map(AsFd::as_fd).collect();
-    fds.extend(life.iter().map(|(reader, _)| reader.as_fd()));
-    let (reply, made) = host.ask(&Request::Pod(order), &fds)?;
-    let Reply::Pod { holder, namespaces } = reply else {
-        return Err(super::Error::NoAnswer {
-            reason: "it answered something else than a pod".into(),
-        });
-    };
-    let holder = holder.map(|pid| {
+        debug: helpers.debug(),
+    })?;
+    let holder = made.holder.map(|pid| {
         let holder = PidFd::open(pid).map_err(|source| super::Error::InitGone { pid, source });
         // From here on the handle tells its end, and anybody may reap it.
         medley_sys::children::let_go(pid);
         holder
     });
-    let mut all: Vec<_> = namespaces.into_iter().zip(made).collect();
-    all.extend(network.map(|fd| (Namespace::Network, fd)));
+    let mut namespaces = made.namespaces;
+    namespaces.extend(network.map(|fd| (Namespace::Network, fd)));
     let held = Held {
-        namespaces: all,
-        _life: life.map(|(_, writer)| writer),
+        namespaces,
+        _life: lifeline.map(|(_, writer)| writer),
     };
     Ok((held, holder.transpose()?))
 }
@@ -390,7 +381,7 @@ pub(crate) fn path_of(index: usize) -> PathBuf {
     Path::new(HELPERS).join(number.to_string())
 }
 
-/// The namespace of a pod that a spec names by `path`, after [`Pod::adapt`] has given it and
+/// The namespace of a pod that a spec names by `path`, after [`Sandbox::adapt`] has given it and
 /// `shared`.
 pub(crate) fn named<'s>(path: &Path, shared: &'s [OwnedFd]) -> Option<&'s OwnedFd> {
     let number: u32 = path.strip_prefix(HELPERS).ok()?.to_str()?.parse().ok()?;

@@ -4,7 +4,7 @@ use medley_io::Stdio;
 use oci_spec::runtime::{Process, Spec};
 
 use super::Error;
-use crate::protocol::TerminalOrder;
+use crate::protocol::TerminalRequest;
 use crate::spec;
 
 /// The terminal of `process` in the container of `spec`, if it is to have one.
@@ -15,7 +15,7 @@ pub(super) fn order(
     spec: &Spec,
     process: Option<&Process>,
     stdio: &Stdio,
-) -> Result<Option<TerminalOrder>, Error> {
+) -> Result<Option<TerminalRequest>, Error> {
     let wanted = process.is_some_and(|process| process.terminal() == Some(true));
     if wanted != stdio.terminal {
         return Err(Error::Terminal {
@@ -32,7 +32,7 @@ pub(super) fn order(
         .console_size()
         .map(|size| (count(size.height()), count(size.width())))
         .filter(|size| *size != (0, 0));
-    Ok(Some(TerminalOrder {
+    Ok(Some(TerminalRequest {
         owner: spec::uid_of(spec, process),
         size,
     }))
@@ -40,11 +40,11 @@ pub(super) fn order(
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, TerminalOrder, order};
+    use super::{Error, TerminalRequest, order};
     use medley_io::Stdio;
     use oci_spec::runtime::Spec;
 
-    fn ordered(terminal: &str, request: bool) -> Result<Option<TerminalOrder>, Error> {
+    fn ordered(terminal: &str, request: bool) -> Result<Option<TerminalRequest>, Error> {
         let spec: Spec = serde_json::from_str(&format!(
             r#"{{
                 "ociVersion": "1.1.0",
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_terminal_belongs_to_the_user_on_the_node() {
         let sized = r#""terminal": true, "consoleSize": {"height": 30, "width": 100}"#;
-        let owned = |size| Some(TerminalOrder { owner: 1005, size });
+        let owned = |size| Some(TerminalRequest { owner: 1005, size });
         assert_eq!(ordered(sized, true).unwrap(), owned(Some((30, 100))));
         let unsized_ = r#""terminal": true, "consoleSize": {"height": 0, "width": 0}"#;
         assert_eq!(ordered(unsized_, true).unwrap(), owned(None));

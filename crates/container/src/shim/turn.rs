@@ -8,7 +8,8 @@ use std::time::Duration;
 use medley_image::cache::{Slot, Slots};
 use oci_spec::runtime::Spec;
 
-use super::{Error, Host};
+use super::Error;
+use super::image_layers::Images;
 use medley_cgroup::Cgroup;
 use medley_cgroup::compilers::{self, Compilers};
 
@@ -19,8 +20,9 @@ const WITHOUT_CACHE: &str = "/run/containerd-shim-wasm";
 pub const MOST_COMPILERS: u32 = 256;
 
 /// Whom a module is compiled for.
-pub(super) struct Customer<'a> {
-    pub(super) host: &'a Host,
+pub(super) struct CompileContext<'a> {
+    /// What reads the module, and compiles it.
+    pub(super) images: Images<'a>,
     /// Where native code is kept, if it is.
     pub(super) cache: Option<&'a Path>,
     /// How many compilers may run at a time.
@@ -118,10 +120,10 @@ impl Drop for Share {
     }
 }
 
-impl Customer<'_> {
+impl CompileContext<'_> {
     /// Where its compilers count.
     pub(super) fn cgroups(&self) -> Compilers {
-        let name = compilers::name(self.id, self.host.own.pid());
+        let name = compilers::name(self.id, self.images.helpers.shim().pid());
         match self.in_pod {
             Some(container) => Compilers::of_pod(container, &name),
             None => Compilers::of_node(&name),

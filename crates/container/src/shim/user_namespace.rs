@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 
-use super::{Error, Host, helper_client};
-use crate::protocol::{IdMapped, Maps, Reply, Request};
+use super::Error;
+use super::helper_client::Helpers;
+use crate::protocol::{IdMappedMount, IdMappings, MakeUserNamespace};
 use crate::shim::sandbox;
 
 /// The mount options that ask for mapped ids, the second for what is mounted below too.
@@ -22,7 +23,7 @@ const OPTIONS: [&str; 2] = ["idmap", "ridmap"];
 #[derive(Debug, Default)]
 pub(super) struct UserNamespaces {
     /// The container's own, with its maps.
-    own: Option<(OwnedFd, Maps)>,
+    own: Option<(OwnedFd, IdMappings)>,
     /// Whether libcontainer would have to make it.
     is_new: bool,
     /// Those of mounts that are mapped otherwise.
@@ -32,7 +33,7 @@ pub(super) struct UserNamespaces {
 impl UserNamespaces {
     /// Opens or makes the namespace that the container is to be in, if it is one of its own.
     /// `shared` are those of its pod that the spec may name.
-    pub(super) fn of(host: &Host, spec: &Spec, shared: &[OwnedFd]) -> Result<Self, Error> {
+    pub(super) fn of(helpers: &Helpers, spec: &Spec, shared: &[OwnedFd]) -> Result<Self, Error> {
         let linux = spec.linux().as_ref();
         let all = linux.and_then(|linux| linux.namespaces().as_deref());
         let wanted = all
@@ -51,7 +52,7 @@ impl UserNamespaces {
                 Some(fd) => (fd.try_clone().map_err(Error::Spawn)?, false),
                 None => (open(path)?, false),
             },
-            None => (make(host, &maps)?, true),
+            None => (make(helpers, &maps)?, true),
         };
         Ok(Self {
             own: Some((fd, maps)),
@@ -69,11 +70,11 @@ impl UserNamespaces {
     /// mounts to map, or of what only the node's root can reach, in `folder`. Whether the spec was changed is told too.
     pub(super) fn adapt(
         &mut self,
-        host: &Host,
+        helpers: &Helpers,
         spec: &mut Spec,
         folder: &Path,
-    ) -> Result<(Vec<IdMapped>, bool), Error> {
-        let mapped = self.adapt_mounts(host, spec, folder)?;
+    ) -> Result<(Vec<IdMappedMount>, bool), Error> {
+        let mapped = self.adapt_mounts(helpers, spec, folder)?;
         let mut changed = !mapped.is_empty();
         if let Some((fd, _)) = self.own.as_ref().filter(|_| self.is_new)
             && let Some(linux) = spec.linux_mut()
@@ -90,10 +91,10 @@ impl UserNamespaces {
 
     fn adapt_mounts(
         &mut self,
-        host: &Host,
+        helpers: &Helpers,
         spec: &mut Spec,
         folder: &Path,
-    ) -> Result<Vec<IdMapped>, Error> {
+    ) -> Result<Vec<IdMappedMount>, Error> {
         let mut mapped = Vec::new();
         let at = |count: usize| folder.join("mapped").join(count.to_string());
         for mount in spec.mounts_mut().iter_mut().flatten() {
@@ -114,7 +115,7 @@ impl UserNamespaces {
                 if let Some(source) = source.filter(|source| is_hidden(source)) {
                     let at = at(mapped.len());
                     mount.set_source(Some(at.clone()));
-                    mapped.push(IdMapped {
+                    mapped.push(IdMappedMount {
                         source,
                         at,
                         namespace: None,
@@ -131,7 +132,7 @@ impl UserNamespaces {
                 Some((fd, own)) if wanted.is_empty() || wanted == *own => path_of(fd),
                 None if wanted.is_empty() => return Err(Error::IdMapped { path: destination }),
                 _ => {
-                    let fd = make(host, &wanted)?;
+                    let fd = make(helpers, &wanted)?;
                     let path = path_of(&fd);
                     self.others.push(fd);
                     path
@@ -145,7 +146,7 @@ impl UserNamespaces {
                 .iter()
                 .filter(|one| !OPTIONS.contains(&one.as_str()));
             mount.set_options(Some(rest.cloned().collect()));
-            mapped.push(IdMapped {
+            mapped.push(IdMappedMount {
                 source,
                 at,
                 namespace: Some(namespace),
@@ -196,14 +197,14 @@ fn path_of(fd: &OwnedFd) -> PathBuf {
     ))
 }
 
-fn maps(uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> Maps {
+fn maps(uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> IdMappings {
     let lines = |maps: Option<&[LinuxIdMapping]>| {
         let lines = maps.unwrap_or_default().iter();
         lines
             .map(|map| format!("{} {} {}\n", map.container_id(), map.host_id(), map.size()))
             .collect()
     };
-    Maps {
+    IdMappings {
         uids: lines(uids),
         gids: lines(gids),
     }
@@ -217,12 +218,7 @@ fn open(path: &Path) -> Result<OwnedFd, Error> {
     Ok(file.into())
 }
 
-fn make(host: &Host, maps: &Maps) -> Result<OwnedFd, Error> {
-    let (reply, fds) = helper_client::ask(host, &Request::UserNamespace(maps.clone()), &[])?;
-    match (reply, fds.into_iter().next()) {
-        (Reply::UserNamespace, Some(fd)) => Ok(fd),
-        _ => Err(Error::NoAnswer {
-            reason: "it made no user namespace".into(),
-        }),
-    }
+fn make(helpers: &Helpers, mappings: &IdMappings) -> Result<OwnedFd, Error> {
+    let mappings = mappings.clone();
+    Ok(helpers.call(MakeUserNamespace { mappings })?.fd)
 }

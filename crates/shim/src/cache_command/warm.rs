@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use medley_container::shim::{Host, ImageModules, Warmed, default_compilers};
+use medley_container::shim::{ContainerManager, ImageModules, WarmOutcome, default_compilers};
 use medley_dispatch::{Decision, EngineKind, Plan, Planned, Request, Rootfs};
 use medley_image::store::Address;
 use medley_types::layers::Layer;
@@ -19,11 +19,11 @@ use crate::engines;
 pub(super) fn run(folder: &Path, warm: &Warm, as_json: bool) -> anyhow::Result<bool> {
     // Whether it can be written to, before anything is compiled.
     medley_image::Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
-    let host = Host::new(engines::options(), engines::beside(), false)
-        .context("cannot open our own binary")?
-        .with_containerd(containerd(warm));
+    let (options, binaries) = (engines::options(), engines::beside());
+    let manager = ContainerManager::new(options, binaries, containerd(warm), false)
+        .context("cannot open our own binary")?;
     let warmer = Warmer {
-        host: &host,
+        manager: &manager,
         folder,
         engine: warm.engine,
     };
@@ -38,13 +38,13 @@ pub(super) fn run(folder: &Path, warm: &Warm, as_json: bool) -> anyhow::Result<b
             match warmed {
                 Ok((engine, warmed)) => {
                     let how = match warmed {
-                        Warmed::Found => "there already",
-                        Warmed::Compiled => "compiled",
+                        WarmOutcome::Found => "there already",
+                        WarmOutcome::Compiled => "compiled",
                     };
                     if !as_json {
                         print(&format!("{name}: {how}, {engine}\n"))?;
                     }
-                    let (engine, compiled) = (engine.to_string(), warmed == Warmed::Compiled);
+                    let (engine, compiled) = (engine.to_string(), warmed == WarmOutcome::Compiled);
                     done.push(json!({"name": name, "engine": engine, "compiled": compiled}));
                 }
                 Err(error) => {
@@ -75,10 +75,10 @@ fn containerd(warm: &Warm) -> Address {
 }
 
 /// The engine of a module, and whether it was there.
-type Done = (EngineKind, Warmed);
+type Done = (EngineKind, WarmOutcome);
 
 struct Warmer<'a> {
-    host: &'a Host,
+    manager: &'a ContainerManager,
     folder: &'a Path,
     engine: Option<EngineKind>,
 }
@@ -97,7 +97,7 @@ impl Warmer<'_> {
             return Ok(vec![(text, done)]);
         }
         let modules = self
-            .host
+            .manager
             .modules_of(&text, self.folder)
             .context("there is no such file, and of an image")?;
         let warm = |layer: &Layer| {
@@ -144,7 +144,7 @@ impl Warmer<'_> {
             bail!("it is no Wasm module");
         };
         let compilers = crate::serve::compilers().unwrap_or_else(default_compilers);
-        let warmed = self.host.warm(self.folder, compilers, &plan, &module)?;
+        let warmed = self.manager.warm(self.folder, compilers, &plan, &module)?;
         Ok((plan.engine, warmed))
     }
 }

@@ -12,8 +12,7 @@ use medley_sys::mount::MountClone;
 use medley_types::RootfsMount;
 use rustix::mount::UnmountFlags;
 
-/// Where layers are mounted for as long as it takes to make an overlay of them, in the bundle.
-const FOLDER: &str = "medley-layers";
+use crate::shim::bundle_layout::LAYERS;
 
 /// More layers than an overlay has.
 const PLENTY: usize = 512;
@@ -50,7 +49,7 @@ impl Layers {
         bundle: &Path,
         namespace: BorrowedFd<'_>,
     ) -> io::Result<Self> {
-        let folder = bundle.join(FOLDER);
+        let folder = bundle.join(LAYERS);
         let layers = Self {
             folder: folder.clone(),
         };
@@ -86,7 +85,7 @@ impl Drop for Layers {
 
 /// Removes what a shim that died in the middle has left in a bundle.
 pub(crate) fn clean_up(bundle: &Path) -> io::Result<()> {
-    remove(&bundle.join(FOLDER))
+    remove(&bundle.join(LAYERS))
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

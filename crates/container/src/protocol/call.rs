@@ -1,0 +1,106 @@
+//! One call: a request, and the reply that belongs to it.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use medley_sys::message;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::descriptors::{Incoming, MissingFd, Outgoing, Slot};
+use super::request::Request;
+
+/// Something that a helper can be asked for. `F` is the kind of its descriptors.
+pub(crate) trait HelperCall<F>: Into<Request<F>> {
+    /// What the helper replies, with its descriptors.
+    type Reply: Reply;
+}
+
+/// What a helper replies if it could do what it was asked for.
+pub(crate) trait Reply: Sized {
+    /// The reply on the wire, with slots for its descriptors.
+    type Wire: Serialize + DeserializeOwned;
+
+    fn pack(self, fds: &mut Outgoing<OwnedFd>) -> Self::Wire;
+
+    fn unpack(wire: Self::Wire, fds: &mut Incoming) -> Result<Self, MissingFd>;
+
+    /// The process that was made, which becomes the shim's child with the helper's end.
+    fn child(&self) -> Option<i32> {
+        None
+    }
+}
+
+/// Why a helper could not do what it was asked for. Nothing is left of what it tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// A module can't be compiled, as often as it is tried.
+    Unfit {
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// Everything else.
+    Failed {
+        /// Why, as a sentence.
+        reason: String,
+    },
+}
+
+impl Failure {
+    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
+        Self::Failed {
+            reason: medley_types::sentence(error),
+        }
+    }
+}
+
+/// Why a message could not be received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReceiveError {
+    #[error("cannot receive a request")]
+    Receive(#[source] io::Error),
+    #[error("cannot read the request")]
+    Read(#[from] serde_json::Error),
+    #[error("cannot read the request")]
+    Fds(#[from] MissingFd),
+}
+
+impl Request<BorrowedFd<'_>> {
+    /// Sends the request to a helper.
+    pub(crate) fn send(self, socket: &OwnedFd) -> io::Result<()> {
+        let mut fds = Outgoing::new();
+        let Ok(wire) = self.try_map(&mut |fd| Ok::<Slot, Infallible>(fds.put(fd)));
+        message::send_document(socket, &serde_json::to_vec(&wire)?, fds.as_slice())
+    }
+}
+
+impl Request<OwnedFd> {
+    /// Takes the next request of the shim.
+    pub(crate) fn receive(socket: &OwnedFd) -> Result<Self, ReceiveError> {
+        let (bytes, fds) = message::receive_document(socket).map_err(ReceiveError::Receive)?;
+        let wire: Request<Slot> = serde_json::from_slice(&bytes)?;
+        let mut fds = Incoming::new(fds);
+        Ok(wire.try_map(&mut |slot| fds.take(slot))?)
+    }
+}
+
+/// Sends a helper's reply to the shim.
+pub(crate) fn send_reply<R: Reply>(socket: &OwnedFd, reply: Result<R, Failure>) -> io::Result<()> {
+    let mut fds = Outgoing::new();
+    let wire = reply.map(|reply| reply.pack(&mut fds));
+    let bytes = serde_json::to_vec(&wire)?;
+    let fds: Vec<_> = fds.as_slice().iter().map(AsFd::as_fd).collect();
+    message::send_document(socket, &bytes, &fds)
+}
+
+/// Takes a helper's reply.
+pub(crate) fn receive_reply<R: Reply>(socket: &OwnedFd) -> io::Result<Result<R, Failure>> {
+    let (bytes, fds) = message::receive_document(socket)?;
+    let wire: Result<R::Wire, Failure> = serde_json::from_slice(&bytes)?;
+    let mut fds = Incoming::new(fds);
+    match wire {
+        Ok(wire) => Ok(Ok(R::unpack(wire, &mut fds).map_err(io::Error::other)?)),
+        Err(failure) => Ok(Err(failure)),
+    }
+}

@@ -1,0 +1,80 @@
+//! A container's spec as the shim works on it: read and checked once.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::{Error, asked, environment, for_linux, for_wasm, labels, mount_label, read, save};
+use crate::confinement::check_selinux;
+
+/// A container's spec, which becomes what libcontainer reads.
+#[derive(Debug, Clone)]
+pub(crate) struct ContainerSpec {
+    pub(crate) oci: Spec,
+    /// Whether it is another than the one in the bundle by now.
+    pub(crate) is_changed: bool,
+}
+
+impl ContainerSpec {
+    /// Reads the spec of the container `id`, and refuses what is not done.
+    pub(crate) fn load(id: &str, bundle: &Path) -> Result<Self, Error> {
+        let read = read(bundle)?;
+        super::warn_of_unknown(id, &read.unknown_capabilities);
+        let spec = read.value;
+        asked::check(&spec)?;
+        check_selinux(labels(&spec).selinux.as_deref(), "process.selinuxLabel")?;
+        check_selinux(mount_label(&spec), "linux.mountLabel")?;
+        if let Some(process) = spec.process() {
+            environment::check(process)?;
+        }
+        Ok(Self {
+            oci: spec,
+            is_changed: !read.unknown_capabilities.is_empty(),
+        })
+    }
+
+    /// The working directory of its process, and the user, as the container has it.
+    pub(crate) fn cwd_and_user(&self) -> (PathBuf, u32) {
+        let process = self.oci.process().as_ref();
+        process.map_or_else(Default::default, |process| {
+            (process.cwd().clone(), process.user().uid())
+        })
+    }
+
+    /// Writes to `dir` what libcontainer is to read for a Linux container, and gives the directory of
+    /// it: the bundle, if the spec in there can be taken as it is.
+    pub(crate) fn save_for_linux(&self, bundle: &Path, dir: &Path) -> Result<PathBuf, Error> {
+        match for_linux(bundle, self.oci.clone(), self.is_changed) {
+            Some(changed) => save(dir, &changed).map(|()| dir.to_owned()),
+            None => Ok(bundle.to_owned()),
+        }
+    }
+
+    /// The same for a Wasm container.
+    pub(crate) fn save_for_wasm(&self, bundle: &Path, dir: &Path) -> Result<PathBuf, Error> {
+        save(dir, &for_wasm(bundle, self.oci.clone()))?;
+        Ok(dir.to_owned())
+    }
+}
+
+/// What the shim has to know of a container as long as there is one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Features {
+    /// Whether its processes die with init.
+    pub(crate) own_pid_namespace: bool,
+    pub(crate) poststart_hooks: bool,
+    pub(crate) poststop_hooks: bool,
+    /// Whether it may have a group of its own in resctrl.
+    pub(crate) resctrl: bool,
+}
+
+impl Features {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        Self {
+            own_pid_namespace: super::has_own_pid_namespace(spec),
+            poststart_hooks: super::has_poststart_hooks(spec),
+            poststop_hooks: super::has_poststop_hooks(spec),
+            resctrl: super::has_resctrl(spec),
+        }
+    }
+}
