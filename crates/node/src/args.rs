@@ -183,7 +183,12 @@ pub(crate) fn parse(verb: Verb, args: &[OsString]) -> Result<Option<Settings>, U
             other => return Err(Usage(other.unexpected().to_string())),
         };
         if !goes_with(verb, &name) {
-            return Err(Usage(format!("{} has no option --{name}", verb.name())));
+            let own: Vec<_> = OPTIONS.iter().filter(|it| goes_with(verb, it)).collect();
+            let own: Vec<_> = own.iter().map(|it| format!("--{it}")).collect();
+            let (verb, own) = (verb.name(), own.join(", "));
+            return Err(Usage(format!(
+                "{verb} has no option --{name}: it has {own}"
+            )));
         }
         take(&mut settings, &name, &mut parser)?;
     }
@@ -192,6 +197,27 @@ pub(crate) fn parse(verb: Verb, args: &[OsString]) -> Result<Option<Settings>, U
     }
     Ok(Some(settings))
 }
+
+/// Every option, of any verb.
+const OPTIONS: [&str; 17] = [
+    "handler",
+    "no-aliases",
+    "keep-pulls",
+    "bin-dir",
+    "containerd",
+    "force",
+    "json",
+    "root",
+    "nsenter",
+    "dry-run",
+    "restart",
+    "restart-with",
+    "wait",
+    "distribution",
+    "config",
+    "address",
+    "state",
+];
 
 /// Whether an option is one of this verb's.
 fn goes_with(verb: Verb, name: &str) -> bool {
@@ -270,7 +296,7 @@ fn take(settings: &mut Settings, name: &str, parser: &mut lexopt::Parser) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::{Restart, Settings, Usage, Verb, parse};
+    use super::{OPTIONS, Restart, Settings, Usage, Verb, goes_with, parse};
     use std::ffi::OsString;
 
     fn parsed(verb: Verb, line: &str) -> Result<Option<Settings>, String> {
@@ -295,7 +321,11 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         for (verb, line, words) in [
-            (Verb::Install, "--force", "install has no option --force"),
+            (
+                Verb::Install,
+                "--force",
+                "install has no option --force: it has --handler",
+            ),
             (Verb::Status, "--restart", "status has no option --restart"),
             (Verb::Uninstall, "--handler x", "no option --handler"),
             (Verb::Install, "--handler Wasm", "no name for a handler"),
@@ -322,6 +352,14 @@ mod tests {
             "microk8s",
         ] {
             assert!(help.contains(option), "{option}");
+        }
+        for verb in [Verb::Install, Verb::Uninstall, Verb::Status] {
+            for option in OPTIONS {
+                if goes_with(verb, option) {
+                    let is_told = verb.help().contains(&format!("--{option}"));
+                    assert!(is_told, "{verb:?} --{option}");
+                }
+            }
         }
         assert!(Verb::Uninstall.help().contains("--force"));
         assert!(Verb::Status.help().contains("--json"));

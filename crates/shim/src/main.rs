@@ -1,6 +1,6 @@
 //! `containerd-shim-wasm-v1`: Wasm and Linux containers side by side in the same pod.
 //!
-//! One binary, several processes; the first argument or the action tells which:
+//! One binary, several processes; the first argument or the action tells which ([`cli`]):
 //!
 //! | call | process |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `helper` | creates one container, adds a process to one, compiles a module, or reads an image's layers |
 
 mod bootstrap;
-mod cache_command;
+mod cli;
 mod delete;
 mod engines;
 mod info;
@@ -29,8 +29,11 @@ mod start;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use containerd_shim::Flags;
+use cli::Call;
 use rustix::fs::Mode;
+
+/// This program's.
+const NAME: &str = "containerd-shim-wasm-v1";
 
 /// The runtime type that containerd knows this shim by.
 const RUNTIME: &str = "io.containerd.wasm.v1";
@@ -51,45 +54,25 @@ fn main() -> ExitCode {
     {
         return medley_container::helper::run(engines::built_in).into();
     }
-    if let Some((verb, rest)) = args.split_first()
-        && verb == cache_command::VERB
-    {
-        return cache_command::run(rest);
-    }
-    if let Some(code) = medley_node::run(&args) {
+    if let Some(code) = cli::run_command(&args) {
         return code;
     }
-    // What containerd was started with, and handed on, is for none of its shims and containers.
+    // containerd's own descriptors are for none of its shims and containers.
     medley_sys::child::close_from(FIRST_UNMEANT);
-    let result = containerd_shim::parse(&args)
-        .map_err(anyhow::Error::from)
-        .and_then(run);
+    let result = match cli::containerd_call(&args) {
+        Ok(Call::Info) => info::print(),
+        Ok(Call::Version) => info::print_version(),
+        Ok(Call::Start(flags)) => start::run(&flags),
+        Ok(Call::Delete(flags)) => delete::run(&flags),
+        Ok(Call::Serve(flags)) => serve::run(&flags),
+        Err(code) => return code,
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // containerd shows what `start` and `delete` print.
-            eprintln!("containerd-shim-wasm-v1: {error:#}");
+            eprintln!("{NAME}: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn run(flags: Flags) -> anyhow::Result<()> {
-    // Before anything else: containerd asks it for each container that it creates.
-    if flags.info {
-        return info::print();
-    }
-    if flags.version {
-        return info::print_version();
-    }
-    match flags.action.as_str() {
-        "start" => start::run(&flags),
-        "delete" => delete::run(&flags),
-        "" if !flags.socket.is_empty() => serve::run(&flags),
-        "" => anyhow::bail!(
-            "this is a shim that containerd runs; its actions are start and delete, -v tells the \
-             version; install, uninstall, status and cache, each with --help, are for people"
-        ),
-        action => anyhow::bail!("unknown action {action:?}: there are start and delete"),
     }
 }

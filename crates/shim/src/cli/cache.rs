@@ -1,11 +1,11 @@
 //! `cache`: the node's native code, for people and for those who build node images.
 
 mod args;
+mod help;
 mod show;
 mod warm;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,20 +14,20 @@ use medley_image::Cache;
 use medley_image::cache::{DEFAULT_LIMIT, Policy};
 
 use crate::logging;
-use args::{Command, Usage, Verb};
+
+use super::output::print;
+use super::usage::{MISUSED, Usage};
+use args::{Command, Parsed, Verb};
 
 /// The first argument that makes our binary this command.
-pub(crate) const VERB: &str = "cache";
-
-/// Exit status of a command line that can't be understood.
-const MISUSED: u8 = 2;
+pub(super) const NAME: &str = "cache";
 
 /// Runs it. 0: done; 1: something could not be done; 2: it is not called so.
-pub(crate) fn run(args: &[OsString]) -> ExitCode {
+pub(super) fn run(args: &[OsString]) -> ExitCode {
     logging::to_stderr();
     let done = match args::parse(args) {
-        Ok(Some(command)) => execute(&command),
-        Ok(None) => print(args::HELP).map(|()| true),
+        Ok(Parsed::Command(command)) => execute(&command),
+        Ok(Parsed::Help(text)) => print(&text).map(|()| true),
         Err(Usage(reason)) => {
             eprintln!("containerd-shim-wasm-v1 cache: {reason}; see cache --help");
             return MISUSED.into();
@@ -45,18 +45,18 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 /// Does what it says; false if a part of it could not be done, which was told.
 fn execute(command: &Command) -> anyhow::Result<bool> {
-    let folder = match (&command.folder, crate::serve::cache().folder()) {
-        (Some(folder), _) => folder.clone(),
-        (None, Some(folder)) => folder,
+    let dir = match (&command.dir, crate::serve::cache().folder()) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(dir)) => dir,
         (None, None) => anyhow::bail!(
             "the cache is off ({}=off); name a folder with --folder",
             crate::start::CACHE
         ),
     };
     match &command.verb {
-        Verb::Warm(warm) => warm::run(&folder, warm, command.json).with_context(hint),
+        Verb::Warm(warm) => warm::run(&dir, warm, command.json).with_context(hint),
         Verb::List => {
-            let cache = existing(&folder)?;
+            let cache = existing(&dir)?;
             let entries = cache.as_ref().map(Cache::entries).transpose()?;
             let entries = entries.unwrap_or_default();
             let failures = cache.as_ref().map(Cache::failures).unwrap_or_default();
@@ -68,12 +68,12 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
             Ok(true)
         }
         Verb::Stat => {
-            let cache = existing(&folder)?;
+            let cache = existing(&dir)?;
             let entries = cache.as_ref().map(Cache::entries).transpose()?;
             let limit = cache.as_ref().map_or(DEFAULT_LIMIT, Cache::limit);
             let failures = cache.as_ref().map(Cache::failures).unwrap_or_default();
             let totals =
-                show::Totals::of(&folder, limit, &entries.unwrap_or_default(), failures.len());
+                show::Totals::of(&dir, limit, &entries.unwrap_or_default(), failures.len());
             print(&if command.json {
                 totals.as_json()?
             } else {
@@ -89,7 +89,7 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
                 }
                 Ok::<_, medley_image::cache::Error>(pruned)
             };
-            let pruned = existing(&folder)?.map(prune).transpose()?;
+            let pruned = existing(&dir)?.map(prune).transpose()?;
             let pruned = pruned.unwrap_or_default();
             print(&if command.json {
                 show::pruned_as_json(&pruned)?
@@ -101,8 +101,8 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
     }
 }
 
-fn existing(folder: &Path) -> anyhow::Result<Option<Cache>> {
-    Cache::existing(folder, DEFAULT_LIMIT).with_context(hint)
+fn existing(dir: &Path) -> anyhow::Result<Option<Cache>> {
+    Cache::existing(dir, DEFAULT_LIMIT).with_context(hint)
 }
 
 /// What most often helps where the cache can't be used.
@@ -111,17 +111,5 @@ fn hint() -> &'static str {
         "cannot use the cache"
     } else {
         "cannot use the cache, which is root's: run this as root"
-    }
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    match written {
-        // The reader has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to stdout"),
     }
 }

@@ -12,7 +12,8 @@ use medley_types::layers::Layer;
 use serde_json::{Value, json};
 
 use super::args::Warm;
-use super::{print, show};
+use super::show;
+use crate::cli::output::print;
 use crate::engines;
 
 /// Warms every module; false if one could not be, which was told.
