@@ -11,7 +11,7 @@ use containerd_shim::{Flags, StartOpts};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
-use crate::options::{self, RuntimeOptions};
+use medley_runtime::options::{self, RuntimeOptions};
 
 /// Most that is read from stdin, in bytes; containerd's own bound.
 const MAX_INPUT: u64 = 10 << 20;

@@ -48,7 +48,7 @@ fn help(args: &[OsString]) -> ExitCode {
     let mut asked = args.to_vec();
     asked.push("--help".into());
     match first.to_str() {
-        Some("start" | "delete") => shown(help::TOP),
+        Some("start" | "delete" | "help" | "--help" | "-h") => shown(help::TOP),
         _ => run_command(&asked).unwrap_or_else(|| {
             let first = first.display();
             eprintln!(

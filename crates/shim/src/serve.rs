@@ -1,9 +1,8 @@
 //! The shim itself: serves the Task API for one pod until its last container is gone.
 
-use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,12 @@ use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use medley_container::shim::ContainerManager;
 use medley_image::store::Address;
+use medley_runtime::{Defaults, LocalRuntime};
 use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::options::{self, CacheFolder};
-use crate::runtime::{Defaults, LocalRuntime};
-use crate::{engines, logging, sockets, start};
+use crate::{engines, environment, logging, sockets};
 
 /// How long the last events may take to reach containerd when the shim ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,8 +89,8 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
                 Arc::new(manager),
                 &flags.namespace,
                 Defaults {
-                    cache: cache(),
-                    compilers: compilers(),
+                    cache: environment::cache(),
+                    compilers: environment::compilers(),
                 },
             )),
             events.clone(),
@@ -133,24 +131,6 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         }
         server.shutdown().await.context("cannot end the server")
     })
-}
-
-/// Where native code is kept unless the runtime options say: the folder that containerd's
-/// environment names, or none at all if it says `off`. A pod's environment never gets here.
-pub(crate) fn cache() -> CacheFolder {
-    let named = std::env::var_os(start::CACHE).map(PathBuf::from);
-    CacheFolder::named(named.unwrap_or_else(|| "/var/lib/containerd-shim-wasm/cache".into()))
-}
-
-/// How many compilers may run at a time, if containerd's environment says so.
-pub(crate) fn compilers() -> Option<NonZeroU32> {
-    let told = std::env::var_os(start::COMPILERS).filter(|told| !told.is_empty())?;
-    let number = told.to_str().and_then(|told| told.parse().ok());
-    let compilers = number.and_then(options::compilers);
-    if compilers.is_none() {
-        log::warn!("{} is {told:?}: {}", start::COMPILERS, options::COMPILERS);
-    }
-    compilers
 }
 
 /// Waits until there is neither a task nor the bundle that the shim was started for: containerd

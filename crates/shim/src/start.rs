@@ -12,16 +12,10 @@ use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
 use medley_dispatch::sandbox_of;
 
-use crate::{bootstrap, engines, sockets};
+use crate::{bootstrap, engines, environment, sockets};
 
 /// The file of a bundle in which containerd 1.x looks for the shim's address after a restart.
 pub(crate) const ADDRESS_FILE: &str = "address";
-
-/// What containerd's environment calls the cache's folder.
-pub(crate) const CACHE: &str = "CONTAINERD_SHIM_WASM_CACHE";
-
-/// What containerd's environment calls the number of compilers that may run at a time.
-pub(crate) const COMPILERS: &str = "CONTAINERD_SHIM_WASM_COMPILERS";
 
 /// Runs `start` and prints the address of the shim that serves this container.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
@@ -86,7 +80,7 @@ fn spawn(
         .stderr(Stdio::null())
         // A signal to containerd's process group is not meant for the pods.
         .process_group(0);
-    let variables = ["PATH", CACHE, COMPILERS].into_iter();
+    let variables = ["PATH", environment::CACHE, environment::COMPILERS].into_iter();
     for name in variables.chain(engines::variables()) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

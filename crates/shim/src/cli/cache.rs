@@ -45,12 +45,12 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
 
 /// Does what it says; false if a part of it could not be done, which was told.
 fn execute(command: &Command) -> anyhow::Result<bool> {
-    let dir = match (&command.dir, crate::serve::cache().folder()) {
+    let dir = match (&command.dir, crate::environment::cache().dir()) {
         (Some(dir), _) => dir.clone(),
         (None, Some(dir)) => dir,
         (None, None) => anyhow::bail!(
             "the cache is off ({}=off); name a folder with --folder",
-            crate::start::CACHE
+            crate::environment::CACHE
         ),
     };
     match &command.verb {

@@ -127,7 +127,7 @@ fn as_json(entry: &Entry) -> Value {
 
 /// How much the cache holds.
 pub(super) struct Totals {
-    folder: PathBuf,
+    dir: PathBuf,
     limit: u64,
     entries: usize,
     size: u64,
@@ -138,10 +138,10 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn of(folder: &Path, limit: u64, entries: &[Entry], failed: usize) -> Self {
+    pub(super) fn of(dir: &Path, limit: u64, entries: &[Entry], failed: usize) -> Self {
         let used = entries.iter().filter(|entry| entry.in_use);
         Self {
-            folder: folder.to_owned(),
+            dir: dir.to_owned(),
             limit,
             entries: entries.len(),
             size: entries.iter().map(|entry| entry.size).sum(),
@@ -167,7 +167,7 @@ impl Totals {
              longest unused: {oldest}\n\
              checked:        {checked}\n\
              failed:         {}\n",
-            self.folder.display(),
+            self.dir.display(),
             self.entries,
             bytes(self.size),
             bytes(self.limit),
@@ -178,7 +178,7 @@ impl Totals {
 
     pub(super) fn as_json(&self) -> anyhow::Result<String> {
         pretty(&json!({
-            "folder": self.folder.to_string_lossy(),
+            "folder": self.dir.to_string_lossy(),
             "entries": self.entries,
             "size": self.size,
             "limit": self.limit,

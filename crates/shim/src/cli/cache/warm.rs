@@ -17,15 +17,15 @@ use crate::cli::output::print;
 use crate::engines;
 
 /// Warms every module; false if one could not be, which was told.
-pub(super) fn run(folder: &Path, warm: &Warm, as_json: bool) -> anyhow::Result<bool> {
+pub(super) fn run(dir: &Path, warm: &Warm, as_json: bool) -> anyhow::Result<bool> {
     // Whether it can be written to, before anything is compiled.
-    medley_image::Cache::open(folder, medley_image::cache::DEFAULT_LIMIT)?;
+    medley_image::Cache::open(dir, medley_image::cache::DEFAULT_LIMIT)?;
     let (options, binaries) = (engines::options(), engines::beside());
     let manager = ContainerManager::new(options, binaries, containerd(warm), false)
         .context("cannot open our own binary")?;
     let warmer = Warmer {
         manager: &manager,
-        folder,
+        dir,
         engine: warm.engine,
     };
     let mut done = Vec::new();
@@ -80,7 +80,7 @@ type Done = (EngineKind, WarmOutcome);
 
 struct Warmer<'a> {
     manager: &'a ContainerManager,
-    folder: &'a Path,
+    dir: &'a Path,
     engine: Option<EngineKind>,
 }
 
@@ -99,11 +99,11 @@ impl Warmer<'_> {
         }
         let modules = self
             .manager
-            .modules_of(&text, self.folder)
+            .modules_of(&text, self.dir)
             .context("there is no such file, and of an image")?;
         let warm = |layer: &Layer| {
-            // In the cache's own folder there is no file of that name.
-            let done = self.warm(&layer.digest, self.folder, Some(&modules));
+            // In the cache's own dir there is no file of that name.
+            let done = self.warm(&layer.digest, self.dir, Some(&modules));
             let module = layer.title.as_ref().unwrap_or(&layer.digest);
             let module: String = module.chars().filter(|c| !c.is_control()).collect();
             (format!("{text} {module}"), done)
@@ -144,8 +144,8 @@ impl Warmer<'_> {
         else {
             bail!("it is no Wasm module");
         };
-        let compilers = crate::serve::compilers().unwrap_or_else(default_compilers);
-        let warmed = self.manager.warm(self.folder, compilers, &plan, &module)?;
+        let compilers = crate::environment::compilers().unwrap_or_else(default_compilers);
+        let warmed = self.manager.warm(self.dir, compilers, &plan, &module)?;
         Ok((plan.engine, warmed))
     }
 }

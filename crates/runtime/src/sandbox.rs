@@ -1,4 +1,4 @@
-//! Between the Sandbox API and the pod of this shim.
+//! The sandbox of this shim, as the Sandbox API sees it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,30 +8,30 @@ use medley_task::error::Cause;
 use medley_task::{Exit, Sandbox};
 use medley_types::metrics::Metrics;
 
-use crate::runtime::blocking;
+use crate::blocking::blocking;
 
 /// Exit status of a pod whose first process was killed: SIGKILL.
 const KILLED: u32 = 137;
 
-/// A pod that has no container of its own.
-pub(crate) struct LocalPod {
-    pod: Arc<medley_container::shim::sandbox::Sandbox>,
+/// A sandbox that has no container of its own.
+pub(crate) struct LocalSandbox {
+    sandbox: Arc<medley_container::shim::sandbox::Sandbox>,
 }
 
-impl LocalPod {
-    pub(crate) fn new(pod: Arc<medley_container::shim::sandbox::Sandbox>) -> Self {
-        Self { pod }
+impl LocalSandbox {
+    pub(crate) fn new(sandbox: Arc<medley_container::shim::sandbox::Sandbox>) -> Self {
+        Self { sandbox }
     }
 }
 
 #[async_trait]
-impl Sandbox for LocalPod {
+impl Sandbox for LocalSandbox {
     fn pid(&self) -> u32 {
         std::process::id()
     }
 
     async fn ended(&self) -> Exit {
-        let Some(holder) = self.pod.holder() else {
+        let Some(holder) = self.sandbox.holder() else {
             return std::future::pending().await;
         };
         let ended = match holder.watch() {
@@ -49,11 +49,11 @@ impl Sandbox for LocalPod {
     }
 
     async fn metrics(&self) -> Result<Metrics, Cause> {
-        Ok(self.pod.metrics()?)
+        Ok(self.sandbox.metrics()?)
     }
 
     async fn end(&self) -> Result<(), Cause> {
-        let pod = Arc::clone(&self.pod);
-        blocking(move || pod.end()).await
+        let sandbox = Arc::clone(&self.sandbox);
+        blocking(move || sandbox.end()).await
     }
 }

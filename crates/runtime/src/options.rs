@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
 use medley_container::shim::MOST_COMPILERS;
-use medley_dispatch::EngineKind;
+use medley_types::EngineKind;
 
 /// The message for every runtime but runc's: a path to TOML, or TOML.
 const GENERIC: &str = "runtimeoptions.v1.Options";
@@ -38,62 +38,65 @@ const NOT_NEEDED: [&str; 10] = [
 
 /// What the options say. Each may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RuntimeOptions {
+pub struct RuntimeOptions {
     /// Where native code is kept.
-    pub(crate) cache: Option<CacheFolder>,
+    pub cache: Option<CacheDir>,
     /// The engine of a module that asks for none.
-    pub(crate) default_engine: Option<EngineKind>,
+    pub default_engine: Option<EngineKind>,
     /// Whether the root is moved instead of pivoted, for nodes whose root is a ramdisk.
-    pub(crate) no_pivot_root: bool,
+    pub no_pivot_root: bool,
     /// Bytes of stack of a Wasm guest of which its spec has no limit.
-    pub(crate) stack: Option<u64>,
+    pub stack: Option<u64>,
     /// Whether systemd makes the cgroup of a container whose `cgroupsPath` names a scope; told from
     /// the node, if it is not said.
-    pub(crate) systemd_cgroup: Option<bool>,
+    pub systemd_cgroup: Option<bool>,
     /// Whether containers keep the session keyring that the shim has.
-    pub(crate) no_new_keyring: bool,
+    pub no_new_keyring: bool,
     /// How many compilers may run at a time.
-    pub(crate) compilers: Option<NonZeroU32>,
+    pub compilers: Option<NonZeroU32>,
     /// The cgroup for the shim itself; empty for none.
-    pub(crate) shim_cgroup: String,
+    pub shim_cgroup: String,
     /// What was said that means nothing here.
-    pub(crate) unknown: Vec<String>,
+    pub unknown: Vec<String>,
     /// What was said that is not needed here.
-    pub(crate) ignored: Vec<String>,
+    pub ignored: Vec<String>,
 }
 
 /// Where native code is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CacheFolder {
+pub enum CacheDir {
     /// Nowhere.
     Off,
-    /// In this folder.
+    /// In this directory.
     At(PathBuf),
 }
 
-impl CacheFolder {
-    /// As written in an option or in the environment: `off`, or a folder.
-    pub(crate) fn named(folder: impl Into<PathBuf>) -> Self {
-        let folder = folder.into();
-        if folder.as_os_str() == "off" {
+impl CacheDir {
+    /// As written in an option or in the environment: `off`, or a directory.
+    #[must_use]
+    pub fn named(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        if dir.as_os_str() == "off" {
             Self::Off
         } else {
-            Self::At(folder)
+            Self::At(dir)
         }
     }
 
-    /// The folder, if there is one.
-    pub(crate) fn folder(self) -> Option<PathBuf> {
+    /// The directory, if there is one.
+    #[must_use]
+    pub fn dir(self) -> Option<PathBuf> {
         match self {
             Self::Off => None,
-            Self::At(folder) => Some(folder),
+            Self::At(dir) => Some(dir),
         }
     }
 }
 
 /// Why the options can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+#[allow(missing_docs, reason = "the messages name each field")]
+pub enum Error {
     /// Not of the type that they are said to be.
     #[error("the runtime options are not a valid {kind} message")]
     Message {
@@ -132,7 +135,7 @@ impl RuntimeOptions {
     ///
     /// # Errors
     /// [`Error`], one sentence.
-    pub(crate) fn parse(kind: &str, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(kind: &str, bytes: &[u8]) -> Result<Self, Error> {
         if is(kind, GENERIC) {
             let (path, body) = generic(bytes)?;
             let mut options = Self::default();
@@ -154,7 +157,7 @@ impl RuntimeOptions {
     }
 
     /// Tells of what has no effect.
-    pub(crate) fn log(&self, id: &str) {
+    pub fn log(&self, id: &str) {
         if !self.unknown.is_empty() {
             log::warn!(
                 "{id}: unknown in the runtime options, and ignored: {}",
@@ -203,9 +206,9 @@ impl RuntimeOptions {
             match key.as_str() {
                 "Cache" => {
                     const EXPECTED: &str = "it must be an absolute path, or \"off\"";
-                    let folder = text().ok_or_else(|| wrong(EXPECTED))?;
-                    let cache = CacheFolder::named(folder);
-                    if matches!(&cache, CacheFolder::At(folder) if !folder.is_absolute()) {
+                    let dir = text().ok_or_else(|| wrong(EXPECTED))?;
+                    let cache = CacheDir::named(dir);
+                    if matches!(&cache, CacheDir::At(dir) if !dir.is_absolute()) {
                         return Err(wrong(EXPECTED));
                     }
                     self.cache = Some(cache);
@@ -254,10 +257,11 @@ impl RuntimeOptions {
 }
 
 /// What a number of compilers must be.
-pub(crate) const COMPILERS: &str = "it must be a number of compilers, from 1 to 256";
+pub const COMPILERS: &str = "it must be a number of compilers, from 1 to 256";
 
 /// A number of compilers, if it is one.
-pub(crate) fn compilers(number: u32) -> Option<NonZeroU32> {
+#[must_use]
+pub fn compilers(number: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(number).filter(|number| number.get() <= MOST_COMPILERS)
 }
 

@@ -1,7 +1,7 @@
-use super::{CacheFolder, RuntimeOptions};
+use super::{CacheDir, RuntimeOptions};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
-use medley_dispatch::EngineKind;
+use medley_types::EngineKind;
 
 /// A field of bytes, as protobuf writes it.
 fn field(number: u8, value: &[u8]) -> Vec<u8> {
@@ -52,7 +52,7 @@ fn every_option_is_read_from_the_body() {
     assert_eq!(
         options,
         RuntimeOptions {
-            cache: Some(CacheFolder::At("/c".into())),
+            cache: Some(CacheDir::At("/c".into())),
             default_engine: Some(EngineKind::Wasmedge),
             no_pivot_root: true,
             stack: Some(16 << 20),
@@ -64,7 +64,7 @@ fn every_option_is_read_from_the_body() {
     let three = parse(&body("Compilers = 3")).unwrap();
     assert_eq!(three.compilers.map(u32::from), Some(3));
     let off = parse(&body("Cache = \"off\"")).unwrap();
-    assert_eq!(off.cache, Some(CacheFolder::Off));
+    assert_eq!(off.cache, Some(CacheDir::Off));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn options_are_read_from_the_file_and_the_body_counts_more() {
     let mut bytes = file.message();
     bytes.extend(field(3, b"Cache = \"/body\""));
     let options = parse(&bytes).unwrap();
-    assert_eq!(options.cache, Some(CacheFolder::At("/body".into())));
+    assert_eq!(options.cache, Some(CacheDir::At("/body".into())));
     assert_eq!(options.default_engine, Some(EngineKind::Wasmer));
 }
 
@@ -104,7 +104,7 @@ fn a_message_of_another_type_is_unknown() {
         "type.googleapis.com/runtimeoptions.v1.Options",
     ] {
         let options = RuntimeOptions::parse(kind, &bytes).unwrap();
-        assert_eq!(options.cache, Some(CacheFolder::Off), "{kind}");
+        assert_eq!(options.cache, Some(CacheDir::Off), "{kind}");
     }
 }
 

@@ -1,19 +1,17 @@
-//! Between the Task API and one process of a container.
+//! One process that was added to a container, as the Task API sees it.
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use medley_container::shim::{self, Container, Exec};
 use medley_io::Keeper;
-use medley_sys::pidfd::{Ended, PidFd};
+use medley_sys::pidfd::PidFd;
 use medley_task::error::Cause;
 use medley_task::runtime::{CallError, KillError};
 use medley_task::{Exit, Process, Size};
 
-use crate::runtime::{LOOK_AGAIN, UNKNOWN, blocking};
+use crate::blocking::blocking;
+use crate::exit;
 
 const SIGKILL: u32 = 9;
 
@@ -65,27 +63,7 @@ impl Process for LocalProcess {
             return std::future::pending().await;
         };
         let reap = || async { self.exec.try_reap() };
-        let status = match ended(process, reap).await {
-            Ok(ended) => ended.status(),
-            Err(error) => {
-                log::error!("process {}: its end can't be watched: {error}", self.pid());
-                loop {
-                    match self.exec.try_reap() {
-                        Ok(Some(ended)) => break ended.status(),
-                        Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
-                        Err(_) => {
-                            self.exec.abandon();
-                            break UNKNOWN;
-                        }
-                    }
-                }
-            }
-        };
-        let at = SystemTime::now();
-        // A client that hears of the end takes what a terminal has shown by then for all of it. Pipes
-        // have their own end, after which the client has all.
-        self.exec.stdio().settle().await;
-        Exit { status, at }
+        exit::exited(process, self.exec.stdio(), reap, || self.exec.abandon()).await
     }
 
     async fn resize(&self, size: Size) -> Result<(), CallError> {
@@ -100,21 +78,6 @@ impl Process for LocalProcess {
         self.exec.delete();
         self.exec.stdio().close().await;
         Ok(())
-    }
-}
-
-/// Waits for the end of `process` and reaps it with `reap`, which says `None` of one that lives.
-pub(crate) async fn ended<F>(process: &PidFd, reap: impl Fn() -> F) -> io::Result<Ended>
-where
-    F: Future<Output = io::Result<Option<Ended>>>,
-{
-    let pidfd = process.watch()?;
-    loop {
-        let mut ready = pidfd.readable().await?;
-        if let Some(ended) = reap().await? {
-            return Ok(ended);
-        }
-        ready.clear_ready();
     }
 }
 
