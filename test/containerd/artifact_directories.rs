@@ -35,10 +35,8 @@ async fn a_command_of_a_directory_runs_the_artifacts_module() -> Result<()> {
 
 #[tokio::test]
 async fn a_directory_of_an_ordinary_image_is_no_program() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let spec = client.spec(&image, "it").args(["/"]);
     let refused = client.refused("it", &image, spec).await?;
     let sentence = r#"entrypoint "/" is a directory, not a file that can run"#;

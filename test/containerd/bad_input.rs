@@ -333,9 +333,7 @@ async fn a_symlink_that_stays_inside_the_rootfs_is_followed() -> Result<()> {
         .symlink("/absolute", "/app/hello.wasm")
         .symlink("/climbing", "../../../app/hello.wasm")
         .build()?;
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     for link in ["absolute", "climbing"] {
         let spec = client.spec(&image, link).args([format!("/{link}")]);
         assert_eq!(
@@ -349,10 +347,7 @@ async fn a_symlink_that_stays_inside_the_rootfs_is_followed() -> Result<()> {
 
 each_runtime! {
     async fn a_program_that_is_not_there_leaves_nothing_behind(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         for number in 0..3 {
             let id = format!("it-{number}");
             let spec = client.spec(&image, &id).args(["/no/such/program"]);

@@ -275,10 +275,8 @@ fn renamed(module: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn users_share_an_entry() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     for (id, user) in [("one", 1000), ("two", 2000), ("root", 0)] {
         let spec = client.spec(&image, id).user(user, user);
         let done = client.run(id, &image, spec).await?;

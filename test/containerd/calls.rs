@@ -87,26 +87,19 @@ each_runtime! {
     }
 
     async fn pids_lists_every_process_of_a_container(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         let script = "sleep 3600 & sleep 3600 & wait";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        let mut pids = task.pids().await?;
-        for _ in 0..100 {
-            if pids.len() == 3 {
-                break;
+        Scenario::linux(runtime, script).run(async |task| {
+            let mut pids = task.pids().await?;
+            for _ in 0..100 {
+                if pids.len() == 3 {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                pids = task.pids().await?;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            pids = task.pids().await?;
-        }
-        assert_eq!(pids.len(), 3, "{pids:?}");
-        task.destroy().await?;
-        container.delete().await?;
-        containerd.close().await
+            assert_eq!(pids.len(), 3, "{pids:?}");
+            Ok(())
+        }).await
     }
 
     async fn stats_are_those_of_the_cgroup(runtime: Runtime) -> Result<()> {
@@ -122,35 +115,23 @@ each_runtime! {
     }
 
     async fn kill_of_a_dead_process_is_not_found(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/true"]);
-        let container = client.create("it", &image, spec).await?;
-        let mut task = container.start(Stdin::None).await?;
-        task.wait().await?;
-        refused_with(task.kill(9, false).await, Code::NotFound)?;
-        assert_eq!(task.status().await?.as_str_name(), "STOPPED");
-        task.output().await?;
-        task.delete().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::of(runtime, images::linux()).args(["/bin/true"]).run(async |task| {
+            task.wait().await?;
+            refused_with(task.kill(9, false).await, Code::NotFound)?;
+            assert_eq!(task.status().await?.as_str_name(), "STOPPED");
+            task.output().await?;
+            task.delete().await?;
+            Ok(())
+        }).await
     }
 
     async fn wait_answers_again_after_the_exit(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", "exit 3"]);
-        let container = client.create("it", &image, spec).await?;
-        let mut task = container.start(Stdin::None).await?;
-        assert_eq!((task.wait().await?, task.wait().await?), (3, 3));
-        task.output().await?;
-        assert_eq!(task.delete().await?, 3);
-        container.delete().await?;
-        containerd.close().await
+        Scenario::linux(runtime, "exit 3").run(async |task| {
+            assert_eq!((task.wait().await?, task.wait().await?), (3, 3));
+            task.output().await?;
+            assert_eq!(task.delete().await?, 3);
+            Ok(())
+        }).await
     }
 
     async fn a_task_that_was_never_started_can_be_killed_and_deleted(runtime: Runtime) -> Result<()> {

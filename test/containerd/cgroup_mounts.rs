@@ -27,10 +27,7 @@ async fn says(
     (access, joins, own): (&str, bool, bool),
     script: &str,
 ) -> Result<String> {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = client.spec(&image, "host").args(["/bin/sleep", "3600"]);
     let host = client.create("host", &image, spec).await?;
     let hosting = host.start(Stdin::None).await?;

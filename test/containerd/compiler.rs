@@ -320,10 +320,8 @@ async fn a_hostile_module_hurts_nobody_but_itself() -> Result<()> {
 
 #[tokio::test]
 async fn a_module_that_is_too_large_is_refused_before_it_is_read() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let volume = containerd.dir().join("volume");
     fs::create_dir(&volume)?;
     let module = volume.join("large.wasm");

@@ -297,10 +297,8 @@ async fn a_killed_shim_leaves_no_compiler_and_no_cgroup_of_one() -> Result<()> {
 
 #[tokio::test]
 async fn a_signal_to_a_compiler_does_not_count_against_its_module() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = large_image()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     // What a module that takes too long, or that an engine can't stand, ends a compiler by.
     for (id, signal) in [("xcpu", Signal::SIGXCPU), ("segv", Signal::SIGSEGV)] {
         let kill = async {

@@ -71,10 +71,7 @@ async fn a_wasm_container_whose_shim_is_killed_leaves_nothing_behind() -> Result
 /// It leaves nothing behind.
 #[tokio::test]
 async fn a_container_whose_shim_is_killed_without_pid_namespace() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, linux()?).await?;
     let events = client.events().await?;
     let spec = client.spec(&image, "it").edit(|json| {
         if let Some(all) = json["linux"]["namespaces"].as_array_mut() {

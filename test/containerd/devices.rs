@@ -148,14 +148,11 @@ each_runtime! {
     async fn the_nodes_dev_is_the_containers_and_stays_as_it_is(runtime: Runtime) -> Result<()> {
         let dev = std::path::Path::new("/dev");
         let before = listing(dev)?;
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         let script = "ls -A /dev; echo gone > /dev/null; stat -c %t:%T /dev/null";
-        let spec = client.spec(&image, "it").args(["sh", "-c", script]).bind(dev, "/dev", false);
-        let spec = spec.edit(|json| json["linux"]["devices"] = json!([device("/dev/own", 5)]));
-        let done = client.run("it", &image, spec).await?;
+        let done = Scenario::of(runtime, images::linux())
+            .args(["sh", "-c", script])
+            .spec(|spec| spec.bind(dev, "/dev", false).edit(|json| json["linux"]["devices"] = json!([device("/dev/own", 5)])))
+            .finished().await?;
         assert_eq!(done.code, 0, "{done:?}");
         let mut names: Vec<_> = before.iter().filter_map(|line| line.split(' ').next()).collect();
         names.sort_unstable();
@@ -165,7 +162,7 @@ each_runtime! {
         assert_eq!(listed, names);
         assert_eq!(rest, "");
         assert_eq!(listing(dev)?, before);
-        containerd.close().await
+        Ok(())
     }
 
     async fn what_is_mounted_below_a_bound_dev_is_in_the_container_alone(runtime: Runtime) -> Result<()> {
@@ -200,10 +197,7 @@ each_runtime! {
     async fn a_terminal_is_there_with_the_nodes_dev(runtime: Runtime) -> Result<()> {
         let dev = std::path::Path::new("/dev");
         let before = listing(dev)?;
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let script = "test -t 0 && test -t 1 && echo terminal; echo by tty > /dev/tty; tty; \
             echo console > /dev/console; echo ready; exec sleep 3600";
         let spec = client.spec(&image, "it").args(["sh", "-c", script]).terminal();

@@ -24,10 +24,7 @@ fn zoo() -> Result<Image> {
 
 /// Runs one program of the zoo with these annotations, and returns its output.
 async fn said(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = zoo()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, zoo()?).await?;
     let mut spec = client.spec(&image, "it").args(args.iter().copied());
     for (key, value) in annotations {
         spec = spec.annotation(key, value);
@@ -45,10 +42,7 @@ async fn said(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
 /// As [`said`], of a program that must be refused.
 async fn refusal(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
     let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
-    let containerd = Containerd::start_with(options).await?;
-    let image = zoo()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(options, zoo()?).await?;
     let mut spec = client.spec(&image, "it").args(args.iter().copied());
     for (key, value) in annotations {
         spec = spec.annotation(key, value);

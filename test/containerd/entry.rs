@@ -138,10 +138,7 @@ each_runtime! {
 
     async fn what_containerd_has_open_reaches_no_process(runtime: Runtime) -> Result<()> {
         let options = containerd::Options { with_root_open: true, ..containerd::Options::new(runtime) };
-        let containerd = Containerd::start_with(options).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(options, images::linux()?).await?;
         let spec = client.spec(&image, "it").args(["/bin/sh", "-c", "ls /proc/self/fd; exec sleep 3600"]);
         let container = client.create("it", &image, spec).await?;
         let task = container.start(Stdin::None).await?;
@@ -161,60 +158,49 @@ each_runtime! {
     }
 
     async fn an_exec_never_enters_a_stranger_with_inits_pid(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         let script = "read go; yes full";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]).terminal();
-        let container = client.create("it", &image, spec).await?;
-        let mut task = container.start(Stdin::Terminal).await?;
-        let exec = task.exec("e", process(&["true"]), Stdin::None).await?;
-        // Output that stands keeps a task running for a moment after its init was reaped.
-        task.detach().await?;
-        task.types("go\n").await?;
-        task.kill(9, false).await?;
-        let stranger = Stranger::with_pid(task.pid).await?;
-        let error = exec.start().await.expect_err("init's pid is a stranger's");
-        if runtime == Runtime::Medley {
-            assert_eq!(code(&error), Some(Code::FailedPrecondition), "{error:#}");
-        }
-        drop(stranger);
-        task.wait().await?;
-        exec.delete().await?;
-        task.delete().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::linux(runtime, script).spec(|spec| spec.terminal()).stdin(Stdin::Terminal)
+            .run(async |task| {
+                let exec = task.exec("e", process(&["true"]), Stdin::None).await?;
+                // Output that stands keeps a task running for a moment after its init was reaped.
+                task.detach().await?;
+                task.types("go\n").await?;
+                task.kill(9, false).await?;
+                let stranger = Stranger::with_pid(task.pid).await?;
+                let error = exec.start().await.expect_err("init's pid is a stranger's");
+                if runtime == Runtime::Medley {
+                    assert_eq!(code(&error), Some(Code::FailedPrecondition), "{error:#}");
+                }
+                drop(stranger);
+                task.wait().await?;
+                exec.delete().await?;
+                task.delete().await?;
+                Ok(())
+            })
+            .await
     }
 
     async fn an_exec_may_have_a_large_environment(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        let mut large = process(&["sh", "-c", "env | wc -c"]);
-        // As a namespace with thousands of services has it, and one entry near the kernel's limit.
-        let mut env: Vec<_> = (0..12_000).map(|n| format!("SERVICE_{n:06}_PORT=tcp://10.0.0.1:80/\"{n:06}\"")).collect();
-        env.push(format!("LONG={}", "x".repeat(120 * 1024)));
-        env.push("PATH=/bin".to_owned());
-        large["env"] = json!(env);
-        let (status, stdout, stderr) = task.run_exec("e", large).await?;
-        assert_eq!(status, 0, "{stderr}");
-        let size: usize = stdout.trim().parse()?;
-        assert!(size > 600_000, "{size}");
-        task.destroy().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::of(runtime, images::linux())
+            .args(["/bin/sleep", "3600"])
+            .run(async |task| {
+                let mut large = process(&["sh", "-c", "env | wc -c"]);
+                // As a namespace with thousands of services has it, and one entry near the kernel's limit.
+                let mut env: Vec<_> = (0..12_000).map(|n| format!("SERVICE_{n:06}_PORT=tcp://10.0.0.1:80/\"{n:06}\"")).collect();
+                env.push(format!("LONG={}", "x".repeat(120 * 1024)));
+                env.push("PATH=/bin".to_owned());
+                large["env"] = json!(env);
+                let (status, stdout, stderr) = task.run_exec("e", large).await?;
+                assert_eq!(status, 0, "{stderr}");
+                let size: usize = stdout.trim().parse()?;
+                assert!(size > 600_000, "{size}");
+                Ok(())
+            })
+            .await
     }
 
     async fn a_container_that_was_not_started_hears_sigterm(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
         let container = client.create("it", &image, spec).await?;
         let task = container.task(Stdin::None).await?;
@@ -251,10 +237,7 @@ async fn no_descriptor_is_the_working_directory_of_init() -> Result<()> {
         with_root_open: true,
         ..containerd::Options::new(Runtime::Medley)
     };
-    let containerd = Containerd::start_with(options).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(options, images::linux()?).await?;
     for number in 3..20 {
         let id = format!("it{number}");
         let spec = client
@@ -299,10 +282,8 @@ async fn an_exec_that_is_held_up_can_be_killed() -> Result<()> {
 
 #[tokio::test]
 async fn an_exec_is_scheduled_as_its_spec_or_its_container_says() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let spec = client
         .spec(&image, "it")
         .args(["/bin/sleep", "3600"])

@@ -124,10 +124,8 @@ each_runtime! {
 
 #[tokio::test]
 async fn a_wasm_task_publishes_create_start_exit_delete() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("exit", &guests::module("exit")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let events = client.events().await?;
     let spec = client.spec(&image, "it").args(["/exit.wasm", "42"]);
     client.run("it", &image, spec).await?;
@@ -139,10 +137,8 @@ async fn a_wasm_task_publishes_create_start_exit_delete() -> Result<()> {
 
 #[tokio::test]
 async fn a_wasm_task_that_traps_publishes_exit_before_delete() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("unreachable", &guests::module("unreachable")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let events = client.events().await?;
     client.run_image("it", &image).await?;
     events.wait_for("it", "delete").await?;

@@ -13,10 +13,7 @@ async fn beside_a_sleeper<F>(runtime: Runtime, check: impl FnOnce(Task) -> F) ->
 where
     F: Future<Output = Result<Task>>,
 {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
     let container = client.create("it", &image, spec).await?;
     let task = check(container.start(Stdin::None).await?).await?;
@@ -30,7 +27,6 @@ async fn beside_a_guest<F>(check: impl FnOnce(Task) -> F) -> Result<()>
 where
     F: Future<Output = Result<Task>>,
 {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux_builder("guests")?
         .file("/app.wasm", guests::module("sleep")?, 0o644)
         .file("/exports.wasm", guests::module("exports")?, 0o644)
@@ -39,8 +35,7 @@ where
         .file("/notes.txt", "neither", 0o644)
         .entrypoint(["/app.wasm", "3600"])
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let container = client
         .create("it", &image, client.spec(&image, "it"))
         .await?;
@@ -184,33 +179,28 @@ each_runtime! {
 
 #[tokio::test]
 async fn an_exec_runs_under_the_containers_seccomp_filter() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
-    let spec = client
-        .spec(&image, "it")
+    Scenario::of(Runtime::Medley, images::linux())
         .args(["/bin/sleep", "3600"])
         .edit(|json| {
             json["linux"]["seccomp"] = json!({
                 "defaultAction": "SCMP_ACT_ALLOW",
                 "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }],
             });
-        });
-    let container = client.create("it", &image, spec).await?;
-    let task = container.start(Stdin::None).await?;
-    for (id, no_new_privileges) in [("with", true), ("without", false)] {
-        let mut process = process(&["sh", "-c", "mkdir /tmp/x; grep ^Seccomp: /proc/self/status"]);
-        if !no_new_privileges {
-            process["noNewPrivileges"] = json!(null);
-        }
-        let (_, stdout, stderr) = task.run_exec(id, process).await?;
-        assert!(stderr.contains("not permitted"), "{stderr}");
-        assert_eq!(stdout, "Seccomp:\t2\n");
-    }
-    task.destroy().await?;
-    container.delete().await?;
-    containerd.close().await
+        })
+        .run(async |task| {
+            for (id, no_new_privileges) in [("with", true), ("without", false)] {
+                let mut process =
+                    process(&["sh", "-c", "mkdir /tmp/x; grep ^Seccomp: /proc/self/status"]);
+                if !no_new_privileges {
+                    process["noNewPrivileges"] = json!(null);
+                }
+                let (_, stdout, stderr) = task.run_exec(id, process).await?;
+                assert!(stderr.contains("not permitted"), "{stderr}");
+                assert_eq!(stdout, "Seccomp:\t2\n");
+            }
+            Ok(())
+        })
+        .await
 }
 
 #[tokio::test]

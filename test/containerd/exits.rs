@@ -7,21 +7,15 @@ pub(crate) const ALL: &[u32] = &[0, 1, 42, 125, 126, 127, 128, 134, 137, 143, 25
 
 each_runtime! {
     async fn a_linux_container_says_hello_and_exits_with_0(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "hello").args(["/bin/echo", "hello"]);
-        let done = client.run("hello", &image, spec).await?;
+        let done = Scenario::of(runtime, images::linux())
+            .args(["/bin/echo", "hello"])
+            .finished().await?;
         assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "hello\n", ""));
-        containerd.close().await
+        Ok(())
     }
 
     async fn exit_codes_of_a_linux_container_are_its_own(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         for code in [0, 1, 42, 126, 127, 128, 137, 255] {
             let id = format!("exit-{code}");
             let spec = client.spec(&image, &id);
@@ -33,19 +27,14 @@ each_runtime! {
 }
 
 async fn hello(wasm: Vec<u8>) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::wasm("hello", &wasm)?;
-    containerd.import(&[&image]).await?;
-    let done = containerd
-        .client()
-        .await?
-        .run_image("hello", &image)
+    let done = Scenario::of(Runtime::Medley, images::wasm("hello", &wasm))
+        .finished()
         .await?;
     assert_eq!(
         (done.code, done.stdout.as_str(), done.stderr.as_str()),
         (0, "hello\n", "")
     );
-    containerd.close().await
+    Ok(())
 }
 
 async fn exit_codes(wasm: Vec<u8>, all: &[u32]) -> Result<()> {
@@ -69,10 +58,9 @@ pub(crate) async fn codes(image: &Image, args: &[&str], all: &[u32]) -> Result<(
 }
 
 async fn trap(wasm: Vec<u8>, frame: &str) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::wasm("trap", &wasm)?;
-    containerd.import(&[&image]).await?;
-    let done = containerd.client().await?.run_image("trap", &image).await?;
+    let done = Scenario::of(Runtime::Medley, images::wasm("trap", &wasm))
+        .finished()
+        .await?;
     assert_eq!(done.code, 134, "{done:?}");
     assert!(
         done.stderr.contains("unreachable"),
@@ -84,7 +72,7 @@ async fn trap(wasm: Vec<u8>, frame: &str) -> Result<()> {
         "no frame `{frame}` in: {}",
         done.stderr
     );
-    containerd.close().await
+    Ok(())
 }
 
 #[tokio::test]

@@ -69,10 +69,8 @@ async fn a_components_functions_take_text_and_an_error_is_a_failure() -> Result<
 
 #[tokio::test]
 async fn arguments_that_do_not_fit_fail_start_with_a_sentence() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("functions", &guests::of_world("functions", "functions")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let path = &image.args[0];
     for (id, args, expected) in [
         (

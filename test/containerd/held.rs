@@ -44,10 +44,8 @@ fn members(cgroup: &Path) -> usize {
 /// And that exec can be killed.
 #[tokio::test]
 async fn orphans_are_reaped_while_an_exec_is_held_up() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let sleeper = |id: &str| {
         let spec = client.spec(&image, id).args(["/bin/sleep", "3600"]);
         spec.annotation(GROUP, "pod")
@@ -94,10 +92,8 @@ async fn orphans_are_reaped_while_an_exec_is_held_up() -> Result<()> {
 
 #[tokio::test]
 async fn a_create_that_is_held_up_ends_with_its_caller() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     for (number, kind) in ["createRuntime", "createContainer"].iter().enumerate() {
         let id = format!("it{number}");
         let noted = containerd.dir().join(&id);
@@ -131,10 +127,8 @@ async fn a_create_that_is_held_up_ends_with_its_caller() -> Result<()> {
 /// Of runc a kill may wait for the start to end.
 #[tokio::test]
 async fn a_start_that_is_held_up_ends_with_the_container() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let spec = client.spec(&image, "it").args(["/bin/true"]).edit(|json| {
         json["hooks"]["startContainer"] =
             json!([{"path": "/bin/sleep", "args": ["sleep", "3600"]}]);

@@ -192,19 +192,17 @@ each_runtime! {
 
     /// Before the container's program does.
     async fn a_start_container_hook_runs_in_the_linux_root(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/cat", "/data/note"]).edit(|json| {
-            let script = "cat >/dev/null; echo \"from the hook, pid $$\" > /data/note";
-            json["hooks"]["startContainer"] =
-                json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]);
-        });
-        let done = client.run("it", &image, spec).await?;
+        let done = Scenario::of(runtime, images::linux())
+            .args(["/bin/cat", "/data/note"])
+            .edit(|json| {
+                let script = "cat >/dev/null; echo \"from the hook, pid $$\" > /data/note";
+                json["hooks"]["startContainer"] =
+                    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]);
+            })
+            .finished().await?;
         assert_eq!(done.code, 0, "{done:?}");
         assert!(done.stdout.starts_with("from the hook"), "{done:?}");
-        containerd.close().await
+        Ok(())
     }
 }
 

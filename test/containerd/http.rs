@@ -312,10 +312,7 @@ async fn handlers_and_commands_send_requests_themselves() -> Result<()> {
 
 #[tokio::test]
 async fn a_port_that_cannot_be_had_fails_start_with_a_sentence() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = image()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image()?).await?;
     let taken = std::net::TcpListener::bind(("0.0.0.0", 0))?;
     let port = taken.local_addr()?.port();
     for (id, env, user, expected) in [
@@ -441,10 +438,8 @@ async fn a_request_without_a_host_is_no_request() -> Result<()> {
 
 #[tokio::test]
 async fn a_component_without_handler_or_command_says_its_exports() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("functions", &guests::of_world("functions", "functions")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let status = client
         .refused("f", &image, client.spec(&image, "f"))
         .await?;

@@ -42,10 +42,8 @@ fn ask_inside(pid: u32, address: SocketAddr) -> Result<String> {
 
 #[tokio::test]
 async fn without_ipv6_a_server_listens_on_every_address_of_ipv4() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = http::image()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let address = SocketAddr::from(([127, 0, 0, 1], 8080));
     for listen in ["", "[::]:8080", ":8080"] {
         let mut spec = client.spec(&image, "it").edit(|json| {

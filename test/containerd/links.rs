@@ -60,10 +60,8 @@ async fn does(engine: Engine, wasm: Vec<u8>, steps: &[Step<'_>]) -> Result<()> {
 
 /// The same in a working directory.
 async fn does_in(cwd: &str, engine: Engine, wasm: Vec<u8>, steps: &[Step<'_>]) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = image("links", &wasm)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let parent = containerd.dir().join("volumes");
     std::fs::create_dir(&parent)?;
     std::fs::write(parent.join("secret"), "secret\n")?;
@@ -194,10 +192,8 @@ async fn a_component_follows_links_from_its_working_directory() -> Result<()> {
 
 /// Runs a guest that does all of it, with something on its stdin, and gives its output.
 async fn streams(wasm: Vec<u8>, steps: &[&str]) -> Result<Finished> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = image("links", &wasm)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let args = ["/links.wasm"].into_iter().chain(steps.iter().copied());
     let spec = client.spec(&image, "it").args(args);
     let container = client.create("it", &image, spec).await?;

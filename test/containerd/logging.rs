@@ -286,10 +286,8 @@ each_runtime! {
 
 #[tokio::test]
 async fn a_guest_that_is_to_log_to_nobody_is_refused() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let plain = client
         .create("plain", &image, client.spec(&image, "plain"))
         .await?;

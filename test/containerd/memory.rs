@@ -17,13 +17,11 @@ fn limited(spec: Spec) -> Spec {
 }
 
 pub(crate) async fn run(wasm: Vec<u8>, args: &[&str]) -> Result<Finished> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch("app")
         .file("/app.wasm", wasm, 0o644)
         .dir("/data", 0o777)
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let args = ["/app.wasm"].into_iter().chain(args.iter().copied());
     let spec = limited(client.spec(&image, "it").args(args));
     let done = client.run("it", &image, spec).await?;
@@ -88,10 +86,8 @@ async fn a_table_that_grows_past_the_limit_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_memory_that_begins_above_the_limit_fails_start() -> Result<()> {
     for wasm in [guests::module("large")?, guests::component("large")?] {
-        let containerd = Containerd::start(Runtime::Medley).await?;
         let image = images::wasm("large", &wasm)?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
         let spec = limited(client.spec(&image, "it"));
         let refused = client.refused("it", &image, spec).await?;
         let sentence = refused.message();
@@ -107,10 +103,8 @@ async fn a_memory_that_begins_above_the_limit_fails_start() -> Result<()> {
 
 #[tokio::test]
 async fn a_running_guest_may_take_more_once_its_limit_is_raised() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("grow", &guests::module("grow")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let spec = client
         .spec(&image, "it")
         .args(["/grow.wasm", "until", "96"]);
@@ -126,14 +120,12 @@ async fn a_running_guest_may_take_more_once_its_limit_is_raised() -> Result<()> 
 
 #[tokio::test]
 async fn a_guest_that_is_added_to_a_container_has_its_limit_too() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch("two")
         .file("/sleep.wasm", guests::module("sleep")?, 0o644)
         .file("/grow.wasm", guests::module("grow")?, 0o644)
         .entrypoint(["/sleep.wasm"])
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let spec = limited(client.spec(&image, "it"));
     let container = client.create("it", &image, spec).await?;
     let task = container.start(Stdin::None).await?;

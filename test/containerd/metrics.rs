@@ -3,7 +3,6 @@
 use containerd_shim_protos::cgroups::metrics as v1;
 use containerd_shim_protos::cgroups_v2::metrics as v2;
 use containerd_shim_protos::protobuf::Message;
-use medley_test::stdio::Stdin;
 use medley_test::*;
 use std::time::{Duration, Instant};
 
@@ -46,34 +45,30 @@ pub(crate) async fn figures(task: &Task) -> Result<Figures> {
 each_runtime! {
     async fn metrics_tell_what_is_in_use_and_what_can_be_given_back(runtime: Runtime) -> Result<()> {
         const MIB: u64 = 1 << 20;
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         // The pages of a file that was written count as used, and as inactive.
         let script = "dd if=/dev/zero of=/file bs=1048576 count=8 2>&1; sleep 3600";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]).edit(|json| {
-            json["linux"]["resources"]["memory"] = serde_json::json!({"limit": 64 * MIB});
-        });
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        // Where the file is in memory anyway, none of it can be given back.
-        let on_disk = nix::sys::statfs::statfs(containerd.dir())?.filesystem_type()
-            != nix::sys::statfs::TMPFS_MAGIC;
-        let expected = if on_disk { 7 * MIB } else { 0 };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut seen = figures(&task).await?;
-        while (seen.memory < 7 * MIB || seen.inactive_file < expected) && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            seen = figures(&task).await?;
-        }
-        assert!(seen.memory >= 7 * MIB, "{seen:?}");
-        assert!(seen.inactive_file >= expected, "{seen:?}");
-        assert!(seen.memory >= seen.inactive_file, "{seen:?}");
-        assert_eq!(seen.memory_limit, 64 * MIB, "{seen:?}");
-        assert!(seen.cpu > 0 && seen.processes >= 1, "{seen:?}");
-        task.destroy().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::linux(runtime, script)
+            .edit(|json| {
+                json["linux"]["resources"]["memory"] = serde_json::json!({"limit": 64 * MIB});
+            })
+            .run(async |task| {
+                // Where the file is in memory anyway, none of it can be given back.
+                let on_disk = nix::sys::statfs::statfs(task.containerd.dir())?.filesystem_type()
+                    != nix::sys::statfs::TMPFS_MAGIC;
+                let expected = if on_disk { 7 * MIB } else { 0 };
+                let deadline = Instant::now() + Duration::from_secs(20);
+                let mut seen = figures(task).await?;
+                while (seen.memory < 7 * MIB || seen.inactive_file < expected) && Instant::now() < deadline {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    seen = figures(task).await?;
+                }
+                assert!(seen.memory >= 7 * MIB, "{seen:?}");
+                assert!(seen.inactive_file >= expected, "{seen:?}");
+                assert!(seen.memory >= seen.inactive_file, "{seen:?}");
+                assert_eq!(seen.memory_limit, 64 * MIB, "{seen:?}");
+                assert!(seen.cpu > 0 && seen.processes >= 1, "{seen:?}");
+                Ok(())
+            })
+            .await
     }
 }

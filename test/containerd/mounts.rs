@@ -14,10 +14,8 @@ async fn shell(
     script: &str,
     change: impl FnOnce(Spec, &std::path::Path) -> Spec,
 ) -> Result<String> {
-    let containerd = Containerd::start(runtime).await?;
     let image = files(images::linux_builder("mounts")?).build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, image).await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
     std::fs::write(volume.join("note"), "a note\n")?;

@@ -13,10 +13,7 @@ fn limited(spec: Spec, script: &str) -> Spec {
 
 each_runtime! {
     async fn an_oom_kill_is_told_while_the_container_runs_on(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let events = client.events().await?;
         let spec = limited(client.spec(&image, "it"), "tail /dev/zero; sleep 3600");
         let container = client.create("it", &image, spec).await?;
@@ -31,10 +28,8 @@ each_runtime! {
 
 #[tokio::test]
 async fn an_init_killed_for_want_of_memory_is_told_before_its_exit() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let events = client.events().await?;
     let spec = limited(client.spec(&image, "it"), "exec tail /dev/zero");
     assert_eq!(client.run("it", &image, spec).await?.code, 137);

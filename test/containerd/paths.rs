@@ -26,7 +26,6 @@ async fn said_of_each(client: &Client, image: &Image, program: &str) -> Result<V
 
 #[tokio::test]
 async fn calls_on_paths_are_answered_as_a_linux_program_is() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux_builder("paths")?
         .file("/linux", programs::guest("paths")?, 0o755)
         .file("/module", guests::module("paths")?, 0o644)
@@ -35,8 +34,7 @@ async fn calls_on_paths_are_answered_as_a_linux_program_is() -> Result<()> {
         .dir("/locked", 0o700)
         .file("/locked/file", "locked\n", 0o644)
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let right = said_of_each(&client, &image, "linux").await?;
     for guest in ["module", "component"] {
         let said = said_of_each(&client, &image, guest).await?;

@@ -17,10 +17,7 @@ fn in_pid_namespace(spec: Spec, path: Option<String>) -> Spec {
 /// Runs a container that leaves processes behind, in the pid namespace of another or in
 /// the host's, and sees them killed with it.
 async fn leaves_processes(runtime: Runtime, joins: bool) -> Result<()> {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = client.spec(&image, "host").args(["/bin/sleep", "3600"]);
     let host = client.create("host", &image, spec).await?;
     let hosting = host.start(Stdin::None).await?;
@@ -70,10 +67,7 @@ each_runtime! {
     }
 
     async fn orphans_of_a_container_in_the_hosts_pid_namespace_are_reaped(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let script = "for i in 1 2 3 4 5; do (sleep 0.$((i+2)) &); done; echo up; exec sleep 3600";
         let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
         let container = client.create("it", &image, in_pid_namespace(spec, None)).await?;

@@ -5,10 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
 async fn a_module_of_preview_0_is_answered_as_it_expects() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("preview0", &guests::module("preview0")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
     std::fs::set_permissions(&volume, PermissionsExt::from_mode(0o777))?;
@@ -25,7 +23,6 @@ async fn a_module_of_preview_0_is_answered_as_it_expects() -> Result<()> {
 
 #[tokio::test]
 async fn a_module_of_both_previews_has_both() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "fd_write"
             (func $write (param i32 i32 i32 i32) (result i32)))
@@ -35,11 +32,14 @@ async fn a_module_of_both_previews_has_both() -> Result<()> {
         (func (export "_start")
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
             (call $exit (i32.const 3))))"#;
-    let image = images::wasm("both", &wat::parse_str(wat)?)?;
-    containerd.import(&[&image]).await?;
-    let done = containerd.client().await?.run_image("it", &image).await?;
+    let done = Scenario::of(
+        Runtime::Medley,
+        Ok(images::wasm("both", &wat::parse_str(wat)?)?),
+    )
+    .finished()
+    .await?;
     assert_eq!((done.code, done.stdout.as_str()), (3, "both\n"), "{done:?}");
-    containerd.close().await
+    Ok(())
 }
 
 #[tokio::test]

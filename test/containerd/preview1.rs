@@ -4,13 +4,11 @@ use medley_test::*;
 use std::os::unix::fs::PermissionsExt;
 
 async fn answers_rightly(engine: Engine, wasm: Vec<u8>) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch("preview1")
         .file("/preview1.wasm", wasm, 0o644)
         .env("COLOUR=blue")
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
     std::fs::set_permissions(&volume, PermissionsExt::from_mode(0o777))?;

@@ -34,10 +34,7 @@ fn in_user_namespace(json: &mut serde_json::Value) {
 
 /// Runs a program of the Linux image, with a changed spec, under a containerd with `options`.
 async fn linux(options: Options, args: &[&str], change: fn(Spec) -> Spec) -> Result<Finished> {
-    let containerd = Containerd::start_with(options).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(options, images::linux()?).await?;
     let args = args.iter().copied();
     let spec = change(client.spec(&image, "it").args(args));
     let done = client.run("it", &image, spec).await?;
@@ -54,10 +51,7 @@ async fn beside_a_sleeper<F>(
 where
     F: Future<Output = Result<Task>>,
 {
-    let containerd = Containerd::start_with(options).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(options, images::linux()?).await?;
     let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
     let container = client.create("it", &image, change(spec)).await?;
     let task = check(container.start(Stdin::None).await?).await?;
@@ -68,10 +62,7 @@ where
 
 /// Why a container of the Linux image is not made.
 async fn refusal(runtime: Runtime, change: fn(Spec) -> Spec) -> Result<String> {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = client.spec(&image, "it").args(["/bin/true"]);
     let status = client.refused("it", &image, change(spec)).await?;
     containerd.expect_clean()?;
@@ -123,26 +114,22 @@ each_runtime! {
             let names = json!(["CAP_KILL", "CAP_NEWER_THAN_WE", "cap_chown", "CHOWN"]);
             json!({"bounding": names, "effective": names, "permitted": names})
         };
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
-        let spec = spec.edit(|json| json["process"]["capabilities"] = capabilities());
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        assert_eq!(proc::field(task.pid, "CapEff")?, "0000000000000020");
-        let mut exec = process(&CAPABILITIES);
-        exec["capabilities"] = capabilities();
-        let (_, stdout, stderr) = task.run_exec("e", exec).await?;
-        assert_eq!(stdout, sets("0000000000000020"), "{stderr}");
-        if runtime == Runtime::Medley {
-            let log = containerd.log();
-            assert!(log.contains("CAP_NEWER_THAN_WE, cap_chown, CHOWN"), "{log}");
-        }
-        task.destroy().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::of(runtime, images::linux())
+            .args(["/bin/sleep", "3600"])
+            .edit(|json| json["process"]["capabilities"] = capabilities())
+            .run(async |task| {
+                assert_eq!(proc::field(task.pid, "CapEff")?, "0000000000000020");
+                let mut exec = process(&CAPABILITIES);
+                exec["capabilities"] = capabilities();
+                let (_, stdout, stderr) = task.run_exec("e", exec).await?;
+                assert_eq!(stdout, sets("0000000000000020"), "{stderr}");
+                if runtime == Runtime::Medley {
+                    let log = task.containerd.log();
+                    assert!(log.contains("CAP_NEWER_THAN_WE, cap_chown, CHOWN"), "{log}");
+                }
+                Ok(())
+            })
+            .await
     }
 
     async fn other_unknown_words_are_refused(runtime: Runtime) -> Result<()> {
@@ -192,10 +179,7 @@ each_runtime! {
     }
 
     async fn a_container_has_a_session_keyring_of_its_own(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         // Names are the whole node's.
         let id = format!("keys-{}", containerd.name());
         let shown = |spec: Spec| spec.edit(|json| json["linux"]["maskedPaths"] = json!([]));
@@ -312,13 +296,11 @@ async fn beside_a_guest<F>(
 where
     F: Future<Output = Result<Task>>,
 {
-    let containerd = Containerd::start_with(options).await?;
     let image = images::linux_builder("guest")?
         .file("/app.wasm", guests::module("sleep")?, 0o644)
         .entrypoint(["/app.wasm", "3600", "two words"])
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(options, image).await?;
     // Its keyring's name is the whole node's.
     let id = format!("guest-{}", containerd.name());
     let spec = change(client.spec(&image, &id));

@@ -37,10 +37,7 @@ fn image() -> Result<images::Image> {
 
 each_runtime! {
     async fn a_program_that_cannot_run_is_told_as_runc_does(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = image()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, image()?).await?;
         for (program, code) in BAD {
             let spec = client.spec(&image, "it").args([program]);
             let status = client.refused("it", &image, spec).await?;
@@ -50,32 +47,22 @@ each_runtime! {
     }
 
     async fn an_exec_that_cannot_run_is_told_as_runc_does(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = image()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        for (n, (program, code)) in BAD.into_iter().enumerate() {
-            // One that fails is there until it is deleted.
-            let ran = task.run_exec(&n.to_string(), process(&[program])).await;
-            let text = format!("{:#}", ran.err().context("it runs")?);
-            assert_eq!(exit_code(&text), Some(code), "{program}: {text}");
-        }
-        task.destroy().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::of(runtime, image()).args(["/bin/sleep", "3600"]).run(async |task| {
+            for (n, (program, code)) in BAD.into_iter().enumerate() {
+                // One that fails is there until it is deleted.
+                let ran = task.run_exec(&n.to_string(), process(&[program])).await;
+                let text = format!("{:#}", ran.err().context("it runs")?);
+                assert_eq!(exit_code(&text), Some(code), "{program}: {text}");
+            }
+            Ok(())
+        }).await
     }
 }
 
 /// runc starts these, and their containers end with 1 and the kernel's word.
 #[tokio::test]
 async fn what_the_kernel_would_not_execute_is_told_before() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = image()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image()?).await?;
     let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
     let container = client.create("it", &image, spec).await?;
     let task = container.start(Stdin::None).await?;

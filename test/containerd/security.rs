@@ -17,10 +17,8 @@ async fn asleep(
     change: impl FnOnce(Spec) -> Spec,
     look: impl AsyncFnOnce(u32) -> Result<()>,
 ) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("sleep", &guests::module("sleep")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let spec = change(client.spec(&image, "it"));
     let container = client.create("it", &image, spec).await?;
     let task = container.start(Stdin::None).await?;
@@ -46,10 +44,8 @@ async fn files(
     prepare: impl FnOnce(&Path) -> Result<()>,
     check: impl FnOnce(&Path, Finished) -> Result<()>,
 ) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("files", &guests::module("files")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
     std::fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
@@ -258,10 +254,7 @@ async fn entrypoint_on_a_mount(
     file: (&str, Vec<u8>),
     args: &[&str],
 ) -> Result<()> {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
     let path = volume.join(file.0);
@@ -293,35 +286,29 @@ each_runtime! {
     }
 
     async fn a_linux_container_obeys_the_filter_of_its_spec(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         let script = "grep Seccomp: /proc/self/status; mkdir /data/x || touch /data/y && ls /data";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]).edit(|json| {
-            json["linux"]["seccomp"] = serde_json::json!({
-                "defaultAction": "SCMP_ACT_ALLOW",
-                "syscalls": [
-                    {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
-                ],
-            });
-        });
-        let done = client.run("it", &image, spec).await?;
+        let done = Scenario::linux(runtime, script)
+            .edit(|json| {
+                json["linux"]["seccomp"] = serde_json::json!({
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [
+                        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+                    ],
+                });
+            })
+            .finished().await?;
         assert_eq!(done.stdout, "Seccomp:\t2\ny\n", "{done:?}");
         // ENOSPC, which no kernel would answer here by itself.
         assert!(done.stderr.contains("No space left"), "{done:?}");
-        containerd.close().await
+        Ok(())
     }
 
     async fn a_linux_container_of_a_user_may_open_its_stdout_again(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         let script = "echo a > /dev/stdout && echo b > /proc/self/fd/1 && echo c > /dev/stderr";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]).user(UID, GID);
-        let done = client.run("it", &image, spec).await?;
+        let done = Scenario::linux(runtime, script)
+            .spec(|spec| spec.user(UID, GID))
+            .finished().await?;
         assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "a\nb\n", "c\n"));
-        containerd.close().await
+        Ok(())
     }
 }

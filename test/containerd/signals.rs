@@ -60,20 +60,13 @@ each_runtime! {
     }
 
     async fn a_linux_init_that_ignores_sigterm_goes_on_until_sigkill(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", "trap '' TERM; sleep 3600"]);
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        task.kill(SIGTERM, false).await?;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(task.status().await?.as_str_name(), "RUNNING");
-        assert_eq!(task.destroy().await?, 137);
-        container.delete().await?;
-        containerd.close().await
+        Scenario::linux(runtime, "trap '' TERM; sleep 3600").run(async |task| {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            task.kill(SIGTERM, false).await?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(task.status().await?.as_str_name(), "RUNNING");
+            Ok(())
+        }).await
     }
 
     async fn sigkill_of_a_linux_container_exits_with_137(runtime: Runtime) -> Result<()> {
@@ -82,82 +75,69 @@ each_runtime! {
     }
 
     async fn every_signal_arrives_by_its_number(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         // HUP, USR1, USR2, TERM, WINCH.
         let numbers = [1, 10, 12, 15, 28];
         let script = "for n in 1 10 12 15; do trap \"echo got $n\" $n; done; \
                       trap 'echo got 28; exit 9' 28; while true; do sleep 0.05; done";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
-        let container = client.create("it", &image, spec).await?;
-        let mut task = container.start(Stdin::None).await?;
-        let reads = async |task: &Task, signal: u32| -> Result<()> {
-            let caught = move |pid| proc::field(pid, "SigCgt").is_ok_and(|mask| {
-                u64::from_str_radix(&mask, 16).is_ok_and(|mask| mask & (1 << (signal - 1)) != 0)
-            });
-            proc::until("the traps are set", || caught(task.pid)).await
-        };
-        for number in numbers {
-            reads(&task, number).await?;
-        }
-        let bad = task.kill(65, false).await.expect_err("there is no such signal");
-        assert_ne!(client::code(&bad), Some(containerd_client::tonic::Code::NotFound), "{bad:#}");
-        let (last, others) = numbers.split_last().context("no numbers")?;
-        for number in others {
-            task.kill(*number, false).await?;
-            // One at a time: a shell runs traps in the order of their numbers.
-            let pending = |pid| ["SigPnd", "ShdPnd"].iter().all(|set| {
-                proc::field(pid, set).is_ok_and(|mask| mask == "0000000000000000")
-            });
-            proc::until("the signal has arrived", || pending(task.pid)).await?;
-        }
-        task.kill(*last, false).await?;
-        assert_eq!(task.wait().await?, 9);
-        let (lines, _) = task.output().await?;
-        assert_eq!(lines, "got 1\ngot 10\ngot 12\ngot 15\ngot 28\n");
-        task.delete().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::linux(runtime, script).run(async |task| {
+            let reads = async |task: &Task, signal: u32| -> Result<()> {
+                let caught = move |pid| proc::field(pid, "SigCgt").is_ok_and(|mask| {
+                    u64::from_str_radix(&mask, 16).is_ok_and(|mask| mask & (1 << (signal - 1)) != 0)
+                });
+                proc::until("the traps are set", || caught(task.pid)).await
+            };
+            for number in numbers {
+                reads(&task, number).await?;
+            }
+            let bad = task.kill(65, false).await.expect_err("there is no such signal");
+            assert_ne!(client::code(&bad), Some(containerd_client::tonic::Code::NotFound), "{bad:#}");
+            let (last, others) = numbers.split_last().context("no numbers")?;
+            for number in others {
+                task.kill(*number, false).await?;
+                // One at a time: a shell runs traps in the order of their numbers.
+                let pending = |pid| ["SigPnd", "ShdPnd"].iter().all(|set| {
+                    proc::field(pid, set).is_ok_and(|mask| mask == "0000000000000000")
+                });
+                proc::until("the signal has arrived", || pending(task.pid)).await?;
+            }
+            task.kill(*last, false).await?;
+            assert_eq!(task.wait().await?, 9);
+            let (lines, _) = task.output().await?;
+            assert_eq!(lines, "got 1\ngot 10\ngot 12\ngot 15\ngot 28\n");
+            task.delete().await?;
+            Ok(())
+        }).await
     }
 
     async fn a_signal_to_all_reaches_every_process(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         // Init ignores it, and the others end.
         let script = "sleep 3600 & sleep 3601 & (sleep 3602 &) ; trap '' TERM; while true; do sleep 0.05; done";
-        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        let sleepers = |pids: Vec<u32>| {
-            let of = |pid: &u32| {
-                let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                line.contains("360") && proc::is_alive(*pid)
+        Scenario::linux(runtime, script).run(async |task| {
+            let sleepers = |pids: Vec<u32>| {
+                let of = |pid: &u32| {
+                    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                    line.contains("360") && proc::is_alive(*pid)
+                };
+                pids.iter().filter(|pid| of(pid)).count()
             };
-            pids.iter().filter(|pid| of(pid)).count()
-        };
-        let ignored = |pid| proc::field(pid, "SigIgn").is_ok_and(|mask| {
-            u64::from_str_radix(&mask, 16).is_ok_and(|mask| mask & (1 << (SIGTERM - 1)) != 0)
-        });
-        proc::until("init ignores it", || ignored(task.pid)).await?;
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        // The shell's own line has the number too.
-        while sleepers(task.pids().await?) < 4 {
-            ensure!(std::time::Instant::now() < deadline, "three sleepers never came up");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        task.kill(SIGTERM, true).await?;
-        while sleepers(task.pids().await?) > 1 {
-            ensure!(std::time::Instant::now() < deadline, "a sleeper goes on");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(task.status().await?.as_str_name(), "RUNNING");
-        assert_eq!(task.destroy().await?, 137);
-        container.delete().await?;
-        containerd.close().await
+            let ignored = |pid| proc::field(pid, "SigIgn").is_ok_and(|mask| {
+                u64::from_str_radix(&mask, 16).is_ok_and(|mask| mask & (1 << (SIGTERM - 1)) != 0)
+            });
+            proc::until("init ignores it", || ignored(task.pid)).await?;
+            let deadline = std::time::Instant::now() + Duration::from_secs(30);
+            // The shell's own line has the number too.
+            while sleepers(task.pids().await?) < 4 {
+                ensure!(std::time::Instant::now() < deadline, "three sleepers never came up");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            task.kill(SIGTERM, true).await?;
+            while sleepers(task.pids().await?) > 1 {
+                ensure!(std::time::Instant::now() < deadline, "a sleeper goes on");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(task.status().await?.as_str_name(), "RUNNING");
+            Ok(())
+        }).await
     }
 
     async fn a_container_hears_sighup_whose_containerd_is_deaf_to_it(runtime: Runtime) -> Result<()> {
@@ -189,23 +169,21 @@ each_runtime! {
 
     /// Of a Linux container that shares it.
     async fn sigterm_arrives_in_the_hosts_pid_namespace(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
-            if let Some(all) = json["linux"]["namespaces"].as_array_mut() {
-                all.retain(|namespace| namespace["type"] != "pid");
-            }
-        });
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(Stdin::None).await?;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        task.kill(SIGTERM, false).await?;
-        assert_eq!(task.wait().await?, 143);
-        task.delete().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::of(runtime, images::linux())
+            .args(["/bin/sleep", "3600"])
+            .edit(|json| {
+                if let Some(all) = json["linux"]["namespaces"].as_array_mut() {
+                    all.retain(|namespace| namespace["type"] != "pid");
+                }
+            })
+            .run(async |task| {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                task.kill(SIGTERM, false).await?;
+                assert_eq!(task.wait().await?, 143);
+                task.delete().await?;
+                Ok(())
+            })
+            .await
     }
 }
 

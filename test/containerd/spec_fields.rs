@@ -124,9 +124,7 @@ each_runtime! {
         let image = images::linux_builder("linux")?
             .file("/clone", programs::program("clone")?, 0o755)
             .build()?;
-        let containerd = Containerd::start(runtime).await?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, image).await?;
         let spec = client.spec(&image, "it").args(["/clone"]).edit(masked_filter);
         let done = client.run("it", &image, spec).await?;
         is_masked(&done.stdout);
@@ -184,10 +182,7 @@ each_runtime! {
     }
 
     async fn an_environment_of_many_services_fits(runtime: Runtime) -> Result<()> {
-        let image = images::linux()?;
-        let containerd = Containerd::start(runtime).await?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let spec = client.spec(&image, "it").args(["/bin/sh", "-c", "env | wc -c"]);
         let done = client.run("it", &image, spec.edit(|json| json["process"]["env"] = json!(services()))).await?;
         let size = |text: &str| text.trim().parse::<usize>().unwrap_or_default();
@@ -203,10 +198,7 @@ each_runtime! {
     }
 
     async fn a_hook_that_takes_longer_than_it_may_fails_create(runtime: Runtime) -> Result<()> {
-        let image = images::linux()?;
-        let containerd = Containerd::start(runtime).await?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let hook = r#"{"hooks":{"createRuntime":[{"path":"/bin/sleep","args":["sleep","3600"],"timeout":1}]}}"#;
         let text = refusal(&client, &image, "it", hook).await?;
         assert!(text.contains("timeout") || text.contains("hook"), "{text}");
@@ -214,10 +206,7 @@ each_runtime! {
     }
 
     async fn an_agent_is_told_of_init_by_a_filter(runtime: Runtime) -> Result<()> {
-        let image = images::linux()?;
-        let containerd = Containerd::start(runtime).await?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let path = containerd.dir().join("agent");
         let agent = tokio::net::UnixListener::bind(&path)?;
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
@@ -307,10 +296,8 @@ async fn an_exec_has_the_personality_of_its_container() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_not_done_is_refused_by_its_place() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     for (number, (change, place)) in [
         (r#"{"process":{"env":["A=1","B"]}}"#, "process.env[1]"),
         (
@@ -361,21 +348,18 @@ async fn what_is_not_done_is_refused_by_its_place() -> Result<()> {
 
 #[tokio::test]
 async fn a_guest_has_an_environment_of_many_services_too() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::wasm("env", &guests::module("env")?)?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
     let mut env = services();
     env.extend(["TWICE=1".to_owned(), "TWICE=2".to_owned()]);
-    let spec = client.spec(&image, "it");
-    let spec = spec.edit(|json| json["process"]["env"] = json!(env));
-    let done = client.run("it", &image, spec).await?;
+    let done = Scenario::wasm("env", guests::module("env"))
+        .edit(|json| json["process"]["env"] = json!(env))
+        .finished()
+        .await?;
     assert_eq!(done.code, 0, "{}", done.stderr);
     let mut lines = done.stdout.lines();
     assert!(done.stdout.len() > 1_500_000 && lines.next() == env.first().map(String::as_str));
     let twice: Vec<_> = lines.filter(|line| line.starts_with("TWICE")).collect();
     assert_eq!(twice, ["TWICE=2"]);
-    containerd.close().await
+    Ok(())
 }
 
 /// A folder on the node that a container of a user namespace finds missing.

@@ -47,10 +47,7 @@ fn assert_exhausted(done: &Finished) {
 
 each_engine_but_wasmer! {
     async fn a_module_recurses_as_deep_as_its_stack_limit_says(engine: Engine) -> Result<()> {
-        let containerd = Containerd::start(Runtime::Medley).await?;
-        let image = module()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(Runtime::Medley, module()?).await?;
         for (id, calls, stack) in [("usual", DEEP, None), ("more", 10 * DEEP, Some(64 << 20))] {
             let spec = engine.runs(deep(&client, &image, id, calls, stack));
             let done = client.run(id, &image, spec).await?;
@@ -65,10 +62,7 @@ each_engine_but_wasmer! {
 
 #[tokio::test]
 async fn a_component_recurses_as_deep_as_its_stack_limit_says() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = component()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, component()?).await?;
     let spec = deep(&client, &image, "usual", DEEP, None);
     let done = client.run("usual", &image, spec).await?;
     assert_eq!(
@@ -83,10 +77,7 @@ async fn a_component_recurses_as_deep_as_its_stack_limit_says() -> Result<()> {
 
 #[tokio::test]
 async fn a_node_says_how_much_stack_its_guests_have() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = module()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, module()?).await?;
     let client = client.with_toml_options("Stack = 131072");
     let spec = deep(&client, &image, "node", DEEP, None);
     assert_exhausted(&client.run("node", &image, spec).await?);

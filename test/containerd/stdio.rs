@@ -69,14 +69,9 @@ each_runtime! {
     }
 
     async fn stdout_and_stderr_of_a_linux_container_are_kept_apart(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
-        let spec = client.spec(&image, "two").args(["/bin/sh", "-c", "echo out; echo err >&2"]);
-        let done = client.run("two", &image, spec).await?;
+        let done = Scenario::linux(runtime, "echo out; echo err >&2").finished().await?;
         assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("out\n", "err\n"));
-        containerd.close().await
+        Ok(())
     }
 }
 
@@ -100,12 +95,11 @@ async fn stdin_reaches_a_component_and_close_io_ends_it() -> Result<()> {
 
 #[tokio::test]
 async fn stdin_of_a_module_without_input_is_at_its_end() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::wasm("cat", &guests::module("cat")?)?;
-    containerd.import(&[&image]).await?;
-    let done = containerd.client().await?.run_image("cat", &image).await?;
+    let done = Scenario::wasm("cat", guests::module("cat"))
+        .finished()
+        .await?;
     assert_eq!((done.code, done.stderr.as_str()), (0, "0 bytes\n"));
-    containerd.close().await
+    Ok(())
 }
 
 #[tokio::test]

@@ -8,10 +8,7 @@ async fn shell(
     script: &str,
     change: impl FnOnce(Spec) -> Spec,
 ) -> Result<String> {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = change(client.spec(&image, "it").args(["/bin/sh", "-c", script]));
     let done = client.run("it", &image, spec).await?;
     assert_eq!(done.code, 0, "{done:?}");
@@ -25,7 +22,6 @@ async fn guest(
     wasm: Vec<u8>,
     change: impl FnOnce(Spec, &std::path::Path) -> Spec,
 ) -> Result<Finished> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch(name)
         .file(&format!("/{name}.wasm"), wasm, 0o644)
         .dir("/data", 0o777)
@@ -33,8 +29,7 @@ async fn guest(
         .env("COLOUR=blue")
         .entrypoint([format!("/{name}.wasm")])
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
     std::fs::write(volume.join("from-the-host"), "host\n")?;
@@ -125,10 +120,7 @@ each_runtime! {
     }
 
     async fn a_mount_is_recursively_read_only_if_its_spec_says_so(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let volume = containerd.dir().join("volume");
         let below = volume.join("below");
         std::fs::create_dir_all(&below)?;
@@ -175,27 +167,23 @@ each_runtime! {
     }
 
     async fn a_linux_container_is_in_the_cgroup_of_its_spec(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
         let limit = 64 * 1024 * 1024;
-        let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
-        let spec = spec.edit(|json| {
-            json["linux"]["resources"]["memory"] = serde_json::json!({"limit": limit});
-        });
-        let container = client.create("it", &image, spec).await?;
-        let task = container.start(stdio::Stdin::None).await?;
-        let dirs = containerd.house().cgroups();
-        let files = ["memory.limit_in_bytes", "memory.max"];
-        let mut limits = dirs.iter().flat_map(|dir| files.map(|file| dir.join(file)));
-        let found = limits.find_map(|path| std::fs::read_to_string(path).ok());
-        assert_eq!(found.as_deref().map(str::trim), Some("67108864"), "{dirs:?}");
-        let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", task.pid))?;
-        assert!(cgroup.contains(&format!("/{}/it", client.namespace())), "{cgroup}");
-        task.destroy().await?;
-        container.delete().await?;
-        containerd.close().await
+        Scenario::of(runtime, images::linux())
+            .args(["/bin/sleep", "3600"])
+            .edit(|json| {
+                json["linux"]["resources"]["memory"] = serde_json::json!({"limit": limit});
+            })
+            .run(async |task| {
+                let dirs = task.containerd.house().cgroups();
+                let files = ["memory.limit_in_bytes", "memory.max"];
+                let mut limits = dirs.iter().flat_map(|dir| files.map(|file| dir.join(file)));
+                let found = limits.find_map(|path| std::fs::read_to_string(path).ok());
+                assert_eq!(found.as_deref().map(str::trim), Some("67108864"), "{dirs:?}");
+                let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", task.pid))?;
+                assert!(cgroup.contains(&format!("/{}/it", task.client.namespace())), "{cgroup}");
+                Ok(())
+            })
+            .await
     }
 }
 

@@ -132,10 +132,7 @@ each_runtime! {
             std::io::stderr().write_all(line.as_bytes())?;
             return Ok(());
         }
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let name = format!("{}.slice:medley:it", containerd.name());
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
             json["linux"]["cgroupsPath"] = json!(name);
@@ -159,10 +156,7 @@ each_runtime! {
 
     /// Files of cgroup v2 can't be had on v1, and are set on v2.
     async fn limits_by_the_names_of_cgroup_files_are_set_or_refused(runtime: Runtime) -> Result<()> {
-        let containerd = Containerd::start(runtime).await?;
-        let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]).edit(|json| {
             json["linux"]["resources"] = json!({
                 "memory": {"limit": 64 << 20, "swap": 64 << 20},
@@ -200,10 +194,8 @@ async fn a_scope_is_refused_where_there_is_no_systemd() -> Result<()> {
         std::io::stderr().write_all(line.as_bytes())?;
         return Ok(());
     }
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let client = client.with_options(OPTIONS.0, OPTIONS.1.to_vec());
     let spec = client.spec(&image, "it").edit(|json| {
         json["linux"]["cgroupsPath"] = json!("medley.slice:medley:it");

@@ -32,10 +32,7 @@ async fn with_terminal<F>(
 where
     F: Future<Output = Result<Task>>,
 {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = client
         .spec(&image, "it")
         .args(args.iter().copied())
@@ -60,10 +57,7 @@ async fn beside_a_sleeper<F>(runtime: Runtime, check: impl FnOnce(Task) -> F) ->
 where
     F: Future<Output = Result<Task>>,
 {
-    let containerd = Containerd::start(runtime).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
     let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
     let container = client.create("it", &image, spec).await?;
     let task = check(container.start(Stdin::None).await?).await?;
@@ -237,10 +231,8 @@ each_runtime! {
 
     /// While containerd restarts.
     async fn a_flood_on_a_terminal_waits_for_its_reader(runtime: Runtime) -> Result<()> {
-        let mut containerd = Containerd::start(runtime).await?;
         let image = images::linux()?;
-        containerd.import(&[&image]).await?;
-        let client = containerd.client().await?;
+        let (mut containerd, client, image) = Containerd::with_image(runtime, image).await?;
         let script = format!("read go; seq {MANY_LINES}; read go; echo end");
         let spec = client.spec(&image, "it").args(["/bin/sh", "-c", &script]).terminal();
         let container = client.create("it", &image, spec).await?;
@@ -271,13 +263,11 @@ each_runtime! {
 
 /// A guest that reads a line under `-it`, and is interrupted under it.
 async fn guest(line: Vec<u8>, sleep: Vec<u8>) -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::linux_builder("guests")?
         .file("/line.wasm", line, 0o644)
         .file("/sleep.wasm", sleep, 0o644)
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
 
     let spec = client.spec(&image, "line").args(["/line.wasm"]).terminal();
     let container = client.create("line", &image, spec).await?;
@@ -379,36 +369,32 @@ each_runtime! {
 
 #[tokio::test]
 async fn many_terminals_leave_nothing_in_the_shim() -> Result<()> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
-    let image = images::linux()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
-    let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
-    let container = client.create("it", &image, spec).await?;
-    let task = container.start(Stdin::None).await?;
-    let run = async |id: String| {
-        let exec = task.exec(&id, in_terminal(&["echo", &id]), Stdin::Terminal);
-        exec.await?.run_terminal().await
-    };
-    assert_eq!(run("first".into()).await?.0, 0);
-    let shim = containerd.shims()[0].pid;
-    let files = || std::fs::read_dir(format!("/proc/{shim}/fd")).map_or(0, Iterator::count);
-    let before = files();
-    for number in 0..5 {
-        let batch = (0..10).map(|each| run(format!("e{number}-{each}")));
-        for (each, ran) in futures_util::future::join_all(batch)
-            .await
-            .into_iter()
-            .enumerate()
-        {
-            assert_eq!(ran?, (0, format!("e{number}-{each}\r\n")));
-        }
-    }
-    proc::until("the shim holds no more files than before", || {
-        files() <= before
-    })
-    .await?;
-    task.destroy().await?;
-    container.delete().await?;
-    containerd.close().await
+    Scenario::of(Runtime::Medley, images::linux())
+        .args(["/bin/sleep", "3600"])
+        .run(async |task| {
+            let run = async |id: String| {
+                let exec = task.exec(&id, in_terminal(&["echo", &id]), Stdin::Terminal);
+                exec.await?.run_terminal().await
+            };
+            assert_eq!(run("first".into()).await?.0, 0);
+            let shim = task.containerd.shims()[0].pid;
+            let files = || std::fs::read_dir(format!("/proc/{shim}/fd")).map_or(0, Iterator::count);
+            let before = files();
+            for number in 0..5 {
+                let batch = (0..10).map(|each| run(format!("e{number}-{each}")));
+                for (each, ran) in futures_util::future::join_all(batch)
+                    .await
+                    .into_iter()
+                    .enumerate()
+                {
+                    assert_eq!(ran?, (0, format!("e{number}-{each}\r\n")));
+                }
+            }
+            proc::until("the shim holds no more files than before", || {
+                files() <= before
+            })
+            .await?;
+            Ok(())
+        })
+        .await
 }

@@ -8,15 +8,13 @@ use medley_test::*;
 /// vouches for it, or nobody does.
 async fn trusts(wasm: Vec<u8>, args: impl Fn(String) -> Vec<String>) -> Result<()> {
     let server = SecureServer::start()?;
-    let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ImageBuilder::scratch("fetch")
         .file("/fetch.wasm", wasm, 0o644)
         .file("/own.pem", server.authority()?, 0o644)
         .file("/none.pem", "no certificate\n", 0o644)
         .entrypoint(["/fetch.wasm"])
         .build()?;
-    containerd.import(&[&image]).await?;
-    let client = containerd.client().await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
     let bundle = containerd.dir().join("bundle");
     std::fs::create_dir(&bundle)?;
     std::fs::write(bundle.join("ca-certificates.crt"), server.authority()?)?;

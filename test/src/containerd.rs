@@ -86,6 +86,12 @@ impl Options {
     }
 }
 
+impl From<Runtime> for Options {
+    fn from(runtime: Runtime) -> Self {
+        Self::new(runtime)
+    }
+}
+
 /// A running private containerd.
 ///
 /// [`Containerd::close`] removes what is left in it and fails if anything stays on
@@ -109,6 +115,20 @@ impl Containerd {
     /// Not root, no containerd, no shim, or it does not answer in [`PATIENCE`].
     pub async fn start(runtime: Runtime) -> Result<Self> {
         Self::start_with(Options::new(runtime)).await
+    }
+
+    /// Starts one with an image in it, and connects a client: what most tests need.
+    ///
+    /// # Errors
+    /// As for [`Containerd::start`], [`Containerd::import`] and [`Containerd::client`].
+    pub async fn with_image(
+        options: impl Into<Options>,
+        image: Image,
+    ) -> Result<(Self, Client, Image)> {
+        let this = Self::start_with(options.into()).await?;
+        this.import(&[&image]).await?;
+        let client = this.client().await?;
+        Ok((this, client, image))
     }
 
     /// Starts a containerd with `options` and waits until it answers.
