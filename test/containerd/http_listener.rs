@@ -89,22 +89,6 @@ fn limit_files(pid: u32, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Processor time of a process so far, in ticks of the kernel, a hundred a second.
-fn ticks(pid: u32) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').context("no name")?.1;
-    let field = |at: usize| {
-        fields
-            .split_whitespace()
-            .nth(at)
-            .and_then(|text| text.parse().ok())
-    };
-    let times: Option<u64> = field(11)
-        .zip(field(12))
-        .map(|(user, system): (u64, u64)| user + system);
-    times.context("no times")
-}
-
 #[tokio::test]
 async fn a_server_without_files_waits_for_some_and_goes_on() -> Result<()> {
     let server = Server::start(&[]).await?;
@@ -116,10 +100,10 @@ async fn a_server_without_files_waits_for_some_and_goes_on() -> Result<()> {
     let waiting = TcpStream::connect(server.address).await?;
     let address = server.address;
     let asking = tokio::spawn(async move { get(address, "/hello").await });
-    let used = ticks(pid)?;
+    let used = proc::ticks(pid);
     // What is tested is what it does in this time.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let used = ticks(pid)? - used;
+    let used = proc::ticks(pid) - used;
     assert!(used < 40, "{used} of 200 ticks");
     assert!(!asking.is_finished(), "it is answered without a file");
     limit_files(pid, 1024)?;

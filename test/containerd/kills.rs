@@ -165,7 +165,8 @@ async fn without_delete(image: &Image, started: bool) -> Result<bool> {
     kill(Pid::from_raw(i32::try_from(making.shim)?), Signal::SIGKILL)?;
     proc::until("the shim is dead", || !proc::is_alive(making.shim)).await?;
     let lives = if started {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let settled = || !proc::is_alive(made.pid) || proc::rests(made.pid);
+        proc::until("init sleeps on or is dead", settled).await?;
         proc::is_alive(made.pid)
     } else {
         let gone = proc::until("init is dead", || !proc::is_alive(made.pid)).await;

@@ -2,7 +2,6 @@
 
 use medley_test::stdio::Stdin;
 use medley_test::*;
-use std::time::Duration;
 
 /// A container of each kind that never rests, by the runtime that runs it.
 fn runners(runtime: Runtime) -> Result<Vec<Image>> {
@@ -32,20 +31,9 @@ where
     containerd.close().await
 }
 
-/// What init has used of a processor so far, in ticks.
-fn ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat
-        .rsplit_once(") ")
-        .map(|(_, fields)| fields)
-        .unwrap_or_default();
-    let used = fields.split(' ').skip(11).take(2);
-    used.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
-}
-
 async fn runs(pid: u32) -> Result<()> {
-    let before = ticks(pid);
-    proc::until("it uses the processor", || ticks(pid) > before).await
+    let before = proc::ticks(pid);
+    proc::until("it uses the processor", || proc::ticks(pid) > before).await
 }
 
 each_runtime! {
@@ -55,9 +43,9 @@ each_runtime! {
             for _ in 0..2 {
                 task.pause().await?;
                 assert_eq!(task.status().await?.as_str_name(), "PAUSED");
-                let before = ticks(task.pid);
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                assert_eq!(ticks(task.pid), before);
+                let before = proc::ticks(task.pid);
+                proc::spend(30);
+                assert_eq!(proc::ticks(task.pid), before);
                 task.resume().await?;
                 assert_eq!(task.status().await?.as_str_name(), "RUNNING");
                 runs(task.pid).await?;

@@ -85,8 +85,7 @@ each_runtime! {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(adopted > 1, "no orphan came to the shim");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        proc::until("all orphans are reaped", || proc::zombies_of(shim).is_empty()).await?;
+        proc::until("all orphans have ended and are reaped", || proc::children_of(shim) == [task.pid]).await?;
         assert_eq!(task.pids().await?, [task.pid]);
         task.destroy().await?;
         container.delete().await?;

@@ -56,7 +56,8 @@ async fn input_stays_open(runtime: Runtime, image: &Image, args: &[&str]) -> Res
     let pid = task.pid;
     containerd
         .restart_after(async || {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let settled = || !proc::is_alive(pid) || proc::rests(pid);
+            proc::until("it reads on or has ended", settled).await?;
             assert!(
                 proc::is_alive(pid),
                 "it took the restart for the end of its input"

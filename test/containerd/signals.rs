@@ -7,19 +7,19 @@ use std::time::Duration;
 pub(crate) const SIGTERM: u32 = 15;
 const SIGKILL: u32 = 9;
 
-/// Starts the image, lets it come up, sends it a signal, and returns its exit status.
+/// Starts the image, sends it a signal once its init is `ready`, and returns its exit status.
 pub(crate) async fn signalled(
     containerd: &Containerd,
     image: &Image,
     args: &[&str],
     signal: u32,
+    ready: impl Fn(u32) -> bool,
 ) -> Result<u32> {
     let client = containerd.client().await?;
     let spec = client.spec(image, "it").args(args.iter().copied());
     let container = client.create("it", image, spec).await?;
     let mut task = container.start(Stdin::None).await?;
-    // Long enough for a program to have set its handlers.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    proc::until("init is ready", || ready(task.pid)).await?;
     task.kill(signal, false).await?;
     let code = task.wait().await?;
     task.output().await?;
@@ -33,11 +33,23 @@ fn ignored(mask: &str) -> Result<u64> {
     Ok(u64::from_str_radix(mask.trim(), 16)? & !(0b11 << 31))
 }
 
-async fn linux(runtime: Runtime, script: &str, signal: u32) -> Result<u32> {
+async fn linux(
+    runtime: Runtime,
+    script: &str,
+    signal: u32,
+    ready: impl Fn(u32) -> bool,
+) -> Result<u32> {
     let containerd = Containerd::start(runtime).await?;
     let image = images::linux()?;
     containerd.import(&[&image]).await?;
-    let code = signalled(&containerd, &image, &["/bin/sh", "-c", script], signal).await?;
+    let code = signalled(
+        &containerd,
+        &image,
+        &["/bin/sh", "-c", script],
+        signal,
+        ready,
+    )
+    .await?;
     containerd.close().await?;
     Ok(code)
 }
@@ -47,7 +59,8 @@ async fn wasm(name: &str, module: Vec<u8>, signal: u32) -> Result<u32> {
     let image = images::wasm(name, &module)?;
     containerd.import(&[&image]).await?;
     let args = image.args[0].clone();
-    let code = signalled(&containerd, &image, &[&args], signal).await?;
+    // Start has answered: the guest runs, and its handlers are set.
+    let code = signalled(&containerd, &image, &[&args], signal, |_| true).await?;
     containerd.close().await?;
     Ok(code)
 }
@@ -55,22 +68,23 @@ async fn wasm(name: &str, module: Vec<u8>, signal: u32) -> Result<u32> {
 each_runtime! {
     async fn a_linux_init_that_handles_sigterm_exits_as_it_likes(runtime: Runtime) -> Result<()> {
         let script = "trap 'exit 7' TERM; while true; do sleep 0.05; done";
-        assert_eq!(linux(runtime, script, SIGTERM).await?, 7);
+        let ready = |pid| proc::catches(pid, SIGTERM);
+        assert_eq!(linux(runtime, script, SIGTERM, ready).await?, 7);
         Ok(())
     }
 
     async fn a_linux_init_that_ignores_sigterm_goes_on_until_sigkill(runtime: Runtime) -> Result<()> {
         Scenario::linux(runtime, "trap '' TERM; sleep 3600").run(async |task| {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            proc::until("it ignores SIGTERM", || proc::ignores(task.pid, SIGTERM)).await?;
             task.kill(SIGTERM, false).await?;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(task.run_exec("after", client::process(&["true"])).await?.0, 0);
             assert_eq!(task.status().await?.as_str_name(), "RUNNING");
             Ok(())
         }).await
     }
 
     async fn sigkill_of_a_linux_container_exits_with_137(runtime: Runtime) -> Result<()> {
-        assert_eq!(linux(runtime, "sleep 3600", SIGKILL).await?, 137);
+        assert_eq!(linux(runtime, "sleep 3600", SIGKILL, |_| true).await?, 137);
         Ok(())
     }
 
@@ -80,15 +94,8 @@ each_runtime! {
         let script = "for n in 1 10 12 15; do trap \"echo got $n\" $n; done; \
                       trap 'echo got 28; exit 9' 28; while true; do sleep 0.05; done";
         Scenario::linux(runtime, script).run(async |task| {
-            let reads = async |task: &Task, signal: u32| -> Result<()> {
-                let caught = move |pid| proc::field(pid, "SigCgt").is_ok_and(|mask| {
-                    u64::from_str_radix(&mask, 16).is_ok_and(|mask| mask & (1 << (signal - 1)) != 0)
-                });
-                proc::until("the traps are set", || caught(task.pid)).await
-            };
-            for number in numbers {
-                reads(&task, number).await?;
-            }
+            let set = || numbers.iter().all(|number| proc::catches(task.pid, *number));
+            proc::until("the traps are set", set).await?;
             let bad = task.kill(65, false).await.expect_err("there is no such signal");
             assert_ne!(client::code(&bad), Some(containerd_client::tonic::Code::NotFound), "{bad:#}");
             let (last, others) = numbers.split_last().context("no numbers")?;
@@ -120,10 +127,7 @@ each_runtime! {
                 };
                 pids.iter().filter(|pid| of(pid)).count()
             };
-            let ignored = |pid| proc::field(pid, "SigIgn").is_ok_and(|mask| {
-                u64::from_str_radix(&mask, 16).is_ok_and(|mask| mask & (1 << (SIGTERM - 1)) != 0)
-            });
-            proc::until("init ignores it", || ignored(task.pid)).await?;
+            proc::until("init ignores it", || proc::ignores(task.pid, SIGTERM)).await?;
             let deadline = std::time::Instant::now() + Duration::from_secs(30);
             // The shell's own line has the number too.
             while sleepers(task.pids().await?) < 4 {
@@ -151,10 +155,7 @@ each_runtime! {
         let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
         let container = client.create("it", &image, spec).await?;
         let task = container.start(Stdin::None).await?;
-        proc::until("the trap is set", || {
-            // The lowest four signals: HUP, and INT, which a shell that is pid 1 catches by itself.
-            proc::field(task.pid, "SigCgt").is_ok_and(|mask| mask.ends_with(['1', '3']))
-        }).await?;
+        proc::until("the trap is set", || proc::catches(task.pid, 1)).await?;
         let deaf = client::process(&["grep", "SigIgn", "/proc/self/status"]);
         let (_, said, _) = task.run_exec("deaf", deaf).await?;
         assert_eq!(ignored(said.trim_start_matches("SigIgn:"))?, 0, "{said}");
@@ -177,7 +178,8 @@ each_runtime! {
                 }
             })
             .run(async |task| {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                let name = |pid| proc::field(pid, "Name").unwrap_or_default();
+                proc::until("the program runs", || name(task.pid) == "sleep").await?;
                 task.kill(SIGTERM, false).await?;
                 assert_eq!(task.wait().await?, 143);
                 task.delete().await?;

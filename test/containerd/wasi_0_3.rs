@@ -170,7 +170,8 @@ async fn a_command_knows_its_terminal_and_reads_a_line_from_it() -> Result<()> {
 #[tokio::test]
 async fn sigterm_ends_a_command_that_waits() -> Result<()> {
     let (containerd, image) = node().await?;
-    let code = signals::signalled(&containerd, &image, &[GUEST, "sleep"], signals::SIGTERM).await?;
+    let args = [GUEST, "sleep"];
+    let code = signals::signalled(&containerd, &image, &args, signals::SIGTERM, |_| true).await?;
     assert_eq!(code, 143);
     containerd.close().await
 }

@@ -29,6 +29,16 @@ async fn found_again(containerd: &Containerd, lost: &CriContainer) -> Result<Cri
     Ok(container)
 }
 
+/// How often a process has written.
+fn writes(pid: u32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let mut lines = io.lines().filter_map(|line| line.strip_prefix("syscw: "));
+    lines
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0)
+}
+
 /// A container that prints `tick 0` to `tick 149` within some three seconds.
 async fn prints_on(options: Options, image: &Image, container: PodContainer) -> Result<()> {
     let mut containerd = Containerd::start_with(options).await?;
@@ -40,8 +50,11 @@ async fn prints_on(options: Options, image: &Image, container: PodContainer) -> 
     let pid = ticker.pid().await?;
     containerd
         .restart_after(async || {
-            // Nobody reads now.
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let before = writes(pid);
+            proc::until("it prints, though no one reads", || {
+                writes(pid) > before + 20
+            })
+            .await?;
             assert!(proc::is_alive(pid), "it did not outlive containerd");
             Ok(())
         })

@@ -72,7 +72,7 @@ each_docker_and_storage! {
         let pid = docker.pid_of("it").await?;
         let size = || Ok::<_, Error>(std::fs::metadata(format!("/proc/{pid}/root/tmp/count"))?.len());
         let before = size()?;
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        proc::spend(30);
         assert_eq!(size()?, before);
         docker.says(&["unpause", "it"]).await?;
         proc::until("it goes on", || size().is_ok_and(|size| size > before)).await?;

@@ -46,6 +46,49 @@ pub fn is_alive(pid: u32) -> bool {
     field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
 }
 
+/// Whether a process has a handler for a signal.
+pub fn catches(pid: u32, signal: u32) -> bool {
+    has_signal(pid, "SigCgt", signal)
+}
+
+/// Whether a process ignores a signal.
+pub fn ignores(pid: u32, signal: u32) -> bool {
+    has_signal(pid, "SigIgn", signal)
+}
+
+fn has_signal(pid: u32, set: &str, signal: u32) -> bool {
+    let mask = field(pid, set).ok();
+    let mask = mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+/// Whether all threads of a process sleep until something happens that they wait for.
+pub fn rests(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut threads = threads.into_iter().flatten().flatten();
+    threads.all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status"));
+        status.is_ok_and(|status| status.contains("\nState:\tS"))
+    })
+}
+
+/// What a process has used of a processor so far, in ticks.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    let used = fields.unwrap_or_default().split(' ').skip(11).take(2);
+    used.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+/// Uses the processor for some ticks: what could run meanwhile has run too, be the machine busy or not.
+pub fn spend(ticks: u64) {
+    let own = std::process::id();
+    let end = self::ticks(own) + ticks;
+    while self::ticks(own) < end {
+        std::hint::spin_loop();
+    }
+}
+
 /// The children of a process, dead or alive.
 pub fn children_of(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
