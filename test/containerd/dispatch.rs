@@ -6,7 +6,7 @@ const VARIANT: &str = "module.wasm.image/variant";
 const HANDLER: &str = "run.oci.handler";
 
 /// An image with a program of each kind, which all say which one they are.
-fn zoo() -> Result<Image> {
+fn image() -> Result<Image> {
     let hello = guests::module("hello")?;
     let linux = images::linux_builder("zoo")?;
     let wat = std::fs::read(guests::source_dir().join("exports.wat"))?;
@@ -24,7 +24,7 @@ fn zoo() -> Result<Image> {
 
 /// Runs one program of the zoo with these annotations, and returns its output.
 async fn said(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
-    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, zoo()?).await?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image()?).await?;
     let mut spec = client.spec(&image, "it").args(args.iter().copied());
     for (key, value) in annotations {
         spec = spec.annotation(key, value);
@@ -42,7 +42,7 @@ async fn said(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
 /// As [`said`], of a program that must be refused.
 async fn refusal(args: &[&str], annotations: &[(&str, &str)]) -> Result<String> {
     let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
-    let (containerd, client, image) = Containerd::with_image(options, zoo()?).await?;
+    let (containerd, client, image) = Containerd::with_image(options, image()?).await?;
     let mut spec = client.spec(&image, "it").args(args.iter().copied());
     for (key, value) in annotations {
         spec = spec.annotation(key, value);

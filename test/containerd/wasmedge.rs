@@ -1,6 +1,6 @@
 //! WasmEdge: its program, its plugins, and what else only it has.
 
-use crate::zoo;
+use crate::engine_guests;
 use medley_test::containerd::{Options, PATIENCE};
 use medley_test::runtime::shim_path;
 use medley_test::stdio::Stdin;
@@ -17,14 +17,14 @@ const DEFAULT: &str = "CONTAINERD_SHIM_WASM_ENGINE";
 const PROGRAM: &str = "CONTAINERD_SHIM_WASM_WASMEDGE";
 
 /// A containerd with the zoo.
-async fn with_zoo(options: Options) -> Result<(Containerd, Image)> {
-    zoo::with_zoo(Engine::WasmEdge, options).await
+async fn with_guests(options: Options) -> Result<(Containerd, Image)> {
+    engine_guests::with_guests(Engine::WasmEdge, options).await
 }
 
 /// Its engine is in another program, which is asked for what names the native code too.
 #[tokio::test]
 async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let module = containerd.dir().join("app.wasm");
     std::fs::write(&module, guests::module("hello")?)?;
     let warmed = std::process::Command::new(shim_path()?)
@@ -58,7 +58,7 @@ async fn has(file: &std::path::Path, words: &str) -> Result<()> {
 
 #[tokio::test]
 async fn what_a_guest_writes_to_a_volume_is_there_and_its_users() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let volume = containerd.dir().join("volume");
     std::fs::create_dir(&volume)?;
@@ -82,7 +82,7 @@ async fn what_a_guest_writes_to_a_volume_is_there_and_its_users() -> Result<()> 
 
 #[tokio::test]
 async fn native_code_of_wasmedge_is_kept_and_is_not_wasmtimes() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let entries =
         || -> Result<usize> { Ok(std::fs::read_dir(containerd.dir().join("cache/code"))?.count()) };
@@ -105,7 +105,7 @@ async fn native_code_of_wasmedge_is_kept_and_is_not_wasmtimes() -> Result<()> {
 
 #[tokio::test]
 async fn a_wasm_file_is_executed_in_a_container_of_wasmedge() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client
         .spec(&image, "it")
@@ -125,7 +125,7 @@ async fn a_wasm_file_is_executed_in_a_container_of_wasmedge() -> Result<()> {
 
 #[tokio::test]
 async fn a_component_is_refused_where_wasmedge_is_asked_for() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/component.wasm"]);
     let spec = spec.annotation(HANDLER, "wasmedge");
@@ -139,7 +139,7 @@ async fn a_component_is_refused_where_wasmedge_is_asked_for() -> Result<()> {
 #[tokio::test]
 async fn without_its_program_wasmedge_is_refused_by_name() -> Result<()> {
     let options = Options::new(Runtime::Medley).without(Engine::WasmEdge);
-    let (containerd, image) = with_zoo(options).await?;
+    let (containerd, image) = with_guests(options).await?;
     let client = containerd.client().await?;
     let spec = client
         .spec(&image, "it")
@@ -166,7 +166,7 @@ async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
     std::fs::write(&broken, "neither ELF nor script")?;
     std::fs::set_permissions(&broken, PermissionsExt::from_mode(0o755))?;
     let options = Options::new(Runtime::Medley).env(PROGRAM, &broken.display().to_string());
-    let (containerd, image) = with_zoo(options).await?;
+    let (containerd, image) = with_guests(options).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").annotation(HANDLER, "wasmedge");
     let status = client.refused("it", &image, spec).await?;
@@ -205,7 +205,7 @@ async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
     plugin(&folder)?;
     let path = folder.display().to_string();
     let options = Options::new(Runtime::Medley).env("WASMEDGE_PLUGIN_PATH", &path);
-    let (containerd, image) = with_zoo(options).await?;
+    let (containerd, image) = with_guests(options).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/answer.wasm"]);
     let done = client.run("it", &image, spec).await?;
@@ -213,7 +213,7 @@ async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
     containerd.close().await?;
     std::fs::remove_dir_all(&folder)?;
 
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     for (file, import) in [
         ("/answer.wasm", "wasmedge_answer::answer"),
@@ -232,7 +232,7 @@ async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
 #[tokio::test]
 async fn the_engine_of_modules_that_ask_for_none_is_configured() -> Result<()> {
     let options = Options::new(Runtime::Medley).env(DEFAULT, "wasmedge");
-    let (containerd, image) = with_zoo(options).await?;
+    let (containerd, image) = with_guests(options).await?;
     let client = containerd.client().await?;
     let done = client.run_image("module", &image).await?;
     assert_eq!((done.code, done.stdout.as_str()), (0, "hello\n"));

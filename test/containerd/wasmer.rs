@@ -1,6 +1,6 @@
 //! Wasmer: its program, and what only it has, WASIX.
 
-use crate::zoo;
+use crate::engine_guests;
 use medley_test::containerd::Options;
 use medley_test::runtime::shim_path;
 use medley_test::stdio::Stdin;
@@ -8,14 +8,14 @@ use medley_test::*;
 use std::os::unix::fs::symlink;
 
 /// A containerd with the zoo.
-async fn with_zoo(options: Options) -> Result<(Containerd, Image)> {
-    zoo::with_zoo(Engine::Wasmer, options).await
+async fn with_guests(options: Options) -> Result<(Containerd, Image)> {
+    engine_guests::with_guests(Engine::Wasmer, options).await
 }
 
 /// Its imports decide: there is no annotation.
 #[tokio::test]
 async fn a_guest_of_wasix_has_arguments_environment_files_and_a_code() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let args = ["/wasix.wasm", "42", "two words", "", "ü"];
     let spec = client.spec(&image, "it").args(args).cwd("/data");
@@ -41,7 +41,7 @@ async fn a_guest_of_wasix_has_arguments_environment_files_and_a_code() -> Result
 
 #[tokio::test]
 async fn a_trap_in_a_guest_of_wasix_is_134_and_says_what_it_was() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/wasix.wasm", "trap"]);
     let done = client.run("it", &image, spec).await?;
@@ -53,7 +53,7 @@ async fn a_trap_in_a_guest_of_wasix_is_134_and_says_what_it_was() -> Result<()> 
 
 #[tokio::test]
 async fn the_threads_of_a_guest_share_its_memory() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/wasix-threads.wasm"]);
     let done = client.run("it", &image, spec).await?;
@@ -67,7 +67,7 @@ async fn the_threads_of_a_guest_share_its_memory() -> Result<()> {
 /// A guest whose threads wait for ever is one process.
 #[tokio::test]
 async fn a_signal_ends_a_guest_with_threads() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client
         .spec(&image, "it")
@@ -90,7 +90,7 @@ async fn a_signal_ends_a_guest_with_threads() -> Result<()> {
 /// Its paths are the container's: a folder is no bound for them, and the container is.
 #[tokio::test]
 async fn a_path_leads_anywhere_in_the_container_and_not_out_of_it() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let secret = containerd.dir().join("secret");
     std::fs::write(&secret, "a secret\n")?;
@@ -123,7 +123,7 @@ async fn a_path_leads_anywhere_in_the_container_and_not_out_of_it() -> Result<()
 
 #[tokio::test]
 async fn native_code_in_an_image_is_never_run_by_wasmer() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/wasix-threads.wasm"]);
     assert_eq!(client.run("it", &image, spec).await?.code, 42);
@@ -148,7 +148,7 @@ async fn native_code_in_an_image_is_never_run_by_wasmer() -> Result<()> {
 
 #[tokio::test]
 async fn native_code_of_wasmer_is_kept() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     for id in ["first", "second"] {
         let spec = client.spec(&image, id).args(["/wasix.wasm", "7"]);
@@ -163,7 +163,7 @@ async fn native_code_of_wasmer_is_kept() -> Result<()> {
 
 #[tokio::test]
 async fn a_wasix_file_is_executed_beside_a_guest_of_another_engine() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     let spec = client
         .spec(&image, "it")
@@ -182,7 +182,7 @@ async fn a_wasix_file_is_executed_beside_a_guest_of_another_engine() -> Result<(
 
 #[tokio::test]
 async fn what_wasmer_cannot_run_is_refused_by_name() -> Result<()> {
-    let (containerd, image) = with_zoo(Options::new(Runtime::Medley)).await?;
+    let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;
     for (file, words) in [
         ("/component.wasm", "components need wasmtime"),
@@ -203,7 +203,7 @@ async fn what_wasmer_cannot_run_is_refused_by_name() -> Result<()> {
 #[tokio::test]
 async fn without_its_program_wasmer_is_refused_with_what_brings_it() -> Result<()> {
     let options = Options::new(Runtime::Medley).without(Engine::Wasmer);
-    let (containerd, image) = with_zoo(options).await?;
+    let (containerd, image) = with_guests(options).await?;
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").args(["/wasix.wasm", "0"]);
     let status = client.refused("it", &image, spec).await?;

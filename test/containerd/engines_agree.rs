@@ -1,6 +1,6 @@
 //! The same guests on Wasmtime and on each of the others: the same exit codes, the same words.
 
-use crate::zoo::with_zoo;
+use crate::engine_guests::with_guests;
 use medley_test::containerd::Options;
 use medley_test::stdio::Stdin;
 use medley_test::*;
@@ -118,7 +118,7 @@ const NOT_PERMITTED: &str = "Operation not permitted";
 
 each_engine_beside! {
     async fn every_guest_ends_alike_and_says_the_same(other: Engine) -> Result<()> {
-        let (containerd, image) = with_zoo(other, Options::new(Runtime::Medley)).await?;
+        let (containerd, image) = with_guests(other, Options::new(Runtime::Medley)).await?;
         let client = containerd.client().await?;
         let volume = containerd.dir().join("volume");
         std::fs::create_dir(&volume)?;
@@ -188,7 +188,7 @@ each_engine_beside! {
             ),
             (&["/unknown-import.wasm"], "which ENGINE does not provide"),
         ];
-        let (containerd, image) = with_zoo(other, Options::new(Runtime::Medley)).await?;
+        let (containerd, image) = with_guests(other, Options::new(Runtime::Medley)).await?;
         let client = containerd.client().await?;
         for (args, words) in REFUSED {
             let mut seen = Vec::new();
@@ -206,7 +206,7 @@ each_engine_beside! {
     }
 
     async fn a_signal_ends_a_guest_that_loops_and_one_that_sleeps(other: Engine) -> Result<()> {
-        let (containerd, image) = with_zoo(other, Options::new(Runtime::Medley)).await?;
+        let (containerd, image) = with_guests(other, Options::new(Runtime::Medley)).await?;
         let client = containerd.client().await?;
         let cases = [
             ("spin", 15, 143),
@@ -237,7 +237,7 @@ each_engine_beside! {
     /// More than its limit, that is; it is not killed.
     async fn a_guest_that_wants_too_much_memory_is_told_so(other: Engine) -> Result<()> {
         const LIMIT: u64 = 96;
-        let (containerd, image) = with_zoo(other, Options::new(Runtime::Medley)).await?;
+        let (containerd, image) = with_guests(other, Options::new(Runtime::Medley)).await?;
         let client = containerd.client().await?;
         for engine in [Engine::Wasmtime, other].map(Engine::name) {
             let spec = client.spec(&image, engine).args(["/grow.wasm", "touch"]);

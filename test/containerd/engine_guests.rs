@@ -6,7 +6,7 @@ use medley_test::*;
 const NEURAL: &str = r#"(module (import "wasi_nn" "load" (func)) (func (export "_start")))"#;
 
 /// An image with the guests, a folder to write to and one with a note.
-fn zoo() -> Result<Image> {
+fn image() -> Result<Image> {
     let mut image = ImageBuilder::scratch("zoo")
         .dir("/data", 0o777)
         .dir("/etc", 0o755)
@@ -48,10 +48,10 @@ fn zoo() -> Result<Image> {
 }
 
 /// A containerd with the zoo, for an engine whose program is there.
-pub(crate) async fn with_zoo(engine: Engine, options: Options) -> Result<(Containerd, Image)> {
+pub(crate) async fn with_guests(engine: Engine, options: Options) -> Result<(Containerd, Image)> {
     engine.program()?;
     let containerd = Containerd::start_with(options).await?;
-    let image = zoo()?;
+    let image = image()?;
     containerd.import(&[&image]).await?;
     Ok((containerd, image))
 }
