@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# rustup's folder, for shells that were not told of it.
+# rustup's dir, for shells that were not told of it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCH := $(shell uname -m)
@@ -36,7 +36,7 @@ DESTDIR ?=
 # End-to-end tests that run at a time, each with a containerd of its own.
 TEST_THREADS ?= $(shell nproc)
 
-# One static file, whatever the node's libc, at a fixed address: relocation would give each process a
+# One static file for nodes of any libc, at a fixed address: relocation would give each process a
 # private copy of its tables. The triple is named so that these flags reach what is
 # linked into the shim, and not build scripts and procedural macros.
 SECCOMP := LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(ARCH)-linux-gnu

@@ -500,7 +500,7 @@ async fn a_containerd_that_does_not_answer_is_named() -> Result<()> {
         ("mute", "does not answer within 10 s"),
     ] {
         if id == "mute" {
-            // Whoever connects is queued, and hears nothing.
+            // A client that connects is queued, and gets no reply.
             let socket = bench.ttrpc_address().replace(".ttrpc", "");
             listener = Some(std::os::unix::net::UnixListener::bind(socket)?);
         }

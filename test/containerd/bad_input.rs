@@ -62,7 +62,7 @@ async fn an_entrypoint_that_is_not_in_path_is_named_with_path() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_folder_as_entrypoint_is_named() -> Result<()> {
+async fn a_dir_as_entrypoint_is_named() -> Result<()> {
     let text = refusal(scratch().dir("/folder", 0o755), |spec| {
         spec.args(["/folder"])
     })

@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 
 const NOBODY: u32 = 65534;
 
-/// A folder that goes with the test, and in it a copy of the shim that anybody may run.
+/// A dir that goes with the test, and in it a copy of the shim that anybody may run.
 struct Copy(PathBuf);
 
 impl Copy {
@@ -88,7 +88,7 @@ async fn start_answers_bootstrap_params_with_version_3_and_serves_it() -> Result
         containerd_binary: "/bin/false".to_owned(),
         ..Default::default()
     };
-    // Nobody needs to read it.
+    // It need not be read.
     nix::unistd::mkfifo(
         &bundle.join("log"),
         nix::sys::stat::Mode::from_bits_truncate(0o700),

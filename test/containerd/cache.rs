@@ -11,9 +11,9 @@ use nix::mount::{MntFlags, MsFlags};
 /// How a shim tells that it had a module compiled.
 const COMPILED: &str = "compiled engine=";
 
-/// The files of one folder of the cache.
-fn files(containerd: &Containerd, folder: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(containerd.dir().join("cache").join(folder));
+/// The files of one dir of the cache.
+fn files(containerd: &Containerd, dir: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(containerd.dir().join("cache").join(dir));
     let mut files: Vec<_> = entries
         .into_iter()
         .flatten()
@@ -75,8 +75,8 @@ async fn sixteen_first_starts_at_once_compile_once() -> Result<()> {
     proc::until("the compile is in the log", || compiles(&containerd) > 0).await?;
     hello(&containerd, "late", &image).await?;
     assert_eq!(compiles(&containerd), 1, "{}", containerd.log());
-    for (folder, count) in [("code", 1), ("keys", 1), ("locks", 0)] {
-        assert_eq!(files(&containerd, folder).len(), count, "{folder}");
+    for (dir, count) in [("code", 1), ("keys", 1), ("locks", 0)] {
+        assert_eq!(files(&containerd, dir).len(), count, "{dir}");
     }
     containerd.close().await
 }
@@ -131,12 +131,12 @@ async fn a_cache_that_cannot_be_used_costs_no_start() -> Result<()> {
         let containerd = Containerd::start(Runtime::Medley).await?;
         let image = images::wasm("hello", &guests::module("hello")?)?;
         containerd.import(&[&image]).await?;
-        let folder = containerd.dir().join("cache");
+        let dir = containerd.dir().join("cache");
         if broken == "a file" {
-            fs::write(&folder, "")?;
+            fs::write(&dir, "")?;
         } else {
-            fs::create_dir(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
+            fs::create_dir(&dir)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
         }
         hello(&containerd, "x", &image).await?;
         proc::until(broken, || containerd.log().contains("not cached: ")).await?;
@@ -147,21 +147,21 @@ async fn a_cache_that_cannot_be_used_costs_no_start() -> Result<()> {
 
 /// Mounts a file system in memory where the cache is to be.
 fn mount_cache(containerd: &Containerd, size: &str) -> Result<PathBuf> {
-    let folder = containerd.dir().join("cache");
-    fs::create_dir_all(&folder)?;
+    let dir = containerd.dir().join("cache");
+    fs::create_dir_all(&dir)?;
     let options = format!("mode=0700,size={size}");
     nix::mount::mount(
         Some("medley-test"),
-        &folder,
+        &dir,
         Some("tmpfs"),
         MsFlags::empty(),
         Some(options.as_str()),
     )?;
-    Ok(folder)
+    Ok(dir)
 }
 
-fn unmount_cache(folder: &Path) -> Result<()> {
-    Ok(nix::mount::umount2(folder, MntFlags::MNT_DETACH)?)
+fn unmount_cache(dir: &Path) -> Result<()> {
+    Ok(nix::mount::umount2(dir, MntFlags::MNT_DETACH)?)
 }
 
 #[tokio::test]
@@ -169,8 +169,8 @@ async fn a_full_disk_costs_no_start_and_keeps_no_half_of_an_entry() -> Result<()
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
     containerd.import(&[&image]).await?;
-    // Room for the folders, and for a part of an entry.
-    let folder = mount_cache(&containerd, "32k")?;
+    // Room for the dirs, and for a part of an entry.
+    let dir = mount_cache(&containerd, "32k")?;
     for id in ["first", "second"] {
         hello(&containerd, id, &image).await?;
     }
@@ -179,7 +179,7 @@ async fn a_full_disk_costs_no_start_and_keeps_no_half_of_an_entry() -> Result<()
     for part in ["code", "keys"] {
         assert_eq!(files(&containerd, part), Vec::<PathBuf>::new());
     }
-    unmount_cache(&folder)?;
+    unmount_cache(&dir)?;
     containerd.close().await
 }
 
@@ -189,16 +189,16 @@ async fn a_read_only_cache_gives_what_it_has_and_costs_no_start() -> Result<()> 
     let known = images::wasm("known", &guests::module("hello")?)?;
     let other = images::wasm("other", &guests::component("hello")?)?;
     containerd.import(&[&known, &other]).await?;
-    let folder = mount_cache(&containerd, "64m")?;
+    let dir = mount_cache(&containerd, "64m")?;
     hello(&containerd, "first", &known).await?;
     let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    nix::mount::mount(None::<&str>, &folder, None::<&str>, read_only, None::<&str>)?;
+    nix::mount::mount(None::<&str>, &dir, None::<&str>, read_only, None::<&str>)?;
     hello(&containerd, "second", &known).await?;
     hello(&containerd, "third", &other).await?;
     let told = "Read-only file system";
     proc::until(told, || containerd.log().contains(told)).await?;
     assert_eq!(compiles(&containerd), 2, "{}", containerd.log());
-    unmount_cache(&folder)?;
+    unmount_cache(&dir)?;
     containerd.close().await
 }
 
@@ -209,9 +209,9 @@ async fn a_cache_that_is_mounted_noexec_costs_no_start() -> Result<()> {
     let module = images::wasm("module", &guests::module("hello")?)?;
     let component = images::wasm("component", &guests::component("hello")?)?;
     containerd.import(&[&module, &component]).await?;
-    let folder = mount_cache(&containerd, "64m")?;
+    let dir = mount_cache(&containerd, "64m")?;
     let noexec = MsFlags::MS_REMOUNT | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID;
-    nix::mount::mount(None::<&str>, &folder, None::<&str>, noexec, None::<&str>)?;
+    nix::mount::mount(None::<&str>, &dir, None::<&str>, noexec, None::<&str>)?;
     for id in ["first", "second"] {
         hello(&containerd, &format!("module-{id}"), &module).await?;
         hello(&containerd, &format!("component-{id}"), &component).await?;
@@ -219,11 +219,11 @@ async fn a_cache_that_is_mounted_noexec_costs_no_start() -> Result<()> {
     let told = "mount it without noexec";
     proc::until(told, || containerd.log().contains(told)).await?;
     proc::until("both compiles", || compiles(&containerd) == 2).await?;
-    unmount_cache(&folder)?;
+    unmount_cache(&dir)?;
     containerd.close().await
 }
 
-/// Told from what it exports, whatever of code there is, and as often as it is tried.
+/// The sentence comes from what it exports, with or without cached code, each time that it is tried.
 #[tokio::test]
 async fn a_module_that_cannot_start_is_not_compiled() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
@@ -389,12 +389,12 @@ async fn where_the_file_system_can_the_kernel_checks_every_page() -> Result<()> 
     let features = if can { "verity" } else { "extent" };
     // As large as a page, which old kernels want of a block.
     run("mkfs.ext4", &["-q", "-b", "4096", "-O", features, &path])?;
-    let folder = containerd.dir().join("cache");
-    fs::create_dir(&folder)?;
+    let dir = containerd.dir().join("cache");
+    fs::create_dir(&dir)?;
     let mount_disk = || {
-        run("mount", &["-o", "loop", &path, &folder.to_string_lossy()])?;
+        run("mount", &["-o", "loop", &path, &dir.to_string_lossy()])?;
         anyhow::Ok(fs::set_permissions(
-            &folder,
+            &dir,
             fs::Permissions::from_mode(0o700),
         )?)
     };
@@ -405,7 +405,7 @@ async fn where_the_file_system_can_the_kernel_checks_every_page() -> Result<()> 
     assert_eq!(stat["verity"], i32::from(can), "{stat}");
     if can {
         let code = fs::read(files(&containerd, "code").remove(0))?;
-        run("umount", &[&folder.to_string_lossy()])?;
+        run("umount", &[&dir.to_string_lossy()])?;
         // The whole entry, wherever its blocks are: one bit of each of its pages.
         let mut bytes = fs::read(&disk)?;
         let pages: std::collections::HashSet<&[u8]> = code.chunks_exact(4096).collect();
@@ -423,7 +423,7 @@ async fn where_the_file_system_can_the_kernel_checks_every_page() -> Result<()> 
         hello(&containerd, "second", &image).await?;
         proc::until("another compile", || compiles(&containerd) == 2).await?;
     }
-    run("umount", &[&folder.to_string_lossy()])?;
+    run("umount", &[&dir.to_string_lossy()])?;
     containerd.close().await
 }
 

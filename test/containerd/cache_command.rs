@@ -6,37 +6,37 @@ use std::process::{Command, Output};
 use medley_test::*;
 use serde_json::Value;
 
-/// Runs the command on the cache in `folder`.
-fn cache(folder: &Path, args: &[&str]) -> Result<Output> {
+/// Runs the command on the cache in `dir`.
+fn cache(dir: &Path, args: &[&str]) -> Result<Output> {
     Ok(Command::new(runtime::shim_path()?)
         .arg("cache")
         .args(args)
-        .env("CONTAINERD_SHIM_WASM_CACHE", folder)
+        .env("CONTAINERD_SHIM_WASM_CACHE", dir)
         .output()?)
 }
 
 /// What it printed, having done what it should.
-fn done(folder: &Path, args: &[&str]) -> Result<String> {
-    let done = cache(folder, args)?;
+fn done(dir: &Path, args: &[&str]) -> Result<String> {
+    let done = cache(dir, args)?;
     assert!(done.status.success(), "{args:?}: {done:?}");
     assert!(done.stderr.is_empty(), "{args:?}: {done:?}");
     Ok(String::from_utf8(done.stdout)?)
 }
 
-fn json(folder: &Path, args: &[&str]) -> Result<Value> {
-    Ok(serde_json::from_str(&done(folder, args)?)?)
+fn json(dir: &Path, args: &[&str]) -> Result<Value> {
+    Ok(serde_json::from_str(&done(dir, args)?)?)
 }
 
 #[tokio::test]
 async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
-    let folder = containerd.dir().join("cache");
+    let dir = containerd.dir().join("cache");
     let module = containerd.dir().join("app.wasm");
     std::fs::write(&module, guests::module("hello")?)?;
     let path = module.to_string_lossy();
-    let first = done(&folder, &["warm", &path])?;
+    let first = done(&dir, &["warm", &path])?;
     assert_eq!(first, format!("{path}: compiled, wasmtime\n"));
-    let second = done(&folder, &["warm", &path])?;
+    let second = done(&dir, &["warm", &path])?;
     assert_eq!(second, format!("{path}: there already, wasmtime\n"));
 
     let image = images::wasm("hello", &guests::module("hello")?)?;
@@ -45,7 +45,7 @@ async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()>
     assert_eq!(ran.stdout, "hello\n");
     assert!(!containerd.log().contains("compiled engine="));
 
-    let listed = json(&folder, &["ls", "--json"])?;
+    let listed = json(&dir, &["ls", "--json"])?;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
     let entry = &listed[0];
     assert_eq!(entry["inUse"], false);
@@ -53,18 +53,18 @@ async fn a_module_that_was_warmed_is_not_compiled_when_it_starts() -> Result<()>
     assert_eq!(entry["modules"][0]["name"], *path);
     let digest = entry["modules"][0]["digest"].as_str().unwrap_or_default();
     assert!(digest.starts_with("sha256:"), "{digest}");
-    let table = done(&folder, &["ls"])?;
+    let table = done(&dir, &["ls"])?;
     assert!(table.starts_with("MODULE"), "{table}");
     assert!(table.contains(&digest["sha256:".len()..][..12]), "{table}");
-    let stat = json(&folder, &["stat", "--json"])?;
+    let stat = json(&dir, &["stat", "--json"])?;
     assert_eq!((&stat["entries"], &stat["inUse"]), (&1.into(), &0.into()));
     assert_eq!(stat["size"], entry["size"]);
-    assert!(done(&folder, &["stat"])?.contains("of 1.0 GiB"));
+    assert!(done(&dir, &["stat"])?.contains("of 1.0 GiB"));
 
-    assert!(done(&folder, &["prune", "--older-than", "1d"])?.starts_with("removed 0 entries"));
-    let pruned = json(&folder, &["prune", "--all", "--json"])?;
+    assert!(done(&dir, &["prune", "--older-than", "1d"])?.starts_with("removed 0 entries"));
+    let pruned = json(&dir, &["prune", "--all", "--json"])?;
     assert_eq!(pruned["removed"][0]["code"], entry["code"]);
-    assert_eq!(json(&folder, &["ls", "--json"])?, serde_json::json!([]));
+    assert_eq!(json(&dir, &["ls", "--json"])?, serde_json::json!([]));
     containerd.close().await
 }
 
@@ -78,7 +78,7 @@ fn warm<'a>(names: &[&'a str], asked: &[&'a str]) -> Vec<&'a str> {
 async fn images_are_warmed_by_their_names() -> Result<()> {
     const WASM: &str = "application/wasm";
     let containerd = Containerd::start(Runtime::Medley).await?;
-    let folder = containerd.dir().join("cache");
+    let dir = containerd.dir().join("cache");
     let artifact = ArtifactBuilder::new("artifact")
         .layer(WASM, guests::component("hello")?)
         .titled("hello.wasm")
@@ -98,7 +98,7 @@ async fn images_are_warmed_by_their_names() -> Result<()> {
     containerd.import(&[&rootfs, &text]).await?;
     let socket = containerd.socket().to_string_lossy().into_owned();
     let asked = ["--address", &socket, "--namespace", containerd.name()];
-    let warmed = done(&folder, &warm(&[&artifact.name, &rootfs.name], &asked))?;
+    let warmed = done(&dir, &warm(&[&artifact.name, &rootfs.name], &asked))?;
     let lines = |how: &str| {
         let modules = [
             (&artifact, "hello.wasm"),
@@ -110,7 +110,7 @@ async fn images_are_warmed_by_their_names() -> Result<()> {
             .concat()
     };
     assert_eq!(warmed, lines("compiled"));
-    let again = done(&folder, &warm(&[&artifact.name, &rootfs.name], &asked))?;
+    let again = done(&dir, &warm(&[&artifact.name, &rootfs.name], &asked))?;
     assert_eq!(again, lines("there already"));
 
     let client = containerd.client().await?;
@@ -135,7 +135,7 @@ async fn images_are_warmed_by_their_names() -> Result<()> {
             "cannot connect to containerd at /nonexistent/c.sock",
         ),
     ] {
-        let ran = cache(&folder, &args)?;
+        let ran = cache(&dir, &args)?;
         assert_eq!(ran.status.code(), Some(1), "{args:?}");
         let said = String::from_utf8_lossy(&ran.stderr);
         assert!(said.contains(words), "{said}");
@@ -146,18 +146,18 @@ async fn images_are_warmed_by_their_names() -> Result<()> {
 
 #[test]
 fn what_cannot_be_warmed_is_said_and_the_rest_is_warmed() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));
-    std::fs::create_dir(&folder)?;
-    let store = folder.join("cache");
+    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    std::fs::create_dir(&dir)?;
+    let store = dir.join("cache");
     let file = |name: &str, content: &[u8]| {
-        let path = folder.join(name);
+        let path = dir.join(name);
         std::fs::write(&path, content)?;
         anyhow::Ok(path.to_string_lossy().into_owned())
     };
     let good = file("good.wasm", &guests::component("hello")?)?;
     let bad = file("bad.wasm", b"\0asm\x01\0\0\0\xff")?;
     let text = file("text.txt", b"hello")?;
-    let missing = folder.join("missing.wasm").to_string_lossy().into_owned();
+    let missing = dir.join("missing.wasm").to_string_lossy().into_owned();
     let ran = cache(&store, &["warm", &bad, &text, &missing, &good])?;
     assert_eq!(ran.status.code(), Some(1));
     let said = String::from_utf8_lossy(&ran.stderr);
@@ -174,22 +174,22 @@ fn what_cannot_be_warmed_is_said_and_the_rest_is_warmed() -> Result<()> {
         String::from_utf8_lossy(&ran.stdout),
         format!("{good}: compiled, wasmtime\n")
     );
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&dir)?;
     Ok(())
 }
 
 #[test]
 fn wrong_usage_is_told_from_failure_and_nothing_is_made() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));
-    let help = done(&folder, &["--help"])?;
+    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    let help = done(&dir, &["--help"])?;
     for verb in ["ls", "stat", "prune", "warm"] {
         assert!(help.contains(verb), "{help}");
     }
-    assert_eq!(cache(&folder, &["clean"])?.status.code(), Some(2));
-    assert_eq!(cache(&folder, &["ls", "--all"])?.status.code(), Some(2));
-    assert_eq!(json(&folder, &["ls", "--json"])?, serde_json::json!([]));
-    assert!(done(&folder, &["prune", "--all"])?.starts_with("removed 0 entries"));
-    assert!(!folder.exists(), "a cache was made by looking at it");
+    assert_eq!(cache(&dir, &["clean"])?.status.code(), Some(2));
+    assert_eq!(cache(&dir, &["ls", "--all"])?.status.code(), Some(2));
+    assert_eq!(json(&dir, &["ls", "--json"])?, serde_json::json!([]));
+    assert!(done(&dir, &["prune", "--all"])?.starts_with("removed 0 entries"));
+    assert!(!dir.exists(), "a cache was made by looking at it");
     let off = cache(Path::new("off"), &["ls"])?;
     assert_eq!(off.status.code(), Some(1));
     let said = String::from_utf8_lossy(&off.stderr);

@@ -1,4 +1,4 @@
-//! The compiler: hostile bytes can hurt nobody, and its end at any moment leaves nothing bad.
+//! The compiler: hostile bytes do no harm, and its end at any moment leaves nothing bad.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use medley_test::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A folder of a test's own, with modules and a cache; gone with it.
+/// A dir of a test's own, with modules and a cache; gone with it.
 struct Place {
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl Place {
     fn new() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));
-        fs::create_dir(&folder)?;
-        Ok(Self { folder })
+        let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+        fs::create_dir(&dir)?;
+        Ok(Self { dir })
     }
 
     fn module(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
-        let path = self.folder.join(name);
+        let path = self.dir.join(name);
         fs::write(&path, content)?;
         Ok(path)
     }
@@ -34,7 +34,7 @@ impl Place {
             .arg("cache")
             .args(args)
             .args(modules)
-            .env("CONTAINERD_SHIM_WASM_CACHE", self.folder.join("cache"))
+            .env("CONTAINERD_SHIM_WASM_CACHE", self.dir.join("cache"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -49,9 +49,9 @@ impl Place {
         Ok(self.command(&["warm"], &[module])?.spawn()?)
     }
 
-    /// The files in one folder of the cache, hidden ones too.
-    fn files(&self, folder: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.folder.join("cache").join(folder));
+    /// The files in one dir of the cache, hidden ones too.
+    fn files(&self, dir: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.join("cache").join(dir));
         let entries = entries.into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
@@ -59,7 +59,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).ok();
+        fs::remove_dir_all(&self.dir).ok();
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_compiler_has_no_privileges_no_network_no_files_and_limits() -> Result
     Ok(())
 }
 
-/// The limits of whoever runs it hold for a compiler too, so that they can be seen to hold.
+/// The limits of the process that runs it hold for a compiler too, so that they can be seen to hold.
 #[test]
 fn a_module_that_is_too_much_is_refused_with_the_limit() -> Result<()> {
     let place = Place::new()?;
@@ -143,7 +143,7 @@ fn a_module_that_is_too_much_is_refused_with_the_limit() -> Result<()> {
             .arg(limit)
             .arg(shim)
             .args(["cache", "warm", "--folder"])
-            .arg(place.folder.join("cache"))
+            .arg(place.dir.join("cache"))
             .arg(&module)
             .output()?;
         assert_eq!(done.status.code(), Some(1), "{limit}: {done:?}");
@@ -151,8 +151,8 @@ fn a_module_that_is_too_much_is_refused_with_the_limit() -> Result<()> {
         assert!(said.contains("large.wasm: the compiler needs"), "{said}");
         assert!(said.contains(told), "{said}");
         // Nor is it remembered: without this limit it can be compiled.
-        for folder in ["code", "keys", "locks", "failed"] {
-            assert_eq!(place.files(folder), Vec::<PathBuf>::new());
+        for dir in ["code", "keys", "locks", "failed"] {
+            assert_eq!(place.files(dir), Vec::<PathBuf>::new());
         }
     }
     Ok(())
@@ -175,7 +175,7 @@ async fn a_compiler_ends_with_whoever_wanted_its_code() -> Result<()> {
     proc::until("its end", || !proc::is_alive(pid)).await
 }
 
-/// Kills either the compiler, or whoever takes its code to the cache, at a hundred moments.
+/// Kills either the compiler, or the process that takes its code to the cache, at a hundred moments.
 #[tokio::test]
 async fn a_kill_at_any_moment_leaves_no_bad_entry() -> Result<()> {
     const SEED: u64 = 0x5eed;
@@ -238,8 +238,8 @@ async fn a_kill_at_any_moment_leaves_no_bad_entry() -> Result<()> {
 
     // What the dead have left goes with time.
     let long_ago = SystemTime::now() - Duration::from_secs(3600);
-    for folder in ["code", "keys", "used", "locks"] {
-        for path in place.files(folder) {
+    for dir in ["code", "keys", "used", "locks"] {
+        for path in place.files(dir) {
             fs::File::open(path)?.set_modified(long_ago)?;
         }
     }
@@ -247,7 +247,7 @@ async fn a_kill_at_any_moment_leaves_no_bad_entry() -> Result<()> {
     assert!(done.status.success(), "{done:?}");
     let hidden = ["code", "keys", "used", "locks"]
         .into_iter()
-        .flat_map(|folder| place.files(folder))
+        .flat_map(|dir| place.files(dir))
         .filter(|path| {
             path.file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with('.'))
@@ -293,7 +293,7 @@ fn bombs() -> Result<Vec<(&'static str, Vec<u8>)>> {
     ])
 }
 
-/// Whatever comes of them, it is said in a sentence, and the next container runs.
+/// What comes of each is said in a sentence, and the next container runs.
 #[tokio::test]
 async fn a_hostile_module_hurts_nobody_but_itself() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
@@ -326,7 +326,7 @@ async fn a_module_that_is_too_large_is_refused_before_it_is_read() -> Result<()>
     fs::create_dir(&volume)?;
     let module = volume.join("large.wasm");
     fs::write(&module, guests::module("hello")?)?;
-    // A terabyte that takes no room: whoever copies it, or reads it, takes the node down.
+    // A terabyte that takes no room: to copy or to read it would take the node down.
     fs::File::options()
         .write(true)
         .open(&module)?

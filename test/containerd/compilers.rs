@@ -108,9 +108,9 @@ async fn a_create_that_is_given_up_waits_for_no_compiler() -> Result<()> {
 
 #[tokio::test]
 async fn a_cache_that_is_warmed_takes_its_turn() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("medley-{}", house::unique()));
-    fs::create_dir(&folder)?;
-    let (cache, module) = (folder.join("cache"), folder.join("hello.wasm"));
+    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    fs::create_dir(&dir)?;
+    let (cache, module) = (dir.join("cache"), dir.join("hello.wasm"));
     fs::write(&module, guests::module("hello")?)?;
     let slot = take_the_slot(&cache)?;
     let mut warm = Command::new(runtime::shim_path()?)
@@ -132,14 +132,14 @@ async fn a_cache_that_is_warmed_takes_its_turn() -> Result<()> {
     drop(slot);
     assert!(warm.wait()?.success());
     assert_eq!(fs::read_dir(cache.join("code"))?.count(), 1);
-    fs::remove_dir_all(folder)?;
+    fs::remove_dir_all(dir)?;
     Ok(())
 }
 
 /// The controllers whose cgroups tell where a process counts.
 const COUNTED: [&str; 3] = ["memory", "cpu", "pids"];
 
-/// The folder of a controller that process `pid` counts in; of cgroup v2, where all are one.
+/// The dir of a controller that process `pid` counts in; of cgroup v2, where all are one.
 fn counts_in(pid: u32, controller: &str) -> Result<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let found = text.lines().find_map(|line| {
@@ -212,12 +212,12 @@ async fn a_compiler_counts_in_the_pod_of_its_container() -> Result<()> {
     make_pod(&containerd, None)?;
     let client = containerd.client().await?;
     let run = client.run("it", &image, of_pod(&client, &image, "it"));
-    let (done, folders) = tokio::try_join!(run, where_it_counts(&containerd))?;
+    let (done, dirs) = tokio::try_join!(run, where_it_counts(&containerd))?;
     assert_eq!(done.stdout, "hello\n");
-    for folder in folders {
-        let pod = folder.parent().and_then(Path::file_name);
-        assert_eq!(pod, Some(containerd.name().as_ref()), "{folder:?}");
-        assert!(!folder.exists(), "{folder:?} is left");
+    for dir in dirs {
+        let pod = dir.parent().and_then(Path::file_name);
+        assert_eq!(pod, Some(containerd.name().as_ref()), "{dir:?}");
+        assert!(!dir.exists(), "{dir:?} is left");
     }
     containerd.close().await
 }
@@ -231,13 +231,13 @@ async fn a_pod_that_has_too_little_for_a_compiler_starts_all_the_same() -> Resul
     let client = containerd.client().await?;
     let run = client.run("it", &image, of_pod(&client, &image, "it"));
     let shim = u32::try_from(containerd.pid())?;
-    let (done, folders) = tokio::try_join!(run, where_it_counts(&containerd))?;
+    let (done, dirs) = tokio::try_join!(run, where_it_counts(&containerd))?;
     assert_eq!(done.stdout, "hello\n");
-    for (controller, folder) in COUNTED.into_iter().zip(folders) {
-        let shared = folder.parent().and_then(Path::file_name);
-        assert_eq!(shared, Some("medley-compilers".as_ref()), "{folder:?}");
-        assert_ne!(folder, counts_in(shim, controller)?);
-        assert!(!folder.exists(), "{folder:?} is left");
+    for (controller, dir) in COUNTED.into_iter().zip(dirs) {
+        let shared = dir.parent().and_then(Path::file_name);
+        assert_eq!(shared, Some("medley-compilers".as_ref()), "{dir:?}");
+        assert_ne!(dir, counts_in(shim, controller)?);
+        assert!(!dir.exists(), "{dir:?} is left");
     }
     containerd.close().await
 }
@@ -279,16 +279,16 @@ async fn a_killed_shim_leaves_no_compiler_and_no_cgroup_of_one() -> Result<()> {
         let container = client.create("it", &image, spec).await?;
         let kill = async {
             let pid = compiler(&containerd).await?;
-            let folder = counts_in(pid, "memory")?;
+            let dir = counts_in(pid, "memory")?;
             let shim = containerd.shims().into_iter().next().context("no shim")?;
             nix::sys::signal::kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?;
-            anyhow::Ok((pid, folder))
+            anyhow::Ok((pid, dir))
         };
         let (task, killed) = tokio::join!(container.task(Stdin::None), kill);
-        let (pid, folder) = killed?;
+        let (pid, dir) = killed?;
         assert!(task.is_err(), "{task:?}");
         proc::until("the end of the compiler", || !proc::is_alive(pid)).await?;
-        proc::until("the end of its cgroup", || !folder.exists()).await?;
+        proc::until("the end of its cgroup", || !dir.exists()).await?;
         container.delete().await?;
         containerd.close().await?;
     }

@@ -1,4 +1,4 @@
-//! What a tmpfs has of the folder that it covers (`tmpcopyup`).
+//! What a tmpfs has of the dir that it covers (`tmpcopyup`).
 
 use medley_test::shim::Bench;
 use medley_test::stdio::Stdin;
@@ -107,7 +107,7 @@ each_runtime! {
         Ok(())
     }
 
-    async fn a_folder_that_the_image_does_not_have_is_empty(runtime: Runtime) -> Result<()> {
+    async fn a_dir_that_the_image_does_not_have_is_empty(runtime: Runtime) -> Result<()> {
         let options = ["tmpcopyup"];
         let given = (&options[..], |_: &mut Value| ());
         let said = filled(runtime, |_| Ok(()), given, "ls -A /fill; echo end", |_| Ok(()));

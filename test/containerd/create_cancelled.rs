@@ -35,7 +35,7 @@ async fn given_up(image: &Image) -> Result<()> {
 }
 
 /// Nothing is left but, perhaps, sockets without a process: containerd ends a `start` that was given
-/// up with SIGKILL, and between its bind and its spawn nobody else knows of the socket. The next
+/// up with SIGKILL, and between its bind and its spawn it alone knows of the socket. The next
 /// `start` of the same id takes such a socket over.
 fn expect_no_shim(containerd: &Containerd) -> Result<()> {
     let Err(left) = containerd.expect_clean() else {

@@ -103,8 +103,8 @@ async fn a_device_in_a_user_namespace_belongs_to_its_ids() -> Result<()> {
         json["process"]["user"] = json!({"uid": 7, "gid": 7});
     };
     let files = |image: ImageBuilder, _: &std::path::Path| {
-        let folders = ["/proc", "/dev", "/sys", "/run", "/opt"];
-        let image = folders.iter().fold(image, |image, at| image.dir(at, 0o755));
+        let dirs = ["/proc", "/dev", "/sys", "/run", "/opt"];
+        let image = dirs.iter().fold(image, |image, at| image.dir(at, 0o755));
         image.file("/opt/null", "of the image", 0o644)
     };
     let script = format!("{STAT} /opt/null; echo gone > /opt/null && echo written");
@@ -117,11 +117,11 @@ async fn a_device_in_a_user_namespace_belongs_to_its_ids() -> Result<()> {
     Ok(())
 }
 
-/// What is in a folder, each with what it is.
-fn listing(folder: &std::path::Path) -> Result<Vec<String>> {
+/// What is in a dir, each with what it is.
+fn listing(dir: &std::path::Path) -> Result<Vec<String>> {
     use std::os::unix::fs::MetadataExt;
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let stat = entry.metadata()?;
@@ -133,15 +133,15 @@ fn listing(folder: &std::path::Path) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// A folder to be mounted at `/dev`, with what a runtime needs there.
-fn dev_folder(at: &std::path::Path) -> Result<std::path::PathBuf> {
+/// A dir to be mounted at `/dev`, with what a runtime needs there.
+fn dev_dir(at: &std::path::Path) -> Result<std::path::PathBuf> {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-    let folder = at.join("dev");
-    std::fs::create_dir(&folder)?;
-    std::fs::create_dir(folder.join("shm"))?;
+    let dir = at.join("dev");
+    std::fs::create_dir(&dir)?;
+    std::fs::create_dir(dir.join("shm"))?;
     let mode = Mode::from_bits_truncate(0o666);
-    mknod(&folder.join("null"), SFlag::S_IFCHR, mode, makedev(1, 3))?;
-    Ok(folder)
+    mknod(&dir.join("null"), SFlag::S_IFCHR, mode, makedev(1, 3))?;
+    Ok(dir)
 }
 
 each_runtime! {
@@ -167,7 +167,7 @@ each_runtime! {
 
     async fn what_is_mounted_below_a_bound_dev_is_in_the_container_alone(runtime: Runtime) -> Result<()> {
         let containerd = Containerd::start(runtime).await?;
-        let folder = dev_folder(containerd.dir())?;
+        let dir = dev_dir(containerd.dir())?;
         let volume = containerd.dir().join("volume");
         std::fs::create_dir(&volume)?;
         std::fs::write(volume.join("word"), "of the volume\n")?;
@@ -177,19 +177,19 @@ each_runtime! {
         let script = "cat /dev/shm/word /dev/note; ls -A /dev; echo more > /dev/shm/answer; \
             echo 1 > /dev/made; echo ready; exec sleep 3600";
         let spec = client.spec(&image, "it").args(["sh", "-c", script]);
-        let spec = spec.bind(&folder, "/dev", false).bind(&volume, "/dev/shm", false)
+        let spec = spec.bind(&dir, "/dev", false).bind(&volume, "/dev/shm", false)
             .bind(&volume.join("word"), "/dev/note", true);
         let container = client.create("it", &image, spec).await?;
         let task = container.start(medley_test::stdio::Stdin::None).await?;
         let said = task.until("ready\n").await?;
         assert_eq!(said, "of the volume\nof the volume\nnote\nnull\nshm\nready\n");
-        assert!(folder.join("shm").read_dir()?.next().is_none(), "the node sees the mount");
+        assert!(dir.join("shm").read_dir()?.next().is_none(), "the node sees the mount");
         assert_eq!(std::fs::read_to_string(volume.join("answer"))?, "more\n");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        assert!(!mounts.contains(&format!("{}/", folder.display())), "{mounts}");
+        assert!(!mounts.contains(&format!("{}/", dir.display())), "{mounts}");
         task.destroy().await?;
         container.delete().await?;
-        let left: Vec<_> = listing(&folder)?.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+        let left: Vec<_> = listing(&dir)?.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
         assert_eq!(left, ["made", "note", "null", "shm"]);
         containerd.close().await
     }

@@ -5,7 +5,7 @@ use medley_test::*;
 /// A module that needs a plugin of the project's own.
 const NEURAL: &str = r#"(module (import "wasi_nn" "load" (func)) (func (export "_start")))"#;
 
-/// An image with the guests, a folder to write to and one with a note.
+/// An image with the guests, a dir to write to and one with a note.
 fn image() -> Result<Image> {
     let mut image = ImageBuilder::scratch("zoo")
         .dir("/data", 0o777)

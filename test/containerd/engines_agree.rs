@@ -112,7 +112,7 @@ const RUNS: &[Run] = &[
     traps(&["/deep.wasm"], "call stack exhausted"),
 ];
 
-/// What a guest may not do in a folder fails with one errno on WasmEdge and with another on Wasmtime.
+/// What a guest may not do in a dir fails with one errno on WasmEdge and with another on Wasmtime.
 const NOT_CAPABLE: &str = "Capabilities insufficient";
 const NOT_PERMITTED: &str = "Operation not permitted";
 
@@ -147,7 +147,7 @@ each_engine_beside! {
                     wrong.push(format!("{:?} on {engine}: {done:?}", run.args));
                 }
                 let mut lines: Vec<_> = done.stdout.lines().map(str::to_owned).collect();
-                // The order of a folder and of the environment is nobody's promise.
+                // The order of a dir and of the environment is not specified.
                 if !run.args[0].contains('#') {
                     lines.sort();
                 }

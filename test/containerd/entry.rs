@@ -38,8 +38,8 @@ where
     let mut image =
         images::linux_builder("program")?.file(&program, programs::program(name)?, 0o755);
     // The root of a user namespace can make none of these in an image of the node's root.
-    for folder in ["/proc", "/sys", "/dev", "/run"] {
-        image = image.dir(folder, 0o755);
+    for dir in ["/proc", "/sys", "/dev", "/run"] {
+        image = image.dir(dir, 0o755);
     }
     let image = image.build()?;
     containerd.import(&[&image]).await?;
@@ -60,7 +60,7 @@ fn under_a_filter(json: &mut Value) {
     });
 }
 
-/// Has a container be in a user namespace, in which it may attach to whatever is its own.
+/// Has a container be in a user namespace, in which it may attach to its own processes.
 fn in_a_user_namespace(json: &mut Value) {
     let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     let linux = &mut json["linux"];
@@ -87,7 +87,7 @@ async fn nobody_attaches(task: &Task, mut process: Value) -> Result<()> {
     }
     let text = task.until("watching").await?;
     assert!(!text.contains("attached"), "{text}");
-    assert!(text.contains("met"), "the spy has seen nobody: {text}");
+    assert!(text.contains("met"), "the spy has seen no process: {text}");
     Ok(())
 }
 
@@ -130,7 +130,7 @@ each_runtime! {
             assert!(!text.contains("attached"), "{text}");
             // Those of runc are too quick at times.
             if runtime == Runtime::Medley {
-                assert!(text.contains("met"), "the spy has seen nobody: {text}");
+                assert!(text.contains("met"), "the spy has seen no process: {text}");
             }
             Ok(task)
         }).await

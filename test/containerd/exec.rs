@@ -226,7 +226,7 @@ async fn a_process_that_makes_no_sense_is_refused() -> Result<()> {
         let mut process = process(&["true"]);
         process["cwd"] = json!("/nowhere");
         let exec = task.exec("e", process, Stdin::None).await?;
-        let error = exec.start().await.expect_err("no such folder");
+        let error = exec.start().await.expect_err("no such dir");
         assert!(format!("{error:#}").contains("/nowhere"), "{error:#}");
         assert_eq!(code(&error), Some(Code::Unknown));
         exec.delete().await?;

@@ -13,9 +13,8 @@ struct Holding {
 }
 
 fn holding(shim: u32) -> Holding {
-    let count = |folder: &str| {
-        std::fs::read_dir(format!("/proc/{shim}/{folder}")).map_or(0, Iterator::count)
-    };
+    let count =
+        |dir: &str| std::fs::read_dir(format!("/proc/{shim}/{dir}")).map_or(0, Iterator::count);
     Holding {
         files: count("fd"),
         threads: count("task"),

@@ -1,4 +1,4 @@
-//! Exits tell the truth, whatever ran.
+//! Exit codes, of Linux and of Wasm containers.
 
 use medley_test::*;
 

@@ -277,7 +277,7 @@ async fn a_body_that_is_too_large_is_refused() -> Result<()> {
     let address = server.address;
     assert_eq!(post(address, "/count", &[b'x'; 1024]).await?.body, "1024\n");
     assert_eq!(post(address, "/count", &[b'x'; 1025]).await?.status, 413);
-    // One whose length nobody has told fails for the handler when it is too long.
+    // One without a declared length fails for the handler when it is too long.
     let piece = [b'x'; 600];
     let answer = post_pieces(address, "/count", &[&piece, &piece]).await?;
     assert_eq!(answer.status, 413);

@@ -59,7 +59,7 @@ async fn the_second_sigterm_ends_a_server_at_once() -> Result<()> {
     let hanging = tokio::spawn(async move { get(address, "/tick").await });
     get(address, "/slow?100").await?;
     server.task.kill(15, false).await?;
-    // The first one has been taken note of when nobody is let in any more.
+    // The first signal has been noticed when no client is let in any more.
     let deadline = Instant::now() + containerd::PATIENCE;
     while tokio::time::timeout(Duration::from_secs(5), get(address, "/hello"))
         .await

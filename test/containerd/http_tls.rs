@@ -5,7 +5,7 @@ use medley_test::tls::SecureServer;
 use medley_test::*;
 
 /// Runs a guest that asks a server for `/hello` over TLS, in each of the worlds in which somebody
-/// vouches for it, or nobody does.
+/// vouches for it, or none does.
 async fn trusts(wasm: Vec<u8>, args: impl Fn(String) -> Vec<String>) -> Result<()> {
     let server = SecureServer::start()?;
     let image = ImageBuilder::scratch("fetch")

@@ -1,4 +1,4 @@
-//! The shim is killed with SIGKILL while it makes a container: whatever was made by then goes.
+//! The shim is killed with SIGKILL while it makes a container: what was made by then goes.
 
 use containerd_shim_protos::{api, protobuf::Message};
 use medley_test::kills::{self, Order};
@@ -21,7 +21,7 @@ const STEPS: [Step; 8] = [
         making.has("medley/container.json")
     }),
     ("the rootfs is mounted", |making| making.has("rootfs/bin")),
-    ("libcontainer's folder is there", |making| {
+    ("libcontainer's dir is there", |making| {
         making.has("medley/it")
     }),
     ("there is a cgroup", |making| {
@@ -125,7 +125,7 @@ async fn killed_at(image: &Image, (name, is_done): Step) -> Result<()> {
     );
     ensure!(
         !bundle.join("medley").exists(),
-        "killed when {name}: its folder is left"
+        "killed when {name}: its dir is left"
     );
     // What containerd does next would fail below a mount.
     std::fs::remove_dir(bundle.join("rootfs")).with_context(|| format!("killed when {name}"))?;
@@ -246,7 +246,7 @@ async fn short_of_descriptors(image: &Image) -> Result<()> {
         } else {
             refused += 1;
         }
-        ensure!(!making.has("medley"), "{more} more: its folder is left");
+        ensure!(!making.has("medley"), "{more} more: its dir is left");
         ensure!(!making.has("rootfs/bin"), "{more} more: its rootfs is left");
         let cgroup = making.cgroups().find(|dir| dir.exists());
         ensure!(cgroup.is_none(), "{more} more: {cgroup:?} is left");

@@ -1,4 +1,4 @@
-//! Limits at create and by update, as the files of a container's cgroup have them, whoever made it:
+//! Limits at create and by update, as the files of a container's cgroup have them, with each driver that makes it:
 //! the runtime itself, or systemd where it runs.
 
 use medley_test::client::process;
@@ -125,8 +125,8 @@ async fn end((container, task): (Container, Task)) -> Result<()> {
     container.delete().await
 }
 
-/// The folder of a process's cgroup with this controller of cgroup v1, or the one of v2.
-fn folder(pid: u32, controller: &str) -> Result<PathBuf> {
+/// The dir of a process's cgroup with this controller of cgroup v1, or the one of v2.
+fn dir(pid: u32, controller: &str) -> Result<PathBuf> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let path = |line: &str| {
         let mut parts = line.splitn(3, ':');
@@ -144,7 +144,7 @@ fn folder(pid: u32, controller: &str) -> Result<PathBuf> {
 /// What a file has: that of v2, or else of a controller of v1. None if the kernel has no such file.
 fn value(task: &Task, v2: &str, (controller, v1): (&str, &str)) -> Result<Option<String>> {
     let file = if is_unified() { v2 } else { v1 };
-    match std::fs::read_to_string(folder(task.pid, controller)?.join(file)) {
+    match std::fs::read_to_string(dir(task.pid, controller)?.join(file)) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
@@ -275,7 +275,7 @@ each_runtime! {
                 continue;
             }
             let it = bench.run("it", limits).await?;
-            let seen = std::fs::read_to_string(folder(it.1.pid, "hugetlb")?.join(file))?;
+            let seen = std::fs::read_to_string(dir(it.1.pid, "hugetlb")?.join(file))?;
             assert_eq!(seen.trim(), (4 * MIB).to_string(), "{driver:?}");
             end(it).await?;
             bench.close().await?;

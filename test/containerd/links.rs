@@ -141,7 +141,7 @@ const CHANGE: &[Step<'static>] = &[
     (&["soft", "/etc", "/data/own"], "File exists\n"),
     (&["soft", "file", "/etc/to-data/near"], "done\n"),
     (&["read", "/data/near"], "words\n"),
-    // What is only to be read stays so by whatever way.
+    // What is only to be read stays so by every way.
     (&["write", "/etc/to-kept", "no"], PERMISSION),
     (&["soft", "/etc", "/kept/own"], PERMISSION),
     (&["read", "/kept/file"], "kept\n"),
@@ -167,7 +167,7 @@ async fn a_component_changes_files_through_links_as_linux_does() -> Result<()> {
     does(Engine::Wasmtime, guests::component("links")?, CHANGE).await
 }
 
-/// From a working directory, which is a folder of its own for WASI.
+/// From a working directory, which is a dir of its own for WASI.
 const RELATIVE: &[Step<'static>] = &[
     (&["read", "ssl/certs/a.pem"], "pem\n"),
     (&["read", "./certs/chain"], "pem\n"),

@@ -10,7 +10,7 @@ use containerd_client::tonic::Code;
 
 /// A shell script for a logging driver.
 const DRIVER: &str = r#"#!/bin/sh
-# Called with `dir FOLDER`: keeps there who it logs for, how it was called, and what it is given.
+# Called with `dir DIR`: keeps there who it logs for, how it was called, and what it is given.
 cd "$2"
 echo "$CONTAINER_NAMESPACE $CONTAINER_ID $*" >called
 "#;
@@ -35,7 +35,7 @@ const STUBBORN: &str = "cat <&3 5>&- >stdout & sleep 3600 3<&- 4<&- 5>&- & pid=$
                         trap 'echo told >told; kill $pid; exit 0' TERM; \
                         printf r >&5; exec 3<&- 4<&- 5>&-; wait $pid";
 
-/// A logging driver in a folder of its own.
+/// A logging driver in a dir of its own.
 struct Driver(PathBuf);
 
 impl Driver {
@@ -84,7 +84,7 @@ fn text(path: &Path) -> String {
 
 /// Ours alone: with one file for both streams, runc's shim may lose the one whose last words come late.
 #[tokio::test]
-async fn both_streams_are_appended_to_a_file_whose_folders_are_made() -> Result<()> {
+async fn both_streams_are_appended_to_a_file_whose_dirs_are_made() -> Result<()> {
     let (containerd, image) = with_image(Runtime::Medley).await?;
     let client = containerd.client().await?;
     let log = containerd.dir().join("new/folders/log");
@@ -312,7 +312,7 @@ async fn a_guest_that_is_to_log_to_nobody_is_refused() -> Result<()> {
     containerd.close().await
 }
 
-/// A file system of some pages, below the containerd's folder.
+/// A file system of some pages, below the containerd's dir.
 struct Small(PathBuf);
 
 impl Small {

@@ -1,4 +1,4 @@
-//! What mounts meet in an image: links, folders, and what somebody else has mounted.
+//! What mounts meet in an image: links, dirs, and what somebody else has mounted.
 
 use medley_test::shim::Bench;
 use medley_test::stdio::Stdin;
@@ -26,7 +26,7 @@ async fn shell(
     Ok(done.stdout)
 }
 
-/// The sentence that refuses a container of an image with more files, and what is in a folder of
+/// The sentence that refuses a container of an image with more files, and what is in a dir of
 /// the host, which a link of the image may lead to, after it.
 async fn refused(
     files: impl FnOnce(ImageBuilder, &str) -> ImageBuilder,
@@ -108,7 +108,7 @@ each_runtime! {
         Ok(())
     }
 
-    async fn a_tmpfs_has_the_mode_of_the_folder_below_it(runtime: Runtime) -> Result<()> {
+    async fn a_tmpfs_has_the_mode_of_the_dir_below_it(runtime: Runtime) -> Result<()> {
         let files = |image: ImageBuilder| image.dir("/private", 0o710);
         let script = "stat -c %a /private";
         let text = shell(runtime, files, script, |spec, _| spec.edit(|json| {

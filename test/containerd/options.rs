@@ -51,18 +51,15 @@ async fn the_cache_is_where_a_file_of_options_says() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = images::wasm("hello", &guests::module("hello")?)?;
     containerd.import(&[&image]).await?;
-    let folder = containerd.dir().join("elsewhere");
+    let dir = containerd.dir().join("elsewhere");
     let file = containerd.dir().join("options.toml");
-    std::fs::write(
-        &file,
-        format!("Cache = {:?}\n", folder.display().to_string()),
-    )?;
+    std::fs::write(&file, format!("Cache = {:?}\n", dir.display().to_string()))?;
     let client = containerd
         .client()
         .await?
         .with_options(GENERIC, path(&file.to_string_lossy()));
     assert_eq!(client.run_image("it", &image).await?.stdout, "hello\n");
-    assert_eq!(std::fs::read_dir(folder.join("code"))?.count(), 1);
+    assert_eq!(std::fs::read_dir(dir.join("code"))?.count(), 1);
     assert!(!containerd.dir().join("cache").exists());
     containerd.close().await
 }
@@ -139,9 +136,9 @@ each_runtime! {
         assert!(text.contains(&cgroup), "{text}");
         task.destroy().await?;
         container.delete().await?;
-        // Whoever names a cgroup for shims has it removed.
+        // A cgroup that is named for shims is removed by its owner.
         proc::until("the shim's cgroup is empty", || {
-            containerd.house().cgroups().iter().rev().all(|folder| std::fs::remove_dir(folder).is_ok())
+            containerd.house().cgroups().iter().rev().all(|dir| std::fs::remove_dir(dir).is_ok())
         })
         .await?;
         containerd.close().await

@@ -1,11 +1,11 @@
-//! The folders of a guest: what it finds in them, and no way out of them.
+//! The dirs of a guest: what it finds in them, and no way out of them.
 
 use medley_test::*;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-/// Runs the guest `name` with a folder of the host at /vol, which has a file `own` and a folder
+/// Runs the guest `name` with a dir of the host at /vol, which has a file `own` and a dir
 /// `inner`, and beside which the host has a file `secret`. The image has the same files in its
 /// root, and /etc/outside.
 async fn beside_a_secret(
@@ -105,14 +105,14 @@ fn assert_nothing_changed(engine: Engine, done: &Finished) {
 
 async fn cannot_change_what_is_read_only(engine: Engine, wasm: Vec<u8>) -> Result<()> {
     // By the mount's own preopen, and by way of the root's.
-    for folder in ["/vol", "/inner/../vol"] {
+    for dir in ["/vol", "/inner/../vol"] {
         let times = std::cell::Cell::new(None);
         let modified = |volume: &Path| volume.join("own").metadata()?.modified();
         let bound = |spec: Spec, volume: &Path| {
             times.set(modified(volume).ok());
             spec.bind(volume, "/vol", true)
         };
-        let args = [folder, "own", "change"];
+        let args = [dir, "own", "change"];
         beside_a_secret(
             engine,
             "escape",
@@ -193,7 +193,7 @@ async fn has_clocks_and_random_numbers(engine: Engine, wasm: Vec<u8>) -> Result<
 }
 
 each_engine_but_wasmer! {
-    async fn a_module_cannot_leave_its_folders(engine: Engine) -> Result<()> {
+    async fn a_module_cannot_leave_its_dirs(engine: Engine) -> Result<()> {
         cannot_leave(engine, guests::module("escape")?).await
     }
 }
@@ -203,12 +203,12 @@ each_engine! {
         cannot_change_what_is_read_only(engine, guests::module("escape")?).await
     }
 
-    /// As kubelet lays a ConfigMap: links to a folder that is a link itself.
+    /// As kubelet lays a ConfigMap: links to a dir that is a link itself.
     async fn a_module_reads_a_config_map(engine: Engine) -> Result<()> {
         let laid = |spec: Spec, volume: &Path| {
-            let folder = volume.join("..2026_01_01");
-            let made = std::fs::create_dir(&folder)
-                .and_then(|()| std::fs::write(folder.join("key"), "value\n"))
+            let dir = volume.join("..2026_01_01");
+            let made = std::fs::create_dir(&dir)
+                .and_then(|()| std::fs::write(dir.join("key"), "value\n"))
                 .and_then(|()| symlink("..2026_01_01", volume.join("..data")))
                 .and_then(|()| symlink("..data/key", volume.join("key")));
             assert!(made.is_ok(), "{made:?}");
@@ -232,7 +232,7 @@ each_engine! {
 }
 
 #[tokio::test]
-async fn a_component_cannot_leave_its_folders() -> Result<()> {
+async fn a_component_cannot_leave_its_dirs() -> Result<()> {
     cannot_leave(Engine::Wasmtime, guests::component("escape")?).await
 }
 

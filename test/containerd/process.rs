@@ -215,19 +215,19 @@ each_runtime! {
         let containerd = Containerd::start(runtime).await?;
         // The user's, and of a group that the user namespace does not know: its root has no rights
         // there.
-        let folder = containerd.dir().join("home");
-        std::fs::create_dir(&folder)?;
-        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        std::os::unix::fs::chown(&folder, Some(FIRST_ID + 1000), Some(0))?;
+        let dir = containerd.dir().join("home");
+        std::fs::create_dir(&dir)?;
+        std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        std::os::unix::fs::chown(&dir, Some(FIRST_ID + 1000), Some(0))?;
         let mut image = images::linux_builder("home")?;
-        for folder in ["/proc", "/dev", "/sys", "/run", "/home"] {
-            image = image.dir(folder, 0o755);
+        for dir in ["/proc", "/dev", "/sys", "/run", "/home"] {
+            image = image.dir(dir, 0o755);
         }
         let image = image.build()?;
         containerd.import(&[&image]).await?;
         let client = containerd.client().await?;
         let spec = client.spec(&image, "it").args(["sh", "-c", "pwd; exec sleep 3600"]);
-        let spec = spec.user(1000, 1000).bind(&folder, "/home", false).cwd("/home");
+        let spec = spec.user(1000, 1000).bind(&dir, "/home", false).cwd("/home");
         let container = client.create("it", &image, spec.edit(in_user_namespace)).await?;
         let task = container.start(Stdin::None).await?;
         let cwd = std::fs::read_link(format!("/proc/{}/cwd", task.pid))?;

@@ -1,4 +1,4 @@
-//! What a program finds around it: arguments, environment, folders, and its limits.
+//! What a program finds around it: arguments, environment, dirs, and its limits.
 
 use medley_test::*;
 
@@ -16,7 +16,7 @@ async fn shell(
     Ok(done.stdout)
 }
 
-/// Runs a guest whose spec was changed by somebody who knows the containerd's folder.
+/// Runs a guest whose spec was changed by somebody who knows the containerd's dir.
 async fn guest(
     name: &str,
     wasm: Vec<u8>,
@@ -56,12 +56,12 @@ each_runtime! {
         Ok(())
     }
 
-    async fn a_linux_container_starts_in_its_folder(runtime: Runtime) -> Result<()> {
+    async fn a_linux_container_starts_in_its_dir(runtime: Runtime) -> Result<()> {
         assert_eq!(shell(runtime, "pwd", |spec| spec.cwd("/data")).await?, "/data\n");
         Ok(())
     }
 
-    async fn a_folder_to_start_in_that_is_not_there_is_made(runtime: Runtime) -> Result<()> {
+    async fn a_dir_to_start_in_that_is_not_there_is_made(runtime: Runtime) -> Result<()> {
         let text = shell(runtime, "pwd; stat -c %a .", |spec| spec.cwd("/made/for/it").user(1000, 1000));
         assert_eq!(text.await?, "/made/for/it\n755\n");
         Ok(())
@@ -160,7 +160,7 @@ each_runtime! {
     }
 
     async fn a_linux_container_inherits_no_descriptor(runtime: Runtime) -> Result<()> {
-        // 0, 1, 2, and the one with which `ls` reads the folder.
+        // 0, 1, 2, and the one with which `ls` reads the dir.
         let text = shell(runtime, "ls /proc/self/fd | wc -l", |spec| spec).await?;
         assert_eq!(text.trim(), "4");
         Ok(())
@@ -229,17 +229,17 @@ async fn a_guest_reads_its_rootfs() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_modules_relative_path_begins_in_its_folder() -> Result<()> {
+async fn a_modules_relative_path_begins_in_its_dir() -> Result<()> {
     relative_path(guests::module("files")?).await
 }
 
 #[tokio::test]
-async fn a_components_relative_path_begins_in_its_folder() -> Result<()> {
+async fn a_components_relative_path_begins_in_its_dir() -> Result<()> {
     relative_path(guests::component("files")?).await
 }
 
 #[tokio::test]
-async fn a_folder_for_a_guest_to_start_in_that_is_not_there_is_made() -> Result<()> {
+async fn a_dir_for_a_guest_to_start_in_that_is_not_there_is_made() -> Result<()> {
     for wasm in [guests::module("files")?, guests::component("files")?] {
         let args = ["/files.wasm", "write", "note", "text"];
         let done = guest("files", wasm, |spec, _| spec.args(args).cwd("/made/for/it")).await?;

@@ -36,8 +36,8 @@ fn somebody(spec: Spec) -> Spec {
     })
 }
 
-/// Runs a guest `files` with the arguments, with a folder of the host at /vol, and says
-/// how it ended; `prepare` gets the folder before, and `check` after.
+/// Runs a guest `files` with the arguments, with a dir of the host at /vol, and says
+/// how it ended; `prepare` gets the dir before, and `check` after.
 async fn files(
     args: &[&str],
     change: impl FnOnce(Spec) -> Spec,

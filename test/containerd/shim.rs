@@ -66,7 +66,7 @@ each_runtime! {
     }
 }
 
-/// A mount of the rootfs whose target is a link of the image: to a folder of the image's own, and to one
+/// A mount of the rootfs whose target is a link of the image: to a dir of the image's own, and to one
 /// that only the node has.
 /// Inside of the image, that is.
 #[tokio::test]

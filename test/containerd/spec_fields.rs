@@ -226,7 +226,7 @@ each_runtime! {
         assert_eq!((&told["metadata"], &told["state"]["id"]), (&json!("told"), &json!("it")));
         assert_eq!(told["pid"], task.pid);
         task.start().await?;
-        // Its agent hears of nobody else.
+        // Its agent hears of no other process.
         if runtime == Runtime::Medley {
             let exec = task.exec("e", process(&["true"]), Stdin::None).await?;
             let error = format!("{:#}", exec.start().await.expect_err("an agent is asked"));
@@ -362,7 +362,7 @@ async fn a_guest_has_an_environment_of_many_services_too() -> Result<()> {
     Ok(())
 }
 
-/// A folder on the node that a container of a user namespace finds missing.
+/// A dir on the node that a container of a user namespace finds missing.
 #[tokio::test]
 async fn a_cwd_is_made_by_the_root_of_its_user_namespace() -> Result<()> {
     let bench = shim::Bench::new(Runtime::Medley).await?;

@@ -1,4 +1,4 @@
-//! The calls of the task API, and what they answer to whoever calls at the wrong time.
+//! The calls of the task API, and what they answer at the wrong time.
 
 use containerd_client::tonic::Code;
 use containerd_shim_protos::protobuf::well_known_types::empty::Empty;

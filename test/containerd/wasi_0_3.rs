@@ -60,7 +60,7 @@ async fn each(
 }
 
 #[tokio::test]
-async fn a_command_has_its_arguments_its_environment_and_its_folder() -> Result<()> {
+async fn a_command_has_its_arguments_its_environment_and_its_dir() -> Result<()> {
     let calls: &[(&[&str], _, _)] = &[
         (
             &["say", "a b", "", "ü"],

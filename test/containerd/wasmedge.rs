@@ -160,9 +160,9 @@ async fn without_its_program_wasmedge_is_refused_by_name() -> Result<()> {
 
 #[tokio::test]
 async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("medley-broken-{}", house::unique()));
-    std::fs::create_dir(&folder)?;
-    let broken = folder.join("broken");
+    let dir = std::env::temp_dir().join(format!("medley-broken-{}", house::unique()));
+    std::fs::create_dir(&dir)?;
+    let broken = dir.join("broken");
     std::fs::write(&broken, "neither ELF nor script")?;
     std::fs::set_permissions(&broken, PermissionsExt::from_mode(0o755))?;
     let options = Options::new(Runtime::Medley).env(PROGRAM, &broken.display().to_string());
@@ -170,7 +170,7 @@ async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
     let client = containerd.client().await?;
     let spec = client.spec(&image, "it").annotation(HANDLER, "wasmedge");
     let status = client.refused("it", &image, spec).await?;
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&dir)?;
     let text = status.message();
     assert!(
         text.contains(&broken.display().to_string()) && text.contains("engine wasmedge"),
@@ -179,14 +179,14 @@ async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
     containerd.close().await
 }
 
-/// Compiles the plugin of test/plugins into the folder.
-fn plugin(folder: &std::path::Path) -> Result<()> {
+/// Compiles the plugin of test/plugins into the dir.
+fn plugin(dir: &std::path::Path) -> Result<()> {
     let source = guests::source_dir()
         .with_file_name("plugins")
         .join("answer.c");
     let done = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"])
-        .arg(folder.join("libwasmedgePluginAnswer.so"))
+        .arg(dir.join("libwasmedgePluginAnswer.so"))
         .arg(&source)
         .output()
         .context("cannot run cc: install build-essential")?;
@@ -200,10 +200,10 @@ fn plugin(folder: &std::path::Path) -> Result<()> {
 
 #[tokio::test]
 async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("medley-plugins-{}", house::unique()));
-    std::fs::create_dir(&folder)?;
-    plugin(&folder)?;
-    let path = folder.display().to_string();
+    let dir = std::env::temp_dir().join(format!("medley-plugins-{}", house::unique()));
+    std::fs::create_dir(&dir)?;
+    plugin(&dir)?;
+    let path = dir.display().to_string();
     let options = Options::new(Runtime::Medley).env("WASMEDGE_PLUGIN_PATH", &path);
     let (containerd, image) = with_guests(options).await?;
     let client = containerd.client().await?;
@@ -211,7 +211,7 @@ async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
     let done = client.run("it", &image, spec).await?;
     assert_eq!((done.code, done.stderr.as_str()), (42, ""));
     containerd.close().await?;
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&dir)?;
 
     let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
     let client = containerd.client().await?;

@@ -87,7 +87,7 @@ async fn a_signal_ends_a_guest_with_threads() -> Result<()> {
     containerd.close().await
 }
 
-/// Its paths are the container's: a folder is no bound for them, and the container is.
+/// Its paths are the container's: a dir is no bound for them, and the container is.
 #[tokio::test]
 async fn a_path_leads_anywhere_in_the_container_and_not_out_of_it() -> Result<()> {
     let (containerd, image) = with_guests(Options::new(Runtime::Medley)).await?;
@@ -102,7 +102,7 @@ async fn a_path_leads_anywhere_in_the_container_and_not_out_of_it() -> Result<()
     for (number, (path, read)) in [
         ("/vol/../etc/note", "a note\n"),
         ("/../../etc/note", "a note\n"),
-        // A link leads anywhere in its folder, and not out of it.
+        // A link leads anywhere in its dir, and not out of it.
         ("/vol/inside", ""),
         ("/vol/../secret", ""),
         ("/vol/beside", ""),

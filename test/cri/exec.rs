@@ -67,7 +67,7 @@ async fn an_exec_into_a_container_that_has_ended_fails(node: &Node) -> Result<()
     it.ends_with(0).await?;
     it.exec_sync(&["true"], 0)
         .await
-        .expect_err("nobody is there");
+        .expect_err("no container is there");
     pod.remove().await
 }
 

@@ -14,7 +14,7 @@ struct Shared {
 
 impl Shared {
     fn new(node: &Node) -> Result<Self> {
-        let path = node.folder()?;
+        let path = node.dir()?;
         mount_tmpfs(&path)?;
         let this = Self { path };
         let none = None::<&str>;
@@ -23,7 +23,7 @@ impl Shared {
         Ok(this)
     }
 
-    /// Mounts a folder with a file in it below the volume.
+    /// Mounts a dir with a file in it below the volume.
     fn mount_below(&self) -> Result<()> {
         let sub = self.path.join("sub");
         mount_tmpfs(&sub)?;
@@ -56,7 +56,7 @@ fn by(propagation: MountPropagation) -> impl FnOnce(&mut k8s_cri::v1::Mount) {
 }
 
 async fn with_a_read_only_root_only_volumes_can_be_written(node: &Node) -> Result<()> {
-    let volume = node.folder()?;
+    let volume = node.dir()?;
     let pod = node.pod("read-only").await?;
     let it = node
         .sleeper("it")
@@ -81,7 +81,7 @@ async fn with_a_read_only_root_only_volumes_can_be_written(node: &Node) -> Resul
 }
 
 async fn a_guest_whose_root_is_read_only_writes_to_its_volumes_alone(node: &Node) -> Result<()> {
-    let volume = node.folder()?;
+    let volume = node.dir()?;
     let pod = node.pod("read-only-guest").await?;
     for (path, code) in [("/x", 1), ("/fixed/x", 1), ("/vol/x", 0)] {
         let it = node
@@ -99,7 +99,7 @@ async fn a_guest_whose_root_is_read_only_writes_to_its_volumes_alone(node: &Node
 }
 
 async fn a_single_file_is_a_volume(node: &Node) -> Result<()> {
-    let file = node.folder()?.join("config");
+    let file = node.dir()?.join("config");
     std::fs::write(&file, "configured\n")?;
     let pod = node.pod("file").await?;
     let it = node.sleeper("it").volume(&file, "/etc/app/config", true);
@@ -111,7 +111,7 @@ async fn a_single_file_is_a_volume(node: &Node) -> Result<()> {
 }
 
 async fn a_guest_reads_a_single_file_that_is_a_volume(node: &Node) -> Result<()> {
-    let file = node.folder()?.join("config");
+    let file = node.dir()?.join("config");
     std::fs::write(&file, "configured\n")?;
     let pod = node.pod("file-guest").await?;
     let it = node.guest("it", &["/files.wasm", "read", "/etc/app/config"]);
@@ -194,12 +194,12 @@ async fn mounts_of_a_container_come_out_of_a_volume_that_allows_it(node: &Node) 
     pod.remove().await
 }
 
-// As drivers of volumes have it: a folder of the node at /dev, and a volume whose mounts come out.
-async fn what_is_mounted_in_a_folder_at_dev_stays_in_the_container(node: &Node) -> Result<()> {
+// As drivers of volumes have it: a dir of the node at /dev, and a volume whose mounts come out.
+async fn what_is_mounted_in_a_dir_at_dev_stays_in_the_container(node: &Node) -> Result<()> {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let (dev, volume) = (Shared::new(node)?, Shared::new(node)?);
-    for folder in ["shm", "pts"] {
-        std::fs::create_dir(dev.path.join(folder))?;
+    for dir in ["shm", "pts"] {
+        std::fs::create_dir(dev.path.join(dir))?;
     }
     let mode = Mode::from_bits_truncate(0o666);
     let null = dev.path.join("null");
@@ -343,7 +343,7 @@ features! {
         mounts_below_a_private_volume_stay_on_their_side,
         mounts_of_a_container_come_out_of_a_volume_that_allows_it,
         mounts_of_the_host_come_into_a_volume_that_asks_for_them,
-        what_is_mounted_in_a_folder_at_dev_stays_in_the_container;
+        what_is_mounted_in_a_dir_at_dev_stays_in_the_container;
     wasm:
         a_guest_reads_a_single_file_that_is_a_volume,
         a_guest_reads_its_pods_hostname_hosts_and_dns,

@@ -95,7 +95,7 @@ async fn the_log_of_a_guest_that_is_moved_away_goes_on_in_a_new_file(node: &Node
         .await?;
     it.wait_for_log("tick 3").await?;
     it.rotate_log().await?;
-    // Whatever came last before, all that follows is there.
+    // It may begin in the middle; all that follows is there.
     it.wait_for_log("tick").await?;
     let first = it.stdout()?;
     let first = first

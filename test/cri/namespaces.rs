@@ -263,7 +263,7 @@ async fn the_root_of_a_pod_of_a_user_namespace_is_nobody_on_the_node(node: &Node
     let Some(pod) = mapped_pod(node, "users").await? else {
         return Ok(());
     };
-    let secret = node.folder()?;
+    let secret = node.dir()?;
     std::fs::write(secret.join("note"), "the node's\n")?;
     let it = node.sleeper("it").volume(&secret, "/secret", false);
     let it = pod.run(it).await?;
@@ -317,7 +317,7 @@ async fn a_guest_of_a_pod_of_a_user_namespace_is_nobody_on_the_node(node: &Node)
         .exec_sync(&["/files.wasm", "write", "/note", "its own"], 0)
         .await?;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    let secret = node.folder()?;
+    let secret = node.dir()?;
     let writes = node.guest("writes", &["/files.wasm", "write", "/secret/note", "x"]);
     pod.run(writes.volume(&secret, "/secret", false))
         .await?
@@ -330,7 +330,7 @@ async fn a_guest_of_a_pod_of_a_user_namespace_is_nobody_on_the_node(node: &Node)
 
 /// A volume whose files belong to the pod's ids as they do to the node's.
 async fn volume_with_mapped_ids(node: &Node, pod: &Pod, it: PodContainer) -> Result<()> {
-    let volume = node.folder()?;
+    let volume = node.dir()?;
     let it = it.mount(&volume, "/vol", |mount| {
         mount.uid_mappings = ids();
         mount.gid_mappings = ids();

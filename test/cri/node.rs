@@ -136,11 +136,11 @@ impl Node {
         self.cri.run_pod(name, options).await
     }
 
-    /// A folder that nothing else uses, for a volume.
-    pub(crate) fn folder(&self) -> Result<PathBuf> {
-        let folder = self.containerd.dir().join(house::unique());
-        std::fs::create_dir(&folder)?;
-        Ok(folder)
+    /// A dir that nothing else uses, for a volume.
+    pub(crate) fn dir(&self) -> Result<PathBuf> {
+        let dir = self.containerd.dir().join(house::unique());
+        std::fs::create_dir(&dir)?;
+        Ok(dir)
     }
 
     /// A Linux container that runs `script`.

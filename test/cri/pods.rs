@@ -46,7 +46,7 @@ async fn a_container_of_a_pod_logs_and_exits(node: &Node) -> Result<()> {
 }
 
 async fn init_containers_run_first_and_leave_a_volume(node: &Node) -> Result<()> {
-    let volume = node.folder()?;
+    let volume = node.dir()?;
     let pod = node.pod("two").await?;
     let init = node.shell("init", "echo prepared > /vol/note");
     let init = pod.run(init.volume(&volume, "/vol", false)).await?;
@@ -103,7 +103,7 @@ async fn a_mixed_pod_of_three_is_served_by_one_shim(node: &Node) -> Result<()> {
 }
 
 async fn linux_init_container_sidecar_and_wasm_share_a_volume(node: &Node) -> Result<()> {
-    let volume = node.folder()?;
+    let volume = node.dir()?;
     let pod = node.pod("pair").await?;
     let shell = |name: &str, script: &str| node.shell(name, script).volume(&volume, "/vol", false);
     let init = pod.run(shell("init", "echo quiet > /vol/draft")).await?;

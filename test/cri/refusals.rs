@@ -30,7 +30,7 @@ async fn an_import_that_no_host_has_shows_in_the_status(node: &Node) -> Result<(
     let bad = pod
         .create(node.guest("moon", &["/unknown-import.wasm"]))
         .await?;
-    bad.start().await.expect_err("nobody has `moon`");
+    bad.start().await.expect_err("there is no `moon`");
     let message = bad.status().await?.message;
     assert!(
         message.contains("moon") && message.contains("base"),

@@ -171,7 +171,7 @@ async fn containers_that_share_processes_see_each_other() -> Result<()> {
         assert_ne!(look.code, 0, "{path}: {look:?}");
         assert_eq!(look.stdout, "", "{path}");
     }
-    // A container that ends takes nobody along, and orphans are nobody's burden.
+    // A container that ends takes no other along, and orphans do not stay.
     one.stop(0).await?;
     assert_eq!(one.wait().await?.exit_code, 137);
     stdout(&two, "(sleep 0.1 &); sleep 0.3").await?;

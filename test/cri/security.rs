@@ -66,7 +66,7 @@ async fn a_container_runs_as_the_user_of_a_name_in_its_image(node: &Node) -> Res
 }
 
 async fn a_guest_reads_what_its_supplemental_groups_may(node: &Node) -> Result<()> {
-    let volume = node.folder()?;
+    let volume = node.dir()?;
     let note = volume.join("note");
     std::fs::write(&note, "for the group\n")?;
     chown(&note, Some(0), Some(3000))?;
@@ -192,7 +192,7 @@ async fn a_seccomp_profile_of_the_nodes_own_is_in_force(node: &Node) -> Result<(
 /// A profile that stops one system call, in a file of the node's. The architectures are those that
 /// every filter of containerd names.
 fn own_profile(node: &Node, call: &str) -> Result<String> {
-    let path = node.folder()?.join("profile.json");
+    let path = node.dir()?.join("profile.json");
     let text = format!(
         r#"{{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
             "syscalls": [{{"names": ["{call}", "{call}at"], "action": "SCMP_ACT_ERRNO"}}]}}"#
@@ -329,7 +329,7 @@ async fn apparmor_profiles_are_in_force(node: &Node) -> Result<()> {
 
 async fn a_device_of_the_node_is_there_and_no_other_may_be_used(node: &Node) -> Result<()> {
     let (major, minor) = NO_DEVICE;
-    let host = node.folder()?.join("device");
+    let host = node.dir()?.join("device");
     mknod(
         &host,
         SFlag::S_IFCHR,

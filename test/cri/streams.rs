@@ -127,7 +127,7 @@ async fn kubectl_run_it_of_a_guest_is_a_terminal(node: &Node) -> Result<()> {
 
 async fn a_port_of_a_pod_is_forwarded(node: &Node) -> Result<()> {
     let pod = node.pod("forward").await?;
-    // On the pod's own loopback, where nobody else gets.
+    // On the pod's own loopback, where no other pod gets.
     let serve = "mkdir /www && echo served > /www/index.html && \
         exec httpd -f -p 127.0.0.1:8080 -h /www";
     let web = pod.run(node.shell("web", serve)).await?;
@@ -139,7 +139,7 @@ async fn a_port_of_a_pod_is_forwarded(node: &Node) -> Result<()> {
         port.expect(Streams::STDIN, "served\n").await?;
         port.close().await;
     }
-    // A port that nobody listens on is an error of that stream.
+    // A port without a listener is an error of that stream.
     let mut nobody = pod.forward(8081).await?;
     nobody.expect(Streams::STDOUT, "refused").await?;
     nobody.close().await;

@@ -61,9 +61,9 @@ async fn a_container_of_wasmedge_stops_within_its_grace() -> Result<()> {
 
 /// The sample, as its script builds it.
 fn http_server() -> Result<Image> {
-    let folder = std::env::temp_dir().join(format!("medley-sample-{}", house::unique()));
-    std::fs::create_dir(&folder)?;
-    let archive = folder.join("http-server.tar");
+    let dir = std::env::temp_dir().join(format!("medley-sample-{}", house::unique()));
+    std::fs::create_dir(&dir)?;
+    let archive = dir.join("http-server.tar");
     let script = workspace().join("images/http-server/build");
     let done = std::process::Command::new(&script).arg(&archive).output();
     let image = done
@@ -73,7 +73,7 @@ fn http_server() -> Result<Image> {
             ensure!(done.status.success(), "{}: {stderr}", script.display());
             read_layout(&archive)
         });
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&dir)?;
     image
 }
 
@@ -90,7 +90,7 @@ async fn the_sample_server_answers_the_host_and_a_sidecar() -> Result<()> {
     let server = pod.run(server).await?;
     server.wait_for_log("listening on port 8081").await?;
     let address = SocketAddr::new(pod.ip.parse()?, 8081);
-    // Who is connected and says nothing keeps nobody waiting.
+    // A client that is connected and says nothing keeps no other waiting.
     let silent = std::net::TcpStream::connect(address)?;
     let body = "words ".repeat(8000);
     assert_eq!(post(address, "/echo", body.as_bytes()).await?.body, body);

@@ -25,7 +25,7 @@ each_docker! {
         Ok(())
     }
 
-    async fn exec_has_the_user_folder_and_rights_that_it_asks_for(docker: &Docker) -> Result<()> {
+    async fn exec_has_the_user_dir_and_rights_that_it_asks_for(docker: &Docker) -> Result<()> {
         docker.load(&[&linux()?]).await?;
         docker.up("it", &["-e", "COLOUR=red", "--cap-drop", "ALL", BOX, "sleep", "3600"]).await?;
         let options = ["-u", "u", "-w", "/data", "-e", "SIZE=xl", "it"];

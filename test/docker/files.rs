@@ -26,18 +26,18 @@ each_docker_and_storage! {
 
     async fn binds_and_tmpfs_are_as_asked(docker: &Docker) -> Result<()> {
         docker.load(&[&linux()?]).await?;
-        let folder = docker.dir().join("bound");
-        std::fs::create_dir(&folder)?;
-        std::fs::write(folder.join("word"), "of the host\n")?;
-        let bind = format!("{}:/bound", folder.display());
+        let dir = docker.dir().join("bound");
+        std::fs::create_dir(&dir)?;
+        std::fs::write(dir.join("word"), "of the host\n")?;
+        let bind = format!("{}:/bound", dir.display());
         let script = "cat /bound/word; echo of the container > /bound/answer";
         assert_eq!(docker.run_says(&["-v", &bind, BOX, "sh", "-c", script]).await?, "of the host");
-        assert_eq!(std::fs::read_to_string(folder.join("answer"))?, "of the container\n");
+        assert_eq!(std::fs::read_to_string(dir.join("answer"))?, "of the container\n");
         let said = docker.run(&["-v", &format!("{bind}:ro"), BOX, "touch", "/bound/x"]).await?;
         assert!(said.code != 0 && said.err.contains("Read-only"), "{}", said.err);
-        let file = format!("{}/word:/etc/word:ro", folder.display());
+        let file = format!("{}/word:/etc/word:ro", dir.display());
         assert_eq!(docker.run_says(&["-v", &file, BOX, "cat", "/etc/word"]).await?, "of the host");
-        let shared = format!("type=bind,src={},dst=/bound,bind-propagation=rprivate", folder.display());
+        let shared = format!("type=bind,src={},dst=/bound,bind-propagation=rprivate", dir.display());
         assert_eq!(docker.run_says(&["--mount", &shared, BOX, "cat", "/bound/word"]).await?, "of the host");
         let tmpfs = ["--read-only", "--tmpfs", "/run:size=64k,mode=1777", "--mount", "type=tmpfs,dst=/t,tmpfs-size=128k", BOX];
         let script = "touch /run/x /t/x && df -k /run /t | awk 'NR>1 {print $2}'; touch /etc/x";

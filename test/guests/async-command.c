@@ -54,7 +54,7 @@ static long copy(handle from) {
 /* Opens a file below the longest preopen that its path begins with. */
 static handle open_file(const char *path, int create) {
     preopens(&r);
-    struct { handle folder; char *name; size_t length; } *all = (void *)pointer(&r, 0), *found = 0;
+    struct { handle dir; char *name; size_t length; } *all = (void *)pointer(&r, 0), *found = 0;
     for (int32_t i = 0; i < word(&r, 4); i++)
         if (!strncmp(path, all[i].name, all[i].length) && (!found || all[i].length > found->length))
             found = &all[i];
@@ -63,12 +63,12 @@ static handle open_file(const char *path, int create) {
     const char *rest = path + found->length;
     rest += *rest == '/';
     struct {
-        handle folder;
+        handle dir;
         uint8_t path_flags;
         const char *path;
         size_t length;
         uint8_t open_flags, flags;
-    } parameters = {found->folder, 1, rest, strlen(rest), create ? 1 | 8 : 0, create ? 2 : 1};
+    } parameters = {found->dir, 1, rest, strlen(rest), create ? 1 | 8 : 0, create ? 2 : 1};
     finish(open_at(&parameters, &r));
     return tag(&r, 0) ? (failed("open", path, tag(&r, 4)), 0) : word(&r, 4);
 }

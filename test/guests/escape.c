@@ -1,5 +1,5 @@
-/* Tries to leave the folder of its first argument for the file of its second, a path from there
-   that leads out of it, by every way that WASI has; and to change what is in the folder if there
+/* Tries to leave the dir of its first argument for the file of its second, a path from there
+   that leads out of it, by every way that WASI has; and to change what is in the dir if there
    is a third. Says each thing that worked. */
 #include <dirent.h>
 #include <errno.h>
@@ -16,9 +16,9 @@ static void worked(const char *what) {
 }
 
 /* Whether the file can be opened and read from. */
-static int readable(int folder, const char *path) {
+static int readable(int dir, const char *path) {
     char byte;
-    int fd = openat(folder, path, O_RDONLY);
+    int fd = openat(dir, path, O_RDONLY);
     if (fd < 0)
         return 0;
     int count = read(fd, &byte, 1);
@@ -26,8 +26,8 @@ static int readable(int folder, const char *path) {
     return count == 1;
 }
 
-static void try_read(const char *what, int folder, const char *path) {
-    if (readable(folder, path))
+static void try_read(const char *what, int dir, const char *path) {
+    if (readable(dir, path))
         worked(what);
 }
 
@@ -89,7 +89,7 @@ static void leave(const char *outside) {
     if (!unlinkat(root, outside, 0))
         worked("remove what is outside");
 
-    /* A folder that is open is moved to where its .. would be another one. */
+    /* A dir that is open is moved to where its .. would be another one. */
     if (!mkdirat(root, "inner/deep", 0700)) {
         int deep = openat(root, "inner/deep", O_RDONLY | O_DIRECTORY);
         if (deep >= 0 && !renameat(root, "inner/deep", root, "deep")) {
@@ -103,7 +103,7 @@ static void leave(const char *outside) {
 static void change(void) {
     struct timespec times[2] = {{1, 0}, {1, 0}};
     int fd;
-    /* The C library asks for no more than the folder has: the descriptor may not be for writing. */
+    /* The C library asks for no more than the dir has: the descriptor may not be for writing. */
     if ((fd = openat(root, "own", O_WRONLY)) >= 0) {
         if (write(fd, "x", 1) == 1)
             worked("write");

@@ -1,5 +1,5 @@
 /* `files read PATH` prints a file; `files write PATH TEXT` writes one; `files list PATH`
-   prints the names in a folder. Fails with the system's words on stderr. */
+   prints the names in a dir. Fails with the system's words on stderr. */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Does one thing after the other to files, as its arguments say, and says what came of each:
    `read PATH`, `write PATH TEXT`, `new PATH`, `stat PATH`, `lstat PATH`, `target PATH`, `remove PATH`,
    `move PATH PATH`, `hard PATH PATH`, `make PATH`, `unmake PATH`, `soft TARGET PATH`, `list PATH`,
-   `below PATH NAME` (opens the folder, and the name in it), `reopen PATH TEXT` (as stdout). */
+   `below PATH NAME` (opens the dir, and the name in it), `reopen PATH TEXT` (as stdout). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -44,22 +44,22 @@ static void tell(int failed, const struct stat *stat) {
 }
 
 static void list(const char *path) {
-    DIR *folder = opendir(path);
-    if (!folder)
+    DIR *dir = opendir(path);
+    if (!dir)
         return done(1);
     int count = 0;
-    for (struct dirent *entry; (entry = readdir(folder));)
+    for (struct dirent *entry; (entry = readdir(dir));)
         count += entry->d_name[0] != '.';
-    closedir(folder);
+    closedir(dir);
     fprintf(stderr, "%d\n", count);
 }
 
 static void below(const char *path, const char *name) {
-    int folder = open(path, O_RDONLY | O_DIRECTORY);
-    if (folder < 0)
+    int dir = open(path, O_RDONLY | O_DIRECTORY);
+    if (dir < 0)
         return done(1);
-    show(openat(folder, name, O_RDONLY));
-    close(folder);
+    show(openat(dir, name, O_RDONLY));
+    close(dir);
 }
 
 static void target(const char *path) {

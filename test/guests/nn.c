@@ -39,7 +39,7 @@ static void check(const char *what, const result *result) {
 }
 
 /* Called by hand, or else the linker has each export of a command do so, cabi_realloc too, which may
-   not look for folders. */
+   not look for dirs. */
 void __wasm_call_ctors(void);
 
 int main(int argc, char **argv) {

@@ -69,9 +69,9 @@ static void soft(const char *path, const char *target, int absolute) {
 }
 
 static void clear(const char *path) {
-    DIR *folder = opendir(path);
-    must(!folder, "open", path);
-    for (struct dirent *entry; (entry = readdir(folder));) {
+    DIR *dir = opendir(path);
+    must(!dir, "open", path);
+    for (struct dirent *entry; (entry = readdir(dir));) {
         char inner[1024];
         struct stat stats;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
@@ -84,14 +84,14 @@ static void clear(const char *path) {
         } else
             must(unlink(inner), "remove", inner);
     }
-    closedir(folder);
+    closedir(dir);
 }
 
 static void renew(void) {
-    static const char *const folders[] = {"dir", "dir/sub", "dir/empty", "sub", "empty", "other", "other/folder"};
+    static const char *const dirs[] = {"dir", "dir/sub", "dir/empty", "sub", "empty", "other", "other/folder"};
     clear(root);
     for (int n = 0; n < 7; n++)
-        must(mkdir(at(folders[n]), 0777), "make", folders[n]);
+        must(mkdir(at(dirs[n]), 0777), "make", dirs[n]);
     put("file", "1");
     put("dir/file", "22");
     put("dir/sub/file", "333");
@@ -117,12 +117,12 @@ static void renew(void) {
     }
 }
 
-/* The same in whatever order the names are told. */
+/* The same in any order of the names. */
 static uint32_t sum(const char *path) {
     uint32_t all = 0;
-    DIR *folder = opendir(path);
-    must(!folder, "open", path);
-    for (struct dirent *entry; (entry = readdir(folder));) {
+    DIR *dir = opendir(path);
+    must(!dir, "open", path);
+    for (struct dirent *entry; (entry = readdir(dir));) {
         char inner[1024], told[3072], target[1024] = "";
         struct stat stats;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
@@ -140,7 +140,7 @@ static uint32_t sum(const char *path) {
             hash = (hash ^ (uint8_t)*byte) * 16777619;
         all += hash;
     }
-    closedir(folder);
+    closedir(dir);
     return all;
 }
 
@@ -162,8 +162,8 @@ static int stats(const char *path, int follow) {
     struct stat stats;
     if (follow ? stat(path, &stats) : lstat(path, &stats))
         return -1;
-    int folder = S_ISDIR(stats.st_mode);
-    printf("%d %d %d ", folder, S_ISLNK(stats.st_mode), folder ? 0 : (int)stats.st_size);
+    int dir = S_ISDIR(stats.st_mode);
+    printf("%d %d %d ", dir, S_ISLNK(stats.st_mode), dir ? 0 : (int)stats.st_size);
     return 0;
 }
 

@@ -1,5 +1,5 @@
 /* Built for `wasi_unstable`, what came before WASI preview 1: prints its arguments but the first, and
-   checks each call whose numbers or structures were others then. Takes a folder as second one. */
+   checks each call whose numbers or structures were others then. Takes a dir as second one. */
 #include <stdint.h>
 #include <string.h>
 
@@ -26,9 +26,9 @@ OF("fd_close") int fd_close(int fd);
 OF("fd_filestat_get") int fd_filestat_get(int fd, filestat *stat);
 OF("path_filestat_get") int path_filestat_get(int fd, uint32_t flags, const char *path, uint32_t length,
                                               filestat *stat);
-OF("path_open") int path_open(int folder, uint32_t lookup, const char *path, uint32_t length, uint16_t how,
+OF("path_open") int path_open(int dir, uint32_t lookup, const char *path, uint32_t length, uint16_t how,
                               uint64_t rights, uint64_t inherited, uint16_t flags, int *fd);
-OF("path_unlink_file") int path_unlink_file(int folder, const char *path, uint32_t length);
+OF("path_unlink_file") int path_unlink_file(int dir, const char *path, uint32_t length);
 OF("fd_prestat_dir_name") int fd_prestat_dir_name(int fd, char *name, uint32_t length);
 OF("fd_prestat_get") int fd_prestat_get(int fd, uint32_t *prestat);
 OF("proc_exit") _Noreturn void proc_exit(uint32_t code);
@@ -48,8 +48,8 @@ static void say(const char *text) {
             proc_exit(100);
 }
 
-/* The folder that is opened by this name. */
-static int folder(const char *wanted) {
+/* The dir that is opened by this name. */
+static int dir(const char *wanted) {
     for (int fd = 3;; fd++) {
         uint32_t prestat[2];
         char name[256];
@@ -70,7 +70,7 @@ int main(void) {
         proc_exit(102);
     for (uint32_t n = 1; n < count; n++)
         say(args[n]);
-    int volume = folder(args[1]);
+    int volume = dir(args[1]);
     if (path_open(volume, FOLLOW, "new", 3, CREATE, RIGHTS, RIGHTS, 0, &fd))
         proc_exit(103);
     vector text = {"twelve bytes", 12};

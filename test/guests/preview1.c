@@ -1,5 +1,5 @@
 /* Calls each function of WASI preview 1 (but for sockets, fd_allocate and fd_fdstat_set_rights) in
-   the empty, writable folder of its first argument, and holds the answers against what the interface
+   the empty, writable dir of its first argument, and holds the answers against what the interface
    says. Its further arguments are "one" and "two words"; its environment has COLOUR=blue. Says each
    answer that is wrong. */
 #include <stdio.h>
@@ -186,7 +186,7 @@ static int names_in(const char *path, __wasi_size_t size) {
     return names;
 }
 
-static void folders(void) {
+static void dirs(void) {
     __wasi_filestat_t status;
     char name[16];
     OK(__wasi_path_create_directory(root, "folder"));
@@ -290,7 +290,7 @@ int main(int argc, char **argv) {
     clocks_and_random();
     reading_and_writing();
     opening();
-    folders();
+    dirs();
     links_and_renames();
     polling();
     printf("%d answers are wrong\n", wrong);

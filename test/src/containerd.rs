@@ -1,4 +1,4 @@
-//! A private containerd: own folders, own sockets, own network, gone without a trace.
+//! A private containerd: own dirs, own sockets, own network, gone without a trace.
 
 use crate::house::{House, Process, unique};
 use crate::images::{Image, write_layout};
@@ -25,7 +25,7 @@ pub const CRI_NAMESPACE: &str = "k8s.io";
 pub struct Options {
     /// The runtime that its clients use unless told otherwise.
     pub runtime: Runtime,
-    /// The containerd to run; `ctr` is taken from the same folder.
+    /// The containerd to run; `ctr` is taken from the same dir.
     pub binary: PathBuf,
     /// Lines added to the end of its configuration.
     pub extra_config: String,
@@ -214,7 +214,7 @@ impl Containerd {
         self.options.runtime
     }
 
-    /// The folder with everything of it.
+    /// The dir with everything of it.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -374,7 +374,7 @@ impl Containerd {
             .collect()
     }
 
-    /// Kills containerd and starts it again over the same folders; shims stay.
+    /// Kills containerd and starts it again over the same dirs; shims stay.
     ///
     /// # Errors
     /// As for [`Containerd::start`].
@@ -449,7 +449,7 @@ impl Containerd {
         Ok(())
     }
 
-    /// Takes down whatever is still there; nothing to do after a clean stop.
+    /// Takes down what is still there; nothing to do after a clean stop.
     fn finish(&mut self) {
         // Errors cannot be returned from here: what stays is in the last inspection.
         self.child.kill().ok();

@@ -59,7 +59,7 @@ fn package(name: &str, suite: &str, program: &str) -> Result<PathBuf> {
 fn packages_in(dir: &Path, names: &[&str], suite: &str, program: &str) -> Result<PathBuf> {
     let binary = dir.join(program);
     if !binary.exists() {
-        let parent = dir.parent().context("the cache folder has no parent")?;
+        let parent = dir.parent().context("the cache dir has no parent")?;
         std::fs::create_dir_all(parent)?;
         let draft = parent.join(format!(".{}", crate::house::unique()));
         std::fs::create_dir_all(draft.join("root"))?;
@@ -72,7 +72,7 @@ fn packages_in(dir: &Path, names: &[&str], suite: &str, program: &str) -> Result
         });
         let kept = fetched.map(|()| std::fs::rename(draft.join("root"), dir));
         std::fs::remove_dir_all(&draft)?;
-        // Whoever comes second finds it done.
+        // A second process finds it done.
         kept?.or_else(|error| if binary.exists() { Ok(()) } else { Err(error) })?;
     }
     Ok(binary)
@@ -80,8 +80,8 @@ fn packages_in(dir: &Path, names: &[&str], suite: &str, program: &str) -> Result
 
 /// apt with its state, cache and sources in `dir`, so that the machine's own stay as they are.
 fn fetch(packages: &[&str], suite: &str, dir: &Path) -> Result<()> {
-    for folder in ["state/lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(dir.join(folder))?;
+    for part in ["state/lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(dir.join(part))?;
     }
     std::fs::write(dir.join("sources.list"), source_line(suite)?)?;
     let options = [
@@ -92,7 +92,7 @@ fn fetch(packages: &[&str], suite: &str, dir: &Path) -> Result<()> {
         "Dir::Etc::sourceparts=-".to_owned(),
         format!("Dir::State={}", dir.join("state").display()),
         format!("Dir::Cache={}", dir.join("cache").display()),
-        // The folder may be one that apt's own user cannot enter.
+        // The dir may be one that apt's own user cannot enter.
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),

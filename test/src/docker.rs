@@ -113,7 +113,7 @@ impl Docker {
         self.storage
     }
 
-    /// The folder with everything of dockerd.
+    /// The dir with everything of dockerd.
     pub fn dir(&self) -> &Path {
         self.daemon.dir()
     }
@@ -148,7 +148,7 @@ impl Docker {
         Ok(std::fs::remove_file(&path)?)
     }
 
-    /// Has dockerd end as at an update, with SIGTERM, and starts it again over the same folders.
+    /// Has dockerd end as at an update, with SIGTERM, and starts it again over the same dirs.
     /// Containers run on meanwhile: it is configured so.
     ///
     /// # Errors

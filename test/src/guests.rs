@@ -128,7 +128,7 @@ fn is_library(name: &str) -> bool {
     LIBRARIES.contains(&name)
 }
 
-/// The folder of the guests' sources.
+/// The dir of the guests' sources.
 pub fn source_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guests")
 }

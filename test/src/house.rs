@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Where shims put their sockets, whatever containerd's own folders are.
+/// Where shims put their sockets, wherever containerd's own dirs are.
 const SHIM_SOCKETS: &str = "/run/containerd/s";
 
 /// A word that no other test of this machine uses: at most 16 letters and digits.
@@ -138,7 +138,7 @@ impl House {
         }
     }
 
-    /// Kills and removes whatever [`House::inspect`] finds, and the empty cgroups that
+    /// Kills and removes what [`House::inspect`] finds, and the empty cgroups that
     /// stand for the instance's namespace and pods.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl House {
         found.into_iter().map(|(process, _)| process).collect()
     }
 
-    /// Whether a process' mount table has its root inside our folder, as a container's.
+    /// Whether a process' mount table has its root inside our dir, as a container's.
     fn roots_here(&self, mountinfo: &str) -> bool {
         let dir = self.dir.to_string_lossy();
         mountinfo
@@ -226,7 +226,7 @@ impl House {
             .any(|line| line.split(' ').nth(4) == Some("/") && line.contains(&format!("{dir}/")))
     }
 
-    /// Mounts below the instance's folder, parents first.
+    /// Mounts below the instance's dir, parents first.
     pub fn mounts(&self) -> Vec<PathBuf> {
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let points = table
@@ -244,14 +244,14 @@ impl House {
     /// The kernel's.
     pub fn make_cgroup(&self, relative: &str) -> Result<()> {
         for root in cgroup_roots() {
-            let mut folder = root;
+            let mut dir = root;
             for part in relative.split('/').filter(|part| !part.is_empty()) {
-                let parent = folder.clone();
-                folder.push(part);
-                std::fs::create_dir_all(&folder)?;
+                let parent = dir.clone();
+                dir.push(part);
+                std::fs::create_dir_all(&dir)?;
                 // Of cgroup v1, which has none to begin with.
                 for file in ["cpuset.cpus", "cpuset.mems"] {
-                    let (from, to) = (parent.join(file), folder.join(file));
+                    let (from, to) = (parent.join(file), dir.join(file));
                     let is_empty = |text: String| text.trim().is_empty();
                     if std::fs::read_to_string(&to).is_ok_and(is_empty) {
                         std::fs::write(&to, std::fs::read(&from)?)?;

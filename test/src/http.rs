@@ -27,7 +27,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// A port of this machine that nobody listens on just now.
+/// A port of this machine without a listener just now.
 ///
 /// # Errors
 /// There is none.

@@ -31,10 +31,10 @@ pub struct Image {
 }
 
 impl Image {
-    /// Unpacks the one layer of an image that was built here into a folder, as a rootfs.
+    /// Unpacks the one layer of an image that was built here into a dir, as a rootfs.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The dir cannot be written.
     pub fn unpack(&self, rootfs: &Path) -> Result<()> {
         let (_, layer) = self.blobs.first().context("the image has no layer")?;
         let mut archive = tar::Archive::new(layer.as_slice());
@@ -120,7 +120,7 @@ impl ImageBuilder {
         self.entry(tar::EntryType::Regular, path, mode, data.as_ref())
     }
 
-    /// Adds a folder.
+    /// Adds a dir.
     #[must_use]
     pub fn dir(self, path: &str, mode: u32) -> Self {
         self.entry(tar::EntryType::Directory, path, mode, &[])

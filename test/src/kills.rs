@@ -289,7 +289,7 @@ async fn life(site: &Site, id: &str, kind: Kind, moment: Duration) -> Result<(bo
         move || kill_later(&namespace, &id, moment)
     });
     let mut made = 0;
-    // Whatever it answers: the shim may be dead.
+    // Any answer will do: the shim may be dead.
     let lived = live(&containers, kind, &mut made).await;
     let Some(pid) = killer.await? else {
         lived.context("a life whose shim was not killed")?;

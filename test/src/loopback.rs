@@ -1,4 +1,4 @@
-//! Servers of other programs on loopback, each with a folder of its own.
+//! Servers of other programs on loopback, each with a dir of its own.
 
 use crate::containerd::PATIENCE;
 use crate::house::unique;
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Loopback {
     child: Child,
-    folder: Folder,
+    dir: Dir,
     address: SocketAddr,
 }
 
-/// A folder that is removed when it is dropped.
+/// A dir that is removed when it is dropped.
 #[derive(Debug)]
-struct Folder(PathBuf);
+struct Dir(PathBuf);
 
 impl Loopback {
-    /// Runs what `command` makes of its folder and its address, and waits until it listens.
+    /// Runs what `command` makes of its dir and its address, and waits until it listens.
     ///
     /// # Errors
     /// It cannot be run, or does not listen in [`PATIENCE`].
@@ -31,11 +31,11 @@ impl Loopback {
     ) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("medley-{}", unique()));
         std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let folder = Folder(dir);
+        let dir = Dir(dir);
         // Free now; should somebody else be quicker, it does not listen, which is told.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = command(&folder.0, address)?;
-        let log = std::fs::File::create(folder.0.join("log"))?;
+        let mut command = command(&dir.0, address)?;
+        let log = std::fs::File::create(dir.0.join("log"))?;
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
@@ -45,7 +45,7 @@ impl Loopback {
             .with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let mut this = Self {
             child,
-            folder,
+            dir,
             address,
         };
         this.wait_ready(&command)?;
@@ -56,7 +56,7 @@ impl Loopback {
         let name = command.get_program().display();
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
-            let log = || std::fs::read_to_string(self.folder.0.join("log")).unwrap_or_default();
+            let log = || std::fs::read_to_string(self.dir.0.join("log")).unwrap_or_default();
             if let Some(status) = self.child.try_wait()? {
                 bail!("{name} ended ({status}): {}", log());
             }
@@ -73,9 +73,9 @@ impl Loopback {
         self.address
     }
 
-    /// Its folder.
+    /// Its dir.
     pub(crate) fn dir(&self) -> &Path {
-        &self.folder.0
+        &self.dir.0
     }
 }
 
@@ -86,9 +86,9 @@ impl Drop for Loopback {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Dir {
     fn drop(&mut self) {
-        // Errors cannot be returned from here; a folder that stays says so by itself.
+        // Errors cannot be returned from here; a dir that stays says so by itself.
         std::fs::remove_dir_all(&self.0).ok();
     }
 }

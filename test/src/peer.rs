@@ -1,5 +1,5 @@
 //! Servers that guests send requests to: one that tells what it was asked, by HTTP/1.1 or HTTP/2, with
-//! TLS or without; and one that says whatever a test has it say.
+//! TLS or without; and one that says what a test has it say.
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::combinators::BoxBody;

@@ -41,7 +41,7 @@ pub fn is_compiler(pid: u32) -> bool {
     is_alive(pid) && field(pid, "Uid").is_ok_and(is_one)
 }
 
-/// Whether a process lives: it is there, and not only because nobody has reaped it.
+/// Whether a process lives: it is there, and not only because it was not reaped.
 pub fn is_alive(pid: u32) -> bool {
     field(pid, "State").is_ok_and(|state| !state.starts_with(['Z', 'X']))
 }

@@ -38,7 +38,7 @@ impl Runtime {
     }
 }
 
-/// The workspace's folder.
+/// The workspace's dir.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -49,7 +49,7 @@ pub fn workspace() -> &'static Path {
 /// `target/medley-test` of the workspace.
 ///
 /// # Errors
-/// The folder cannot be made.
+/// The dir cannot be made.
 pub fn cache_dir() -> Result<PathBuf> {
     let dir = std::env::var_os("MEDLEY_CACHE")
         .map_or_else(|| workspace().join("target/medley-test"), PathBuf::from);

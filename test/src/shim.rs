@@ -98,7 +98,7 @@ async fn serve_events(dir: &Path, events: &Arc<Mutex<Vec<Event>>>) -> Result<Ser
 }
 
 impl Bench {
-    /// A folder and a server for events.
+    /// A dir and a server for events.
     ///
     /// # Errors
     /// Not root, or no shim.
@@ -149,7 +149,7 @@ impl Bench {
     /// Makes a bundle with the image's files in `rootfs`, and no config.json.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The dir cannot be written.
     pub fn bundle(&self, id: &str, image: &Image) -> Result<PathBuf> {
         let bundle = self.dir.join(id);
         std::fs::create_dir(&bundle)?;
@@ -218,7 +218,7 @@ impl Bench {
         let run = async {
             let mut child = command.spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
-                // Whoever does not read has ended, or has said what is wrong.
+                // One that does not read has ended, or has said what is wrong.
                 stdin.write_all(&input).await.ok();
             }
             child.wait_with_output().await
@@ -286,7 +286,7 @@ impl Bench {
             .collect()
     }
 
-    /// Checks that nothing of any shim is left, and removes the folder.
+    /// Checks that nothing of any shim is left, and removes the dir.
     ///
     /// # Errors
     /// The list of what is left. It is gone all the same.

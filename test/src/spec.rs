@@ -152,7 +152,7 @@ impl Spec {
         self
     }
 
-    /// Binds a file or folder of the host into the container.
+    /// Binds a file or dir of the host into the container.
     #[must_use]
     pub fn bind(mut self, source: &std::path::Path, destination: &str, readonly: bool) -> Self {
         let mode = if readonly { "ro" } else { "rw" };

@@ -34,9 +34,9 @@ fn stale_name(dir: &Path) -> Option<String> {
 fn sweep_one(name: &str, dir: &Path) {
     // The addresses went with the containers.
     let house = House::new(name, dir, &dir.join("c.sock"), "none".to_owned());
-    let folders = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
-    for namespace in folders(dir.join("state/io.containerd.runtime.v2.task")) {
-        for id in folders(namespace.path()) {
+    let dirs = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    for namespace in dirs(dir.join("state/io.containerd.runtime.v2.task")) {
+        for id in dirs(namespace.path()) {
             let text = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
             house.expect_gone(&text(&namespace), &text(&id));
         }

@@ -42,10 +42,10 @@ pub struct Stdio {
 }
 
 impl Stdio {
-    /// Makes the FIFOs in `dir`, a folder that does not exist yet, and starts to read.
+    /// Makes the FIFOs in `dir`, a dir that does not exist yet, and starts to read.
     ///
     /// # Errors
-    /// The folder or a FIFO cannot be made.
+    /// The dir or a FIFO cannot be made.
     pub fn open(dir: PathBuf, stdin: Stdin) -> Result<Self> {
         std::fs::create_dir_all(&dir)?;
         let fifo = |name: &str| -> Result<PathBuf> {
@@ -147,7 +147,7 @@ impl Stdio {
     /// # Errors
     /// It was let go of before.
     pub async fn detach(&mut self) -> Result<()> {
-        let reader = self.stdout.take().context("stdout is read by nobody")?;
+        let reader = self.stdout.take().context("stdout has no reader")?;
         reader.leave.store(true, Ordering::Relaxed);
         join(reader.thread, "the reader does not leave").await
     }
@@ -162,7 +162,7 @@ impl Stdio {
     /// input as long as the shim holds an end of its own: CloseIO does.
     ///
     /// # Errors
-    /// Nobody opens the reading end in time.
+    /// The reading end is not opened in time.
     pub async fn writer(&self) -> Result<File> {
         let path = self.dir.join("stdin");
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -181,7 +181,7 @@ impl Stdio {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 other => {
-                    return other.with_context(|| format!("nobody reads {}", path.display()));
+                    return other.with_context(|| format!("no reader of {}", path.display()));
                 }
             }
         }
@@ -306,6 +306,6 @@ fn wake(path: &Path, write: bool) {
         .write(write)
         .read(!write)
         .custom_flags(nix::libc::O_NONBLOCK);
-    // Not there or nobody waiting: nothing to wake.
+    // Not there or not waited for: nothing to wake.
     drop(options.open(path));
 }

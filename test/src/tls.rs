@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What its authority's certificate is called in its folder.
+/// What its authority's certificate is called in its dir.
 const AUTHORITY: &str = "authority.pem";
 
 /// A server's certificate, signed by an authority that no bundle has; its files are removed when it is
@@ -49,12 +49,12 @@ impl Certificate {
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // Errors cannot be returned from here; a folder that stays says so by itself.
+        // Errors cannot be returned from here; a dir that stays says so by itself.
         std::fs::remove_dir_all(&self.0).ok();
     }
 }
 
-/// A running server that answers `/hello`; it is gone when it is dropped. An authority that nobody
+/// A running server that answers `/hello`; it is gone when it is dropped. An authority that no client
 /// knows vouches for it.
 #[derive(Debug)]
 pub struct SecureServer(Loopback);
@@ -93,7 +93,7 @@ fn authority(dir: &Path) -> Result<Vec<u8>> {
     std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Makes an authority in a folder, and a server's certificate that it vouches for.
+/// Makes an authority in a dir, and a server's certificate that it vouches for.
 fn certify(dir: &Path, ip: IpAddr) -> Result<()> {
     let request = "req -x509 -days 2 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256";
     let authority = format!("-keyout authority.key -out {AUTHORITY} -subj /CN=authority");

@@ -142,7 +142,7 @@ NETWORK
     die "the registry does not answer: $(tail -n 3 "$work/registry.log")"
 }
 
-# kill_left CGROUP: ends what a suite has left: its containers, and whoever sees its dirs.
+# kill_left CGROUP: ends what a suite has left: its containers, and all that sees its dirs.
 kill_left() {
     local pid
     find /sys/fs/cgroup -path "*/$1*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs -r kill -9 2>/dev/null || true
@@ -191,5 +191,5 @@ compare() {
         echo "$worse"
         return 1
     }
-    echo "$me: whatever passes with runc passes with Medley"
+    echo "$me: all that passes with runc passes with Medley"
 }

@@ -53,9 +53,9 @@ def add(store, name, rootfs, config):
     }).encode())
     host, _, path = name.partition("/")
     repository, _, tag = path.partition(":")
-    folder = f"{store}/names/{host}/{repository}"
-    os.makedirs(folder, exist_ok=True)
-    with open(f"{folder}/{tag or 'latest'}", "w", encoding="ascii") as reference:
+    names = f"{store}/names/{host}/{repository}"
+    os.makedirs(names, exist_ok=True)
+    with open(f"{names}/{tag or 'latest'}", "w", encoding="ascii") as reference:
         reference.write(manifest["digest"])
 
 

@@ -203,7 +203,7 @@ async fn replicas(containerd: &Containerd, client: &Client, image: &Image) -> Re
     proc::until("no shim is left", || containerd.shims().is_empty()).await
 }
 
-/// What a process has of a file in memory as code that nobody writes to, in KiB.
+/// What a process has of a file in memory as code that is not written to, in KiB.
 #[derive(Default)]
 struct Native {
     rss: u64,

@@ -132,7 +132,7 @@ impl Task {
     /// The writing end of its input, of [`crate::stdio::Stdin::Open`].
     ///
     /// # Errors
-    /// Nobody reads.
+    /// It has no reader.
     pub async fn stdin(&self) -> Result<File> {
         self.stdio.writer().await
     }

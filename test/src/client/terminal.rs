@@ -9,7 +9,7 @@ impl Task {
     /// Types into its input, and lets go of it.
     ///
     /// # Errors
-    /// Nobody reads.
+    /// It has no reader.
     pub async fn types(&self, text: &str) -> Result<()> {
         Ok(self.stdio.writer().await?.write_all(text.as_bytes())?)
     }
@@ -48,7 +48,7 @@ impl Exec {
     /// Types into its input, and lets go of it.
     ///
     /// # Errors
-    /// Nobody reads.
+    /// It has no reader.
     pub async fn types(&self, text: &str) -> Result<()> {
         Ok(self.stdio.writer().await?.write_all(text.as_bytes())?)
     }

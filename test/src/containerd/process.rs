@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 /// What a new network namespace needs before a program may take its place in it.
 const OWN_NETWORK: &str = r#"ip link set lo up && exec "$0" "$@""#;
 
-/// Runs containerd in its folder, with the shim under test first in its PATH.
+/// Runs containerd in its dir, with the shim under test first in its PATH.
 pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
     let log = File::options()
         .create(true)
@@ -57,7 +57,7 @@ pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {
         .spawn()
         .with_context(|| format!("cannot run {}", options.binary.display()))?;
     if !may_lower_oom_score() {
-        // Whoever may not lower the score gives containers none below its own.
+        // A process that may not lower the score gives containers none below its own.
         std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), "1000")?;
     }
     Ok(child)

@@ -67,13 +67,13 @@ impl PodContainer {
         self
     }
 
-    /// Mounts a file or folder of the host, as a volume.
+    /// Mounts a file or dir of the host, as a volume.
     #[must_use]
     pub fn volume(self, host: &Path, path: &str, readonly: bool) -> Self {
         self.mount(host, path, |mount| mount.readonly = readonly)
     }
 
-    /// Mounts a file or folder of the host in the way that `change` says.
+    /// Mounts a file or dir of the host in the way that `change` says.
     #[must_use]
     pub fn mount(mut self, host: &Path, path: &str, change: impl FnOnce(&mut v1::Mount)) -> Self {
         let mut mount = v1::Mount {

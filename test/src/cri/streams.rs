@@ -15,7 +15,7 @@ const PROTOCOL: &str = "v4.channel.k8s.io";
 #[derive(Debug)]
 pub struct Streams {
     socket: WebSocketStream<TcpStream>,
-    /// What has come on each stream that nobody has taken yet.
+    /// What has come on each stream and was not taken yet.
     waiting: Vec<(u8, Vec<u8>)>,
 }
 

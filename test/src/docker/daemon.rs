@@ -44,7 +44,7 @@ impl Daemon {
         })
     }
 
-    /// Starts one over the folders of one that has ended.
+    /// Starts one over the dirs of one that has ended.
     pub(super) fn again(&self, containerd: &Containerd, programs: &Path) -> Result<()> {
         *self.lock() = spawn(containerd, &self.dir, programs)?;
         Ok(())
@@ -67,7 +67,7 @@ impl Daemon {
         i32::try_from(self.lock().id()).unwrap_or(0)
     }
 
-    /// What it mounts for itself: the folder of everything, and the network of `--network host`.
+    /// What it mounts for itself: the dir of everything, and the network of `--network host`.
     pub(super) fn own_mounts(&self) -> [PathBuf; 2] {
         ["data", "exec/netns/default"].map(|path| self.dir.join(path))
     }
@@ -107,7 +107,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// It leaves the network of `--network host` mounted, whatever the runtime.
+    /// It leaves the network of `--network host` mounted, with any runtime.
     fn unmount(&self) {
         for mount in self.own_mounts() {
             // Not there where no container had the host's network, or it has gone by itself.

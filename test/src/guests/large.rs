@@ -9,7 +9,7 @@ const HEADER: &[u8] = b"\0asm\x01\0\0\0";
 /// A function shorter than this is not copied, in bytes: it is hardly any work to compile.
 const WORTH_COPYING: usize = 100;
 
-/// `module` with copies of its own functions, which nobody calls, until it has `bytes`: as much work
+/// `module` with copies of its own functions, which are not called, until it has `bytes`: as much work
 /// for a compiler as a real program of that size, and the same to run.
 ///
 /// # Errors

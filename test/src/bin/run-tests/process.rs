@@ -170,7 +170,7 @@ pub(crate) fn run(settings: &Settings, args: &Args, name: &str) -> Result<Done> 
         let hang = hang::describe(child.id(), name);
         hang::kill(child.id())?;
         child.wait()?;
-        // containerds and shims are nobody's children; their test's process is gone now.
+        // containerds and shims are no children of it any more; the sweep finds them, as its process is gone.
         medley_test::stale::sweep_now();
         let output = read()?;
         let at = hang.at(&output);
