@@ -81,8 +81,9 @@ fn an_annotated_node_is_labelled_and_told_of_until_it_is_ready() {
     );
 }
 
+/// Without an annotation too.
 #[test]
-fn a_label_that_people_set_counts_without_an_annotation_and_stays_theirs() {
+fn a_label_that_people_set_counts_and_stays_theirs() {
     let theirs = node(json!({}), json!({"medley.node/install": "true"}), json!([]));
     assert!(!wants_label(seen(&theirs, &[])));
     assert!(!is_label_ours(&theirs));
@@ -148,7 +149,7 @@ fn a_long_text_is_cut_between_characters_and_its_end_is_kept() {
 }
 
 #[test]
-fn nothing_is_begun_while_kwasms_operator_runs_and_nothing_undone_for_it() {
+fn nothing_is_begun_or_undone_while_kwasms_operator_runs() {
     let fresh = annotated(json!({}));
     let beside = |node| Seen {
         node,
@@ -166,7 +167,7 @@ fn nothing_is_begun_while_kwasms_operator_runs_and_nothing_undone_for_it() {
 }
 
 #[test]
-fn a_node_that_is_no_longer_asked_for_is_told_of_until_it_is_clean() {
+fn a_node_not_asked_for_any_more_is_told_of_until_clean() {
     let leaving = node(json!({}), json!({"medley.node/ready": "true"}), ours());
     assert!(!wants_label(seen(&leaving, &[])));
     assert_eq!(

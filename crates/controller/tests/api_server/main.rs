@@ -168,8 +168,9 @@ fn kwasm_job(name: &str, node: &str) -> Result<Job> {
     }))?)
 }
 
+/// It is told of and cleaned as well.
 #[tokio::test]
-async fn an_annotated_node_is_labelled_told_of_and_cleaned_and_all_of_it_undone() -> Result<()> {
+async fn an_annotated_node_is_labelled_and_all_of_it_undone() -> Result<()> {
     let bench = Bench::new().await?;
     let jobs: Api<Job> = Api::namespaced(bench.client.clone(), "default");
     for (name, node) in [
