@@ -39,7 +39,7 @@ pub enum Decision<'o> {
 /// Decides what runs the container; the order is in the [crate's documentation](crate).
 ///
 /// # Errors
-/// Whatever makes the container impossible to run; see [`Error`].
+/// [`Error`] with what makes the container impossible to run.
 pub fn plan<'o>(
     req: &Request<'_>,
     rootfs: &Rootfs,
@@ -88,7 +88,7 @@ pub fn plan<'o>(
         return Ok(Decision::Planned(planned));
     }
     if let Plan::Linux(behind) = &mut planned.plan {
-        // The file decides about the init itself, whatever the annotations say of its program.
+        // The file decides about the init itself; the annotations speak of its program.
         let mode = Mode::Content { note: None };
         let init = decide(find(given, req, &view, &mode)?, 0, &rule, &view, options)?;
         if let Plan::Linux(init) = init.plan {

@@ -1,7 +1,7 @@
 //! The Wasm layers of a container's image: which there are, and what is in them.
 //!
 //! An image's name stands for a manifest, or for an index of several. containerd has fetched, and
-//! unpacked, the manifest for the platform that was asked for: the node's own, unless somebody said
+//! unpacked, the manifest for the platform that was asked for: the node's own, unless the pull said
 //! otherwise (`--platform wasi/wasm`). So the manifests that are looked at are those that are in the
 //! content store, the node's platform first, then Wasm ones, and the first of them that has a Wasm
 //! layer is taken. What its config says does not matter: the layers tell by their media types.
@@ -15,15 +15,13 @@ use medley_types::layers::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::cache::MAX_MODULE;
+use crate::decompress;
 use crate::platform::Platform;
 use crate::store::{Descriptor, Error as StoreError, Store, is_sha256};
-use crate::unpack;
 
 /// Largest manifest or index, in bytes: what registries take.
 const MAX_MANIFEST: u64 = 4 << 20;
-
-/// Largest module, in bytes: as large as the compiler takes.
-pub const MAX_MODULE: u64 = 512 << 20;
 
 /// Most manifests that are looked at. An image has one for each platform.
 const MOST_MANIFESTS: usize = 64;
@@ -40,7 +38,7 @@ const MOST_NESTED: usize = 4;
 /// What a file of the layer was called when the image was made.
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// Layers that are modules, whatever they are compressed with.
+/// Layers that are modules, compressed or not.
 const WASM: [&str; 4] = [
     "application/wasm",
     "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
@@ -94,7 +92,7 @@ pub enum Error {
     },
     /// The layer could not be unpacked.
     #[error("it cannot be unpacked")]
-    Unpack(#[from] unpack::Error),
+    Unpack(#[from] decompress::Error),
     /// There is no module in it.
     #[error(transparent)]
     NotAModule(#[from] NotAModule),
@@ -210,7 +208,7 @@ pub(crate) fn manifests_of(store: &mut Store, target: Target) -> Result<Vec<Entr
         annotations: None,
     };
     let mut found = manifests(store, target)?;
-    // Attestations and the like are manifests too, for a platform that nobody has.
+    // Attestations and the like are manifests too, for a platform that no node has.
     found.retain(|entry| !entry.platform.as_ref().is_some_and(Platform::is_unknown));
     Ok(found)
 }
@@ -238,7 +236,7 @@ fn manifests(store: &mut Store, target: Entry) -> Result<Vec<Entry>, Error> {
     }
     found.truncate(MOST_MANIFESTS);
     let rank = |entry: &Entry| entry.platform.as_ref().map(Platform::rank);
-    // One whose platform is not told is whatever was asked for.
+    // One whose platform is not told is taken for the one that was asked for.
     found.retain(|entry| rank(entry) != Some(None));
     found.sort_by_key(|entry| rank(entry).flatten().unwrap_or_default());
     Ok(found)
@@ -313,7 +311,7 @@ fn skip(listing: &mut ImageLayers, blob: &Descriptor, reason: String) {
     }
 }
 
-/// Reads a layer's module into memory, where nobody can change it, and looks into it. The bytes have
+/// Reads a layer's module into memory, where it can't be changed, and looks into it. The bytes have
 /// the digest that the layer's descriptor says, or this fails.
 ///
 /// # Errors
@@ -326,11 +324,11 @@ pub fn fetch(store: &mut Store, layer: &Layer, inspect: Inspect) -> Result<Layer
     };
     // Nothing is unpacked, or looked at, before all of it is known to be what it is called.
     let packed = read_blob(store, &blob, MAX_MODULE)?;
-    let (module, digest) = match unpack::packing(&packed).map_err(Error::Memory)? {
+    let (module, digest) = match decompress::compression(&packed).map_err(Error::Memory)? {
         None => (packed, layer.digest.clone()),
-        Some(packing) => {
+        Some(compression) => {
             let module = memory()?;
-            let digest = unpack::unpack(packing, packed, &module, MAX_MODULE)?;
+            let digest = decompress::decompress(compression, packed, &module, MAX_MODULE)?;
             (module, digest)
         }
     };
@@ -343,15 +341,15 @@ pub fn fetch(store: &mut Store, layer: &Layer, inspect: Inspect) -> Result<Layer
     })
 }
 
-/// A blob of at most `most` bytes, in memory, from its beginning.
-pub(crate) fn read_blob(store: &mut Store, blob: &Descriptor, most: u64) -> Result<File, Error> {
+/// A blob of at most `max` bytes, in memory, from its beginning.
+pub(crate) fn read_blob(store: &mut Store, blob: &Descriptor, max: u64) -> Result<File, Error> {
     let mut file = memory()?;
-    store.read(blob, most, |bytes| file.write_all(bytes))?;
+    store.read(blob, max, |bytes| file.write_all(bytes))?;
     file.rewind().map_err(Error::Memory)?;
     Ok(file)
 }
 
-/// Nobody can change the file any more.
+/// Makes a file that can't be changed any more.
 pub(crate) fn seal(file: &File) -> Result<(), Error> {
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(file, seals).map_err(|errno| Error::Memory(errno.into()))

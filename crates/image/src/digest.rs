@@ -10,8 +10,17 @@ use sha2::{Digest, Sha256};
 /// How much of a file is read at a time, in bytes: a multiple of [`BLOCK`].
 const CHUNK: usize = 64 * 1024;
 
+/// The SHA-256 of `bytes`.
+#[must_use]
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// The SHA-256 of a whole file, wherever its offset stands.
-pub(crate) fn of_file(file: &File) -> io::Result<String> {
+///
+/// # Errors
+/// Those of reading it.
+pub fn of_file(file: &File) -> io::Result<String> {
     let mut hasher = Sha256::new();
     read(file, |chunk| hasher.update(chunk))?;
     Ok(hex(&hasher.finalize()))

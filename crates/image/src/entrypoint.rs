@@ -1,6 +1,6 @@
 //! The Wasm file that the containers of an ordinary image start with, out of the image's layers.
 //!
-//! It is for who warms a cache, and has no container whose rootfs could be looked into. Layers are
+//! It is for warming a cache, where there is no container whose rootfs could be looked into. Layers are
 //! archives, the last one on top: what it holds, or says is gone, hides what lies below.
 
 use std::ffi::OsStr;
@@ -12,10 +12,11 @@ use std::path::{Component, Path, PathBuf};
 use medley_types::layers::{LayerContent, NotAModule};
 use serde::Deserialize;
 
-use crate::artifact::{self, Inspect, MAX_MODULE, Manifest};
+use crate::artifact::{self, Inspect, Manifest};
+use crate::cache::MAX_MODULE;
+use crate::decompress;
 use crate::digest;
 use crate::store::{Descriptor, Error as StoreError, Store};
-use crate::unpack;
 
 /// Largest layer, in bytes, compressed.
 const MAX_LAYER: u64 = 2 << 30;
@@ -32,7 +33,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// In front of the name of a file that is gone.
 const WHITEOUT: &[u8] = b".wh.";
 
-/// What is behind it where all that lies below a folder is gone.
+/// What is behind it where all that lies below a directory is gone.
 const OPAQUE: &[u8] = b".wh..opq";
 
 /// Why there is no file to be had.
@@ -79,7 +80,7 @@ pub enum Error {
         /// Its digest.
         digest: String,
         /// Why.
-        source: unpack::Error,
+        source: decompress::Error,
     },
     /// The file is not Wasm.
     #[error("cannot run {} of the image {image:?}", path.display())]
@@ -203,7 +204,7 @@ impl Wanted {
     }
 }
 
-/// The file that it is going to be, whatever lower layers have: those in front of it are gone.
+/// The file that it is going to be, even if lower layers have others: those in front of it are gone.
 fn decided(wanted: &[Wanted]) -> Option<&Wanted> {
     wanted
         .iter()
@@ -231,8 +232,8 @@ impl Settings {
             if name.contains('/') {
                 places.push(plain(&cwd.join(name)));
             } else {
-                let folders = path.split(':').map(Path::new).chain([cwd, Path::new("/")]);
-                places.extend(folders.map(|folder| plain(&cwd.join(folder).join(name))));
+                let dirs = path.split(':').map(Path::new).chain([cwd, Path::new("/")]);
+                places.extend(dirs.map(|dir| plain(&cwd.join(dir).join(name))));
             }
         }
         let mut seen = std::collections::HashSet::new();
@@ -263,12 +264,14 @@ fn read_layer(store: &mut Store, layer: &Descriptor, wanted: &mut [Wanted]) -> R
     };
     // Nothing is looked at before all of it is known to be what it is called.
     let packed = artifact::read_blob(store, layer, MAX_LAYER)?;
-    let archive: Box<dyn Read> = match unpack::packing(&packed).map_err(failed)? {
+    let archive: Box<dyn Read> = match decompress::compression(&packed).map_err(failed)? {
         None => Box::new(io::BufReader::new(packed)),
-        Some(packing) => unpack::reader(packing, packed).map_err(|source| Error::Unpack {
-            digest: layer.digest.clone(),
-            source,
-        })?,
+        Some(compression) => {
+            decompress::reader(compression, packed).map_err(|source| Error::Unpack {
+                digest: layer.digest.clone(),
+                source,
+            })?
+        }
     };
     look(archive.take(MAX_ARCHIVE), wanted).map_err(failed)
 }
@@ -281,10 +284,10 @@ fn look(archive: impl Read, wanted: &mut [Wanted]) -> io::Result<()> {
         let path = plain(&member.path()?);
         let name = path.file_name().unwrap_or_default().as_bytes();
         if let Some(gone) = name.strip_prefix(WHITEOUT) {
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let dir = path.parent().unwrap_or(Path::new(""));
             let gone = match gone {
-                OPAQUE => folder.to_owned(),
-                name => folder.join(OsStr::from_bytes(name)),
+                OPAQUE => dir.to_owned(),
+                name => dir.join(OsStr::from_bytes(name)),
             };
             for (wanted, hidden) in wanted.iter().zip(&mut hidden) {
                 *hidden |= wanted.path.starts_with(&gone);
@@ -367,7 +370,7 @@ mod tests {
     enum Member {
         File(&'static str),
         Link(&'static str),
-        Folder,
+        Dir,
     }
 
     fn layer(members: &[(&str, Member)]) -> Vec<u8> {
@@ -382,7 +385,7 @@ mod tests {
                     header.set_link_name(target).unwrap();
                     ""
                 }
-                Member::Folder => {
+                Member::Dir => {
                     header.set_entry_type(tar::EntryType::Directory);
                     ""
                 }
@@ -418,29 +421,29 @@ mod tests {
 
     #[test]
     fn the_uppermost_file_counts_and_what_is_gone_is_gone() {
-        use Member::{File, Folder, Link};
-        let low = layer(&[("opt", Folder), ("./opt/a.wasm", File("low"))]);
+        use Member::{Dir, File, Link};
+        let low = layer(&[("opt", Dir), ("./opt/a.wasm", File("low"))]);
         let high = layer(&[("opt/a.wasm", File("high"))]);
         let other = layer(&[("opt/b.wasm", File("other"))]);
         let gone = layer(&[("opt/.wh.a.wasm", File(""))]);
-        let folder_gone = layer(&[(".wh.opt", File(""))]);
+        let dir_gone = layer(&[(".wh.opt", File(""))]);
         let opaque = layer(&[("opt/.wh..wh..opq", File(""))]);
         let anew = layer(&[("opt/.wh..wh..opq", File("")), ("opt/a.wasm", File("anew"))]);
         let link = layer(&[("opt/a.wasm", Link("b.wasm"))]);
         let behind = layer(&[("opt", Link("usr"))]);
-        let folder = layer(&[("opt/a.wasm", Folder)]);
+        let dir = layer(&[("opt/a.wasm", Dir)]);
         for (layers, expected) in [
             (vec![&low], "low"),
             (vec![&low, &high, &other], "high"),
             (vec![&high, &low], "low"),
             (vec![&low, &gone], "Gone"),
             (vec![&low, &gone, &high], "high"),
-            (vec![&low, &folder_gone], "Gone"),
+            (vec![&low, &dir_gone], "Gone"),
             (vec![&low, &opaque, &other], "Gone"),
             (vec![&low, &anew], "anew"),
             (vec![&low, &link], "Link"),
             (vec![&low, &behind], "Link"),
-            (vec![&low, &folder], "Gone"),
+            (vec![&low, &dir], "Gone"),
             (vec![&other], "Open"),
         ] {
             let layers: Vec<_> = layers.into_iter().cloned().collect();

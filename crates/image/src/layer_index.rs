@@ -5,23 +5,22 @@
 //! module's own digest at hand, a start finds its native code without reading the layer at all:
 //! code that was made of other bytes has another key.
 //!
-//! **Records are root's alone,** in a folder that nobody else can write to, and each begins with a
+//! **Records are root's alone,** in a directory that no other user can write to, and each begins with a
 //! digest of itself: one that is damaged counts as missing. They appear by `rename`.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use medley_types::layers::{FACTS_VERSION, Layer, LayerContent, ModuleFacts};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::folder::ours_alone;
-use crate::cache::{Error, LAYERS, failed};
+use crate::cache::Error;
+use crate::cache::files;
+use crate::cache::open::LAYERS;
+use crate::cache::permissions::ours_alone;
 use crate::store::{digest_of, is_sha256};
 
 /// Most records that are kept: some hundred bytes each, a block on the disk.
@@ -33,7 +32,7 @@ const MAX_RECORD: u64 = 4096;
 /// What is written down of a blob.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record<T> {
-    /// [`FACTS_VERSION`] of whoever wrote it.
+    /// [`FACTS_VERSION`] of the shim that wrote it.
     version: u32,
     digest: String,
     known: T,
@@ -55,25 +54,21 @@ struct OfTarget {
 /// The records of one node.
 #[derive(Debug)]
 pub struct LayerIndex {
-    folder: PathBuf,
+    dir: PathBuf,
     /// How many are kept.
     capacity: usize,
 }
 
 impl LayerIndex {
-    /// The records in the cache's folder `cache`, which need not be there yet.
+    /// The records in the cache's directory `cache`, which need not be there yet.
     ///
     /// # Errors
-    /// Those of making the folder; [`Error::NotOurs`] if somebody else could write to it.
+    /// Those of making the directory; [`Error::NotOurs`] if another user could write to it.
     pub fn open(cache: &Path) -> Result<Self, Error> {
-        let folder = cache.join(LAYERS);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(failed("make", &folder))?;
+        let dir = cache.join(LAYERS);
+        files::make_dir(&dir).map_err(Error::file("make", &dir))?;
         Ok(Self {
-            folder: ours_alone(&folder)?,
+            dir: ours_alone(&dir)?,
             capacity: MAX_RECORDS,
         })
     }
@@ -121,7 +116,7 @@ impl LayerIndex {
         let path = self.path(digest)?;
         let size = fs::metadata(&path).ok()?.len();
         let text = (size <= MAX_RECORD).then(|| fs::read(&path))?.ok()?;
-        touch(&path);
+        files::touch(&path);
         let record = parse(&text).filter(|record| record.digest == digest);
         if record.is_none() {
             log::debug!("the record {} is of no use", path.display());
@@ -130,8 +125,6 @@ impl LayerIndex {
     }
 
     fn write<T: Serialize>(&self, digest: &str, known: T) -> io::Result<()> {
-        /// Tells the files of threads apart that write of one blob at once.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = self.path(digest).ok_or(io::ErrorKind::InvalidInput)?;
         let record = serde_json::to_vec(&Record {
             version: FACTS_VERSION,
@@ -140,39 +133,23 @@ impl LayerIndex {
         })?;
         let record = [sealed(&record).as_bytes(), &record].concat();
         if record.len() as u64 > MAX_RECORD {
-            // It would not be read: whoever has so much to say is asked every time.
+            // It would not be read: an image with so many layers is listed every time.
             return Ok(());
         }
         self.make_room();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let new = self
-            .folder
-            .join(format!(".{}.{}.{count}", &digest[7..], std::process::id()));
-        let write = || {
-            let mut file = fs::File::options()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&new)?;
-            io::Write::write_all(&mut file, &record)?;
-            fs::rename(&new, &path)
-        };
-        write().inspect_err(|_| {
-            fs::remove_file(&new).ok();
-        })
+        files::replace(&path, &record)
     }
 
     /// Removes what was of no use for longest if there are too many.
     fn make_room(&self) {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let mut records: Vec<_> = entries
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         records.sort();
         let surplus = (records.len() + 1).saturating_sub(self.capacity);
         for (_, path) in records.into_iter().take(surplus) {
-            // Somebody else may have done it.
+            // Another process may have done it.
             fs::remove_file(path).ok();
         }
     }
@@ -180,18 +157,7 @@ impl LayerIndex {
     /// Where the record of a blob is, if its digest can be a file's name.
     fn path(&self, digest: &str) -> Option<PathBuf> {
         let hex = digest.strip_prefix("sha256:")?;
-        is_sha256(digest).then(|| self.folder.join(hex))
-    }
-}
-
-/// Notes a use now, by the file's time.
-fn touch(path: &Path) {
-    let noted = fs::File::options()
-        .write(true)
-        .open(path)
-        .and_then(|record| record.set_modified(SystemTime::now()));
-    if let Err(error) = noted {
-        log::debug!("the use of {} is not noted: {error}", path.display());
+        is_sha256(digest).then(|| self.dir.join(hex))
     }
 }
 
@@ -246,57 +212,57 @@ mod tests {
     #[test]
     fn what_was_kept_is_known() {
         let dir = tempfile::tempdir().unwrap();
-        let known = LayerIndex::open(&dir.path().join("cache")).unwrap();
-        assert!(known.find(&layer(1)).is_none());
-        known.keep(&layer(1), &inside()).unwrap();
-        let found = known.find(&layer(1)).unwrap();
+        let index = LayerIndex::open(&dir.path().join("cache")).unwrap();
+        assert!(index.find(&layer(1)).is_none());
+        index.keep(&layer(1), &inside()).unwrap();
+        let found = index.find(&layer(1)).unwrap();
         assert_eq!(
             (found.module, found.facts),
             (inside().module, inside().facts)
         );
-        assert!(known.find(&layer(2)).is_none());
+        assert!(index.find(&layer(2)).is_none());
     }
 
     #[test]
     fn which_layers_an_image_has_is_known_by_its_target_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let known = LayerIndex::open(&dir.path().join("cache")).unwrap();
+        let index = LayerIndex::open(&dir.path().join("cache")).unwrap();
         let target = layer(1).digest;
-        assert!(known.listing(&target).is_none());
-        known.keep_listing(&target, &[layer(2), layer(3)]).unwrap();
-        assert_eq!(known.listing(&target), Some(vec![layer(2), layer(3)]));
+        assert!(index.listing(&target).is_none());
+        index.keep_listing(&target, &[layer(2), layer(3)]).unwrap();
+        assert_eq!(index.listing(&target), Some(vec![layer(2), layer(3)]));
         // What is known of an image is not taken for what is known of a layer, nor the reverse.
-        assert!(known.find(&layer(1)).is_none());
-        known.keep(&layer(2), &inside()).unwrap();
-        assert!(known.listing(&layer(2).digest).is_none());
+        assert!(index.find(&layer(1)).is_none());
+        index.keep(&layer(2), &inside()).unwrap();
+        assert!(index.listing(&layer(2).digest).is_none());
         // More than a record holds.
         let many: Vec<_> = (0..100).map(layer).collect();
-        known.keep_listing(&layer(4).digest, &many).unwrap();
-        assert!(known.listing(&layer(4).digest).is_none());
+        index.keep_listing(&layer(4).digest, &many).unwrap();
+        assert!(index.listing(&layer(4).digest).is_none());
     }
 
     #[test]
     fn a_damaged_or_misnamed_record_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let known = LayerIndex::open(&cache).unwrap();
-        known.keep(&layer(1), &inside()).unwrap();
+        let index = LayerIndex::open(&cache).unwrap();
+        index.keep(&layer(1), &inside()).unwrap();
         let path = |n| cache.join("layers").join(format!("{n:064x}"));
         let record = fs::read(path(1)).unwrap();
         for at in 0..record.len() {
             let mut bytes = record.clone();
             bytes[at] ^= 1;
             fs::write(path(1), &bytes).unwrap();
-            assert!(known.find(&layer(1)).is_none(), "a flipped bit at {at}");
+            assert!(index.find(&layer(1)).is_none(), "a flipped bit at {at}");
             fs::write(path(1), &record[..at]).unwrap();
-            assert!(known.find(&layer(1)).is_none(), "cut at {at}");
+            assert!(index.find(&layer(1)).is_none(), "cut at {at}");
         }
         fs::write(path(2), &record).unwrap();
-        assert!(known.find(&layer(2)).is_none(), "another layer's record");
+        assert!(index.find(&layer(2)).is_none(), "another layer's record");
     }
 
     #[test]
-    fn a_folder_that_others_can_write_to_is_refused() {
+    fn a_dir_that_others_can_write_to_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
         LayerIndex::open(&cache).unwrap();
@@ -313,9 +279,9 @@ mod tests {
             digest: "sha256:../../../etc/passwd".to_owned(),
             ..layer(1)
         };
-        let known = LayerIndex::open(&cache).unwrap();
-        assert!(known.keep(&odd, &inside()).is_err());
-        assert!(known.find(&odd).is_none());
+        let index = LayerIndex::open(&cache).unwrap();
+        assert!(index.keep(&odd, &inside()).is_err());
+        assert!(index.find(&odd).is_none());
     }
 
     /// Has every record last been used so long ago.
@@ -330,19 +296,19 @@ mod tests {
     fn what_was_of_no_use_for_longest_makes_room() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let mut known = LayerIndex::open(&cache).unwrap();
-        known.capacity = 8;
+        let mut index = LayerIndex::open(&cache).unwrap();
+        index.capacity = 8;
         for n in 0..8 {
-            known.keep(&layer(n), &inside()).unwrap();
+            index.keep(&layer(n), &inside()).unwrap();
         }
         age(&cache, Duration::from_secs(60));
-        assert!(known.find(&layer(3)).is_some());
+        assert!(index.find(&layer(3)).is_some());
         for n in 8..15 {
-            known.keep(&layer(n), &inside()).unwrap();
+            index.keep(&layer(n), &inside()).unwrap();
         }
         assert_eq!(fs::read_dir(cache.join("layers")).unwrap().count(), 8);
         for n in [3, 8, 14] {
-            assert!(known.find(&layer(n)).is_some(), "{n}");
+            assert!(index.find(&layer(n)).is_some(), "{n}");
         }
     }
 
@@ -350,21 +316,21 @@ mod tests {
     #[test]
     fn records_are_pruned_by_age_or_with_everything() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("cache");
-        let known = LayerIndex::open(&folder).unwrap();
-        let cache = Cache::open(&folder, 1).unwrap();
+        let path = dir.path().join("cache");
+        let index = LayerIndex::open(&path).unwrap();
+        let cache = Cache::open(&path, 1).unwrap();
         for n in 0..2 {
-            known.keep(&layer(n), &inside()).unwrap();
+            index.keep(&layer(n), &inside()).unwrap();
         }
         cache.prune(Policy::ToSize(0)).unwrap();
-        age(&folder, Duration::from_secs(3600));
-        assert!(known.find(&layer(0)).is_some());
+        age(&path, Duration::from_secs(3600));
+        assert!(index.find(&layer(0)).is_some());
         cache
             .prune(Policy::OlderThan(Duration::from_secs(60)))
             .unwrap();
-        assert!(known.find(&layer(0)).is_some(), "it was used a moment ago");
-        assert!(known.find(&layer(1)).is_none(), "it was not");
+        assert!(index.find(&layer(0)).is_some(), "it was used a moment ago");
+        assert!(index.find(&layer(1)).is_none(), "it was not");
         cache.prune(Policy::All).unwrap();
-        assert!(known.find(&layer(0)).is_none());
+        assert!(index.find(&layer(0)).is_none());
     }
 }

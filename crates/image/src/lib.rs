@@ -3,11 +3,11 @@
 
 pub mod artifact;
 pub mod cache;
-mod digest;
+pub mod decompress;
+pub mod digest;
 pub mod entrypoint;
 pub mod layer_index;
 mod platform;
 pub mod store;
-pub mod unpack;
 
 pub use cache::{Cache, Key};

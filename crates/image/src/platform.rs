@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// What a manifest is for, as of the OCI image specification.
+/// What a manifest is for, as in the OCI image specification.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Platform {
     #[serde(default)]

@@ -1,7 +1,6 @@
 //! containerd's records and its content store, by containerd's API.
 //!
-//! Whoever opens a [`Store`] is a process that lives for one question: nothing of it is in the
-//! shim.
+//! A process that opens a [`Store`] lives for one request: nothing of it is in the shim.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ pub struct Address {
     pub namespace: String,
 }
 
-/// What names a blob of the content store, as of the OCI image specification.
+/// What names a blob of the content store, as in the OCI image specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -47,7 +46,7 @@ pub enum Error {
     /// No runtime for the calls.
     #[error("cannot make calls to containerd")]
     Runtime(#[source] io::Error),
-    /// containerd's answer makes no sense.
+    /// containerd's reply makes no sense.
     #[error("cannot read containerd's answer to {asked}")]
     Answer {
         /// What was asked.
@@ -75,15 +74,15 @@ pub enum Error {
         /// The digest.
         digest: String,
     },
-    /// More than anybody should read.
-    #[error("{digest} has {size} bytes; the most that is read is {most}")]
+    /// More than is read.
+    #[error("{digest} has {size} bytes; the most that is read is {max}")]
     TooLarge {
         /// Its digest.
         digest: String,
         /// Its size, as its descriptor says.
         size: u64,
         /// The limit.
-        most: u64,
+        max: u64,
     },
     /// Other content than its name says.
     #[error(
@@ -125,7 +124,7 @@ impl Store {
     /// Connects to the containerd at `address`.
     ///
     /// # Errors
-    /// [`Error::Call`] if nobody listens.
+    /// [`Error::Call`] if it does not listen.
     pub fn connect(address: &Address) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -147,14 +146,14 @@ impl Store {
     /// # Errors
     /// [`Error::Call`], [`Error::Answer`].
     pub fn image_of(&mut self, container: &str) -> Result<Option<String>, Error> {
-        let answer = self.ask(
+        let reply = self.ask(
             "/containerd.services.containers.v1.Containers/Get",
             container,
         );
-        match answer {
-            Ok(answer) => message::image_of_container(&answer)
+        match reply {
+            Ok(reply) => message::image_of_container(&reply)
                 .map(|name| Some(name).filter(|name| !name.is_empty()))
-                .map_err(odd(container)),
+                .map_err(malformed(container)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -165,18 +164,18 @@ impl Store {
     /// # Errors
     /// [`Error::NoImage`] if there is none of that name.
     pub fn target_of(&mut self, image: &str) -> Result<Descriptor, Error> {
-        let answer = self.ask("/containerd.services.images.v1.Images/Get", image);
-        let answer = answer.map_err(|error| match error {
+        let reply = self.ask("/containerd.services.images.v1.Images/Get", image);
+        let reply = reply.map_err(|error| match error {
             error if error.is_not_found() => Error::NoImage {
                 name: image.to_owned(),
                 namespace: self.namespace.clone(),
             },
             error => error.into(),
         })?;
-        message::target_of_image(&answer).map_err(odd(image))
+        message::target_of_image(&reply).map_err(malformed(image))
     }
 
-    /// Reads a blob of at most `most` bytes and gives it to `keep`, piece by piece. Only when this
+    /// Reads a blob of at max `max` bytes and gives it to `keep`, piece by piece. Only when this
     /// has returned is it known that the pieces are what `blob` names.
     ///
     /// # Errors
@@ -185,7 +184,7 @@ impl Store {
     pub fn read(
         &mut self,
         blob: &Descriptor,
-        most: u64,
+        max: u64,
         mut keep: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Error> {
         let digest = &blob.digest;
@@ -194,11 +193,11 @@ impl Store {
                 digest: digest.clone(),
             });
         }
-        if blob.size > most {
+        if blob.size > max {
             return Err(Error::TooLarge {
                 digest: digest.clone(),
                 size: blob.size,
-                most,
+                max,
             });
         }
         let mut hasher = Sha256::new();
@@ -208,8 +207,8 @@ impl Store {
             found,
             size,
         };
-        let take = |answer: &[u8]| {
-            let data = message::data(answer).map_err(odd(digest))?;
+        let take = |reply: &[u8]| {
+            let data = message::data(reply).map_err(malformed(digest))?;
             size = size.saturating_add(data.len() as u64);
             if size > blob.size {
                 return Err(damaged("longer than its descriptor says".to_owned(), size));
@@ -221,7 +220,7 @@ impl Store {
             })
         };
         let method = "/containerd.services.content.v1.Content/Read";
-        let question = message::asking_for(digest);
+        let question = message::encode_name_request(digest);
         let call = self.connection.call(method, &question, take);
         self.runtime.block_on(call).map_err(|error| match error {
             Error::Call(error) if error.is_not_found() => Error::Missing {
@@ -238,19 +237,19 @@ impl Store {
 
     /// Asks for one thing by its name.
     fn ask(&mut self, method: &'static str, name: &str) -> Result<Vec<u8>, CallError> {
-        let mut answer = Vec::new();
+        let mut reply = Vec::new();
         let take = |message: &[u8]| {
-            answer = message.to_vec();
+            reply = message.to_vec();
             Ok::<(), CallError>(())
         };
-        let question = message::asking_for(name);
+        let question = message::encode_name_request(name);
         self.runtime
             .block_on(self.connection.call(method, &question, take))?;
-        Ok(answer)
+        Ok(reply)
     }
 }
 
-fn odd(asked: &str) -> impl Fn(message::Malformed) -> Error {
+fn malformed(asked: &str) -> impl Fn(message::Malformed) -> Error {
     let asked = asked.to_owned();
     move |source| Error::Answer {
         asked: asked.clone(),

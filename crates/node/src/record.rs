@@ -1,11 +1,10 @@
 //! What an install has changed, so that it can be taken back.
 
 use std::fs::File;
-use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
+use medley_image::digest;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::config::Pulls;
 use crate::distribution::Distribution;
@@ -172,30 +171,10 @@ pub(crate) fn path(state: &Path) -> PathBuf {
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Content {
-    Content::Sha256(hex(&Sha256::digest(bytes)))
+    Content::Sha256(digest::of_bytes(bytes))
 }
 
 /// The digest of a file, from its beginning.
 pub(crate) fn digest_of(file: &File) -> std::io::Result<Content> {
-    let mut file = file.try_clone()?;
-    file.rewind()?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = file.read(&mut buffer)?;
-        if length == 0 {
-            return Ok(Content::Sha256(hex(&hash.finalize())));
-        }
-        hash.update(&buffer[..length]);
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| {
-        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
-        let mut text = text;
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 0xf));
-        text
-    })
+    digest::of_file(file).map(Content::Sha256)
 }

@@ -265,7 +265,7 @@ pub fn compilers(number: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(number).filter(|number| number.get() <= MOST_COMPILERS)
 }
 
-/// Whether a type's name is this one, with whatever stands before it.
+/// Whether a type's name is this one, with or without a prefix.
 fn is(kind: &str, name: &str) -> bool {
     let before = kind.strip_suffix(name);
     before.is_some_and(|before| before.is_empty() || before.ends_with(['.', '/']))

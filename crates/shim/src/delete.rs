@@ -74,8 +74,8 @@ fn shim_is_alive(socket: &Path) -> bool {
         return true;
     }
     std::fs::remove_file(socket).ok();
-    if let Some(folder) = socket.parent()
-        && let Err(error) = sockets::sweep(folder)
+    if let Some(dir) = socket.parent()
+        && let Err(error) = sockets::sweep(dir)
     {
         log::debug!("the sockets of dead shims stay: {error}");
     }

@@ -31,7 +31,7 @@ const LAST_TURNS: u32 = 16;
 /// of a task it does not mind.
 const LAST_ANSWER: Duration = Duration::from_millis(100);
 
-/// How often a shim without tasks looks whether anybody still wants it.
+/// How often a shim without tasks looks whether its bundle is still there.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
 /// How long a thread that waited for a helper stays for the next one. Short: most pods are

@@ -1,4 +1,4 @@
-//! The sockets of shims, in the folder that all shims of a node share.
+//! The sockets of shims, in the directory that all shims of a node share.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -21,12 +21,12 @@ pub(crate) fn path(address: &str) -> PathBuf {
 /// Binds the socket. `None` if a living shim has it: that one serves the pod.
 pub(crate) fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
     let context = || format!("cannot bind the shim's socket {}", socket.display());
-    if let Some(folder) = socket.parent() {
+    if let Some(dir) = socket.parent() {
         // A client that knows a name may connect; only root can list the names.
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o711)
-            .create(folder)
+            .create(dir)
             .with_context(context)?;
     }
     // Two starts of one pod must not take each other's new socket for a stale one.
@@ -52,23 +52,23 @@ pub(crate) fn listen(socket: &Path) -> anyhow::Result<Option<UnixListener>> {
     Ok(Some(listener))
 }
 
-fn lock(folder: &Path) -> io::Result<File> {
-    let folder = File::open(folder)?;
-    rustix::fs::flock(&folder, FlockOperation::LockExclusive)?;
-    Ok(folder)
+fn lock(dir: &Path) -> io::Result<File> {
+    let dir = File::open(dir)?;
+    rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
+    Ok(dir)
 }
 
-/// Removes from `folder` the sockets of shims of ours that are dead. containerd has nothing cleaned up
+/// Removes from `dir` the sockets of shims of ours that are dead. containerd has nothing cleaned up
 /// behind one that was killed before it had connected.
-pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
-    let _lock = lock(folder)?;
+pub(crate) fn sweep(dir: &Path) -> io::Result<()> {
+    let _lock = lock(dir)?;
     // Every listener of this network namespace is in there. To ask each would wake all shims.
     let bound = std::fs::read_to_string("/proc/net/unix")?;
     let bound: HashSet<&str> = bound
         .lines()
         .filter_map(|line| line.split(' ').next_back())
         .collect();
-    for entry in std::fs::read_dir(folder)?.flatten() {
+    for entry in std::fs::read_dir(dir)?.flatten() {
         let path = entry.path();
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
         let is_bound = path.to_str().is_none_or(|path| bound.contains(path));
@@ -97,17 +97,17 @@ mod tests {
 
     #[test]
     fn only_a_socket_of_ours_that_is_dead_is_swept_away() {
-        let folder = std::env::temp_dir().join(format!("medley-sockets-{}", std::process::id()));
-        let at = |name: &str| folder.join(name);
+        let dir = std::env::temp_dir().join(format!("medley-sockets-{}", std::process::id()));
+        let at = |name: &str| dir.join(name);
         let alive = listen(&at("alive")).unwrap();
         assert!(listen(&at("alive")).unwrap().is_none());
         drop(listen(&at("dead")).unwrap());
         drop(std::os::unix::net::UnixListener::bind(at("theirs")).unwrap());
-        sweep(&folder).unwrap();
+        sweep(&dir).unwrap();
         assert!(at("alive").exists() && at("theirs").exists());
         let marked = rustix::fs::getxattr(at("alive"), super::OURS, &mut [0_u8; 0][..]).is_ok();
         assert_eq!(at("dead").exists(), !marked);
         drop(alive);
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

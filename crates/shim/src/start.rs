@@ -50,7 +50,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The bundle that `start` or `delete` was called for: containerd makes it the working folder.
+/// The bundle that `start` or `delete` was called for: containerd makes it the working directory.
 pub(crate) fn bundle(flags: &Flags) -> anyhow::Result<PathBuf> {
     let cwd = std::env::current_dir().context("the bundle, our working folder, is gone")?;
     Ok(cwd.join(&flags.bundle))
@@ -86,7 +86,7 @@ fn spawn(
             command.env(name, value);
         }
     }
-    // By the name of a link that is for one engine, that one is the default, whatever the node's is.
+    // By the name of a link that is for one engine, that one is the default, and not the node's.
     if let Some(alias) = engines::called_by() {
         command.env(engines::DEFAULT, alias.engine);
     }

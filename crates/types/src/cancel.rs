@@ -53,7 +53,7 @@ impl Cancel {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Both fields are whole, whatever panicked.
+        // Both fields are whole after any panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

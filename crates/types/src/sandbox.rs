@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub struct PodRequest {
     /// Its id, which is the one of the shim's group.
     pub id: String,
-    /// Its bundle's folder.
+    /// Its bundle's directory.
     pub bundle: PathBuf,
     /// Its network namespace; `None` for the node's.
     pub netns: Option<PathBuf>,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use medley_dispatch::WasmPlan;
 use medley_engine::Form;
-use medley_image::cache::{Cache, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock, Turn};
+use medley_image::cache::{
+    Cache, CompileLock, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock,
+};
 
 use super::Error;
 use super::code_source::{CodeSource, entry, note, warn};
@@ -49,12 +51,12 @@ impl CacheSlot {
         let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
         let wanted = format!("{:?}", entry(plan));
         // As long as a compiler may take, and what its shim does then.
-        let patience = compile::PATIENCE + HANDLING;
-        let lock = match cache.lock(&key, &wanted, patience, context.is_wanted)? {
-            Turn::Ours(lock) => Some(lock),
-            Turn::Failed { reason } => return Err(Error::Refused { reason }),
-            Turn::TimedOut => None,
-            Turn::GivenUp => {
+        let timeout = compile::PATIENCE + HANDLING;
+        let lock = match cache.lock(&key, &wanted, timeout, context.is_wanted)? {
+            CompileLock::Acquired(lock) => Some(lock),
+            CompileLock::Failed { reason } => return Err(Error::Refused { reason }),
+            CompileLock::TimedOut => None,
+            CompileLock::GivenUp => {
                 return Err(Error::GivenUp {
                     module: plan.module.clone(),
                     compilers: context.compilers,

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::Error;
+use super::limits::MAX_MODULE;
 use crate::digest;
-
-/// Largest module that is compiled, in bytes. Whoever runs larger ones finds no engine for them.
-pub const MAX_MODULE: u64 = 512 << 20;
 
 /// Names one entry: a digest of all that its content depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,33 +58,28 @@ impl Key {
         &self.name
     }
 
-    pub(super) fn engine(&self) -> &str {
-        &self.engine
-    }
-
-    pub(super) fn version(&self) -> &str {
-        &self.version
-    }
-
-    pub(super) fn bytes(&self) -> Option<u64> {
-        self.bytes
-    }
-
     /// The module's SHA-256.
     #[must_use]
     pub fn module(&self) -> &str {
         &self.module
     }
+
+    /// What is written down of the module and its engine, if the module is called `name`.
+    pub(super) fn info(&self, name: &Path) -> ModuleInfo {
+        ModuleInfo {
+            engine: self.engine.clone(),
+            version: self.version.clone(),
+            module: self.module.clone(),
+            bytes: self.bytes,
+            name: name.to_owned(),
+        }
+    }
 }
 
-/// What is written down of an entry. All but `key` and `code` is for people.
+/// What is written down of a module and of the engine that was to compile it. For people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Its key: a file that has come to hold another's content is no record.
-    pub key: String,
-    /// The digest of its native code.
-    pub code: String,
-    /// Which engine compiled it.
+pub struct ModuleInfo {
+    /// Which engine.
     pub engine: String,
     /// Which version of it.
     pub version: String,
@@ -98,16 +91,24 @@ pub struct Record {
     pub name: PathBuf,
 }
 
+/// What is written down of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its key: a file that has come to hold another's content is no record.
+    pub key: String,
+    /// The digest of its native code.
+    pub code: String,
+    /// What it is the native code of.
+    #[serde(flatten)]
+    pub info: ModuleInfo,
+}
+
 impl Record {
     pub(super) fn new(key: &Key, code: &str, name: &Path) -> Self {
         Self {
             key: key.name.clone(),
             code: code.to_owned(),
-            engine: key.engine.clone(),
-            version: key.version.clone(),
-            module: key.module.clone(),
-            bytes: key.bytes,
-            name: name.to_owned(),
+            info: key.info(name),
         }
     }
 

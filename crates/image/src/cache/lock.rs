@@ -1,103 +1,103 @@
-//! One compile for a key, however many want it.
+//! One compile for a key, however many processes want it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use super::{Cache, Error, Key, failed, remove};
+use super::error::Error;
+use super::files::{open_lock, remove};
+use super::key::Key;
+use super::open::Cache;
 
 /// Shortest and longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
 /// What came of waiting.
 #[derive(Debug)]
-pub enum Turn {
-    /// Nobody else compiles: the entry is there by now, or is ours to make.
-    Ours(Lock),
-    /// Who compiled meanwhile says that it can't be.
+pub enum CompileLock {
+    /// No other process compiles: the entry is there by now, or is ours to make.
+    Acquired(Lock),
+    /// The process that compiled meanwhile says that it can't be.
     Failed {
         /// Its sentence.
         reason: String,
     },
-    /// Somebody else is still compiling.
+    /// Another process is still compiling.
     TimedOut,
-    /// Nobody wants it any more.
+    /// The code is not asked for any more.
     GivenUp,
 }
 
-/// Held while one process compiles for a key. It goes with the process, whatever ends that.
+/// Held while one process compiles for a key. It goes with the process, however that ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
-    wanted: String,
+    request: String,
 }
 
 impl Cache {
-    /// Waits until nobody else compiles for `key`, at most for `patience`, and as long as `is_wanted`
-    /// says so. `wanted` tells what is asked of the module: a failure to give something else is not
-    /// ours.
+    /// Waits until no other process compiles for `key`, at most for `timeout`, and as long as
+    /// `is_wanted` says so. `request` tells what is asked of the module: the failure of another
+    /// request does not end the wait.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn lock(
         &self,
         key: &Key,
-        wanted: &str,
-        patience: Duration,
+        request: &str,
+        timeout: Duration,
         is_wanted: &dyn Fn() -> bool,
-    ) -> Result<Turn, Error> {
+    ) -> Result<CompileLock, Error> {
         let path = self.locks().join(key.as_str());
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
-            let mut file = File::options()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .mode(0o600)
-                .open(&path)
-                .map_err(failed("open", &path))?;
+            let mut file = open_lock(&path).map_err(Error::file("open", &path))?;
             let until = || is_wanted() && Instant::now() < deadline;
-            if !hold(&file, until).map_err(failed("lock", &path))? {
+            if !hold(&file, until).map_err(Error::file("lock", &path))? {
                 return Ok(if is_wanted() {
-                    Turn::TimedOut
+                    CompileLock::TimedOut
                 } else {
-                    Turn::GivenUp
+                    CompileLock::GivenUp
                 });
             }
             if names(&path, &file) {
                 // Perhaps of a process that died while it wrote.
-                file.set_len(0).map_err(failed("empty", &path))?;
-                let wanted = wanted.to_owned();
-                return Ok(Turn::Ours(Lock { file, path, wanted }));
+                file.set_len(0).map_err(Error::file("empty", &path))?;
+                let request = request.to_owned();
+                return Ok(CompileLock::Acquired(Lock {
+                    file,
+                    path,
+                    request,
+                }));
             }
-            // Who held it is done, and has taken its name away.
-            let mut told = String::new();
-            file.read_to_string(&mut told)
-                .map_err(failed("read", &path))?;
-            if let Some((about, reason)) = told.split_once('\n')
-                && about == wanted
+            // The process that held it is done, and has taken its name away.
+            let mut text = String::new();
+            file.read_to_string(&mut text)
+                .map_err(Error::file("read", &path))?;
+            if let Some((about, reason)) = text.split_once('\n')
+                && about == request
             {
                 let reason = reason.to_owned();
-                return Ok(Turn::Failed { reason });
+                return Ok(CompileLock::Failed { reason });
             }
         }
     }
 }
 
 impl Lock {
-    /// Tells whoever waits that there will be no code.
+    /// Tells the processes that wait that there will be no code.
     pub fn fail(mut self, reason: &str) {
-        let told = format!("{}\n{reason}", self.wanted);
+        let text = format!("{}\n{reason}", self.request);
         let written = self
             .file
             .rewind()
-            .and_then(|()| self.file.write_all(told.as_bytes()));
+            .and_then(|()| self.file.write_all(text.as_bytes()));
         if let Err(error) = written {
             // They find out by themselves.
             log::debug!("{} is not written: {error}", self.path.display());
@@ -112,7 +112,7 @@ impl Drop for Lock {
     }
 }
 
-/// Locks `file` as soon as nobody else does; false if `go_on` says no before.
+/// Locks `file` as soon as no other process does; false if `go_on` says no before.
 fn hold(file: &File, go_on: impl Fn() -> bool) -> io::Result<bool> {
     let (mut pause, longest) = PAUSE;
     loop {

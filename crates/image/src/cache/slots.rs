@@ -3,18 +3,19 @@
 //! For each compiler that runs, the shim that wants its code holds the lock of one of these files. A
 //! lock goes with its process, whatever ends that, so that no slot is ever lost.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::folder::ours_alone;
-use super::{Error, failed};
+use super::error::Error;
+use super::files::make_dir;
+use super::permissions::ours_alone;
 
 /// Shortest and longest pause between two looks for a free one: a compiler runs for seconds.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
@@ -36,13 +37,7 @@ impl Slots {
     /// # Errors
     /// [`Error::NotOurs`] if somebody else could write there, [`Error::File`].
     pub fn open(folder: &Path, count: NonZeroU32) -> Result<Self, Error> {
-        let make = |path: &Path| {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(failed("make", path))
-        };
+        let make = |path: &Path| make_dir(path).map_err(Error::file("make", path));
         make(folder)?;
         // Before anything is made in it.
         let slots = ours_alone(folder)?.join("slots");
@@ -56,7 +51,7 @@ impl Slots {
                 .write(true)
                 .mode(0o600)
                 .open(&path)
-                .map_err(failed("open", &path))
+                .map_err(Error::file("open", &path))
         };
         (0..count.get())
             .map(open)

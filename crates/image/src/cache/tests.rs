@@ -1,4 +1,5 @@
-use super::{Cache, DEFAULT_LIMIT, Error, Found, Key, MAX_MODULE, Policy, Turn, trusted};
+use super::lookup::trusted;
+use super::{Cache, CompileLock, DEFAULT_LIMIT, Error, Found, Key, MAX_MODULE, Policy};
 use medley_engine::TrustedCode;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -8,23 +9,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Node {
-    folder: PathBuf,
+    dir: PathBuf,
     pub(super) cache: Cache,
 }
 
 impl Node {
     pub(super) fn new(name: &str, limit: u64) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("medley-cache-{}-{name}", std::process::id()));
-        let cache = Cache::open(&folder.join("cache"), limit).unwrap();
-        Self { folder, cache }
+        let dir = std::env::temp_dir().join(format!("medley-cache-{}-{name}", std::process::id()));
+        let cache = Cache::open(&dir.join("cache"), limit).unwrap();
+        Self { dir, cache }
     }
 
     fn file(&self, name: &str, content: &[u8]) -> File {
-        let path = self.folder.join(name);
+        let path = self.dir.join(name);
         File::create(&path).unwrap().write_all(content).unwrap();
         File::open(path).unwrap()
     }
@@ -61,8 +61,8 @@ impl Node {
         }
     }
 
-    pub(super) fn files(&self, folder: &str) -> Vec<PathBuf> {
-        fs::read_dir(self.folder.join("cache").join(folder))
+    pub(super) fn files(&self, dir: &str) -> Vec<PathBuf> {
+        fs::read_dir(self.dir.join("cache").join(dir))
             .unwrap()
             .map(|e| e.unwrap().path())
             .collect()
@@ -93,14 +93,14 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).unwrap();
+        fs::remove_dir_all(&self.dir).unwrap();
     }
 }
 
 #[test]
 fn a_cache_that_somebody_is_just_making_is_empty() {
     let node = Node::new("making", 1 << 20);
-    fs::remove_dir(node.folder.join("cache/code")).unwrap();
+    fs::remove_dir(node.dir.join("cache/code")).unwrap();
     assert!(node.cache.entries().unwrap().is_empty());
     assert!(node.cache.prune(Policy::All).unwrap().removed.is_empty());
 }
@@ -171,7 +171,7 @@ fn an_entry_is_read_once_for_each_boot_and_file() {
     node.flip();
     // What no file system call can do: the change leaves no trace in the file's times.
     let code = File::open(&node.files("code")[0]).unwrap();
-    let now = super::used::identity(&code, &node.cache.boot).unwrap();
+    let now = super::last_use::identity(&code, &node.cache.boot).unwrap();
     fs::write(&node.files("used")[0], &now).unwrap();
     assert!(
         node.find(&key).is_some(),
@@ -197,7 +197,7 @@ fn nothing_counts_as_read_where_boots_cannot_be_told_apart() {
     unknown.store(&key, Path::new("/m"), &code).unwrap();
     node.flip();
     let code = File::open(&node.files("code")[0]).unwrap();
-    let now = super::used::identity(&code, "").unwrap();
+    let now = super::last_use::identity(&code, "").unwrap();
     fs::write(&node.files("used")[0], &now).unwrap();
     assert!(node.look(&unknown, &key).is_err());
 }
@@ -282,14 +282,14 @@ fn what_is_larger_than_the_cache_is_not_kept() {
 }
 
 #[test]
-fn a_limit_is_the_folders_own_and_holds_for_whoever_opens_it() {
+fn a_limit_is_the_caches_own_and_holds_for_every_shim() {
     let node = Node::new("limit", 100);
     let code = node.code(&[b'b'; 3 << 10]);
     let store = || {
-        let cache = Cache::open(node.cache.folder(), 100).unwrap();
+        let cache = Cache::open(node.cache.dir(), 100).unwrap();
         cache.store(&node.key(b"b"), Path::new("/m"), &code)
     };
-    let limit = node.cache.folder().join("limit");
+    let limit = node.cache.dir().join("limit");
     assert!(matches!(store(), Err(Error::NoRoom { limit: 100, .. })));
     fs::write(&limit, "no size\n").unwrap();
     assert!(matches!(store(), Err(Error::NoRoom { limit: 100, .. })));
@@ -350,28 +350,28 @@ fn what_a_dead_writer_left_is_swept_away() {
 #[test]
 fn a_cache_that_others_may_write_is_refused() {
     let node = Node::new("others", DEFAULT_LIMIT);
-    let folder = node.folder.join("cache");
+    let dir = node.dir.join("cache");
     let mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    mode(&folder, 0o777);
-    let error = Cache::open(&folder, DEFAULT_LIMIT).unwrap_err();
+    mode(&dir, 0o777);
+    let error = Cache::open(&dir, DEFAULT_LIMIT).unwrap_err();
     assert!(error.to_string().contains("0777"), "{error}");
-    mode(&folder, 0o700);
-    mode(&node.folder, 0o777);
-    let error = Cache::open(&folder, DEFAULT_LIMIT).unwrap_err();
-    let above = node.folder.to_str().unwrap();
+    mode(&dir, 0o700);
+    mode(&node.dir, 0o777);
+    let error = Cache::open(&dir, DEFAULT_LIMIT).unwrap_err();
+    let above = node.dir.to_str().unwrap();
     assert!(error.to_string().contains(above), "{error}");
-    mode(&node.folder, 0o755);
-    Cache::open(&folder, DEFAULT_LIMIT).unwrap();
+    mode(&node.dir, 0o755);
+    Cache::open(&dir, DEFAULT_LIMIT).unwrap();
 }
 
 #[test]
 fn a_cache_that_is_not_there_is_none_and_is_not_made() {
     let node = Node::new("none", DEFAULT_LIMIT);
-    let folder = node.folder.join("nowhere");
-    assert!(Cache::existing(&folder, 1).unwrap().is_none());
-    assert!(!folder.exists());
+    let dir = node.dir.join("nowhere");
+    assert!(Cache::existing(&dir, 1).unwrap().is_none());
+    assert!(!dir.exists());
 }
 
 #[test]
@@ -382,14 +382,14 @@ fn one_compiles_while_the_others_wait() {
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                let turn = node.cache.lock(&key, "_start", PATIENCE, &|| true).unwrap();
-                let Turn::Ours(_lock) = turn else {
+                let turn = node.cache.lock(&key, "_start", TIMEOUT, &|| true).unwrap();
+                let CompileLock::Acquired(_lock) = turn else {
                     panic!("{turn:?}");
                 };
                 assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
                 if node.find(&key).is_none() {
                     compiled.fetch_add(1, Ordering::SeqCst);
-                    let code = trusted(File::open(node.folder.join("module")).unwrap());
+                    let code = trusted(File::open(node.dir.join("module")).unwrap());
                     node.cache.store(&key, Path::new("/m"), &code).unwrap();
                 }
                 running.fetch_sub(1, Ordering::SeqCst);
@@ -422,8 +422,8 @@ fn wait_for_waiters(path: &Path, count: usize) {
 fn a_failure_is_told_to_whoever_waited_for_the_same() {
     let node = Node::new("failure", DEFAULT_LIMIT);
     let key = node.key(b"module");
-    let take = |wanted: &str| node.cache.lock(&key, wanted, PATIENCE, &|| true).unwrap();
-    let Turn::Ours(lock) = take("_start") else {
+    let take = |wanted: &str| node.cache.lock(&key, wanted, TIMEOUT, &|| true).unwrap();
+    let CompileLock::Acquired(lock) = take("_start") else {
         panic!("nobody else is there");
     };
     std::thread::scope(|scope| {
@@ -431,28 +431,28 @@ fn a_failure_is_told_to_whoever_waited_for_the_same() {
         let other = scope.spawn(|| take("run"));
         wait_for_waiters(&node.files("locks")[0], 2);
         lock.fail("it is not valid Wasm");
-        let Turn::Failed { reason } = same.join().unwrap() else {
+        let CompileLock::Failed { reason } = same.join().unwrap() else {
             panic!("it was not told");
         };
         assert_eq!(reason, "it is not valid Wasm");
-        assert!(matches!(other.join().unwrap(), Turn::Ours(_)));
+        assert!(matches!(other.join().unwrap(), CompileLock::Acquired(_)));
     });
-    // Whoever comes later tries again.
-    assert!(matches!(take("_start"), Turn::Ours(_)));
+    // A later one tries again.
+    assert!(matches!(take("_start"), CompileLock::Acquired(_)));
 }
 
 #[test]
 fn nobody_waits_for_ever() {
     let node = Node::new("for-ever", DEFAULT_LIMIT);
     let key = node.key(b"module");
-    let _held = node.cache.lock(&key, "", PATIENCE, &|| true).unwrap();
+    let _held = node.cache.lock(&key, "", TIMEOUT, &|| true).unwrap();
     let turn = node
         .cache
         .lock(&key, "", Duration::from_millis(20), &|| true)
         .unwrap();
-    assert!(matches!(turn, Turn::TimedOut));
-    let turn = node.cache.lock(&key, "", PATIENCE, &|| false).unwrap();
-    assert!(matches!(turn, Turn::GivenUp));
+    assert!(matches!(turn, CompileLock::TimedOut));
+    let turn = node.cache.lock(&key, "", TIMEOUT, &|| false).unwrap();
+    assert!(matches!(turn, CompileLock::GivenUp));
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn a_module_of_any_size_is_not_read_to_its_end() {
     let module = node.file("module", b"");
     File::options()
         .write(true)
-        .open(node.folder.join("module"))
+        .open(node.dir.join("module"))
         .unwrap()
         .set_len(MAX_MODULE + 1)
         .unwrap();

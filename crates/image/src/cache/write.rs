@@ -1,33 +1,40 @@
-//! Keeping an entry: whole or not at all.
+//! Keeps an entry: whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 
 use medley_engine::TrustedCode;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Cache, Content, Error, Key, Record, failed, remove, trusted, used};
+use super::error::Error;
+use super::files::{TempFile, create, replace_on_disk};
+use super::key::{Key, Record};
+use super::last_use;
+use super::lookup::{Content, trusted};
+use super::open::Cache;
 use crate::digest;
 
 /// How much is copied at a time, in bytes.
 const CHUNK: usize = 256 * 1024;
 
 impl Cache {
-    /// Keeps `code` as the entry of `key`, and gives it back as a file that nobody writes to.
+    /// Keeps `code` as the entry of `key`, and gives it back as a file that is not written to any more.
     /// `name` is what the module is called.
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`]; nothing of it stays then.
     pub fn store(&self, key: &Key, name: &Path, code: &TrustedCode) -> Result<TrustedCode, Error> {
         let code = code.file();
-        let size = code.metadata().map_err(failed("size", &self.folder))?.len();
+        let size = code
+            .metadata()
+            .map_err(Error::file("size", &self.dir))?
+            .len();
         self.make_room(size)?;
-        let new = Unfinished::beside(&self.code().join(key.as_str()));
-        let entry = copy(code, new.path(), size).map_err(failed("write", new.path()))?;
-        let digest = digest::of_tree(&entry).map_err(failed("read", new.path()))?;
+        let new = TempFile::beside(&self.code().join(key.as_str()));
+        let entry = copy(code, new.path(), size).map_err(Error::file("write", new.path()))?;
+        let digest = digest::of_tree(&entry).map_err(Error::file("read", new.path()))?;
         // The same code may be there for another key, and mapped: it stays the one copy.
         let entry = match self.content(&digest) {
             Ok(Content::Whole(there)) => there,
@@ -36,67 +43,24 @@ impl Cache {
                     log::debug!("no fs-verity for {digest}: {error}");
                 }
                 let path = self.code().join(&digest);
-                fs::rename(new.path(), &path).map_err(failed("place", &path))?;
+                fs::rename(new.path(), &path).map_err(Error::file("place", &path))?;
                 rustix::fs::flock(&entry, FlockOperation::LockShared)
-                    .map_err(|errno| failed("lock", &path)(errno.into()))?;
+                    .map_err(|errno| Error::file("lock", &path)(errno.into()))?;
                 // Read a moment ago, and renamed since, which changes its times.
-                if let Ok(identity) = used::identity(&entry, &self.boot) {
-                    used::write(&self.used().join(&digest), &identity);
+                if let Ok(identity) = last_use::identity(&entry, &self.boot) {
+                    last_use::write(&self.used().join(&digest), &identity);
                 }
                 trusted(entry)
             }
         };
-        self.record(&Record::new(key, &digest, name))?;
+        let path = self.keys().join(key.as_str());
+        let record = serde_json::to_vec(&Record::new(key, &digest, name));
+        record
+            .map_err(io::Error::from)
+            .and_then(|record| replace_on_disk(&path, &record))
+            .map_err(Error::file("write", &path))?;
         Ok(entry)
     }
-
-    fn record(&self, record: &Record) -> Result<(), Error> {
-        let path = self.keys().join(&record.key);
-        let new = Unfinished::beside(&path);
-        let write = || {
-            let bytes = serde_json::to_vec(record)?;
-            let mut file = create(new.path())?;
-            file.write_all(&bytes)?;
-            file.sync_all()
-        };
-        write().map_err(failed("write", new.path()))?;
-        fs::rename(new.path(), &path).map_err(failed("place", &path))
-    }
-}
-
-/// A file that is removed unless it was renamed in time. Its name begins with a dot, and who makes
-/// room removes those whose writer is dead.
-pub(super) struct Unfinished(PathBuf);
-
-impl Unfinished {
-    /// A name that nobody else uses now. One left by a dead process with the same pid is in
-    /// nobody's way: files are truncated.
-    pub(super) fn beside(path: &Path) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let new = format!(".{}.{count}.{name}", std::process::id());
-        Self(path.with_file_name(new))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        remove(&self.0);
-    }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
 }
 
 /// Copies `code` to a new file, on the disk when this returns, and gives it open for reading and

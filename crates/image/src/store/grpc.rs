@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 /// Longest wait for the next sign of life. A busy containerd takes milliseconds; one that takes
 /// this long does not work.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What containerd may send ahead, in bytes. It sends content in messages of 1 MiB.
 const WINDOW: u32 = 4 << 20;
@@ -41,14 +41,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// It said nothing for too long.
-    #[error("containerd at {} does not answer within {} s", path.display(), PATIENCE.as_secs())]
-    Silent {
+    #[error("containerd at {} does not answer within {} s", path.display(), TIMEOUT.as_secs())]
+    Timeout {
         /// The socket.
         path: PathBuf,
     },
     /// The call could not be made, or broke off.
     #[error("the call {method} to containerd at {} broke off", path.display())]
-    Broken {
+    Transport {
         /// Its service and name.
         method: String,
         /// The socket.
@@ -75,9 +75,9 @@ impl Error {
     }
 }
 
-/// What is wrong with an answer.
+/// What is wrong with a reply.
 #[derive(Debug, thiserror::Error)]
-enum Odd {
+enum ProtocolError {
     #[error("it is HTTP status {0}, not gRPC")]
     Status(StatusCode),
     #[error("it is cut")]
@@ -109,7 +109,7 @@ impl Connection {
     /// Connects. Needs a runtime around it, as every call does.
     ///
     /// # Errors
-    /// [`Error::Connect`] and [`Error::Silent`].
+    /// [`Error::Connect`] and [`Error::Timeout`].
     pub async fn open(path: &Path, namespace: &str) -> Result<Self, Error> {
         let refused = |source| Error::Connect {
             path: path.to_owned(),
@@ -119,13 +119,13 @@ impl Connection {
             refused(std::io::Error::new(std::io::ErrorKind::InvalidInput, error))
         };
         let namespace = HeaderValue::from_str(namespace).map_err(invalid)?;
-        let socket = patient(path, UnixStream::connect(path)).await?;
+        let socket = with_timeout(path, UnixStream::connect(path)).await?;
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .enable_push(false);
-        let (sender, connection) = patient(path, builder.handshake(socket.map_err(refused)?))
+        let (sender, connection) = with_timeout(path, builder.handshake(socket.map_err(refused)?))
             .await?
             .map_err(|error| refused(std::io::Error::other(error)))?;
         // What it ends with, the call under way ends with too.
@@ -137,7 +137,7 @@ impl Connection {
         })
     }
 
-    /// Calls `method` (`/service/name`) with one message, and gives each of the answer's to `take`,
+    /// Calls `method` (`/service/name`) with one message, and gives each of the reply's to `take`,
     /// which ends the call by an error of its own.
     ///
     /// # Errors
@@ -149,13 +149,13 @@ impl Connection {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let path = self.path.clone();
-        let broken = |source: Box<dyn std::error::Error + Send + Sync>| Error::Broken {
+        let broken = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             method: method.to_owned(),
             path: path.clone(),
             source,
         };
         let failed = |error: h2::Error| broken(error.into());
-        let odd = |odd: Odd| E::from(broken(odd.into()));
+        let protocol = |error: ProtocolError| E::from(broken(error.into()));
 
         let request = Request::builder()
             .method(Method::POST)
@@ -165,45 +165,53 @@ impl Connection {
             .header("containerd-namespace", &self.namespace)
             .body(())
             .map_err(|error| broken(error.into()))?;
-        let mut sender = patient(&path, self.sender.clone().ready())
+        let mut sender = with_timeout(&path, self.sender.clone().ready())
             .await?
             .map_err(failed)?;
-        let (answer, mut body) = sender.send_request(request, false).map_err(failed)?;
+        let (reply, mut body) = sender.send_request(request, false).map_err(failed)?;
         body.send_data(prefixed(message), true).map_err(failed)?;
 
-        let (head, mut body) = patient(&path, answer).await?.map_err(failed)?.into_parts();
+        let (head, mut body) = with_timeout(&path, reply)
+            .await?
+            .map_err(failed)?
+            .into_parts();
         if head.status != StatusCode::OK {
-            return Err(odd(Odd::Status(head.status)));
+            return Err(protocol(ProtocolError::Status(head.status)));
         }
-        // An answer without a message has its status in front.
+        // A reply without a message has its status in front.
         if let Some(status) = status(&head.headers) {
-            return Ok(said(method, status)?);
+            return Ok(checked(method, status)?);
         }
         let mut pending = BytesMut::new();
-        while let Some(data) = patient(&path, body.data()).await? {
+        while let Some(data) = with_timeout(&path, body.data()).await? {
             let data = data.map_err(failed)?;
             body.flow_control()
                 .release_capacity(data.len())
                 .map_err(failed)?;
             pending.extend_from_slice(&data);
-            while let Some(message) = next_message(&mut pending).map_err(odd)? {
+            while let Some(message) = next_message(&mut pending).map_err(protocol)? {
                 take(&message)?;
             }
         }
         if !pending.is_empty() {
-            return Err(odd(Odd::Cut));
+            return Err(protocol(ProtocolError::Cut));
         }
-        let trailers = patient(&path, body.trailers()).await?.map_err(failed)?;
+        let trailers = with_timeout(&path, body.trailers())
+            .await?
+            .map_err(failed)?;
         let status = trailers.as_ref().and_then(status);
-        Ok(said(method, status.ok_or_else(|| odd(Odd::NoStatus))?)?)
+        Ok(checked(
+            method,
+            status.ok_or_else(|| protocol(ProtocolError::NoStatus))?,
+        )?)
     }
 }
 
 /// Waits, but not for ever.
-async fn patient<T>(path: &Path, wait: impl Future<Output = T>) -> Result<T, Error> {
-    tokio::time::timeout(PATIENCE, wait)
+async fn with_timeout<T>(path: &Path, wait: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(TIMEOUT, wait)
         .await
-        .map_err(|_| Error::Silent {
+        .map_err(|_| Error::Timeout {
             path: path.to_owned(),
         })
 }
@@ -215,17 +223,17 @@ fn prefixed(message: &[u8]) -> Bytes {
 }
 
 /// Takes the first message off what has arrived, if it is there as a whole.
-fn next_message(pending: &mut BytesMut) -> Result<Option<BytesMut>, Odd> {
+fn next_message(pending: &mut BytesMut) -> Result<Option<BytesMut>, ProtocolError> {
     let Some((prefix, _)) = pending.split_first_chunk::<PREFIX>() else {
         return Ok(None);
     };
     let [compressed, length @ ..] = *prefix;
     if compressed != 0 {
-        return Err(Odd::Compressed);
+        return Err(ProtocolError::Compressed);
     }
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if length > MAX_MESSAGE {
-        return Err(Odd::TooLarge(length));
+        return Err(ProtocolError::TooLarge(length));
     }
     if pending.len() < PREFIX + length {
         return Ok(None);
@@ -244,7 +252,7 @@ fn status(headers: &HeaderMap) -> Option<(u32, String)> {
     Some((code, message))
 }
 
-fn said(method: &str, (code, message): (u32, String)) -> Result<(), Error> {
+fn checked(method: &str, (code, message): (u32, String)) -> Result<(), Error> {
     if code == OK {
         return Ok(());
     }
@@ -272,7 +280,7 @@ fn decoded(message: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_MESSAGE, Odd, decoded, next_message, prefixed};
+    use super::{MAX_MESSAGE, ProtocolError, decoded, next_message, prefixed};
     use bytes::BytesMut;
 
     #[test]
@@ -296,15 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_nobody_asked_for_are_refused() {
+    fn messages_that_were_not_asked_for_are_refused() {
         let mut compressed = BytesMut::from(&b"\x01\0\0\0\x01x"[..]);
         assert!(matches!(
             next_message(&mut compressed),
-            Err(Odd::Compressed)
+            Err(ProtocolError::Compressed)
         ));
         let length = u32::try_from(MAX_MESSAGE + 1).unwrap().to_be_bytes();
         let mut large = BytesMut::from(&[&[0][..], &length].concat()[..]);
-        assert!(matches!(next_message(&mut large), Err(Odd::TooLarge(_))));
+        assert!(matches!(
+            next_message(&mut large),
+            Err(ProtocolError::TooLarge(_))
+        ));
     }
 
     #[test]

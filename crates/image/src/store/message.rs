@@ -116,7 +116,7 @@ fn whole(message: &[u8], number: u64) -> Result<u64, Malformed> {
 
 /// `GetContainerRequest`, `GetImageRequest` or `ReadContentRequest`: field 1 names what is asked
 /// for, in each of them.
-pub(super) fn asking_for(name: &str) -> Vec<u8> {
+pub(super) fn encode_name_request(name: &str) -> Vec<u8> {
     let mut message = vec![1 << 3 | 2];
     let mut length = name.len();
     while length >= 0x80 {
@@ -151,7 +151,8 @@ pub(super) fn data(answer: &[u8]) -> Result<&[u8], Malformed> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Descriptor, Malformed, asking_for, bytes, data, image_of_container, target_of_image,
+        Descriptor, Malformed, bytes, data, encode_name_request, image_of_container,
+        target_of_image,
     };
 
     /// A field of bytes, short.
@@ -168,7 +169,7 @@ mod tests {
         for length in [0, 1, 127, 128, 300, 20_000] {
             let name = "x".repeat(length);
             assert_eq!(
-                bytes(&asking_for(&name), 1),
+                bytes(&encode_name_request(&name), 1),
                 Ok(name.as_bytes()),
                 "{length}"
             );

@@ -27,15 +27,15 @@ struct Answer {
 
 /// A peer that answers one call, or none and hangs up.
 struct Peer {
-    _folder: TempDir,
+    _dir: TempDir,
     socket: PathBuf,
     runs: JoinHandle<io::Result<()>>,
 }
 
 impl Peer {
     fn answering(answer: Option<Answer>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("containerd.sock");
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("containerd.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
         let runs = std::thread::spawn(move || {
@@ -45,7 +45,7 @@ impl Peer {
             runtime.block_on(serve(listener, answer))
         });
         Self {
-            _folder: folder,
+            _dir: dir,
             socket,
             runs,
         }
@@ -76,7 +76,7 @@ async fn serve(
         .map_err(io::Error::other)?;
     let mut answer = Some(answer);
     while let Some(call) = connection.accept().await {
-        // Whoever has heard enough may be gone by now.
+        // A client that has enough may be gone by now.
         let Ok((_, respond)) = call else { break };
         if let Some(answer) = answer.take() {
             give(respond, answer).map_err(io::Error::other)?;

@@ -29,16 +29,16 @@ pub(super) fn table(entries: &[Entry], failures: &[Failure]) -> String {
             rows.push(row("-", "-".to_owned(), "-".to_owned()));
         }
         rows.extend(entry.records.iter().map(|record| {
-            let name = plain(&record.name.display().to_string());
-            let engine = format!("{} {}", record.engine, record.version);
-            row(&record.module, name, engine)
+            let name = plain(&record.info.name.display().to_string());
+            let engine = format!("{} {}", record.info.engine, record.info.version);
+            row(&record.info.module, name, engine)
         }));
     }
     rows.extend(failures.iter().map(|failure| {
         [
-            failure.module.chars().take(SHORT).collect(),
-            plain(&failure.name.display().to_string()),
-            format!("{} {}", failure.engine, failure.version),
+            failure.info.module.chars().take(SHORT).collect(),
+            plain(&failure.info.name.display().to_string()),
+            format!("{} {}", failure.info.engine, failure.info.version),
             "failed".to_owned(),
             ago(failure.used),
             "no".to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn table(entries: &[Entry], failures: &[Failure]) -> String {
         text.push('\n');
     }
     for failure in failures {
-        let module: String = failure.module.chars().take(SHORT).collect();
+        let module: String = failure.info.module.chars().take(SHORT).collect();
         // A String takes everything.
         writeln!(text, "{module} failed: {}", plain(&failure.reason)).ok();
     }
@@ -83,11 +83,11 @@ pub(super) fn entries_as_json(entries: &[Entry], failures: &[Failure]) -> anyhow
             "inUse": false,
             "failed": failure.reason,
             "modules": [{
-                "engine": failure.engine,
-                "version": failure.version,
-                "digest": format!("sha256:{}", failure.module),
-                "size": failure.bytes,
-                "name": failure.name.to_string_lossy(),
+                "engine": failure.info.engine,
+                "version": failure.info.version,
+                "digest": format!("sha256:{}", failure.info.module),
+                "size": failure.info.bytes,
+                "name": failure.info.name.to_string_lossy(),
             }],
         })
     });
@@ -107,11 +107,11 @@ fn as_json(entry: &Entry) -> Value {
         .map(|record| {
             json!({
                 "key": record.key,
-                "engine": record.engine,
-                "version": record.version,
-                "digest": format!("sha256:{}", record.module),
-                "size": record.bytes,
-                "name": record.name.to_string_lossy(),
+                "engine": record.info.engine,
+                "version": record.info.version,
+                "digest": format!("sha256:{}", record.info.module),
+                "size": record.info.bytes,
+                "name": record.info.name.to_string_lossy(),
             })
         })
         .collect();
@@ -277,7 +277,7 @@ fn ago(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Totals, bytes, pruned, table};
-    use medley_image::cache::{Entry, Pruned, Record};
+    use medley_image::cache::{Entry, ModuleInfo, Pruned, Record};
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
@@ -291,11 +291,13 @@ mod tests {
             records: vec![Record {
                 key: "k".repeat(64),
                 code: "c".repeat(64),
-                engine: "wasmtime".to_owned(),
-                version: "48.0.8".to_owned(),
-                module: "0123456789abcdef".repeat(4),
-                bytes: Some(1000),
-                name: name.into(),
+                info: ModuleInfo {
+                    engine: "wasmtime".to_owned(),
+                    version: "48.0.8".to_owned(),
+                    module: "0123456789abcdef".repeat(4),
+                    bytes: Some(1000),
+                    name: name.into(),
+                },
             }],
         }
     }

@@ -13,7 +13,7 @@ const CHUNK: usize = 128 * 1024;
 
 /// What a layer is compressed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum Compression {
     Gzip,
     Zstd,
 }
@@ -22,18 +22,18 @@ pub(crate) enum Packing {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is damaged, though it has the right digest: it was made so.
-    #[error("it is {packing} that is cut or damaged; build and push the image again")]
+    #[error("it is {compression} that is cut or damaged; build and push the image again")]
     Damaged {
         /// "gzip" or "zstd".
-        packing: &'static str,
+        compression: &'static str,
         /// The decoder's word.
         source: io::Error,
     },
-    /// There is more in it than anybody should run.
-    #[error("more than {most} bytes are in it")]
+    /// There is more in it than is run.
+    #[error("more than {max} bytes are in it")]
     TooLarge {
         /// The limit.
-        most: u64,
+        max: u64,
     },
     /// What came out could not be kept.
     #[error("what is in it cannot be kept")]
@@ -41,7 +41,7 @@ pub enum Error {
 }
 
 /// What `layer` is compressed with; the media type's suffix need not tell.
-pub(crate) fn packing(layer: &File) -> io::Result<Option<Packing>> {
+pub(crate) fn compression(layer: &File) -> io::Result<Option<Compression>> {
     let mut magic = [0; 4];
     let mut filled = 0;
     while filled < magic.len() {
@@ -51,13 +51,13 @@ pub(crate) fn packing(layer: &File) -> io::Result<Option<Packing>> {
         }
     }
     Ok(match magic {
-        [0x1f, 0x8b, ..] => Some(Packing::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd] => Some(Packing::Zstd),
+        [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd] => Some(Compression::Zstd),
         _ => None,
     })
 }
 
-impl Packing {
+impl Compression {
     fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -67,14 +67,14 @@ impl Packing {
 }
 
 /// What comes out of `layer`, which nothing bounds.
-pub(crate) fn reader(packing: Packing, layer: File) -> Result<Box<dyn Read>, Error> {
+pub(crate) fn reader(compression: Compression, layer: File) -> Result<Box<dyn Read>, Error> {
     let layer = io::BufReader::with_capacity(CHUNK, layer);
-    Ok(match packing {
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(layer)),
-        Packing::Zstd => {
+    Ok(match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(layer)),
+        Compression::Zstd => {
             let decoder = ruzstd::decoding::StreamingDecoder::new(layer);
             let decoder = decoder.map_err(|error| Error::Damaged {
-                packing: packing.name(),
+                compression: compression.name(),
                 source: io::Error::other(error),
             })?;
             Box::new(decoder)
@@ -82,14 +82,14 @@ pub(crate) fn reader(packing: Packing, layer: File) -> Result<Box<dyn Read>, Err
     })
 }
 
-/// Unpacks `layer`, at most `most` bytes of it, and gives the digest of what came out.
-pub(crate) fn unpack(
-    packing: Packing,
+/// Unpacks `layer`, at max `max` bytes of it, and gives the digest of what came out.
+pub(crate) fn decompress(
+    compression: Compression,
     layer: File,
     mut module: &File,
-    most: u64,
+    max: u64,
 ) -> Result<String, Error> {
-    let mut reader = reader(packing, layer)?;
+    let mut reader = reader(compression, layer)?;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut size: u64 = 0;
@@ -100,14 +100,14 @@ pub(crate) fn unpack(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(source) => {
                 return Err(Error::Damaged {
-                    packing: packing.name(),
+                    compression: compression.name(),
                     source,
                 });
             }
         };
         size = size.saturating_add(read as u64);
-        if size > most {
-            return Err(Error::TooLarge { most });
+        if size > max {
+            return Err(Error::TooLarge { max });
         }
         hasher.update(&chunk[..read]);
         module.write_all(&chunk[..read]).map_err(Error::Keep)?;
@@ -119,7 +119,7 @@ mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, Write};
 
-    use super::{Error, Packing, packing, unpack};
+    use super::{Compression, Error, compression, decompress};
 
     const MODULE: &[u8] = b"\0asm\x01\0\0\0 and more of it, and more of it, and more of it";
 
@@ -143,11 +143,11 @@ mod tests {
 
     #[test]
     fn what_was_packed_comes_out_with_its_digest() {
-        for (kind, bytes) in [(Packing::Gzip, gzip()), (Packing::Zstd, zstd())] {
+        for (kind, bytes) in [(Compression::Gzip, gzip()), (Compression::Zstd, zstd())] {
             let layer = file(&bytes);
-            assert_eq!(packing(&layer).unwrap(), Some(kind));
+            assert_eq!(compression(&layer).unwrap(), Some(kind));
             let mut module = file(b"");
-            let digest = unpack(kind, layer, &module, MODULE.len() as u64).unwrap();
+            let digest = decompress(kind, layer, &module, MODULE.len() as u64).unwrap();
             let mut hasher = sha2::Sha256::default();
             sha2::Digest::update(&mut hasher, MODULE);
             assert_eq!(digest, crate::store::digest_of(hasher));
@@ -161,15 +161,15 @@ mod tests {
     #[test]
     fn what_is_not_packed_is_left_alone() {
         for plain in [MODULE, b"", b"\x1f", b"\x28\xb5\x2f"] {
-            assert_eq!(packing(&file(plain)).unwrap(), None);
+            assert_eq!(compression(&file(plain)).unwrap(), None);
         }
     }
 
     #[test]
     fn a_layer_that_is_cut_is_damaged_wherever_it_is_cut() {
-        for (kind, bytes) in [(Packing::Gzip, gzip()), (Packing::Zstd, zstd())] {
+        for (kind, bytes) in [(Compression::Gzip, gzip()), (Compression::Zstd, zstd())] {
             for end in 4..bytes.len() {
-                let cut = unpack(kind, file(&bytes[..end]), &file(b""), 1 << 20);
+                let cut = decompress(kind, file(&bytes[..end]), &file(b""), 1 << 20);
                 assert!(
                     matches!(cut, Err(Error::Damaged { .. })),
                     "{kind:?} {end}: {cut:?}"
@@ -180,15 +180,15 @@ mod tests {
 
     #[test]
     fn more_than_allowed_does_not_come_out() {
-        let most = MODULE.len() as u64 - 1;
-        for (kind, bytes) in [(Packing::Gzip, gzip()), (Packing::Zstd, zstd())] {
+        let max = MODULE.len() as u64 - 1;
+        for (kind, bytes) in [(Compression::Gzip, gzip()), (Compression::Zstd, zstd())] {
             let module = file(b"");
-            let unpacked = unpack(kind, file(&bytes), &module, most);
+            let unpacked = decompress(kind, file(&bytes), &module, max);
             assert!(
                 matches!(unpacked, Err(Error::TooLarge { .. })),
                 "{unpacked:?}"
             );
-            assert!(module.metadata().unwrap().len() <= most);
+            assert!(module.metadata().unwrap().len() <= max);
         }
     }
 }

@@ -8,11 +8,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
 
-use super::write::Unfinished;
+use super::files;
 
 /// Tells the state of `file` from any other in the boot `boot`.
 pub(super) fn identity(file: &File, boot: &str) -> io::Result<String> {
@@ -37,32 +36,15 @@ pub(super) fn tells(path: &Path, identity: &str) -> bool {
 
 /// Notes a use now.
 pub(super) fn note(path: &Path, identity: &str) {
-    match File::options().write(true).open(path) {
-        Ok(file) => {
-            if let Err(error) = file.set_modified(SystemTime::now()) {
-                log::debug!("the use of {} is not noted: {error}", path.display());
-            }
-        }
-        Err(_) => write(path, identity),
+    if !files::touch(path) {
+        write(path, identity);
     }
 }
 
 /// Writes the state down, which is a use too. Where that can't be, the next start reads the whole
 /// entry again.
 pub(super) fn write(path: &Path, identity: &str) {
-    if let Err(error) = try_write(path, identity) {
+    if let Err(error) = files::replace(path, identity.as_bytes()) {
         log::debug!("the state of {} is not noted: {error}", path.display());
     }
-}
-
-fn try_write(path: &Path, identity: &str) -> io::Result<()> {
-    let new = Unfinished::beside(path);
-    let mut file = File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(new.path())?;
-    io::Write::write_all(&mut file, identity.as_bytes())?;
-    fs::rename(new.path(), path)
 }

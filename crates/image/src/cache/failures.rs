@@ -4,40 +4,34 @@
 //! The digest is that of a key and of what was asked besides, so that another version or
 //! configuration of the engine tries again.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::room::{is_left_over, unused_for};
-use super::write::Unfinished;
-use super::{Cache, Error, Key, failed, list, remove};
+use super::error::Error;
+use super::eviction::{is_left_over, unused_for};
+use super::files::{self, list, remove};
+use super::key::{Key, ModuleInfo};
+use super::open::Cache;
 use crate::digest;
 
 /// Most of them that are kept: each is a block on the disk.
-const MOST: usize = 1024;
+const MAX_FAILURES: usize = 1024;
 
 /// Largest record, in bytes. A module may have names of any length, which its sentence repeats.
-const LARGEST: u64 = 16 << 10;
+const MAX_RECORD: u64 = 16 << 10;
 
 /// A module that can't be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The digest that its file is called: one that has come to hold another's content is none.
     digest: String,
-    /// By which engine.
-    pub engine: String,
-    /// By which version of it.
-    pub version: String,
-    /// The module's SHA-256.
-    pub module: String,
-    /// The module's size, in bytes, if it was known.
-    pub bytes: Option<u64>,
-    /// What the module was called.
-    pub name: PathBuf,
+    /// What can't be compiled.
+    #[serde(flatten)]
+    pub info: ModuleInfo,
     /// Why, as a sentence.
     pub reason: String,
     /// When it was last asked for.
@@ -46,19 +40,13 @@ pub struct Failure {
 }
 
 impl Cache {
-    /// Why there can be no native code for `key`, if that is known; `asked` is all that a failure
+    /// Why there can be no native code for `key`, if that is known; `request` is all that a failure
     /// depends on besides. Notes the use.
     #[must_use]
-    pub fn failure(&self, key: &Key, asked: &str) -> Option<String> {
-        let path = self.failed().join(name(key, asked));
+    pub fn failure(&self, key: &Key, request: &str) -> Option<String> {
+        let path = self.failed().join(name(key, request));
         let failure = read(&path)?;
-        let noted = File::options()
-            .write(true)
-            .open(&path)
-            .and_then(|file| file.set_modified(SystemTime::now()));
-        if let Err(error) = noted {
-            log::debug!("the use of {} is not noted: {error}", path.display());
-        }
+        files::touch(&path);
         Some(failure.reason)
     }
 
@@ -69,44 +57,29 @@ impl Cache {
     pub fn keep_failure(
         &self,
         key: &Key,
-        asked: &str,
+        request: &str,
         module: &Path,
         reason: &str,
     ) -> Result<(), Error> {
         let failure = Failure {
-            digest: name(key, asked),
-            engine: key.engine().to_owned(),
-            version: key.version().to_owned(),
-            module: key.module().to_owned(),
-            bytes: key.bytes(),
-            name: module.to_owned(),
+            digest: name(key, request),
+            info: key.info(module),
             reason: reason.to_owned(),
             used: SystemTime::now(),
         };
-        let folder = self.failed();
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(failed("make", &folder))?;
-        let path = folder.join(&failure.digest);
-        let new = Unfinished::beside(&path);
-        let write = || -> io::Result<()> {
-            let bytes = serde_json::to_vec(&failure)?;
-            if bytes.len() as u64 > LARGEST {
-                return Err(io::Error::other("its reason is too long"));
-            }
-            let mut file = File::options()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(new.path())?;
-            file.write_all(&bytes)
-        };
-        write().map_err(failed("write", new.path()))?;
-        fs::rename(new.path(), &path).map_err(failed("place", &path))?;
-        self.forget_failures_but(MOST);
+        let dir = self.failed();
+        files::make_dir(&dir).map_err(Error::file("make", &dir))?;
+        let path = dir.join(&failure.digest);
+        let bytes = serde_json::to_vec(&failure).map_err(io::Error::from);
+        bytes
+            .and_then(|bytes| {
+                if bytes.len() as u64 > MAX_RECORD {
+                    return Err(io::Error::other("its reason is too long"));
+                }
+                files::replace(&path, &bytes)
+            })
+            .map_err(Error::file("write", &path))?;
+        self.forget_failures_but(MAX_FAILURES);
         Ok(())
     }
 
@@ -126,7 +99,7 @@ impl Cache {
         failures
     }
 
-    /// Forgets all of them, or those that nobody has asked for so long; says how many. The next
+    /// Forgets all of them, or those that were not asked for so long; says how many. The next
     /// start of such a module compiles it.
     pub fn forget_failures(&self, unused: Option<Duration>) -> usize {
         let mut count = 0;
@@ -143,37 +116,33 @@ impl Cache {
         count
     }
 
-    /// Forgets those that nobody has asked for longest, until `most` are left.
-    fn forget_failures_but(&self, most: usize) {
-        if list(&self.failed()).count() <= most {
+    /// Forgets those that were not asked for longest, until `max` are left.
+    fn forget_failures_but(&self, max: usize) {
+        if list(&self.failed()).count() <= max {
             return;
         }
-        for failure in self.failures().iter().skip(most) {
+        for failure in self.failures().iter().skip(max) {
             remove(&self.failed().join(&failure.digest));
         }
     }
-
-    fn failed(&self) -> PathBuf {
-        self.folder.join("failed")
-    }
 }
 
-fn name(key: &Key, asked: &str) -> String {
-    digest::of_parts(&[key.as_str(), asked])
+fn name(key: &Key, request: &str) -> String {
+    digest::of_parts(&[key.as_str(), request])
 }
 
 /// The record at `path`, if it is one.
 fn read(path: &Path) -> Option<Failure> {
     let mut bytes = Vec::new();
     let file = File::open(path).ok()?;
-    file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    file.take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
     let failure: Failure = serde_json::from_slice(&bytes).ok()?;
     (path.file_name()? == failure.digest.as_str()).then_some(failure)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::MOST;
+    use super::MAX_FAILURES;
     use crate::cache::tests::Node;
     use crate::cache::{DEFAULT_LIMIT, Policy};
     use std::fs::{self, File};
@@ -199,8 +168,8 @@ mod tests {
         assert_eq!(known(b"b", "_start"), None);
         let listed = node.cache.failures();
         assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].name, Path::new("/app.wasm"));
-        assert_eq!(listed[0].bytes, Some(1));
+        assert_eq!(listed[0].info.name, Path::new("/app.wasm"));
+        assert_eq!(listed[0].info.bytes, Some(1));
         let file = &node.files("failed")[0];
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(file), 0o600);
@@ -245,9 +214,9 @@ mod tests {
     #[test]
     fn no_more_are_kept_than_are_worth_it() {
         let node = Node::new("failed-most", DEFAULT_LIMIT);
-        for number in 0..MOST + 3 {
+        for number in 0..MAX_FAILURES + 3 {
             keep(&node, &number.to_le_bytes());
         }
-        assert_eq!(node.cache.failures().len(), MOST);
+        assert_eq!(node.cache.failures().len(), MAX_FAILURES);
     }
 }

@@ -8,10 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 
-use super::{Cache, Error, Record, failed, list, lock, remove};
+use super::error::Error;
+use super::files::{list, remove};
+use super::key::Record;
+use super::lock;
+use super::open::Cache;
 use crate::digest;
 
-/// A file that was begun this long ago, and that nobody holds, belongs to a process that died.
+/// A file that was begun this long ago, and that no process holds, belongs to a process that died.
 const STALE: Duration = Duration::from_secs(60);
 
 /// One content of the cache.
@@ -23,7 +27,7 @@ pub struct Entry {
     pub size: u64,
     /// When it was last used.
     pub used: SystemTime,
-    /// Whether somebody has it open or mapped.
+    /// Whether a process has it open or mapped.
     pub in_use: bool,
     /// Whether the kernel checks it (fs-verity).
     pub verity: bool,
@@ -70,15 +74,15 @@ impl Cache {
             };
             records.entry(record.code.clone()).or_default().push(record);
         }
-        let folder = self.code();
+        let dir = self.code();
         let mut entries = Vec::new();
-        let files = match fs::read_dir(&folder) {
-            // Somebody is just making the cache.
+        let files = match fs::read_dir(&dir) {
+            // Another process is just making the cache.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
-            files => files.map_err(failed("list", &folder))?,
+            files => files.map_err(Error::file("list", &dir))?,
         };
         for file in files {
-            let file = file.map_err(failed("list", &folder))?;
+            let file = file.map_err(Error::file("list", &dir))?;
             let code = file.file_name().to_string_lossy().into_owned();
             if !digest::is_digest(&code) {
                 continue;
@@ -107,7 +111,7 @@ impl Cache {
         })
     }
 
-    /// Removes what `policy` says and nobody uses, and what processes that died have left. What is
+    /// Removes what `policy` says and is not in use, and what processes that died have left. What is
     /// known of layers, and of modules that can't be compiled, goes by age, or with everything; it
     /// has limits of its own, by number.
     ///
@@ -157,7 +161,7 @@ impl Cache {
     pub(super) fn make_room(&self, size: u64) -> Result<(), Error> {
         let limit = self.limit();
         let no_room = |held| Error::NoRoom {
-            folder: self.folder.clone(),
+            dir: self.dir.clone(),
             size,
             limit,
             held,
@@ -189,7 +193,7 @@ impl Cache {
         let Ok(file) = File::open(&path) else {
             return true;
         };
-        // Held until it has no name: who opened it meanwhile waits for the lock, and sees that.
+        // Held until it has no name: a process that opened it meanwhile waits for the lock, and sees that.
         if !is_free(&file) {
             return false;
         }
@@ -203,8 +207,8 @@ impl Cache {
 
     /// Removes what belongs to nothing.
     fn sweep(&self) {
-        for folder in [self.code(), self.keys(), self.used(), self.layers()] {
-            for file in list(&folder) {
+        for dir in [self.code(), self.keys(), self.used(), self.layers()] {
+            for file in list(&dir) {
                 if is_left_over(&file) {
                     remove(&file.path());
                 }
@@ -235,7 +239,7 @@ impl Cache {
     }
 }
 
-/// Whether nobody has the file open for use. If so it is locked until it is closed.
+/// Whether no process has the file open for use. If so it is locked until it is closed.
 fn is_free(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
