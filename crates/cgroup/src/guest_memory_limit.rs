@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use medley_engine::memory::{Allowance, Most};
+use medley_engine::memory::{Available, MemoryLimit};
 
 use crate::cgroup::Cgroup;
 use crate::error::Error;
@@ -125,10 +125,10 @@ impl Level {
     }
 
     /// What the guest may have of this level, when `resident` bytes of it are in use.
-    pub(crate) fn most(&self, unified: bool, resident: u64, wanted: u64) -> Option<Most> {
+    pub(crate) fn most(&self, unified: bool, resident: u64, wanted: u64) -> Option<Available> {
         let limit = self.limit()?;
         let usage: u64 = files::parse(&read(&self.usage).ok()?)?;
-        let most = |others: u64| Most {
+        let most = |others: u64| Available {
             bytes: room(limit, others),
             limit,
         };
@@ -240,8 +240,8 @@ impl CgroupMemoryLimit {
     }
 }
 
-impl Allowance for CgroupMemoryLimit {
-    fn most(&self, taken: u64, wanted: u64) -> Option<Most> {
+impl MemoryLimit for CgroupMemoryLimit {
+    fn available(&self, taken: u64, wanted: u64) -> Option<Available> {
         // The rest of what it has taken is still to be touched.
         let resident = anonymous(&self.process)
             .saturating_sub(self.before)
@@ -266,7 +266,7 @@ fn anonymous(statm: &File) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{CgroupMemoryLimit, LimitChannel, MemoryFiles, anonymous, reclaimable, room};
-    use medley_engine::memory::Allowance;
+    use medley_engine::memory::MemoryLimit as _;
     use std::fs::File;
 
     const MIB: u64 = 1 << 20;
@@ -313,17 +313,17 @@ mod tests {
             process,
             before,
         };
-        let most = allowance.most(0, u64::MAX).unwrap();
+        let most = allowance.available(0, u64::MAX).unwrap();
         // 40 MiB are in use, 10 of them are pages of files.
         assert_eq!(most.limit, 64 * MIB);
         assert_eq!(most.bytes, room(64 * MIB, 30 * MIB));
         // Those are counted only where it matters.
         assert_eq!(
-            allowance.most(0, MIB).unwrap().bytes,
+            allowance.available(0, MIB).unwrap().bytes,
             room(64 * MIB, 40 * MIB)
         );
         std::fs::write(own.join("memory.max"), (32 * MIB).to_string()).unwrap();
-        let most = allowance.most(0, u64::MAX).unwrap();
+        let most = allowance.available(0, u64::MAX).unwrap();
         assert_eq!(most.bytes, room(32 * MIB, 10 * MIB));
         std::fs::remove_dir_all(own).unwrap();
         std::fs::remove_dir_all(pod).unwrap();

@@ -8,34 +8,37 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use medley_engine::{Entry, Form, Native, Unfit};
+use medley_engine::{CompiledModule, Entry, Form, ModuleError};
 
+use crate::error::{component_refused, engine_error};
 use crate::ffi::{self, AstModule, Compiler, Configure};
 use crate::owned::{Mode, Owned, check, configure};
-use crate::{component, imports, sections, unfit};
+use crate::{imports, sections};
 
-pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
-    let malformed = |reason| Unfit::Malformed {
+pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError> {
+    let malformed = |reason| ModuleError::Malformed {
         path: entry.path.clone(),
         reason,
     };
     let bytes = wat::parse_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
     if wasmparser::Parser::is_component(&bytes) {
-        return Err(component(entry));
+        return Err(component_refused(entry));
     }
     let module = sections::strip(&bytes).map_err(|error| malformed(error.to_string()))?;
-    let configure = configure(Mode::Interpreted).map_err(|reason| unfit(entry, reason))?;
+    let configure = configure(Mode::Interpreted).map_err(|reason| engine_error(entry, reason))?;
     let parsed = parse(&configure, &module)
         .and_then(|parsed| validate(&configure, &parsed).map(|()| parsed))
         .map_err(|reason| malformed(explain(reason, &bytes)))?;
     imports::check_export(&parsed, entry)?;
     imports::check_imports(&parsed, entry, None)?;
     let code = match compiler(&configure) {
-        Some(compiler) => to_native(&compiler, &module).map_err(|reason| unfit(entry, &reason))?,
+        Some(compiler) => {
+            to_native(&compiler, &module).map_err(|reason| engine_error(entry, &reason))?
+        }
         // What is interpreted is the module itself.
         None => module,
     };
-    Ok(Native {
+    Ok(CompiledModule {
         code,
         form: Form::Module,
     })
@@ -107,7 +110,7 @@ fn explain(reason: &str, module: &[u8]) -> String {
     }
 }
 
-/// A folder for the linker's files, which goes away with this.
+/// A dir for the linker's files, which goes away with this.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -115,15 +118,15 @@ impl Scratch {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("medley-wasmedge-{}-{count}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder)?;
-        Ok(Self(folder))
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir(&dir)?;
+        Ok(Self(dir))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // The compiler's folder for temporary files goes away with its process.
+        // The compiler's dir for temporary files goes away with its process.
         std::fs::remove_dir_all(&self.0).ok();
     }
 }
@@ -135,11 +138,8 @@ fn to_native(compiler: &Owned<Compiler>, module: &[u8]) -> Result<Vec<u8>, Strin
     // Nothing is guarded that a panic could leave half done.
     let _alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new().map_err(|error| {
-        let folder = std::env::temp_dir();
-        format!(
-            "its compiler has no folder in {}: {error}",
-            folder.display()
-        )
+        let dir = std::env::temp_dir();
+        format!("its compiler has no folder in {}: {error}", dir.display())
     })?;
     let output = scratch.0.join("module.so");
     let path = CString::new(output.as_os_str().as_bytes()).map_err(|error| error.to_string())?;

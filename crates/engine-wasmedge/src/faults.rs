@@ -45,7 +45,7 @@ fn slot(signal: c_int) -> Option<&'static AtomicUsize> {
 /// Takes the place of libc's function of this name.
 ///
 /// # Safety
-/// As of libc's.
+/// Those of libc's.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn sigaction(
     signal: c_int,

@@ -1,4 +1,4 @@
-//! The part of WasmEdge's C API that is used here, as of `wasmedge/wasmedge.h` 0.14.1.
+//! The part of WasmEdge's C API that is used here, from `wasmedge/wasmedge.h` 0.14.1.
 //!
 //! Strings that WasmEdge returns belong to the object that they were asked of.
 

@@ -1,9 +1,10 @@
 //! What native code depends on besides its module.
 
+use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
-use crate::compile;
+use crate::{compile, ffi};
 
 /// The configuration that code was made with; to be raised whenever that changes.
 const CONFIGURATION: u32 = 1;
@@ -17,7 +18,7 @@ const CHANGING: [&str; 4] = ["cpu MHz", "bogomips", "BogoMIPS", "microcode"];
 /// The library's version, our configuration and the processor: native code is made for this one
 /// machine.
 pub(crate) fn of_this_machine() -> Result<String, String> {
-    let version = crate::library_version();
+    let version = library_version();
     if !compile::has_compiler() {
         return Ok(format!("{version}-{CONFIGURATION}-interpreted"));
     }
@@ -29,6 +30,13 @@ pub(crate) fn of_this_machine() -> Result<String, String> {
         "{version}-{CONFIGURATION}-{:016x}",
         hasher.finish()
     ))
+}
+
+/// The version of the library, such as `0.14.1`.
+pub(crate) fn library_version() -> String {
+    // SAFETY: it returns a string that ends with NUL and lives as long as the library.
+    let version = unsafe { CStr::from_ptr(ffi::WasmEdge_VersionGet()) };
+    version.to_string_lossy().into_owned()
 }
 
 /// What the kernel says of the first processor.

@@ -3,14 +3,14 @@
 use std::ffi::CStr;
 use std::ptr;
 
-use medley_engine::call::{self, START};
-use medley_engine::{Entry, Unfit};
+use medley_engine::invoke::{self, START};
+use medley_engine::{Entry, ModuleError};
 
+use crate::error::{NAME, engine_error};
 use crate::ffi::{self, AstModule, ModuleInstance};
 use crate::owned::{Owned, owned_text, text};
 use crate::plugins::{self, Plugins};
 use crate::signature::Signature;
-use crate::{NAME, unfit};
 
 /// The module of WASI, in which WasmEdge has its sockets too.
 pub(crate) const PREVIEW_1: &str = "wasi_snapshot_preview1";
@@ -21,7 +21,7 @@ pub(crate) fn export(entry: &Entry) -> &str {
 }
 
 /// Checks that the module exports a function by the name that is to be called, which can be.
-pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(), Unfit> {
+pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(), ModuleError> {
     let wanted = export(entry);
     let mut functions = Vec::new();
     // SAFETY: the module lives, and the list is as long as WasmEdge says that it has to be.
@@ -44,18 +44,21 @@ pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(
             }
             let kind = ffi::WasmEdge_ExportTypeGetFunctionType(module.get(), export);
             if kind.is_null() {
-                return Err(unfit(entry, "it does not know what its functions take"));
+                return Err(engine_error(
+                    entry,
+                    "it does not know what its functions take",
+                ));
             }
             Signature::new(kind)
         };
-        let checked = call::check(wanted, &signature.parameters(), &signature.results());
-        return checked.map_err(|reason| Unfit::Signature {
+        let checked = invoke::check(wanted, &signature.parameters(), &signature.results());
+        return checked.map_err(|reason| ModuleError::Signature {
             path: entry.path.clone(),
             export: wanted.to_owned(),
             reason,
         });
     }
-    Err(Unfit::NoExport {
+    Err(ModuleError::NoExport {
         path: entry.path.clone(),
         wanted: wanted.to_owned(),
         exports: functions,
@@ -68,9 +71,9 @@ pub(crate) fn check_imports(
     module: &Owned<AstModule>,
     entry: &Entry,
     plugins: Option<&mut Plugins>,
-) -> Result<Vec<plugins::Source>, Unfit> {
+) -> Result<Vec<plugins::Source>, ModuleError> {
     let mut plugins = plugins;
-    let wasi = wasi(&[], &[], &[]).map_err(|reason| unfit(entry, reason))?;
+    let wasi = wasi(&[], &[], &[]).map_err(|reason| engine_error(entry, reason))?;
     let mut used: Vec<(plugins::Source, Owned<ModuleInstance>)> = Vec::new();
     // SAFETY: the module lives, and the list is as long as WasmEdge says that it has to be.
     let imports = unsafe {
@@ -119,7 +122,7 @@ pub(crate) fn check_imports(
             wanted.is_null() || Signature::new(there).is(&Signature::new(wanted))
         };
         if !fits {
-            return Err(Unfit::ImportSignature {
+            return Err(ModuleError::ImportSignature {
                 path: entry.path.clone(),
                 import: format!("{from}::{name}"),
                 engine: NAME,
@@ -129,15 +132,15 @@ pub(crate) fn check_imports(
     Ok(used.into_iter().map(|(source, _)| source).collect())
 }
 
-fn unknown(entry: &Entry, module: &str, name: &str) -> Unfit {
-    Unfit::UnknownImport {
+fn unknown(entry: &Entry, module: &str, name: &str) -> ModuleError {
+    ModuleError::UnknownImport {
         path: entry.path.clone(),
         import: format!("{module}::{name}"),
         engine: NAME,
     }
 }
 
-/// The module of WASI, with a world.
+/// The module of WASI, with arguments, environment and preopens.
 pub(crate) fn wasi(
     args: &[&CStr],
     env: &[&CStr],

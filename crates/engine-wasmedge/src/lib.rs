@@ -10,6 +10,7 @@
 )]
 
 mod compile;
+mod error;
 mod faults;
 mod ffi;
 mod fingerprint;
@@ -19,14 +20,11 @@ mod owned;
 mod plugins;
 mod sections;
 mod signature;
-mod world;
+mod wasi_ctx;
 
-use std::ffi::CStr;
+use medley_engine::{CompiledModule, Engine, Entry, Form, ModuleError, Program, TrustedCode};
 
-use medley_engine::{Engine, Entry, Form, Native, Program, TrustedCode, Unfit};
-
-/// The engine's name in annotations and messages.
-pub const NAME: &str = "wasmedge";
+use error::{NAME, component_refused};
 
 /// WasmEdge, as configured for every guest of this binary.
 #[derive(Debug, Default, Clone, Copy)]
@@ -43,7 +41,7 @@ impl Engine for Wasmedge {
         } else {
             "interprets: its library has no compiler"
         };
-        format!("{}, {how}", library_version())
+        format!("{}, {how}", fingerprint::library_version())
     }
 
     fn fingerprint(&self) -> Result<String, String> {
@@ -55,7 +53,7 @@ impl Engine for Wasmedge {
         true
     }
 
-    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
+    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError> {
         compile::compile(bytes, entry)
     }
 
@@ -65,30 +63,10 @@ impl Engine for Wasmedge {
         form: Form,
         entry: &Entry,
         stack: Option<u64>,
-    ) -> Result<Box<dyn Program>, Unfit> {
+    ) -> Result<Box<dyn Program>, ModuleError> {
         match form {
             Form::Module => Ok(Box::new(module::LinkedModule::load(&code, entry, stack)?)),
-            Form::Component => Err(component(entry)),
+            Form::Component => Err(component_refused(entry)),
         }
-    }
-}
-
-/// The version of the library, such as `0.14.1`.
-fn library_version() -> String {
-    // SAFETY: it returns a string that ends with NUL and lives as long as the library.
-    let version = unsafe { CStr::from_ptr(ffi::WasmEdge_VersionGet()) };
-    version.to_string_lossy().into_owned()
-}
-
-fn component(entry: &Entry) -> Unfit {
-    unfit(entry, "it is a component; components need wasmtime")
-}
-
-/// What WasmEdge says, for an error that no other variant covers.
-fn unfit(entry: &Entry, reason: &str) -> Unfit {
-    Unfit::Engine {
-        path: entry.path.clone(),
-        engine: NAME,
-        reason: reason.to_owned(),
     }
 }

@@ -7,21 +7,22 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use medley_engine::call::{self, INITIALIZE, Number, START};
-use medley_engine::{Ended, Entry, Guest, Program, TrustedCode, Unfit};
+use medley_engine::invoke::{self, INITIALIZE, START};
+use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program, TrustedCode};
 
+use crate::error::engine_error;
 use crate::faults::Call;
 use crate::ffi::{self, AstModule, Configure, Executor, FunctionInstance, ModuleInstance, Store};
 use crate::imports;
 use crate::owned::{Mode, Owned, check, configure, message, text};
 use crate::plugins::{self, Plugins};
 use crate::signature::{self, Signature};
-use crate::{compile, unfit, world};
+use crate::{compile, wasi_ctx};
 
 /// How a shared object begins.
 const ELF: &[u8; 4] = b"\x7fELF";
 
-/// Results of WasmEdge's execution phase: traps, as of its `enum.inc`.
+/// Results of WasmEdge's execution phase: traps, in its `enum.inc`.
 const TRAPS: std::ops::Range<u32> = 0x400..0x500;
 
 /// A module with its imports found.
@@ -41,8 +42,8 @@ impl LinkedModule {
         code: &TrustedCode,
         entry: &Entry,
         stack: Option<u64>,
-    ) -> Result<Self, Unfit> {
-        let engine = |reason: &str| unfit(entry, reason);
+    ) -> Result<Self, ModuleError> {
+        let engine = |reason: &str| engine_error(entry, reason);
         let mut magic = [0; ELF.len()];
         code.file()
             .read_exact_at(&mut magic, 0)
@@ -87,14 +88,14 @@ impl LinkedModule {
     }
 
     /// How a call ended.
-    fn ended(&self, result: ffi::Result, call: &Call, wasi: &Owned<ModuleInstance>) -> Ended {
+    fn ended(&self, result: ffi::Result, call: &Call, wasi: &Owned<ModuleInstance>) -> GuestExit {
         match result.code {
-            ffi::SUCCESS => Ended::Exited(0),
+            ffi::SUCCESS => GuestExit::Exited(0),
             ffi::TERMINATED => {
                 // SAFETY: the module of WASI lives.
                 let code = unsafe { ffi::WasmEdge_ModuleInstanceWASIGetExitCode(wasi.get()) };
-                // As of POSIX exit: the low eight bits.
-                Ended::Exited(code.to_le_bytes()[0])
+                // POSIX exit: the low eight bits.
+                GuestExit::Exited(code.to_le_bytes()[0])
             }
             _ => {
                 let path = self.path.display();
@@ -104,7 +105,7 @@ impl LinkedModule {
                 } else {
                     message(result)
                 };
-                Ended::Trapped(format!("{path}: wasm trap: {what}"))
+                GuestExit::Trapped(format!("{path}: wasm trap: {what}"))
             }
         }
     }
@@ -149,7 +150,7 @@ const PAGE: u64 = 64 << 10;
 /// Has every memory of the guest end where its container's limit, as it is now, would be passed.
 /// WasmEdge can be told once, and of each memory alone.
 fn limit(configure: &Owned<Configure>, guest: &Guest) {
-    if let Some(most) = guest.memory.most()
+    if let Some(most) = guest.memory.available()
         && let Ok(pages) = u32::try_from(most.bytes / PAGE)
     {
         // SAFETY: the configuration lives.
@@ -239,8 +240,8 @@ impl Running {
     fn call(
         &self,
         function: &Function,
-        arguments: &[Number],
-    ) -> (ffi::Result, impl Iterator<Item = Number>) {
+        arguments: &[invoke::Value],
+    ) -> (ffi::Result, impl Iterator<Item = invoke::Value>) {
         let signature = &function.signature;
         let arguments = signature.arguments(arguments);
         let mut results = signature.room();
@@ -272,16 +273,16 @@ struct Function {
 }
 
 impl Program for LinkedModule {
-    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
-        let wasi = match world::wasi(guest) {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
+        let wasi = match wasi_ctx::wasi(guest) {
             Ok(wasi) => wasi,
-            Err(error) => return Ended::NotStarted(error),
+            Err(error) => return GuestExit::NotStarted(error),
         };
         limit(&self.configure, guest);
         if let Some(stack) = self.stack
             && let Err(error) = limit_stack(stack)
         {
-            return Ended::NotStarted(format!(
+            return GuestExit::NotStarted(format!(
                 "cannot set the limit of its stack to {stack} bytes: {error}"
             ));
         }
@@ -289,7 +290,7 @@ impl Program for LinkedModule {
             .and_then(|running| Ok((self.register(&running, &wasi)?, running)));
         let (_imports, running) = match ready {
             Ok(ready) => ready,
-            Err(error) => return Ended::NotStarted(error),
+            Err(error) => return GuestExit::NotStarted(error),
         };
         let faults = Call::begin();
         let instance = match running.instantiate(&self.module) {
@@ -299,14 +300,14 @@ impl Program for LinkedModule {
                 started();
                 return self.ended(result, &faults, &wasi);
             }
-            Err(result) => return Ended::NotStarted(message(result).to_owned()),
+            Err(result) => return GuestExit::NotStarted(message(result).to_owned()),
         };
         let Some(function) = running.find(instance, &self.export) else {
-            return Ended::NotStarted(format!("{} is no function", self.export));
+            return GuestExit::NotStarted(format!("{} is no function", self.export));
         };
-        let arguments = match call::numbers(&function.signature.parameters(), &guest.args) {
+        let arguments = match invoke::numbers(&function.signature.parameters(), &guest.args) {
             Ok(arguments) => arguments,
-            Err(reason) => return Ended::NotStarted(format!("{} {reason}", self.export)),
+            Err(reason) => return GuestExit::NotStarted(format!("{} {reason}", self.export)),
         };
         started();
         if self.export != START
@@ -321,7 +322,7 @@ impl Program for LinkedModule {
         let (result, results) = running.call(&function, &arguments);
         if result.code == ffi::SUCCESS {
             for number in results {
-                call::say(&std::io::stdout(), &number);
+                invoke::write_line(&std::io::stdout(), &number);
             }
         }
         self.ended(result, &faults, &wasi)

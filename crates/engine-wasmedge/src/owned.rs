@@ -15,7 +15,7 @@ impl<T> Owned<T> {
     /// Takes the object into care; `None` if there is none.
     ///
     /// # Safety
-    /// `it` is null, or nobody else deletes it and `delete` may.
+    /// `it` is null, or nothing else deletes it and `delete` may.
     pub(crate) unsafe fn new(it: *mut T, delete: unsafe extern "C" fn(*mut T)) -> Option<Self> {
         NonNull::new(it).map(|it| Self { it, delete })
     }
@@ -37,7 +37,7 @@ impl<T> Drop for Owned<T> {
 pub(crate) enum Mode {
     /// By native code, if the module has any. Only for what our own compiler made.
     Native,
-    /// By the interpreter: native code in a module is left alone, whatever it is.
+    /// By the interpreter: native code in a module is never run.
     Interpreted,
 }
 

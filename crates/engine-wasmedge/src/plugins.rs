@@ -5,12 +5,12 @@
 
 use std::ptr;
 
-use medley_engine::{Entry, Unfit};
+use medley_engine::{Entry, ModuleError};
 
 use crate::ffi::{self, ModuleInstance, Plugin};
 use crate::owned::{Owned, owned_text, text};
 
-/// The variable in which WasmEdge looks for folders and files of plugins.
+/// The variable in which WasmEdge looks for dirs and files of plugins.
 pub(crate) const PATH: &str = "WASMEDGE_PLUGIN_PATH";
 
 /// A module that a plugin has.
@@ -75,8 +75,8 @@ impl Plugins {
     }
 
     /// Why a module cannot be run whose import no plugin has.
-    pub(crate) fn missing(&self, entry: &Entry, module: &str, name: &str) -> Unfit {
-        Unfit::NoPlugin {
+    pub(crate) fn missing(&self, entry: &Entry, module: &str, name: &str) -> ModuleError {
+        ModuleError::NoPlugin {
             path: entry.path.clone(),
             import: format!("{module}::{name}"),
             module: module.to_owned(),

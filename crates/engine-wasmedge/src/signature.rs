@@ -1,6 +1,6 @@
 //! What functions take and give, and values of it.
 
-use medley_engine::call::{Kind, Number};
+use medley_engine::invoke;
 
 use crate::ffi::{self, FunctionType, Value, ValueType};
 
@@ -41,26 +41,26 @@ impl Signature {
         same(&self.parameters, &other.parameters) && same(&self.results, &other.results)
     }
 
-    pub(crate) fn parameters(&self) -> Vec<Kind> {
+    pub(crate) fn parameters(&self) -> Vec<invoke::ValueType> {
         self.parameters.iter().copied().map(kind).collect()
     }
 
-    pub(crate) fn results(&self) -> Vec<Kind> {
+    pub(crate) fn results(&self) -> Vec<invoke::ValueType> {
         self.results.iter().copied().map(kind).collect()
     }
 
     /// The numbers as parameters, one for each.
-    pub(crate) fn arguments(&self, numbers: &[Number]) -> Vec<Value> {
+    pub(crate) fn arguments(&self, numbers: &[invoke::Value]) -> Vec<Value> {
         let pairs = self.parameters.iter().zip(numbers);
         pairs
             .map(|(kind, number)| Value {
                 // The low bytes are the value, the others nothing's.
                 value: match *number {
-                    Number::I32(n) => n.cast_unsigned().into(),
-                    Number::I64(n) => n.cast_unsigned().into(),
-                    Number::F32(bits) => bits.into(),
-                    Number::F64(bits) => bits.into(),
-                    Number::V128(bits) => bits,
+                    invoke::Value::I32(n) => n.cast_unsigned().into(),
+                    invoke::Value::I64(n) => n.cast_unsigned().into(),
+                    invoke::Value::F32(bits) => bits.into(),
+                    invoke::Value::F64(bits) => bits.into(),
+                    invoke::Value::V128(bits) => bits,
                 },
                 kind: *kind,
             })
@@ -81,36 +81,36 @@ fn values(length: u32) -> Vec<ValueType> {
     vec![ValueType::default(); usize::try_from(length).unwrap_or_default()]
 }
 
-fn kind(ty: ValueType) -> Kind {
+fn kind(ty: ValueType) -> invoke::ValueType {
     // SAFETY: functions of a value that WasmEdge has made.
     unsafe {
         if ffi::WasmEdge_ValTypeIsI32(ty) {
-            Kind::I32
+            invoke::ValueType::I32
         } else if ffi::WasmEdge_ValTypeIsI64(ty) {
-            Kind::I64
+            invoke::ValueType::I64
         } else if ffi::WasmEdge_ValTypeIsF32(ty) {
-            Kind::F32
+            invoke::ValueType::F32
         } else if ffi::WasmEdge_ValTypeIsF64(ty) {
-            Kind::F64
+            invoke::ValueType::F64
         } else if ffi::WasmEdge_ValTypeIsV128(ty) {
-            Kind::V128
+            invoke::ValueType::V128
         } else {
-            Kind::Reference
+            invoke::ValueType::Reference
         }
     }
 }
 
 /// A result of this kind, if it can be shown.
-pub(crate) fn number(kind: Kind, result: &Value) -> Option<Number> {
+pub(crate) fn number(kind: invoke::ValueType, result: &Value) -> Option<invoke::Value> {
     let bytes = result.value.to_le_bytes();
     let [a, b, c, d, e, f, g, h, ..] = bytes;
     let (low, half) = ([a, b, c, d], [a, b, c, d, e, f, g, h]);
     match kind {
-        Kind::I32 => Some(Number::I32(i32::from_le_bytes(low))),
-        Kind::I64 => Some(Number::I64(i64::from_le_bytes(half))),
-        Kind::F32 => Some(Number::F32(u32::from_le_bytes(low))),
-        Kind::F64 => Some(Number::F64(u64::from_le_bytes(half))),
-        Kind::V128 => Some(Number::V128(result.value)),
-        Kind::Reference => None,
+        invoke::ValueType::I32 => Some(invoke::Value::I32(i32::from_le_bytes(low))),
+        invoke::ValueType::I64 => Some(invoke::Value::I64(i64::from_le_bytes(half))),
+        invoke::ValueType::F32 => Some(invoke::Value::F32(u32::from_le_bytes(low))),
+        invoke::ValueType::F64 => Some(invoke::Value::F64(u64::from_le_bytes(half))),
+        invoke::ValueType::V128 => Some(invoke::Value::V128(result.value)),
+        invoke::ValueType::Reference => None,
     }
 }

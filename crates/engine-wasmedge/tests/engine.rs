@@ -5,7 +5,9 @@
 mod guests;
 
 use guests::exits_with;
-use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, TrustedCode, Unfit};
+use medley_engine::{
+    CompiledModule, Engine, Entry, Form, Guest, GuestExit, ModuleError, TrustedCode,
+};
 use medley_engine_wasmedge::Wasmedge;
 
 fn entry(export: Option<&str>) -> Entry {
@@ -15,7 +17,7 @@ fn entry(export: Option<&str>) -> Entry {
     }
 }
 
-fn compile(wat: &str, export: Option<&str>) -> Result<Native, Unfit> {
+fn compile(wat: &str, export: Option<&str>) -> Result<CompiledModule, ModuleError> {
     Wasmedge.compile(wat.as_bytes(), &entry(export))
 }
 
@@ -26,7 +28,10 @@ fn fails(wat: &str, export: Option<&str>) -> String {
 }
 
 /// Loads what was compiled, as the helper does.
-fn load(native: &Native, export: Option<&str>) -> Result<Box<dyn medley_engine::Program>, Unfit> {
+fn load(
+    native: &CompiledModule,
+    export: Option<&str>,
+) -> Result<Box<dyn medley_engine::Program>, ModuleError> {
     let code = native.seal().expect("room for it");
     // SAFETY: the compiler has just made it.
     let code = unsafe { TrustedCode::from_compiler(code) }.expect("it is sealed");
@@ -34,7 +39,7 @@ fn load(native: &Native, export: Option<&str>) -> Result<Box<dyn medley_engine::
 }
 
 /// Runs a module to its end; says whether it started, too.
-fn run(module: &[u8], export: Option<&str>) -> (Ended, bool) {
+fn run(module: &[u8], export: Option<&str>) -> (GuestExit, bool) {
     let native = Wasmedge.compile(module, &entry(export)).expect("it is fit");
     assert_eq!(native.form, Form::Module);
     let program = load(&native, export).expect("it loads");
@@ -48,14 +53,14 @@ fn exit_codes_are_the_guests_own() {
     for code in [0, 1, 42, 126, 134, 255] {
         let wat = exits_with(code);
         let code = u8::try_from(code).expect("it is small");
-        assert_eq!(run(wat.as_bytes(), None), (Ended::Exited(code), true));
+        assert_eq!(run(wat.as_bytes(), None), (GuestExit::Exited(code), true));
     }
 }
 
 #[test]
 fn a_guest_that_returns_exits_with_0() {
     let wat = r#"(module (func (export "_start")))"#;
-    assert_eq!(run(wat.as_bytes(), None), (Ended::Exited(0), true));
+    assert_eq!(run(wat.as_bytes(), None), (GuestExit::Exited(0), true));
 }
 
 /// With any type of result.
@@ -67,7 +72,10 @@ fn a_named_export_is_called_after_the_constructor() {
         (func (export "run") (result i32)
             (if (i32.eqz (global.get $ready)) (then unreachable))
             (i32.const 7)))"#;
-    assert_eq!(run(wat.as_bytes(), Some("run")), (Ended::Exited(0), true));
+    assert_eq!(
+        run(wat.as_bytes(), Some("run")),
+        (GuestExit::Exited(0), true)
+    );
 }
 
 #[test]
@@ -91,10 +99,10 @@ fn numbers_reach_a_named_export_and_what_is_none_is_named() {
         program.run(&guest, &mut || ())
     };
     let ended = sum(&["/app.wasm", "4294967295", "20", "3.5", "2e1"]);
-    assert_eq!(ended, Ended::Exited(42));
+    assert_eq!(ended, GuestExit::Exited(42));
     assert_eq!(
         sum(&["/app.wasm", "1", "2", "3", "many"]),
-        Ended::NotStarted("sum takes f64, which \"many\" cannot be".to_owned())
+        GuestExit::NotStarted("sum takes f64, which \"many\" cannot be".to_owned())
     );
 }
 
@@ -110,7 +118,7 @@ fn a_trap_says_what_it_was() {
         (division, "integer divide by zero"),
         (bounds, "out of bounds memory access"),
     ] {
-        let (Ended::Trapped(text), true) = run(wat.as_bytes(), None) else {
+        let (GuestExit::Trapped(text), true) = run(wat.as_bytes(), None) else {
             panic!("{what} is no trap");
         };
         assert_eq!(text, format!("/app.wasm: wasm trap: {what}"));
@@ -125,7 +133,7 @@ fn a_used_up_stack_traps_unlike_an_access_out_of_bounds() {
         (func (export "_start") (drop (call $deeper (i64.const 0)))))"#;
     let (ended, _) = run(wat.as_bytes(), None);
     let expected = "/app.wasm: wasm trap: call stack exhausted";
-    assert_eq!(ended, Ended::Trapped(expected.to_owned()));
+    assert_eq!(ended, GuestExit::Trapped(expected.to_owned()));
 }
 
 #[test]
@@ -133,7 +141,7 @@ fn a_start_section_that_traps_is_a_trap_of_the_guest() {
     let wat = r#"(module (func $first unreachable) (start $first) (func (export "_start")))"#;
     assert!(matches!(
         run(wat.as_bytes(), None),
-        (Ended::Trapped(_), true)
+        (GuestExit::Trapped(_), true)
     ));
 }
 

@@ -5,7 +5,7 @@
 mod guests;
 
 use guests::exits_with;
-use medley_engine::{Ended, Engine, Entry, Guest, TrustedCode};
+use medley_engine::{Engine, Entry, Guest, GuestExit, TrustedCode};
 use medley_engine_wasmedge::Wasmedge;
 
 /// WasmEdge as others use it: it makes "universal" modules, and runs them.
@@ -154,5 +154,5 @@ fn native_code_that_a_module_brings_along_is_never_run() {
         .load(code, native.form, &entry, None)
         .expect("it loads");
     let ended = program.run(&Guest::default(), &mut || ());
-    assert_eq!(ended, Ended::Exited(7));
+    assert_eq!(ended, GuestExit::Exited(7));
 }

@@ -1,7 +1,7 @@
 //! What is to be called of a module.
 
-use medley_engine::call::{self, Kind, START};
-use medley_engine::{Entry, Unfit};
+use medley_engine::invoke::{self, START};
+use medley_engine::{Entry, ModuleError};
 use wasmer::Module;
 
 use crate::values;
@@ -13,12 +13,12 @@ pub(crate) fn wanted(entry: &Entry) -> &str {
 
 /// Checks that the module exports a function by the name that is to be called, which can be. Gives
 /// what it takes.
-pub(crate) fn check(module: &Module, entry: &Entry) -> Result<Vec<Kind>, Unfit> {
+pub(crate) fn check(module: &Module, entry: &Entry) -> Result<Vec<invoke::ValueType>, ModuleError> {
     let wanted = wanted(entry);
     let mut functions = module.exports().functions();
     let Some(function) = functions.find(|export| export.name() == wanted) else {
         let names = module.exports().functions();
-        return Err(Unfit::NoExport {
+        return Err(ModuleError::NoExport {
             path: entry.path.clone(),
             wanted: wanted.to_owned(),
             exports: names.map(|export| export.name().to_owned()).collect(),
@@ -26,9 +26,9 @@ pub(crate) fn check(module: &Module, entry: &Entry) -> Result<Vec<Kind>, Unfit> 
     };
     let parameters = values::kinds(function.ty().params());
     let results = values::kinds(function.ty().results());
-    match call::check(wanted, &parameters, &results) {
+    match invoke::check(wanted, &parameters, &results) {
         Ok(()) => Ok(parameters),
-        Err(reason) => Err(Unfit::Signature {
+        Err(reason) => Err(ModuleError::Signature {
             path: entry.path.clone(),
             export: wanted.to_owned(),
             reason,

@@ -33,7 +33,7 @@ fn changed<T>(path: &Path, result: Result<T>) -> Result<T> {
     })
 }
 
-/// Whether `path`, or the folder that it would be in, can't be written to by anybody.
+/// Whether `path`, or the dir that it would be in, can't be written to by any user.
 fn is_read_only(path: &Path) -> bool {
     let path = Path::new("/").join(path);
     let mut found = path

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use medley_engine::call::START;
-use medley_engine::{Entry, Unfit};
+use medley_engine::invoke::START;
+use medley_engine::{Entry, ModuleError};
 use wasmer::{Engine, ExternType, Imports, MemoryType, Module, Store};
 use wasmer_wasix::{WasiEnv, WasiRuntimeError};
 
-use crate::{NAME, chain, exports, unfit, world};
+use crate::error::{NAME, chain, engine_error};
+use crate::{exports, wasi_ctx};
 
 /// The section of a module that brings others along, of which its imports may come. They are found
 /// at its start.
@@ -24,13 +25,14 @@ pub(crate) fn stands_alone(module: &Module) -> bool {
 }
 
 /// Checks that there is everything that the module imports.
-pub(crate) fn check(engine: &Engine, module: &Module, entry: &Entry) -> Result<(), Unfit> {
+pub(crate) fn check(engine: &Engine, module: &Module, entry: &Entry) -> Result<(), ModuleError> {
     if stands_alone(module) || module.custom_sections(DYNAMIC).next().is_some() {
         return Ok(());
     }
     let mut store = Store::new(engine.clone());
-    let there = provided(engine, module, &mut store)
-        .map_err(|error| unfit(entry, format!("it cannot tell what it provides: {error}")))?;
+    let there = provided(engine, module, &mut store).map_err(|error| {
+        engine_error(entry, format!("it cannot tell what it provides: {error}"))
+    })?;
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         // For a command it makes one that threads share, and no other.
@@ -40,14 +42,14 @@ pub(crate) fn check(engine: &Engine, module: &Module, entry: &Entry) -> Result<(
         }
         let import_shown = format!("{from}::{name}");
         let Some(found) = there.get_export(from, name) else {
-            return Err(Unfit::UnknownImport {
+            return Err(ModuleError::UnknownImport {
                 path: entry.path.clone(),
                 import: import_shown,
                 engine: NAME,
             });
         };
         if found.ty(&store) != *import.ty() {
-            return Err(Unfit::ImportSignature {
+            return Err(ModuleError::ImportSignature {
                 path: entry.path.clone(),
                 import: import_shown,
                 engine: NAME,
@@ -57,7 +59,7 @@ pub(crate) fn check(engine: &Engine, module: &Module, entry: &Entry) -> Result<(
     let mut memories = module.imports().memories();
     if memories.next().is_none() && module.exports().memories().next().is_none() {
         let reason = "it uses WASI and exports no memory for it: export it as \"memory\"";
-        return Err(unfit(entry, reason));
+        return Err(engine_error(entry, reason));
     }
     Ok(())
 }
@@ -69,7 +71,7 @@ fn provided(engine: &Engine, module: &Module, store: &mut Store) -> Result<Impor
         .build()
         .map_err(|error: io::Error| error.to_string())?;
     let _entered = runtime.enter();
-    let services = world::Services::new(engine, runtime.handle(), world::no_network());
+    let services = wasi_ctx::Services::new(engine, runtime.handle(), wasi_ctx::no_network());
     let said = |error: WasiRuntimeError| chain(&error);
     let env = WasiEnv::builder("")
         .runtime(Arc::new(services))

@@ -8,20 +8,18 @@
 
 mod compile;
 mod config;
+mod error;
 mod exports;
 mod files;
 mod imports;
 mod memory;
 mod module;
 mod values;
-mod world;
+mod wasi_ctx;
 
-use std::error::Error;
+use medley_engine::{CompiledModule, Engine, Entry, Form, ModuleError, Program, TrustedCode};
 
-use medley_engine::{Engine, Entry, Form, Native, Program, TrustedCode, Unfit};
-
-/// The engine's name in annotations and messages.
-pub const NAME: &str = "wasmer";
+use error::{NAME, component_refused};
 
 /// Wasmer, as configured for every guest of this binary.
 #[derive(Debug, Default, Clone, Copy)]
@@ -40,7 +38,7 @@ impl Engine for Wasmer {
         Ok(config::fingerprint())
     }
 
-    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
+    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError> {
         compile::compile(bytes, entry)
     }
 
@@ -50,37 +48,10 @@ impl Engine for Wasmer {
         form: Form,
         entry: &Entry,
         _stack: Option<u64>,
-    ) -> Result<Box<dyn Program>, Unfit> {
+    ) -> Result<Box<dyn Program>, ModuleError> {
         match form {
             Form::Module => Ok(Box::new(module::LoadedModule::load(&code, entry)?)),
-            Form::Component => Err(component(entry)),
+            Form::Component => Err(component_refused(entry)),
         }
     }
-}
-
-fn component(entry: &Entry) -> Unfit {
-    unfit(entry, "it is a component; components need wasmtime")
-}
-
-/// What Wasmer says, for an error that no other variant covers.
-fn unfit(entry: &Entry, reason: impl Into<String>) -> Unfit {
-    Unfit::Engine {
-        path: entry.path.clone(),
-        engine: NAME,
-        reason: reason.into(),
-    }
-}
-
-/// An error and those of its causes that say more, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
-use medley_engine::memory::{Account, Most};
+use medley_engine::memory::{Available, MemoryBudget};
 use wasmer::sys::vm::{TableStyle, VMMemory, VMMemoryDefinition, VMTable, VMTableDefinition};
 use wasmer::sys::{BaseTunables, NativeEngineExt, Tunables};
 use wasmer::{Engine, MemoryError, MemoryStyle, MemoryType, Pages, TableType, WASM_PAGE_SIZE};
@@ -12,8 +12,8 @@ use wasmer::{Engine, MemoryError, MemoryStyle, MemoryType, Pages, TableType, WAS
 /// passed. Each memory counts alone: Wasmer asks when one is made, and not when it grows.
 struct Limits {
     base: BaseTunables,
-    account: Account,
-    most: Option<Most>,
+    account: MemoryBudget,
+    most: Option<Available>,
     refused: Refusal,
 }
 
@@ -29,13 +29,13 @@ impl Refusal {
 }
 
 /// The engine, with limits for one guest.
-pub(crate) fn limited(engine: &Engine, account: &Account) -> (Engine, Refusal) {
+pub(crate) fn limited(engine: &Engine, account: &MemoryBudget) -> (Engine, Refusal) {
     let mut engine = engine.clone();
     let refused = Refusal::default();
     engine.set_tunables(Limits {
         base: BaseTunables::for_target(engine.target()),
         account: account.clone(),
-        most: account.most(),
+        most: account.available(),
         refused: refused.clone(),
     });
     (engine, refused)
@@ -48,7 +48,7 @@ impl Limits {
             return Ok(*ty);
         };
         let page = u64::try_from(WASM_PAGE_SIZE).unwrap_or(u64::MAX);
-        let mut share = self.account.share();
+        let mut share = self.account.reservation();
         if !share.grow(0, u64::from(ty.minimum.0).saturating_mul(page)) {
             let text = share.refused().map(|refused| refused.to_string());
             let text = text.unwrap_or_default();

@@ -4,8 +4,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use medley_engine::call::{self, INITIALIZE, Kind, Number, START};
-use medley_engine::{Ended, Entry, Guest, Program, TrustedCode, Unfit};
+use medley_engine::invoke::{self, INITIALIZE, START};
+use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program, TrustedCode};
 use tokio::runtime::Runtime;
 use wasmer::{
     AsStoreMut, Engine, Imports, Instance, InstantiationError, Module, RuntimeError, Store, Value,
@@ -17,9 +17,10 @@ use wasmer_wasix::{
     VirtualTaskManager as _, WasiEnvBuilder, WasiError, WasiRuntimeError, WasiThreadError,
 };
 
+use crate::error::{chain, engine_error};
 use crate::memory::{self, Refusal};
-use crate::world::{self, Services};
-use crate::{chain, config, exports, imports, unfit, values};
+use crate::wasi_ctx::{self, Services};
+use crate::{config, exports, imports, values};
 
 /// What WASIX ends a process with of which a thread trapped: the first thread, and any other.
 const TRAPPED: [i32; 2] = [45, 129];
@@ -30,19 +31,19 @@ pub(crate) struct LoadedModule {
     module: Module,
     path: PathBuf,
     export: String,
-    parameters: Vec<Kind>,
+    parameters: Vec<invoke::ValueType>,
 }
 
 impl LoadedModule {
     /// Maps what `compile` made, and makes code of it.
-    pub(crate) fn load(code: &TrustedCode, entry: &Entry) -> Result<Self, Unfit> {
+    pub(crate) fn load(code: &TrustedCode, entry: &Entry) -> Result<Self, ModuleError> {
         let engine = config::engine();
         // It is mapped by path only. The helper still has the host's /proc.
         let path = format!("/proc/self/fd/{}", code.file().as_raw_fd());
         // SAFETY: by its type, `compile` of this program made the code, and nothing changes it while
         // it is mapped.
         let module = unsafe { Module::deserialize_from_file_unchecked(&engine, path) };
-        let module = module.map_err(|error| unfit(entry, chain(&error)))?;
+        let module = module.map_err(|error| engine_error(entry, chain(&error)))?;
         Ok(Self {
             parameters: exports::check(&module, entry)?,
             engine,
@@ -57,9 +58,9 @@ impl LoadedModule {
         &self,
         engine: Engine,
         refused: &Refusal,
-        arguments: &[Number],
+        arguments: &[invoke::Value],
         started: &mut dyn FnMut(),
-    ) -> Ended {
+    ) -> GuestExit {
         let mut store = Store::new(engine);
         let instance = match Instance::new(&mut store, &self.module, &Imports::new()) {
             Ok(instance) => instance,
@@ -85,10 +86,10 @@ impl LoadedModule {
         runtime: &Runtime,
         refused: &Refusal,
         started: &mut dyn FnMut(),
-    ) -> Ended {
+    ) -> GuestExit {
         let env = match builder.build() {
             Ok(env) => env,
-            Err(error) => return Ended::NotStarted(chain(&error)),
+            Err(error) => return GuestExit::NotStarted(chain(&error)),
         };
         let tasks = env.tasks().clone();
         let mut process = env.thread.join_handle();
@@ -121,9 +122,9 @@ impl LoadedModule {
         services: &Services,
         engine: Engine,
         refused: &Refusal,
-        arguments: &[Number],
+        arguments: &[invoke::Value],
         started: &mut dyn FnMut(),
-    ) -> Ended {
+    ) -> GuestExit {
         let mut store = Store::new(engine);
         // Calls the constructor, too.
         let (instance, env) = match builder.instantiate(self.module.clone(), &mut store) {
@@ -131,18 +132,18 @@ impl LoadedModule {
             Err(WasiRuntimeError::Thread(error)) => {
                 return self.not_linked(&error, refused, started);
             }
-            Err(error) => return Ended::NotStarted(chain(&error)),
+            Err(error) => return GuestExit::NotStarted(chain(&error)),
         };
         started();
         let ended = if self.export == INITIALIZE {
-            Ended::Exited(0)
+            GuestExit::Exited(0)
         } else {
             self.call(&mut store, &instance, arguments)
         };
         // Closes the guest's files, which is when the last of what it wrote goes there.
         env.data(&store).blocking_on_exit(Some(ExitCode::from(0)));
         match (ended, services.trap()) {
-            (Ended::Exited(code), Some(trap)) if TRAPPED.contains(&i32::from(code)) => {
+            (GuestExit::Exited(code), Some(trap)) if TRAPPED.contains(&i32::from(code)) => {
                 trapped(&self.path, &trap.message())
             }
             (ended, _) => ended,
@@ -153,18 +154,18 @@ impl LoadedModule {
         &self,
         store: &mut impl AsStoreMut,
         instance: &Instance,
-        arguments: &[Number],
-    ) -> Ended {
+        arguments: &[invoke::Value],
+    ) -> GuestExit {
         let Ok(function) = instance.exports.get_function(&self.export) else {
-            return Ended::NotStarted(format!("{} is no function", self.export));
+            return GuestExit::NotStarted(format!("{} is no function", self.export));
         };
         let arguments: Vec<Value> = arguments.iter().map(values::value).collect();
         match function.call(store, &arguments) {
             Ok(results) => {
                 for number in results.iter().filter_map(values::number) {
-                    call::say(&std::io::stdout(), &number);
+                    invoke::write_line(&std::io::stdout(), &number);
                 }
-                Ended::Exited(0)
+                GuestExit::Exited(0)
             }
             Err(error) => ended(&self.path, &error),
         }
@@ -177,7 +178,7 @@ impl LoadedModule {
         error: &WasiThreadError,
         refused: &Refusal,
         started: &mut dyn FnMut(),
-    ) -> Ended {
+    ) -> GuestExit {
         match error {
             WasiThreadError::InstanceCreateFailed(error) => {
                 self.not_instantiated(error, refused, started)
@@ -187,9 +188,9 @@ impl LoadedModule {
                     started();
                     ended(&self.path, error)
                 }
-                None => Ended::NotStarted(format!("its constructor failed: {error:#}")),
+                None => GuestExit::NotStarted(format!("its constructor failed: {error:#}")),
             },
-            _ => Ended::NotStarted(refused.or(|| chain(error))),
+            _ => GuestExit::NotStarted(refused.or(|| chain(error))),
         }
     }
 
@@ -198,22 +199,22 @@ impl LoadedModule {
         error: &InstantiationError,
         refused: &Refusal,
         started: &mut dyn FnMut(),
-    ) -> Ended {
+    ) -> GuestExit {
         match error {
             InstantiationError::Start(error) => {
                 started();
                 ended(&self.path, error)
             }
-            _ => Ended::NotStarted(refused.or(|| chain(error))),
+            _ => GuestExit::NotStarted(refused.or(|| chain(error))),
         }
     }
 }
 
 impl Program for LoadedModule {
-    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
-        let arguments = match call::numbers(&self.parameters, &guest.args) {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
+        let arguments = match invoke::numbers(&self.parameters, &guest.args) {
             Ok(arguments) => arguments,
-            Err(reason) => return Ended::NotStarted(format!("{} {reason}", self.export)),
+            Err(reason) => return GuestExit::NotStarted(format!("{} {reason}", self.export)),
         };
         let (engine, refused) = memory::limited(&self.engine, &guest.memory);
         if imports::stands_alone(&self.module) {
@@ -226,14 +227,14 @@ impl Program for LoadedModule {
             .build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
-            Err(error) => return Ended::NotStarted(error.to_string()),
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
         let entered = runtime.enter();
-        let builder = match world::builder(guest, runtime.handle()) {
+        let builder = match wasi_ctx::builder(guest, runtime.handle()) {
             Ok(builder) => builder,
-            Err(reason) => return Ended::NotStarted(reason),
+            Err(reason) => return GuestExit::NotStarted(reason),
         };
-        let services = Services::new(&engine, runtime.handle(), world::network());
+        let services = Services::new(&engine, runtime.handle(), wasi_ctx::network());
         let services = Arc::new(services);
         let builder = builder.runtime(services.clone());
         let ended = if self.export == START {
@@ -249,10 +250,10 @@ impl Program for LoadedModule {
 }
 
 /// How a guest ended, told from what its call gave.
-fn ended(path: &Path, error: &RuntimeError) -> Ended {
+fn ended(path: &Path, error: &RuntimeError) -> GuestExit {
     match error.downcast_ref::<WasiError>() {
         Some(WasiError::Exit(code)) => exited(*code),
-        Some(WasiError::ThreadExit) => Ended::Exited(0),
+        Some(WasiError::ThreadExit) => GuestExit::Exited(0),
         Some(error) => trapped(path, &chain(error)),
         None => {
             let text = error.to_string();
@@ -261,11 +262,11 @@ fn ended(path: &Path, error: &RuntimeError) -> Ended {
     }
 }
 
-fn exited(code: ExitCode) -> Ended {
-    // As of POSIX exit: the low eight bits.
-    Ended::Exited(code.raw().to_le_bytes()[0])
+fn exited(code: ExitCode) -> GuestExit {
+    // POSIX exit: the low eight bits.
+    GuestExit::Exited(code.raw().to_le_bytes()[0])
 }
 
-fn trapped(path: &Path, what: &str) -> Ended {
-    Ended::Trapped(format!("{}: wasm trap: {what}", path.display()))
+fn trapped(path: &Path, what: &str) -> GuestExit {
+    GuestExit::Trapped(format!("{}: wasm trap: {what}", path.display()))
 }

@@ -2,8 +2,10 @@
 
 #![allow(unsafe_code, reason = "what the engine compiled is executed")]
 
-use medley_engine::memory::{Account, Allowance, Most};
-use medley_engine::{Ended, Engine, Entry, Form, Guest, Native, TrustedCode, Unfit};
+use medley_engine::memory::{Available, MemoryBudget, MemoryLimit};
+use medley_engine::{
+    CompiledModule, Engine, Entry, Form, Guest, GuestExit, ModuleError, TrustedCode,
+};
 use medley_engine_wasmer::Wasmer;
 
 /// A module with all that a guest of WASI needs, and functions of it.
@@ -20,7 +22,7 @@ fn entry(export: Option<&str>) -> Entry {
     }
 }
 
-fn compile(text: impl AsRef<[u8]>, export: Option<&str>) -> Result<Native, Unfit> {
+fn compile(text: impl AsRef<[u8]>, export: Option<&str>) -> Result<CompiledModule, ModuleError> {
     Wasmer.compile(text.as_ref(), &entry(export))
 }
 
@@ -30,7 +32,7 @@ fn refused(text: impl AsRef<[u8]>, export: Option<&str>) -> String {
 
 /// Compiles a module, loads the code as the helper does, and runs it to its end. Says how often
 /// it was said to have started, too.
-fn run_in(guest: &Guest, text: &str, export: Option<&str>) -> (Ended, usize) {
+fn run_in(guest: &Guest, text: &str, export: Option<&str>) -> (GuestExit, usize) {
     let native = compile(text, export).expect("it is fit");
     assert_eq!(native.form, Form::Module);
     let code = native.seal().expect("room for it");
@@ -42,13 +44,13 @@ fn run_in(guest: &Guest, text: &str, export: Option<&str>) -> (Ended, usize) {
     (ended, started)
 }
 
-fn run(text: &str, export: Option<&str>) -> (Ended, usize) {
+fn run(text: &str, export: Option<&str>) -> (GuestExit, usize) {
     run_in(&Guest::default(), text, export)
 }
 
 /// Checks that it trapped, and gives the words for it: the first line.
-fn trap((ended, started): (Ended, usize)) -> String {
-    let (Ended::Trapped(text), 1) = (&ended, started) else {
+fn trap((ended, started): (GuestExit, usize)) -> String {
+    let (GuestExit::Trapped(text), 1) = (&ended, started) else {
         panic!("{ended:?} after {started} starts");
     };
     let line = text.lines().next().unwrap_or_default();
@@ -61,7 +63,7 @@ fn exit_codes_are_the_guests_own_and_their_low_byte() {
     for (code, seen) in [(0, 0), (1, 1), (134, 134), (255, 255), (256, 0), (-1, 255)] {
         let start = format!(r#"(func (export "_start") (call $exit (i32.const {code})))"#);
         let ended = run(&module(EXIT, &start), None);
-        assert_eq!(ended, (Ended::Exited(seen), 1), "{code}");
+        assert_eq!(ended, (GuestExit::Exited(seen), 1), "{code}");
     }
 }
 
@@ -69,9 +71,9 @@ fn exit_codes_are_the_guests_own_and_their_low_byte() {
 fn preview_1_and_no_interface_at_all_will_do() {
     let exit = EXIT.replace("wasix_32v1", "wasi_snapshot_preview1");
     let start = r#"(func (export "_start") (call $exit (i32.const 7)))"#;
-    assert_eq!(run(&module(&exit, start), None), (Ended::Exited(7), 1));
+    assert_eq!(run(&module(&exit, start), None), (GuestExit::Exited(7), 1));
     let alone = r#"(module (func (export "_start")))"#;
-    assert_eq!(run(alone, None), (Ended::Exited(0), 1));
+    assert_eq!(run(alone, None), (GuestExit::Exited(0), 1));
 }
 
 /// A guest with three threads.
@@ -85,7 +87,7 @@ fn threads() -> String {
 
 #[test]
 fn the_threads_of_a_guest_share_its_memory() {
-    assert_eq!(run(&threads(), None), (Ended::Exited(42), 1));
+    assert_eq!(run(&threads(), None), (GuestExit::Exited(42), 1));
 }
 
 #[test]
@@ -107,11 +109,11 @@ fn a_named_export_is_called_after_the_constructor_with_numbers() {
         run_in(&guest, &text, Some("sum"))
     };
     let ended = sum(&["/app.wasm", "4294967295", "20", "3.5", "2e1"]);
-    assert_eq!(ended, (Ended::Exited(42), 1));
+    assert_eq!(ended, (GuestExit::Exited(42), 1));
     let reason = "sum takes f64, which \"many\" cannot be".to_owned();
     assert_eq!(
         sum(&["/app.wasm", "1", "2", "3", "many"]),
-        (Ended::NotStarted(reason), 0)
+        (GuestExit::NotStarted(reason), 0)
     );
 }
 
@@ -161,14 +163,14 @@ fn a_trap_of_a_thread_is_its_guests() {
     for code in [45, 129] {
         let start = format!(r#"(func (export "_start") (call $exit (i32.const {code})))"#);
         let ended = run(&module(EXIT, &start), None);
-        assert_eq!(ended, (Ended::Exited(code), 1));
+        assert_eq!(ended, (GuestExit::Exited(code), 1));
     }
 }
 
 #[test]
 fn a_backtrace_names_the_functions() {
     let text = r#"(module (func $inner unreachable) (func $outer (export "f") (call $inner)))"#;
-    let (Ended::Trapped(text), 1) = run(text, Some("f")) else {
+    let (GuestExit::Trapped(text), 1) = run(text, Some("f")) else {
         panic!("it did not trap");
     };
     let lines: Vec<_> = text.lines().collect();
@@ -239,9 +241,9 @@ fn a_malformed_module_says_where() {
 /// Leaves a guest so many bytes.
 struct Fixed(u64);
 
-impl Allowance for Fixed {
-    fn most(&self, _: u64, _: u64) -> Option<Most> {
-        Some(Most {
+impl MemoryLimit for Fixed {
+    fn available(&self, _: u64, _: u64) -> Option<Available> {
+        Some(Available {
             bytes: self.0,
             limit: self.0,
         })
@@ -252,7 +254,7 @@ impl Allowance for Fixed {
 #[test]
 fn a_memory_ends_where_the_containers_limit_does() {
     let guest = Guest {
-        memory: Account::limited_by(Box::new(Fixed(10 << 16))),
+        memory: MemoryBudget::limited_by(Box::new(Fixed(10 << 16))),
         ..Guest::default()
     };
     // Nine more pages, and then none.
@@ -260,9 +262,9 @@ fn a_memory_ends_where_the_containers_limit_does() {
         (if (i32.ne (memory.grow (i32.const 9)) (i32.const 1)) (then unreachable))
         (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)))"#;
     let ended = run_in(&guest, &module(EXIT, grows), None);
-    assert_eq!(ended, (Ended::Exited(0), 1));
+    assert_eq!(ended, (GuestExit::Exited(0), 1));
     let large = r#"(module (memory (export "memory") 11) (func (export "_start")))"#;
-    let (Ended::NotStarted(reason), 0) = run_in(&guest, large, None) else {
+    let (GuestExit::NotStarted(reason), 0) = run_in(&guest, large, None) else {
         panic!("it started");
     };
     let begins = "it needs a memory of 720896 bytes, and the container's memory limit of 655360";

@@ -4,16 +4,18 @@
 use std::future::poll_fn;
 use std::path::PathBuf;
 
-use medley_engine::call::say;
-use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+use medley_engine::invoke::write_line;
+use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val, types};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
-use crate::host::{Host, Limits, Shared};
-use crate::limiter::Limiter;
+use crate::error::engine_error;
+use crate::limiter::BudgetLimiter;
+use crate::store_data::{ProcessShared, StoreData};
 use crate::values::{self, Printed};
-use crate::{component, host, unfit, world};
+use crate::wasi_ctx;
+use crate::wasi_version::{any_other_version, is, is_of_0_3};
 
 /// What a command exports, of any version that there is.
 const RUN: &str = "wasi:cli/run";
@@ -25,11 +27,11 @@ pub(crate) struct LinkedCommand {
 }
 
 enum Callable {
-    Command(p2::bindings::CommandPre<Host>),
+    Command(p2::bindings::CommandPre<StoreData>),
     /// One of WASI 0.3, with an engine of a concurrent profile.
-    Concurrent(p3::bindings::CommandPre<Host>),
+    Concurrent(p3::bindings::CommandPre<StoreData>),
     Export {
-        instance: InstancePre<Host>,
+        instance: InstancePre<StoreData>,
         index: ComponentExportIndex,
         name: String,
     },
@@ -37,24 +39,23 @@ enum Callable {
 
 impl LinkedCommand {
     pub(crate) fn new(
-        engine: &Engine,
         component: &Component,
-        instance: InstancePre<Host>,
+        instance: InstancePre<StoreData>,
         exports: &[String],
         entry: &Entry,
-    ) -> Result<Self, Unfit> {
+    ) -> Result<Self, ModuleError> {
         let another = |error: wasmtime::Error| {
-            component::any_other_version(exports, entry).unwrap_or_else(|| unfit(entry, &error))
+            any_other_version(exports, entry).unwrap_or_else(|| engine_error(entry, &error))
         };
-        let mut run = exports.iter().filter(|name| component::is(name, RUN));
+        let mut run = exports.iter().filter(|name| is(name, RUN));
         let wanted = entry.export.as_deref();
         let callable = match wanted {
-            Some(name) if !component::is(RUN, name) => Callable::Export {
-                index: export(engine, component, entry, name)?,
+            Some(name) if !is(RUN, name) => Callable::Export {
+                index: export(component, exports, entry, name)?,
                 name: name.to_owned(),
                 instance,
             },
-            _ if run.clone().any(|name| host::is_of_0_3(name)) => {
+            _ if run.clone().any(|name| is_of_0_3(name)) => {
                 let command = p3::bindings::CommandPre::new(instance);
                 Callable::Concurrent(command.map_err(another)?)
             }
@@ -63,7 +64,7 @@ impl LinkedCommand {
                 Callable::Command(command.map_err(another)?)
             }
             _ => {
-                return Err(Unfit::NoExport {
+                return Err(ModuleError::NoExport {
                     path: entry.path.clone(),
                     wanted: RUN.to_owned(),
                     exports: exports.to_vec(),
@@ -78,15 +79,15 @@ impl LinkedCommand {
 }
 
 fn export(
-    engine: &Engine,
     component: &Component,
+    exports: &[String],
     entry: &Entry,
     name: &str,
-) -> Result<ComponentExportIndex, Unfit> {
+) -> Result<ComponentExportIndex, ModuleError> {
     match component.get_export(None, name) {
         Some((types::ComponentItem::ComponentFunc(function), index)) => {
             for (parameter, ty) in function.params() {
-                values::check_component(&ty).map_err(|reason| Unfit::Signature {
+                values::check_component(&ty).map_err(|reason| ModuleError::Signature {
                     path: entry.path.clone(),
                     export: name.to_owned(),
                     reason: format!("its parameter {parameter} is {reason}"),
@@ -94,30 +95,30 @@ fn export(
             }
             Ok(index)
         }
-        _ => Err(Unfit::NoExport {
+        _ => Err(ModuleError::NoExport {
             path: entry.path.clone(),
             wanted: name.to_owned(),
-            exports: component::exports(engine, component),
+            exports: exports.to_vec(),
         }),
     }
 }
 
 impl Program for LinkedCommand {
-    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
-        let context = match world::builder(guest) {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
+        let context = match wasi_ctx::builder(guest) {
             Ok(mut builder) => builder.build(),
-            Err(error) => return Ended::NotStarted(error.to_string()),
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
-        let runtime = match world::runtime() {
+        let runtime = match wasi_ctx::runtime() {
             Ok(runtime) => runtime,
-            Err(error) => return Ended::NotStarted(error.to_string()),
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
-        let limits = Limits::Alone(Limiter::new(&guest.memory));
-        let shared = match Shared::new(guest) {
+        let limiter = BudgetLimiter::new(&guest.memory);
+        let shared = match ProcessShared::new(guest) {
             Ok(shared) => shared,
-            Err(error) => return Ended::NotStarted(error.to_string()),
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
-        let host = Host::new(context, shared, limits);
+        let host = StoreData::new(context, shared, limiter);
         let result = runtime.block_on(async {
             match &self.entry {
                 Callable::Command(command) => {
@@ -155,7 +156,7 @@ impl Program for LinkedCommand {
                     let ty = function.ty(&store);
                     let parameters: Vec<_> = ty.params().collect();
                     let arguments = values::component_arguments(&parameters, &guest.args)
-                        .map_err(|reason| Ended::NotStarted(format!("{name} {reason}")))
+                        .map_err(|reason| GuestExit::NotStarted(format!("{name} {reason}")))
                         .map_err(Failed::NotStarted)?;
                     started();
                     Ok(call(&mut store, function, &arguments).await)
@@ -163,17 +164,17 @@ impl Program for LinkedCommand {
             }
         });
         match result {
-            Ok(result) => world::ended(&self.path, result),
-            Err(Failed::Trapped(error)) => world::ended(&self.path, Err(error)),
+            Ok(result) => wasi_ctx::ended(&self.path, result),
+            Err(Failed::Trapped(error)) => wasi_ctx::ended(&self.path, Err(error)),
             Err(Failed::NotStarted(ended)) => ended,
         }
     }
 }
 
-/// A store for one guest, which nobody else waits for, held to its limits.
-fn store(engine: &Engine, host: Host) -> Store<Host> {
+/// A store for the only guest of this process, held to its limits.
+fn store(engine: &Engine, host: StoreData) -> Store<StoreData> {
     let mut store = Store::new(engine, host);
-    store.limiter(Host::limiter);
+    store.limiter(StoreData::limiter);
     // A server's function that is called alone: its engine's epoch never advances.
     store.set_epoch_deadline(u64::MAX / 2);
     store
@@ -183,14 +184,14 @@ fn store(engine: &Engine, host: Host) -> Store<Host> {
 enum Failed {
     /// One of its start functions trapped or exited.
     Trapped(wasmtime::Error),
-    NotStarted(Ended),
+    NotStarted(GuestExit),
 }
 
 /// An instance, if it could be made. A guest whose start functions trapped or exited has run; any
 /// other has not.
 fn made<T>(
     instance: wasmtime::Result<T>,
-    store: &Store<Host>,
+    store: &Store<StoreData>,
     started: &mut dyn FnMut(),
 ) -> Result<T, Failed> {
     instance.map_err(|error| {
@@ -209,7 +210,7 @@ fn of_run(result: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<()> {
 }
 
 async fn call(
-    store: &mut Store<Host>,
+    store: &mut Store<StoreData>,
     function: wasmtime::component::Func,
     arguments: &[Val],
 ) -> wasmtime::Result<()> {
@@ -220,10 +221,10 @@ async fn call(
     for result in &results {
         match values::print_component(result) {
             Printed::Nothing => {}
-            Printed::Value(text) => say(&std::io::stdout(), &text),
+            Printed::Value(text) => write_line(&std::io::stdout(), &text),
             Printed::Failure(text) => {
                 if let Some(text) = text {
-                    say(&std::io::stderr(), &text);
+                    write_line(&std::io::stderr(), &text);
                 }
                 return Err(I32Exit(1).into());
             }

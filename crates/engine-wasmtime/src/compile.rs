@@ -3,59 +3,62 @@
 //! Everything that can be known of a module without running it is checked here, so that Create
 //! fails with the reason.
 
-use medley_engine::{Entry, Form, Native, Unfit};
+use medley_engine::{CompiledModule, Entry, Form, ModuleError};
 use wasmparser::{MemoryType, Parser, Payload, Validator, WasmFeatures};
 use wasmtime::Module;
 
 use crate::config::{self, Profile};
-use crate::{NAME, component, malformed, module, outline, unfit};
+use crate::error::{NAME, engine_error, malformed};
+use crate::{component, module, outline};
 
 /// Of a module with threads.
 const NO_THREADS: &str =
     "it makes a memory that threads share; only wasmer has threads, those of WASIX";
 
-pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Native, Unfit> {
-    let bytes = wat::parse_bytes(bytes).map_err(|error| Unfit::Malformed {
+pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError> {
+    let bytes = wat::parse_bytes(bytes).map_err(|error| ModuleError::Malformed {
         path: entry.path.clone(),
         reason: in_one_line(&error.to_string()),
     })?;
-    if let Some(unfit) = foreseen(&bytes, entry) {
-        return Err(unfit);
+    if let Some(error) = foreseen(&bytes, entry) {
+        return Err(error);
     }
     if Parser::is_component(&bytes) {
         let code = component::compile(&bytes, entry)?;
         has_no_threads(&bytes, entry)?;
-        return Ok(Native {
+        return Ok(CompiledModule {
             code,
             form: Form::Component,
         });
     }
-    let engine = config::engine(Profile::Command).map_err(|error| unfit(entry, &error))?;
+    let engine = config::engine(Profile::Command).map_err(|error| engine_error(entry, &error))?;
     let compiled =
         Module::from_binary(&engine, &bytes).map_err(|error| malformed(&bytes, &error, entry))?;
     module::LinkedModule::new(&engine, &compiled, entry)?;
     has_no_threads(&bytes, entry)?;
-    let code = compiled.serialize().map_err(|error| unfit(entry, &error))?;
-    Ok(Native {
+    let code = compiled
+        .serialize()
+        .map_err(|error| engine_error(entry, &error))?;
+    Ok(CompiledModule {
         code,
         form: Form::Module,
     })
 }
 
-/// Why it can't be run whatever its code is: what it imports, what it exports, and how. `None`
+/// Why it can't be run, told without its code: what it imports, what it exports, and how. `None`
 /// if nothing speaks against it, or if it is not valid, of which the engine's own word counts.
-fn foreseen(bytes: &[u8], entry: &Entry) -> Option<Unfit> {
-    let unfit = match outline::of(bytes).map(|outline| linked(&outline, entry)) {
-        Some(Some(Err(unfit))) => unfit,
+fn foreseen(bytes: &[u8], entry: &Entry) -> Option<ModuleError> {
+    let error = match outline::of(bytes).map(|outline| linked(&outline, entry)) {
+        Some(Some(Err(error))) => error,
         _ => has_no_threads(bytes, entry).err()?,
     };
     let mut validator = Validator::new_with_features(WasmFeatures::all());
-    validator.validate_all(bytes).is_ok().then_some(unfit)
+    validator.validate_all(bytes).is_ok().then_some(error)
 }
 
 /// Whether an outline can be linked; `None` if the engine does not take it, for which there may be
 /// a reason in what it lacks.
-fn linked(outline: &[u8], entry: &Entry) -> Option<Result<(), Unfit>> {
+fn linked(outline: &[u8], entry: &Entry) -> Option<Result<(), ModuleError>> {
     if Parser::is_component(outline) {
         let (engine, component, _) = component::compiled(outline).ok()?;
         return Some(component::link(&engine, &component, entry).map(drop));
@@ -67,7 +70,7 @@ fn linked(outline: &[u8], entry: &Entry) -> Option<Result<(), Unfit>> {
 
 /// Refuses what makes a memory that threads are to share, of all modules in it; it is valid.
 /// Wasmtime makes none unless it is told to: it gives out no security releases for them.
-fn has_no_threads(bytes: &[u8], entry: &Entry) -> Result<(), Unfit> {
+fn has_no_threads(bytes: &[u8], entry: &Entry) -> Result<(), ModuleError> {
     let payloads = Parser::new(0).parse_all(bytes).map_while(Result::ok);
     let memories = payloads.filter_map(|payload| match payload {
         Payload::MemorySection(memories) => Some(memories),
@@ -75,7 +78,7 @@ fn has_no_threads(bytes: &[u8], entry: &Entry) -> Result<(), Unfit> {
     });
     let is_shared = |memory: wasmparser::Result<MemoryType>| memory.is_ok_and(|ty| ty.shared);
     if memories.flatten().any(is_shared) {
-        return Err(Unfit::Engine {
+        return Err(ModuleError::Engine {
             path: entry.path.clone(),
             engine: NAME,
             reason: NO_THREADS.to_owned(),
@@ -100,7 +103,7 @@ fn in_one_line(error: &str) -> String {
 mod tests {
     use super::compile;
     use crate::config::Profile;
-    use medley_engine::{Entry, Form, Unfit};
+    use medley_engine::{Entry, Form, ModuleError};
 
     fn entry(export: Option<&str>) -> Entry {
         Entry {
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn a_component_without_a_command_is_refused() {
         let error = compile(b"(component)", &entry(None)).unwrap_err();
-        assert!(matches!(error, Unfit::NoExport { .. }), "{error}");
+        assert!(matches!(error, ModuleError::NoExport { .. }), "{error}");
         assert!(error.to_string().contains("wasi:cli/run"), "{error}");
     }
 

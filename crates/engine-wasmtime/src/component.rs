@@ -4,15 +4,17 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-use medley_engine::{Entry, Program, TrustedCode, Unfit};
+use medley_engine::{Entry, ModuleError, Program, TrustedCode};
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::command::LinkedCommand;
 use crate::config::{self, Profile};
+use crate::error::{NAME, engine_error, is_of_the_machine, malformed};
 use crate::http::{self, LinkedHandler};
-use crate::{NAME, host, is_of_the_machine, malformed, unfit};
+use crate::store_data;
+use crate::wasi_version::{PROVIDED, is, is_of_0_3, other_version};
 
 /// How a component's code is to be compiled. Bytes that are no component are anything: the
 /// compiler will say what is wrong with them.
@@ -21,7 +23,7 @@ pub(crate) fn profile(bytes: &[u8]) -> Profile {
     let serves = |(exported, name): &(bool, String)| *exported && http::is_handler(name);
     Profile::of(
         interfaces.iter().any(serves),
-        interfaces.iter().any(|(_, name)| host::is_of_0_3(name)),
+        interfaces.iter().any(|(_, name)| is_of_0_3(name)),
     )
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn load(
     code: &TrustedCode,
     entry: &Entry,
     stack: Option<u64>,
-) -> Result<Box<dyn Program>, Unfit> {
+) -> Result<Box<dyn Program>, ModuleError> {
     let code = code.file();
     // Components can be mapped by path only. The helper still has the host's /proc.
     let path = format!("/proc/self/fd/{}", code.as_raw_fd());
@@ -64,7 +66,7 @@ pub(crate) fn load(
         let component = unsafe { Component::deserialize_file(&engine, &path) }?;
         Ok((engine, component))
     });
-    let (engine, component) = loaded.map_err(|error| unfit(entry, &error))?;
+    let (engine, component) = loaded.map_err(|error| engine_error(entry, &error))?;
     link(&engine, &component, entry)
 }
 
@@ -88,10 +90,11 @@ pub(crate) fn link(
     engine: &Engine,
     component: &Component,
     entry: &Entry,
-) -> Result<Box<dyn Program>, Unfit> {
-    let linker = host::linker(engine, component).map_err(|error| unfit(entry, &error))?;
+) -> Result<Box<dyn Program>, ModuleError> {
+    let linker =
+        store_data::linker(engine, component).map_err(|error| engine_error(entry, &error))?;
     let instance = linker.instantiate_pre(component).map_err(|error| {
-        missing_import(engine, component, entry).unwrap_or_else(|| unfit(entry, &error))
+        missing_import(engine, component, entry).unwrap_or_else(|| engine_error(entry, &error))
     })?;
     let wanted = entry.export.as_deref();
     let exports = exports(engine, component);
@@ -103,19 +106,13 @@ pub(crate) fn link(
             component, instance, name, entry,
         )?)),
         None => Ok(Box::new(LinkedCommand::new(
-            engine, component, instance, &exports, entry,
+            component, instance, &exports, entry,
         )?)),
     }
 }
 
-/// Whether `wanted` names an interface, with or without its version.
-pub(crate) fn is(interface: &str, wanted: &str) -> bool {
-    let rest = interface.strip_prefix(wanted);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
-}
-
 /// What a component exports.
-pub(crate) fn exports(engine: &Engine, component: &Component) -> Vec<String> {
+fn exports(engine: &Engine, component: &Component) -> Vec<String> {
     component
         .component_type()
         .exports(engine)
@@ -125,24 +122,24 @@ pub(crate) fn exports(engine: &Engine, component: &Component) -> Vec<String> {
 
 /// Names the import that nothing provides. Wasmtime's own message does too, in a sentence about
 /// its linker.
-fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Option<Unfit> {
+fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Option<ModuleError> {
     let ty = component.component_type();
     let imports = || ty.imports(engine).map(|(name, _)| name);
     let known = |name: &&str| {
-        host::PROVIDED
+        PROVIDED
             .iter()
             .any(|(package, _)| name.starts_with(package))
     };
     if let Some(import) = imports().find(|name| !known(name)) {
         if import.starts_with("wasi:nn/") {
-            return Some(Unfit::NotBuiltIn {
+            return Some(ModuleError::NotBuiltIn {
                 path: entry.path.clone(),
                 import: import.to_owned(),
                 engine: NAME,
                 by: "WASI_NN=on",
             });
         }
-        return Some(Unfit::UnknownImport {
+        return Some(ModuleError::UnknownImport {
             path: entry.path.clone(),
             import: import.to_owned(),
             engine: NAME,
@@ -151,26 +148,8 @@ fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Opti
     imports().find_map(|name| other_version(name, entry))
 }
 
-/// Whether an interface, as it is imported or exported, is one of another WASI than ours.
-pub(crate) fn other_version(name: &str, entry: &Entry) -> Option<Unfit> {
-    let known = |(package, _): &&(&str, &[&str])| name.starts_with(package);
-    let (_, provided) = host::PROVIDED.iter().find(known)?;
-    let version = name.split_once('@')?.1;
-    (!host::provides(provided, version)).then(|| Unfit::WasiVersion {
-        path: entry.path.clone(),
-        interface: name.to_owned(),
-        engine: NAME,
-        provided: provided.join(" and "),
-    })
-}
-
-/// Whether any of several is.
-pub(crate) fn any_other_version(names: &[String], entry: &Entry) -> Option<Unfit> {
-    names.iter().find_map(|name| other_version(name, entry))
-}
-
-/// The bytes as Wasmtime takes them. Those that only a concurrent engine takes, whatever of WASI
-/// they import, are for one.
+/// The bytes as Wasmtime takes them: by the engine that their interfaces ask for, or else by a
+/// concurrent one.
 pub(crate) fn compiled(bytes: &[u8]) -> wasmtime::Result<(Engine, Component, Profile)> {
     let compile = |profile| {
         let engine = config::engine(profile)?;
@@ -187,10 +166,10 @@ pub(crate) fn compiled(bytes: &[u8]) -> wasmtime::Result<(Engine, Component, Pro
 }
 
 /// Checks that a component can be linked, which is all that its compiler has to know.
-pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Vec<u8>, Unfit> {
+pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Vec<u8>, ModuleError> {
     let (engine, component, profile) = compiled(bytes).map_err(|error| {
         if is_of_the_machine(&error) {
-            return unfit(entry, &error);
+            return engine_error(entry, &error);
         }
         // Those of a later WASI use what only later components may.
         let mut interfaces = interfaces(bytes).into_iter();
@@ -201,7 +180,7 @@ pub(crate) fn compile(bytes: &[u8], entry: &Entry) -> Result<Vec<u8>, Unfit> {
     link(&engine, &component, entry)?;
     let mut code = component
         .serialize()
-        .map_err(|error| unfit(entry, &error))?;
+        .map_err(|error| engine_error(entry, &error))?;
     code.push(profile.number());
     Ok(code)
 }

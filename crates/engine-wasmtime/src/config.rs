@@ -163,7 +163,7 @@ fn config(profile: Profile, stack: Option<u64>) -> Config {
         .memory_init_cow(true)
         .max_wasm_stack(stack)
         .async_stack_size(stack + HOST_STACK)
-        // Nobody unwinds through guest frames with the system's unwinder.
+        // The system's unwinder never goes through guest frames.
         .native_unwind_info(false)
         .concurrency_support(profile.is_concurrent())
         .epoch_interruption(profile.serves());

@@ -31,22 +31,22 @@ pub(crate) use preview1::Preview1;
 use resolve::{Change, End, Last, Place, Start};
 use streams::Stream;
 
-/// The longest path by which a folder is remembered that a guest has opened, step by step.
+/// The longest path by which a dir is remembered that a guest has opened, step by step.
 const LONGEST: usize = 16 * resolve::PATH_MAX;
 
 /// Stands for the files of components where they are linked.
 pub(crate) struct WasiFiles;
 
-/// A folder of a guest.
+/// A dir of a guest.
 #[derive(Debug, Clone)]
-struct Folder {
+struct PreopenDir {
     /// What the guest calls it by.
     handle: u32,
     path: PathBuf,
     read_only: bool,
 }
 
-impl Folder {
+impl PreopenDir {
     /// The one that a guest finds open by this name: of two the later one counts.
     fn named(name: &str, handle: u32, preopens: &[Preopen]) -> Option<Self> {
         let named = preopens.iter().rev().find(|known| known.name == name)?;
@@ -61,24 +61,24 @@ impl Folder {
 /// Where a call is to be tried again.
 #[derive(Debug, PartialEq, Eq)]
 enum Elsewhere {
-    /// Beneath the folder of this handle.
+    /// Beneath the dir of this handle.
     Beneath(u32, String),
     /// It is no file, but one of the process's streams.
     Stream(Stream),
 }
 
-/// Where the folders are that a guest has open.
+/// Where the dirs are that a guest has open.
 #[derive(Debug, Default)]
-struct Folders {
+struct PreopenDirs {
     /// Those that it was given.
-    given: Vec<Folder>,
+    given: Vec<PreopenDir>,
     /// What it has opened itself, files among it, by handle.
     opened: HashMap<u32, PathBuf>,
     /// The one of these that is asked about, if it is at hand.
     real: Option<Arc<File>>,
 }
 
-impl Folders {
+impl PreopenDirs {
     fn start(&self, handle: u32) -> io::Result<Start<'_>> {
         let real = self.real.as_deref();
         if let Some(path) = self.opened.get(&handle) {
@@ -89,7 +89,7 @@ impl Folders {
             });
         }
         let mut given = self.given.iter();
-        let given = given.find(|folder| folder.handle == handle).ok_or(DENIED)?;
+        let given = given.find(|dir| dir.handle == handle).ok_or(DENIED)?;
         Ok(Start {
             path: &given.path,
             real,
@@ -98,52 +98,52 @@ impl Folders {
     }
 
     /// Keeps in mind what was opened.
-    fn open(&mut self, folder: u32, path: &str, handle: u32) {
-        match self.path_of(folder, path) {
+    fn open(&mut self, dir: u32, path: &str, handle: u32) {
+        match self.path_of(dir, path) {
             Some(path) => self.opened.insert(handle, path),
             None => self.opened.remove(&handle),
         };
     }
 
     /// Where something is that was opened, unless that takes too long to say.
-    fn path_of(&self, folder: u32, path: &str) -> Option<PathBuf> {
-        let path = self.start(folder).ok()?.path.join(path);
+    fn path_of(&self, dir: u32, path: &str) -> Option<PathBuf> {
+        let path = self.start(dir).ok()?.path.join(path);
         // Without the dots and slashes that say nothing.
         let path: PathBuf = path.components().collect();
         (path.as_os_str().len() <= LONGEST).then_some(path)
     }
 
-    /// Where a call on `path` of a folder, which was refused, is to be tried again.
-    fn elsewhere(&self, folder: u32, path: &str, last: Last) -> io::Result<Elsewhere> {
-        match resolve::resolve(self.start(folder)?, path, last)? {
+    /// Where a call on `path` of a dir, which was refused, is to be tried again.
+    fn elsewhere(&self, dir: u32, path: &str, last: Last) -> io::Result<Elsewhere> {
+        match resolve::resolve(self.start(dir)?, path, last)? {
             End::Stream(stream) => Ok(Elsewhere::Stream(stream)),
             End::At(place) => {
-                let (folder, rest) = self.beneath(&place.path).ok_or(DENIED)?;
-                Ok(Elsewhere::Beneath(folder.handle, rest + place.tail))
+                let (dir, rest) = self.beneath(&place.path).ok_or(DENIED)?;
+                Ok(Elsewhere::Beneath(dir.handle, rest + place.tail))
             }
         }
     }
 
-    /// The folder of those given in which a place lies deepest, and the way to it.
-    fn beneath(&self, place: &Path) -> Option<(&Folder, String)> {
-        let paths = self.given.iter().map(|folder| folder.path.as_path());
+    /// The dir of those given in which a place lies deepest, and the way to it.
+    fn beneath(&self, place: &Path) -> Option<(&PreopenDir, String)> {
+        let paths = self.given.iter().map(|dir| dir.path.as_path());
         let (number, rest) = resolve::beneath(place, paths)?;
         Some((&self.given[number], rest))
     }
 
-    /// A place in one of the folders given, and whether that may only be read.
-    fn place(&self, folder: u32, path: &str, last: Last) -> io::Result<(Place, bool)> {
-        let End::At(place) = resolve::resolve(self.start(folder)?, path, last)? else {
+    /// A place in one of the dirs given, and whether that may only be read.
+    fn place(&self, dir: u32, path: &str, last: Last) -> io::Result<(Place, bool)> {
+        let End::At(place) = resolve::resolve(self.start(dir)?, path, last)? else {
             return Err(Errno::INVAL.into());
         };
-        let (folder, _) = self.beneath(&place.path).ok_or(DENIED)?;
-        let read_only = folder.read_only;
+        let (dir, _) = self.beneath(&place.path).ok_or(DENIED)?;
+        let read_only = dir.read_only;
         Ok((place, read_only))
     }
 
     /// What a symbolic link holds, which Wasmtime does not tell of one that is absolute.
-    fn target(&self, folder: u32, path: &str) -> io::Result<String> {
-        let (place, _) = self.place(folder, path, Last::Kept)?;
+    fn target(&self, dir: u32, path: &str) -> io::Result<String> {
+        let (place, _) = self.place(dir, path, Last::Kept)?;
         let (parent, name) = place.name().ok_or(Errno::INVAL)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let link = rustix::fs::openat(parent, name, flags, Mode::empty())?;
@@ -156,14 +156,14 @@ impl Folders {
     }
 
     /// Makes a symbolic link to an absolute path, which Wasmtime does not.
-    fn link(&self, target: &str, folder: u32, path: &str) -> io::Result<()> {
+    fn link(&self, target: &str, dir: u32, path: &str) -> io::Result<()> {
         if target.len() >= resolve::PATH_MAX {
             return Err(Errno::NAMETOOLONG.into());
         }
-        if !self.start(folder)?.given {
+        if !self.start(dir)?.given {
             return Err(DENIED.into());
         }
-        let (place, read_only) = self.place(folder, path, Last::Named(Change::MakeLink))?;
+        let (place, read_only) = self.place(dir, path, Last::Named(Change::MakeLink))?;
         let (parent, name) = place.name().ok_or(Errno::EXIST)?;
         if read_only {
             return Err(DENIED.into());
@@ -179,5 +179,5 @@ impl Place {
     }
 }
 
-/// As Wasmtime says it of what leaves its folder.
+/// As Wasmtime says it of what leaves its dir.
 const DENIED: Errno = Errno::PERM;

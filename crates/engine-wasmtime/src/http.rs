@@ -6,31 +6,33 @@
 //! | `settings` | what the environment says of address, limits and times |
 //! | `server` | from the first thread to the last answer |
 //! | `listen` | where that is to be |
-//! | `listener` | the socket, and how it is closed without losing anybody |
+//! | `listener` | the socket, and how it is closed without losing a client |
 //! | `clients` | all connections, and which one goes when there are too many |
 //! | `connection` | one client, HTTP/1.1 or HTTP/2 |
+//! | `protocol` | what is spoken with it, and the limits of that |
 //! | `watched` | what is known of a connection, and how long it may be silent |
 //! | `stream` | its socket |
 //! | `request` | one request: an instance of its own |
 //! | `call` | what an instance is called with, by the WASI that it is of |
 //! | `body` | bodies on their way in and out |
-//! | `purse` | what handlers may take of the container's memory |
+//! | `memory_budget` | what handlers may take of the container's memory |
 //! | `signals` | those that ask a server to end |
-//! | `stdio` | what handlers write, in whole lines |
+//! | `line_writer` | what handlers write, in whole lines |
 //! | `ticker` | takes turns among handlers that never wait |
 
 mod body;
 mod call;
 mod clients;
 mod connection;
+mod line_writer;
 mod listen;
 mod listener;
-mod purse;
+mod memory_budget;
+mod protocol;
 mod request;
 mod server;
 mod settings;
 mod signals;
-mod stdio;
 mod stream;
 mod ticker;
 mod watched;
@@ -38,17 +40,16 @@ mod watched;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-pub(crate) use purse::Part;
-
 use crate::config::{MEMORIES, SLOTS, TABLES};
-use crate::host::Host;
-use crate::{component, host, unfit};
+use crate::error::engine_error;
+use crate::store_data::StoreData;
+use crate::wasi_version::{self, is};
 
 /// Whether an export is that of a handler.
 pub(crate) fn is_handler(name: &str) -> bool {
@@ -56,7 +57,7 @@ pub(crate) fn is_handler(name: &str) -> bool {
 }
 
 fn is_of_0_3(name: &str) -> bool {
-    component::is(name, "wasi:http/handler") && host::is_of_0_3(name)
+    is(name, "wasi:http/handler") && wasi_version::is_of_0_3(name)
 }
 
 /// A handler with its imports found.
@@ -72,24 +73,24 @@ pub(crate) struct LinkedHandler {
 /// It, by the WASI that it is of.
 #[derive(Clone)]
 enum Callable {
-    Proxy(Arc<ProxyPre<Host>>),
+    Proxy(Arc<ProxyPre<StoreData>>),
     /// One of WASI 0.3, with an engine of a concurrent profile.
-    Service(Arc<ServicePre<Host>>),
+    Service(Arc<ServicePre<StoreData>>),
 }
 
 impl LinkedHandler {
     pub(crate) fn new(
         component: &Component,
-        instance: InstancePre<Host>,
+        instance: InstancePre<StoreData>,
         name: &str,
         entry: &Entry,
-    ) -> Result<Self, Unfit> {
+    ) -> Result<Self, ModuleError> {
         let handler = if is_of_0_3(name) {
             ServicePre::new(instance).map(|pre| Callable::Service(Arc::new(pre)))
         } else {
             ProxyPre::new(instance).map(|pre| Callable::Proxy(Arc::new(pre)))
         };
-        let handler = handler.map_err(|error| unfit(entry, &error))?;
+        let handler = handler.map_err(|error| engine_error(entry, &error))?;
         let needs = component.resources_required();
         let share = |all: u32, each: u32| all / each.max(1);
         let (memories, tables, size) = needs.map_or((1, 1, 0), |needs| {
@@ -116,10 +117,10 @@ impl LinkedHandler {
 }
 
 impl Program for LinkedHandler {
-    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
         match server::run(self, guest, started) {
-            Ok(status) => Ended::Exited(status),
-            Err(error) => Ended::NotStarted(error.to_string()),
+            Ok(status) => GuestExit::Exited(status),
+            Err(error) => GuestExit::NotStarted(error.to_string()),
         }
     }
 }

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable, ResourceTableError};
 
-use crate::host::Host;
-
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -139,9 +137,9 @@ impl HasData for Buckets {
 }
 
 /// Adds the package's interfaces.
-pub(crate) fn add_to_linker(
-    linker: &mut Linker<Host>,
-    view: fn(&mut Host) -> View<'_>,
+pub(crate) fn add_to_linker<T: 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> View<'_>,
 ) -> wasmtime::Result<()> {
     store::add_to_linker::<_, Buckets>(linker, view)?;
     atomics::add_to_linker::<_, Buckets>(linker, view)?;

@@ -1,69 +1,85 @@
 //! What a guest may take of its container's memory, as Wasmtime asks for it.
 
-use medley_engine::memory::{Account, Refused, Share};
+use medley_engine::memory::{LimitExceeded, MemoryBudget, Reservation};
 use wasmtime::ResourceLimiter;
 
 /// An element of a table, in bytes: a pointer.
 const ELEMENT: u64 = 8;
 
 /// What an instance, a memory or a table takes at least of the engine's own memory, in bytes.
-const THING: u64 = 1024;
+const OBJECT: u64 = 1024;
 
 /// Most instances, memories or tables of a guest: Wasmtime's own limit.
-const THINGS: u64 = wasmtime::DEFAULT_INSTANCE_LIMIT as u64;
+const MAX_OBJECTS: u64 = wasmtime::DEFAULT_INSTANCE_LIMIT as u64;
 
 /// Whom a limiter asks.
-pub(crate) trait Grow {
+pub(crate) trait Reserve {
     /// Whether something of `from` bytes may become one of `to` bytes.
     fn grow(&mut self, from: u64, to: u64) -> bool;
+
+    /// What was refused last, if that is to be told when a guest cannot be instantiated.
+    fn refused(&self) -> Option<LimitExceeded> {
+        None
+    }
 }
 
-impl Grow for Share {
+/// The limiter of any store.
+pub(crate) trait StoreLimiter: ResourceLimiter + Send {
+    /// What the guest was refused last.
+    fn refused(&self) -> Option<LimitExceeded>;
+}
+
+impl<G: Reserve + Send> StoreLimiter for BudgetLimiter<G> {
+    fn refused(&self) -> Option<LimitExceeded> {
+        self.room.refused()
+    }
+}
+
+impl Reserve for Reservation {
     fn grow(&mut self, from: u64, to: u64) -> bool {
-        Share::grow(self, from, to)
+        Reservation::grow(self, from, to)
+    }
+
+    fn refused(&self) -> Option<LimitExceeded> {
+        Reservation::refused(self)
     }
 }
 
 /// The limiter of one store.
 #[derive(Debug)]
-pub(crate) struct Limiter<G = Share> {
+pub(crate) struct BudgetLimiter<G = Reservation> {
     room: G,
-    things: usize,
+    max_objects: usize,
 }
 
-impl Limiter {
+impl BudgetLimiter {
     /// One of what `account` leaves.
-    pub(crate) fn new(account: &Account) -> Self {
-        Self::of(account.share(), things(account))
-    }
-
-    /// What the guest was refused last.
-    pub(crate) fn refused(&self) -> Option<Refused> {
-        self.room.refused()
+    pub(crate) fn new(account: &MemoryBudget) -> Self {
+        Self::of(account.reservation(), max_objects(account))
     }
 }
 
-/// How many instances, memories or tables there may be of each.
-pub(crate) fn things(account: &Account) -> usize {
-    let room = account.most().map_or(u64::MAX, |most| most.bytes);
-    usize::try_from((room / THING).min(THINGS)).unwrap_or(usize::MAX)
+/// The most instances that there may be, and as many memories and tables.
+pub(crate) fn max_objects(account: &MemoryBudget) -> usize {
+    let room = account.available().map_or(u64::MAX, |most| most.bytes);
+    usize::try_from((room / OBJECT).min(MAX_OBJECTS)).unwrap_or(usize::MAX)
 }
 
-impl<G: Grow> Limiter<G> {
-    /// One of what `room` gives, for no more than so many [`things`].
-    pub(crate) fn of(room: G, things: usize) -> Self {
-        Self { room, things }
+impl<G: Reserve> BudgetLimiter<G> {
+    /// One of what `room` gives, for no more than so many [`max_objects`].
+    pub(crate) fn of(room: G, max_objects: usize) -> Self {
+        Self { room, max_objects }
     }
 
     fn grow(&mut self, from: usize, to: usize, most: Option<usize>, unit: u64) -> bool {
         let bytes =
             |count: usize| u64::try_from(count).map_or(u64::MAX, |n| n.saturating_mul(unit));
-        // What its own type forbids fails whatever is said here, and is not to be paid for.
+        // What its own type forbids fails in any case, and is not to be paid for.
         most.is_none_or(|most| to <= most) && self.room.grow(bytes(from), bytes(to))
     }
 }
 
-impl<G: Grow + Send> ResourceLimiter for Limiter<G> {
+impl<G: Reserve + Send> ResourceLimiter for BudgetLimiter<G> {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -83,15 +99,15 @@ impl<G: Grow + Send> ResourceLimiter for Limiter<G> {
     }
 
     fn instances(&self) -> usize {
-        self.things
+        self.max_objects
     }
 
     fn tables(&self) -> usize {
-        self.things
+        self.max_objects
     }
 
     fn memories(&self) -> usize {
-        self.things
+        self.max_objects
     }
 }
 
@@ -99,12 +115,12 @@ impl<G: Grow + Send> ResourceLimiter for Limiter<G> {
 mod tests {
     use wasmtime::ResourceLimiter as _;
 
-    use super::{ELEMENT, Grow, Limiter};
+    use super::{BudgetLimiter, ELEMENT, Reserve};
 
-    /// Gives whatever is asked for, and adds it up.
+    /// Gives what is asked for, and adds it up.
     struct Paid(u64);
 
-    impl Grow for Paid {
+    impl Reserve for Paid {
         fn grow(&mut self, from: u64, to: u64) -> bool {
             self.0 += to - from;
             true
@@ -113,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_its_own_type_forbids_is_not_paid_for() {
-        let mut limiter = Limiter::of(Paid(0), 1);
+        let mut limiter = BudgetLimiter::of(Paid(0), 1);
         assert!(!limiter.memory_growing(0, 2, Some(1)).unwrap());
         assert_eq!(limiter.room.0, 0);
         assert!(limiter.memory_growing(0, 2, Some(2)).unwrap());

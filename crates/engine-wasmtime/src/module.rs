@@ -2,47 +2,51 @@
 
 use std::path::PathBuf;
 
-use medley_engine::call::{self, INITIALIZE, START};
-use medley_engine::{Ended, Entry, Guest, Program, Unfit};
+use medley_engine::invoke::{self, INITIALIZE, START};
+use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p0::wasi_unstable;
 use wasmtime_wasi::p1::wasi_snapshot_preview1;
 
+use crate::error::{NAME, engine_error};
 use crate::files::Preview1;
-use crate::limiter::Limiter;
-use crate::values;
-use crate::{NAME, unfit, world};
+use crate::limiter::{BudgetLimiter, StoreLimiter as _};
+use crate::{values, wasi_ctx};
 
 /// What came before it: the same but for some numbers and structures.
 const PREVIEW_0: &str = "wasi_unstable";
 
 /// What the engine keeps for one module.
-struct Host {
+struct ModuleData {
     files: Preview1,
-    limiter: Limiter,
+    limiter: BudgetLimiter,
 }
 
 /// A module with its imports found.
 pub(crate) struct LinkedModule {
-    instance: InstancePre<Host>,
+    instance: InstancePre<ModuleData>,
     path: PathBuf,
     export: String,
 }
 
 impl LinkedModule {
-    pub(crate) fn new(engine: &Engine, module: &Module, entry: &Entry) -> Result<Self, Unfit> {
-        let linker = linker(engine, module).map_err(|error| unfit(entry, &error))?;
+    pub(crate) fn new(
+        engine: &Engine,
+        module: &Module,
+        entry: &Entry,
+    ) -> Result<Self, ModuleError> {
+        let linker = linker(engine, module).map_err(|error| engine_error(entry, &error))?;
         let export = entry.export.clone().unwrap_or_else(|| START.to_owned());
         check_export(module, entry, &export)?;
         let instance = linker.instantiate_pre(module).map_err(|error| {
             match error.downcast_ref::<wasmtime::UnknownImportError>() {
-                Some(unknown) => Unfit::UnknownImport {
+                Some(unknown) => ModuleError::UnknownImport {
                     path: entry.path.clone(),
                     import: format!("{}::{}", unknown.module(), unknown.name()),
                     engine: NAME,
                 },
-                None => unfit(entry, &error),
+                None => engine_error(entry, &error),
             }
         })?;
         Ok(Self {
@@ -54,27 +58,27 @@ impl LinkedModule {
 }
 
 /// A linker with all that `module` may import.
-fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Host>> {
+fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<ModuleData>> {
     let mut linker = Linker::new(engine);
-    wasi_snapshot_preview1::add_to_linker(&mut linker, |host: &mut Host| &mut host.files)?;
+    wasi_snapshot_preview1::add_to_linker(&mut linker, |host: &mut ModuleData| &mut host.files)?;
     if module.imports().any(|import| import.module() == PREVIEW_0) {
-        wasi_unstable::add_to_linker(&mut linker, |host: &mut Host| &mut host.files)?;
+        wasi_unstable::add_to_linker(&mut linker, |host: &mut ModuleData| &mut host.files)?;
     }
     Ok(linker)
 }
 
-fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Unfit> {
+fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), ModuleError> {
     match module.get_export(export) {
         Some(ExternType::Func(function)) => {
             let parameters: Vec<_> = function.params().map(|ty| values::kind(&ty)).collect();
             let results: Vec<_> = function.results().map(|ty| values::kind(&ty)).collect();
-            call::check(export, &parameters, &results).map_err(|reason| Unfit::Signature {
+            invoke::check(export, &parameters, &results).map_err(|reason| ModuleError::Signature {
                 path: entry.path.clone(),
                 export: export.to_owned(),
                 reason,
             })
         }
-        _ => Err(Unfit::NoExport {
+        _ => Err(ModuleError::NoExport {
             path: entry.path.clone(),
             wanted: export.to_owned(),
             exports: module
@@ -87,18 +91,18 @@ fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Unfi
 }
 
 impl Program for LinkedModule {
-    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended {
-        let context = match world::builder(guest) {
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
+        let context = match wasi_ctx::builder(guest) {
             Ok(mut builder) => builder.build_p1(),
-            Err(error) => return Ended::NotStarted(error.to_string()),
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
-        let runtime = match world::runtime() {
+        let runtime = match wasi_ctx::runtime() {
             Ok(runtime) => runtime,
-            Err(error) => return Ended::NotStarted(error.to_string()),
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
-        let host = Host {
+        let host = ModuleData {
             files: Preview1::new(context, guest),
-            limiter: Limiter::new(&guest.memory),
+            limiter: BudgetLimiter::new(&guest.memory),
         };
         let mut store = Store::new(self.instance.module().engine(), host);
         store.limiter(|host| &mut host.limiter);
@@ -108,18 +112,18 @@ impl Program for LinkedModule {
                 Ok(instance) => instance,
                 Err(error) if error.is::<wasmtime::Trap>() || error.is::<I32Exit>() => {
                     started();
-                    return world::ended(&self.path, Err(error));
+                    return wasi_ctx::ended(&self.path, Err(error));
                 }
-                Err(error) => return world::not_started(&error, &store.data().limiter),
+                Err(error) => return wasi_ctx::not_started(&error, store.data().limiter.refused()),
             };
             let Some(function) = instance.get_func(&mut store, &self.export) else {
-                return Ended::NotStarted(format!("{} is no function", self.export));
+                return GuestExit::NotStarted(format!("{} is no function", self.export));
             };
             let ty = function.ty(&store);
             let parameters: Vec<_> = ty.params().map(|ty| values::kind(&ty)).collect();
             let arguments = match values::core_arguments(&parameters, &guest.args) {
                 Ok(arguments) => arguments,
-                Err(reason) => return Ended::NotStarted(format!("{} {reason}", self.export)),
+                Err(reason) => return GuestExit::NotStarted(format!("{} {reason}", self.export)),
             };
             started();
             let initialize = instance.get_func(&mut store, INITIALIZE);
@@ -128,7 +132,7 @@ impl Program for LinkedModule {
                 && let Some(initialize) = initialize
                 && let Err(error) = initialize.call_async(&mut store, &[], &mut []).await
             {
-                return world::ended(&self.path, Err(error));
+                return wasi_ctx::ended(&self.path, Err(error));
             }
             let mut results = vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
             let result = function
@@ -136,10 +140,10 @@ impl Program for LinkedModule {
                 .await;
             if result.is_ok() {
                 for number in results.iter().filter_map(values::number) {
-                    call::say(&std::io::stdout(), &number);
+                    invoke::write_line(&std::io::stdout(), &number);
                 }
             }
-            world::ended(&self.path, result)
+            wasi_ctx::ended(&self.path, result)
         })
     }
 }

@@ -210,7 +210,7 @@ impl BackendExecutionContext for OnnxContext {
         inputs.map(|inputs| self.0.run(inputs)).transpose()
     }
 
-    // Of modules, which nobody links this to: components give all inputs at once.
+    // Of modules, to which this is never linked: components give all inputs at once.
     fn set_input(&mut self, _: Id, _: &Tensor) -> Result<(), BackendError> {
         Err(error("inputs are given with compute".to_owned()))
     }
@@ -231,7 +231,7 @@ fn failed(reason: impl std::fmt::Display) -> BackendError {
     error(format!("{reason:#}"))
 }
 
-/// What tract does with a model that nobody has checked: it may panic at one that is malformed,
+/// What tract does with a model that has not been checked: it may panic at one that is malformed,
 /// which is the guest's error and not its end.
 fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, BackendError> {
     match std::panic::catch_unwind(AssertUnwindSafe(work)) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use medley_engine::call::{self, Kind, Number};
+use medley_engine::invoke::{self, Value, ValueType};
 use wasmtime::component::{Type, Val as ComponentVal};
 use wasmtime::{Val, ValType};
 
@@ -18,14 +18,14 @@ pub(crate) enum Printed {
 }
 
 /// What a module's function takes or gives.
-pub(crate) fn kind(ty: &ValType) -> Kind {
+pub(crate) fn kind(ty: &ValType) -> ValueType {
     match ty {
-        ValType::I32 => Kind::I32,
-        ValType::I64 => Kind::I64,
-        ValType::F32 => Kind::F32,
-        ValType::F64 => Kind::F64,
-        ValType::V128 => Kind::V128,
-        ValType::Ref(_) => Kind::Reference,
+        ValType::I32 => ValueType::I32,
+        ValType::I64 => ValueType::I64,
+        ValType::F32 => ValueType::F32,
+        ValType::F64 => ValueType::F64,
+        ValType::V128 => ValueType::V128,
+        ValType::Ref(_) => ValueType::Reference,
     }
 }
 
@@ -50,15 +50,18 @@ pub(crate) fn check_component(ty: &Type) -> Result<(), String> {
 }
 
 /// The values for a module's function, of the container's arguments.
-pub(crate) fn core_arguments(parameters: &[Kind], args: &[String]) -> Result<Vec<Val>, String> {
-    let numbers = call::numbers(parameters, args)?.into_iter();
+pub(crate) fn core_arguments(
+    parameters: &[ValueType],
+    args: &[String],
+) -> Result<Vec<Val>, String> {
+    let numbers = invoke::numbers(parameters, args)?.into_iter();
     Ok(numbers
         .map(|number| match number {
-            Number::I32(n) => Val::I32(n),
-            Number::I64(n) => Val::I64(n),
-            Number::F32(bits) => Val::F32(bits),
-            Number::F64(bits) => Val::F64(bits),
-            Number::V128(bits) => Val::V128(bits.into()),
+            Value::I32(n) => Val::I32(n),
+            Value::I64(n) => Val::I64(n),
+            Value::F32(bits) => Val::F32(bits),
+            Value::F64(bits) => Val::F64(bits),
+            Value::V128(bits) => Val::V128(bits.into()),
         })
         .collect())
 }
@@ -72,7 +75,7 @@ pub(crate) fn component_arguments(
         .iter()
         .map(|(name, ty)| Named { name, ty })
         .collect();
-    call::arguments(&types, args, |Named { ty, .. }, text| {
+    invoke::arguments(&types, args, |Named { ty, .. }, text| {
         Some(match ty {
             Type::Bool => ComponentVal::Bool(text.parse().ok()?),
             Type::S8 => ComponentVal::S8(text.parse().ok()?),
@@ -120,13 +123,13 @@ impl Display for Named<'_> {
 }
 
 /// A module's result, if it can be shown.
-pub(crate) fn number(value: &Val) -> Option<Number> {
+pub(crate) fn number(value: &Val) -> Option<Value> {
     match value {
-        Val::I32(n) => Some(Number::I32(*n)),
-        Val::I64(n) => Some(Number::I64(*n)),
-        Val::F32(bits) => Some(Number::F32(*bits)),
-        Val::F64(bits) => Some(Number::F64(*bits)),
-        Val::V128(bits) => Some(Number::V128(bits.as_u128())),
+        Val::I32(n) => Some(Value::I32(*n)),
+        Val::I64(n) => Some(Value::I64(*n)),
+        Val::F32(bits) => Some(Value::F32(*bits)),
+        Val::F64(bits) => Some(Value::F64(*bits)),
+        Val::V128(bits) => Some(Value::V128(bits.as_u128())),
         _ => None,
     }
 }

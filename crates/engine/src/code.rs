@@ -48,7 +48,7 @@ const SEALS: SealFlags = SealFlags::WRITE
 #[derive(Debug)]
 pub struct TrustedCode(File);
 
-/// A compiler's output that somebody may still write to.
+/// A compiler's output that can still be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the compiler gave native code that may change")]
 pub struct NotSealed;

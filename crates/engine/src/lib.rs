@@ -6,12 +6,12 @@
 //! |---|---|---|---|
 //! | compiler | [`Engine::compile`] | the module's bytes, which may be hostile | native code |
 //! | helper | [`Engine::load`] | [`TrustedCode`], native code that we compiled | a [`Program`], ready to run |
-//! | init | [`Program::run`] | the guest's world | how it ended |
+//! | init | [`Program::run`] | [`Guest`] | [`GuestExit`] |
 //!
 //! The helper clones itself into init, so that what it loaded is there when the guest starts.
 
-pub mod call;
 mod code;
+pub mod invoke;
 pub mod memory;
 
 use std::os::fd::OwnedFd;
@@ -42,14 +42,14 @@ pub enum Form {
 
 /// What [`Engine::compile`] made.
 #[derive(Debug)]
-pub struct Native {
+pub struct CompiledModule {
     /// The engine's own format. Only ever handed to the same engine's [`Engine::load`].
     pub code: Vec<u8>,
     /// What the bytes turned out to be.
     pub form: Form,
 }
 
-impl Native {
+impl CompiledModule {
     /// The code in a file in memory that nothing can change any more, which a compiler gives to the
     /// shim: see [`TrustedCode::from_compiler`].
     ///
@@ -62,7 +62,7 @@ impl Native {
 
 /// Why a module can't be run. Each is one sentence that names the module.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum ModuleError {
     /// It is not valid Wasm.
     #[error("{} is not valid Wasm: {reason}", path.display())]
     Malformed {
@@ -163,7 +163,7 @@ pub enum Unfit {
     },
 }
 
-impl Unfit {
+impl ModuleError {
     /// Whether the module alone is the reason, with this engine in this build: it is unfit as often
     /// as it is tried. What an engine says besides may be the node's fault.
     #[must_use]
@@ -181,24 +181,24 @@ impl Unfit {
     }
 }
 
-/// The world that a guest wakes up in. Every path is one of the container.
+/// What a guest is given. Every path is one of the container.
 #[derive(Debug, Clone, Default)]
 pub struct Guest {
-    /// As of the spec; the first one is the program's name.
+    /// The spec's; the first one is the program's name.
     pub args: Vec<String>,
     /// Names and values, in the spec's order.
     pub env: Vec<(String, String)>,
     /// Absolute.
     pub cwd: String,
-    /// Folders that it may open. Of two with the same name for a path, the later one counts.
+    /// Dirs that it may open. Of two with the same name for a path, the later one counts.
     pub preopens: Vec<Preopen>,
     /// What its memories and tables come to, together.
-    pub memory: memory::Account,
+    pub memory: memory::MemoryBudget,
     /// Processor time that its container may use, in thousandths, where that is limited.
     pub millicpus: Option<u32>,
 }
 
-/// A folder that a guest may open.
+/// A dir that a guest may open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preopen {
     /// Where it is in the container, absolute.
@@ -210,7 +210,7 @@ pub struct Preopen {
 }
 
 impl Preopen {
-    /// A folder that the guest knows by its path.
+    /// A dir that the guest knows by its path.
     #[must_use]
     pub fn at(path: String, read_only: bool) -> Self {
         Self {
@@ -223,12 +223,12 @@ impl Preopen {
 
 /// How a guest ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum GuestExit {
     /// It returned, or called `exit` with this code.
     Exited(u8),
     /// It trapped; the text is the message and the backtrace.
     Trapped(String),
-    /// It never ran: its world could not be made, or it could not be instantiated.
+    /// It never ran: what it is given could not be made, or it could not be instantiated.
     NotStarted(String),
 }
 
@@ -254,7 +254,7 @@ pub trait Engine {
     /// What keeps the engine from working on this machine.
     fn fingerprint(&self) -> Result<String, String>;
 
-    /// Whether [`Self::compile`] writes files into the folder for temporary ones.
+    /// Whether [`Self::compile`] writes files into the dir for temporary ones.
     fn needs_scratch(&self) -> bool {
         false
     }
@@ -262,27 +262,27 @@ pub trait Engine {
     /// Checks that `bytes` can be run as `entry` says, and makes native code of them.
     ///
     /// # Errors
-    /// [`Unfit`] with what is wrong with the module.
-    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<Native, Unfit>;
+    /// [`ModuleError`] with what is wrong with the module.
+    fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError>;
 
     /// Maps native code and links it. The guest may use `stack` bytes of stack, or what the engine
-    /// gives it by default; one that uses more traps. Wasmer's stack is its own, whatever `stack` is.
+    /// gives it by default; one that uses more traps. Wasmer ignores `stack`: its stack is its own.
     ///
     /// # Errors
-    /// [`Unfit::Engine`] if the code does not fit this engine.
+    /// [`ModuleError::Engine`] if the code does not fit this engine.
     fn load(
         &self,
         code: TrustedCode,
         form: Form,
         entry: &Entry,
         stack: Option<u64>,
-    ) -> Result<Box<dyn Program>, Unfit>;
+    ) -> Result<Box<dyn Program>, ModuleError>;
 }
 
 /// A guest, loaded and linked.
 pub trait Program {
     /// Runs the guest to its end. Calls `started` once, right before its first instruction.
-    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> Ended;
+    fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit;
 }
 
 /// At most this many exports are listed in an error.
@@ -304,11 +304,11 @@ fn list(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Unfit;
+    use super::ModuleError;
 
     #[test]
     fn a_missing_export_names_what_there_is() {
-        let error = Unfit::NoExport {
+        let error = ModuleError::NoExport {
             path: "/app.wasm".into(),
             wanted: "_start".into(),
             exports: vec!["add".into(), "sub".into()],

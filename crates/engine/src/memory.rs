@@ -6,48 +6,48 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What tells how much a container has left for its guest. The answer changes while it runs.
-pub trait Allowance: Send + Sync {
+/// Tells how much a container has left for its guest, which changes while it runs.
+pub trait MemoryLimit: Send + Sync {
     /// The most that the guest may have in all, in bytes, when it has `taken` already and wants
     /// `wanted` in all. More than that may be left, if it is not less than `wanted`. `None` if
     /// nothing limits it.
-    fn most(&self, taken: u64, wanted: u64) -> Option<Most>;
+    fn available(&self, taken: u64, wanted: u64) -> Option<Available>;
 }
 
 /// The most that a guest may have, and what makes it so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Most {
+pub struct Available {
     /// In bytes.
     pub bytes: u64,
     /// The container's limit, in bytes.
     pub limit: u64,
 }
 
-/// The memories and tables of all instances of one guest. Without an allowance nothing limits them.
+/// The memories and tables of all instances of one guest. Without a limit they may have all.
 #[derive(Clone, Default)]
-pub struct Account(Option<Arc<Inner>>);
+pub struct MemoryBudget(Option<Arc<Inner>>);
 
 struct Inner {
-    allowance: Box<dyn Allowance>,
-    /// Guards how many bytes all shares have taken.
+    limit: Box<dyn MemoryLimit>,
+    /// Guards how many bytes all reservations have taken.
     taken: Mutex<u64>,
 }
 
-impl Account {
-    /// An account that is limited.
+impl MemoryBudget {
+    /// A budget that is limited.
     #[must_use]
-    pub fn limited_by(allowance: Box<dyn Allowance>) -> Self {
+    pub fn limited_by(limit: Box<dyn MemoryLimit>) -> Self {
         Self(Some(Arc::new(Inner {
-            allowance,
+            limit,
             taken: Mutex::default(),
         })))
     }
 
     /// What one instance, or one store of instances, takes of it. Given back when it is dropped.
     #[must_use]
-    pub fn share(&self) -> Share {
-        Share {
-            account: self.clone(),
+    pub fn reservation(&self) -> Reservation {
+        Reservation {
+            budget: self.clone(),
             taken: 0,
             refused: None,
         }
@@ -55,9 +55,9 @@ impl Account {
 
     /// The most that a guest may have, for an engine that can be told once only.
     #[must_use]
-    pub fn most(&self) -> Option<Most> {
+    pub fn available(&self) -> Option<Available> {
         let inner = self.0.as_ref()?;
-        inner.allowance.most(*inner.taken(), u64::MAX)
+        inner.limit.available(*inner.taken(), u64::MAX)
     }
 }
 
@@ -67,34 +67,34 @@ impl Inner {
     }
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let taken = self.0.as_ref().map(|inner| *inner.taken());
-        f.debug_tuple("Account").field(&taken).finish()
+        f.debug_tuple("MemoryBudget").field(&taken).finish()
     }
 }
 
-/// A part of an [`Account`].
+/// A part of a [`MemoryBudget`].
 #[derive(Debug, Default)]
-pub struct Share {
-    account: Account,
+pub struct Reservation {
+    budget: MemoryBudget,
     taken: u64,
-    refused: Option<Refused>,
+    refused: Option<LimitExceeded>,
 }
 
-impl Share {
+impl Reservation {
     /// Asks for something of `from` bytes to become one of `to` bytes, and says whether it may.
     pub fn grow(&mut self, from: u64, to: u64) -> bool {
-        let Some(inner) = &self.account.0 else {
+        let Some(inner) = &self.budget.0 else {
             return true;
         };
         let more = to.saturating_sub(from);
         let mut taken = inner.taken();
         let wanted = taken.saturating_add(more);
-        if let Some(most) = inner.allowance.most(*taken, wanted)
+        if let Some(most) = inner.limit.available(*taken, wanted)
             && wanted > most.bytes
         {
-            self.refused = Some(Refused {
+            self.refused = Some(LimitExceeded {
                 wanted: to,
                 left: most.bytes.saturating_sub(*taken).saturating_add(from),
                 limit: most.limit,
@@ -108,14 +108,14 @@ impl Share {
 
     /// What was refused last, for the message of what fails because of it.
     #[must_use]
-    pub fn refused(&self) -> Option<Refused> {
+    pub fn refused(&self) -> Option<LimitExceeded> {
         self.refused
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(inner) = &self.account.0 {
+        if let Some(inner) = &self.budget.0 {
             let mut taken = inner.taken();
             *taken = taken.saturating_sub(self.taken);
         }
@@ -128,7 +128,7 @@ impl Drop for Share {
     "it needs a memory of {wanted} bytes, and the container's memory limit of {limit} bytes leaves \
      {left} for it; raise the limit"
 )]
-pub struct Refused {
+pub struct LimitExceeded {
     /// What was wanted, in bytes.
     wanted: u64,
     /// What could have been had, in bytes.
@@ -139,13 +139,13 @@ pub struct Refused {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, Allowance, Most};
+    use super::{Available, MemoryBudget, MemoryLimit};
 
     struct Fixed(u64);
 
-    impl Allowance for Fixed {
-        fn most(&self, _: u64, _: u64) -> Option<Most> {
-            Some(Most {
+    impl MemoryLimit for Fixed {
+        fn available(&self, _: u64, _: u64) -> Option<Available> {
+            Some(Available {
                 bytes: self.0,
                 limit: 2 * self.0,
             })
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn all_shares_of_an_account_have_no_more_than_its_allowance() {
-        let account = Account::limited_by(Box::new(Fixed(100)));
-        let (mut one, mut other) = (account.share(), account.share());
+        let account = MemoryBudget::limited_by(Box::new(Fixed(100)));
+        let (mut one, mut other) = (account.reservation(), account.reservation());
         assert!(one.grow(0, 40) && other.grow(0, 40) && one.grow(40, 60));
         assert!(!other.grow(40, 41));
         drop(one);
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_says_what_was_left() {
-        let mut share = Account::limited_by(Box::new(Fixed(100))).share();
+        let mut share = MemoryBudget::limited_by(Box::new(Fixed(100))).reservation();
         assert!(share.grow(0, 30) && !share.grow(30, 200));
         assert_eq!(
             share.refused().unwrap().to_string(),
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn nothing_limits_an_account_without_an_allowance() {
-        let account = Account::default();
-        assert!(account.share().grow(0, u64::MAX));
-        assert_eq!(account.most(), None);
+        let account = MemoryBudget::default();
+        assert!(account.reservation().grow(0, u64::MAX));
+        assert_eq!(account.available(), None);
     }
 }

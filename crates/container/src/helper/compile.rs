@@ -55,7 +55,7 @@ enum Error {
     #[error("{} has {size} bytes; the most that is compiled is {MAX_MODULE}", path.display())]
     TooLarge { path: std::path::PathBuf, size: u64 },
     #[error(transparent)]
-    Unfit(#[from] medley_engine::Unfit),
+    Unfit(#[from] medley_engine::ModuleError),
     #[error("cannot keep the native code of {}", path.display())]
     Write {
         path: std::path::PathBuf,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use medley_engine::{Engine, Entry, Form, TrustedCode, Unfit};
+use medley_engine::{Engine, Entry, Form, ModuleError, TrustedCode};
 use medley_image::cache::Found;
 use medley_image::{Cache, Key};
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ pub(crate) enum Error {
     #[error("the engine {engine} is not built in")]
     NoEngine { engine: medley_types::EngineKind },
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Unfit(#[from] ModuleError),
     #[error("the engine does not work on this machine: {reason}")]
     Fingerprint { reason: String },
     #[error("cannot hold on to the native code")]
@@ -184,7 +184,7 @@ fn cached(
     let held = code.file().try_clone().map_err(Error::Hold)?;
     match engine.load(executable(code)?, form, entry, stack) {
         Ok(program) => Ok(Cached::Found(program, held)),
-        Err(Unfit::Engine { reason, .. }) => {
+        Err(ModuleError::Engine { reason, .. }) => {
             cache.forget(&key);
             let path = entry.path.display();
             Ok(missing(Some(format!(

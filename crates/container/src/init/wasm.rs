@@ -10,8 +10,8 @@ use std::rc::Rc;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
-use medley_engine::memory::Account;
-use medley_engine::{Ended, Entry, Guest, Preopen, Program};
+use medley_engine::memory::MemoryBudget;
+use medley_engine::{Entry, Guest, GuestExit, Preopen, Program};
 use medley_sys::title::Layout;
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::DumpableBehavior;
@@ -136,13 +136,13 @@ impl WasmInit {
     }
 
     /// What it may have of its container's memory.
-    fn memory(&self) -> Account {
+    fn memory(&self) -> MemoryBudget {
         match self.shared.channel.receive() {
-            Ok(allowance) => Account::limited_by(Box::new(allowance)),
+            Ok(allowance) => MemoryBudget::limited_by(Box::new(allowance)),
             // The kernel's limit holds all the same.
             Err(error) => {
                 log::warn!("the guest hears nothing of its memory limit: {error}");
-                Account::default()
+                MemoryBudget::default()
             }
         }
     }
@@ -340,15 +340,15 @@ impl Executor for WasmInit {
                 };
                 self.shared.program.run(&guest, &mut started)
             }
-            Err(error) => Ended::NotStarted(medley_types::sentence(&error)),
+            Err(error) => GuestExit::NotStarted(medley_types::sentence(&error)),
         };
         let status = match ended {
-            Ended::Exited(code) => code,
-            Ended::Trapped(text) => {
+            GuestExit::Exited(code) => code,
+            GuestExit::Trapped(text) => {
                 drop(writeln!(std::io::stderr(), "{text}"));
                 TRAPPED
             }
-            Ended::NotStarted(text) => {
+            GuestExit::NotStarted(text) => {
                 let path = self.shared.entry.path.display();
                 let text = format!("cannot start {path}: {text}");
                 if let Some(mut status) = self.shared.status.borrow_mut().take() {

@@ -14,7 +14,7 @@ use super::opened::{Again, same};
 use super::resolve::Change;
 use super::{Files, Last};
 
-/// Whether a call was refused as one that leaves its folder.
+/// Whether a call was refused as one that leaves its dir.
 fn was_refused<T>(result: &FsResult<T>) -> bool {
     let error = result.as_ref().err().and_then(FsError::downcast_ref);
     matches!(error, Some(ErrorCode::NotPermitted))
@@ -57,11 +57,11 @@ macro_rules! tried_again {
                     return result;
                 }
             }
-            let (folder, path) = self.beneath(&fd, &path, last).map_err(ErrorCode::from)?;
+            let (dir, path) = self.beneath(&fd, &path, last).map_err(ErrorCode::from)?;
             let result = self.0.filesystem()
-                .$name(same(&folder), $($flags,)? path $(, $arg)*)
+                .$name(same(&dir), $($flags,)? path $(, $arg)*)
                 .await;
-            self.release(folder);
+            self.release(dir);
             result
         }
     )*};
@@ -230,15 +230,15 @@ impl HostDescriptor for Files<'_> {
                 Err(ErrorCode::NotDirectory.into())
             }
             Some(Again::Stream(stream)) => Ok(self.open_stream(stream).map_err(ErrorCode::from)?),
-            Some(Again::Beneath(folder, path)) => {
+            Some(Again::Beneath(dir, path)) => {
                 let mut files = self.0.filesystem();
                 let result = files
-                    .open_at(same(&folder), path_flags, path.clone(), open_flags, flags)
+                    .open_at(same(&dir), path_flags, path.clone(), open_flags, flags)
                     .await;
                 if let Ok(opened) = &result {
-                    self.note(&folder, &path, opened);
+                    self.note(&dir, &path, opened);
                 }
-                self.release(folder);
+                self.release(dir);
                 result
             }
             None => result,
@@ -264,10 +264,10 @@ impl HostDescriptor for Files<'_> {
             let made = self.link(&target, &fd, &path);
             return Ok(made.map_err(ErrorCode::from)?);
         }
-        let (folder, path) = self.beneath(&fd, &path, last).map_err(ErrorCode::from)?;
+        let (dir, path) = self.beneath(&fd, &path, last).map_err(ErrorCode::from)?;
         let mut files = self.0.filesystem();
-        let result = files.symlink_at(same(&folder), target, path).await;
-        self.release(folder);
+        let result = files.symlink_at(same(&dir), target, path).await;
+        self.release(dir);
         result
     }
 

@@ -24,23 +24,23 @@ use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 use super::opened::{Again, same};
 use super::resolve::Change;
 use super::{Files, Last, Stream, WasiFiles};
-use crate::host::Host;
+use crate::store_data::StoreData;
 
-type Store = Accessor<Host, WasiFiles>;
+type Store = Accessor<StoreData, WasiFiles>;
 
 /// What a stream of bytes comes to in the end.
 type End = Result<(), ErrorCode>;
 
-fn files_of(host: &mut Host) -> WasiFilesystemCtxView<'_> {
+fn files_of(host: &mut StoreData) -> WasiFilesystemCtxView<'_> {
     host.filesystem()
 }
 
-fn cli_of(host: &mut Host) -> WasiCliCtxView<'_> {
+fn cli_of(host: &mut StoreData) -> WasiCliCtxView<'_> {
     host.cli()
 }
 
 /// Wasmtime's own files of the same component.
-fn own(store: &Store) -> Accessor<Host, WasiFilesystem> {
+fn own(store: &Store) -> Accessor<StoreData, WasiFilesystem> {
     store.with_getter::<WasiFilesystem>(files_of)
 }
 
@@ -49,7 +49,7 @@ fn with<T>(store: &Store, act: impl FnOnce(&mut Files<'_>) -> T) -> T {
     store.with(|mut access| act(&mut access.get()))
 }
 
-/// Whether a call was refused as one that leaves its folder.
+/// Whether a call was refused as one that leaves its dir.
 fn was_refused<T>(result: &FilesystemResult<T>) -> bool {
     let error = result.as_ref().err();
     let code = error.and_then(FilesystemError::downcast_ref);
@@ -123,10 +123,10 @@ macro_rules! tried_again {
                     return result;
                 }
             }
-            let (folder, path) = beneath(store, &fd, &path, last)?;
+            let (dir, path) = beneath(store, &fd, &path, last)?;
             let result =
-                WasiFilesystem::$name(&wasi, same(&folder), $($flags,)? path $(, $arg)*).await;
-            release(store, folder);
+                WasiFilesystem::$name(&wasi, same(&dir), $($flags,)? path $(, $arg)*).await;
+            release(store, dir);
             result
         }
     )*};
@@ -205,7 +205,7 @@ macro_rules! both_tried_again {
     )*};
 }
 
-impl HostDescriptorWithStore<Host> for WasiFiles {
+impl HostDescriptorWithStore<StoreData> for WasiFiles {
     handed_on! {
         async fn advise(offset: Filesize, len: Filesize, advice: Advice) -> ();
         async fn sync_data() -> ();
@@ -262,9 +262,9 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
         let stream = with(store, |files| files.named_stream(&fd, &path, follow));
         let mut result = Err(ErrorCode::NotPermitted.into());
         if stream.is_none() {
-            let (folder, wanted) = (same(&fd), path.clone());
+            let (dir, wanted) = (same(&fd), path.clone());
             result =
-                WasiFilesystem::open_at(&wasi, folder, path_flags, wanted, open_flags, flags).await;
+                WasiFilesystem::open_at(&wasi, dir, path_flags, wanted, open_flags, flags).await;
             if let Ok(opened) = &result {
                 with(store, |files| files.note(&fd, &path, opened));
             }
@@ -291,15 +291,15 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
                 Err(ErrorCode::NotDirectory.into())
             }
             Some(Again::Stream(stream)) => open_stream(store, stream),
-            Some(Again::Beneath(folder, path)) => {
-                let (own, wanted) = (same(&folder), path.clone());
+            Some(Again::Beneath(dir, path)) => {
+                let (own, wanted) = (same(&dir), path.clone());
                 let result =
                     WasiFilesystem::open_at(&wasi, own, path_flags, wanted, open_flags, flags)
                         .await;
                 if let Ok(opened) = &result {
-                    with(store, |files| files.note(&folder, &path, opened));
+                    with(store, |files| files.note(&dir, &path, opened));
                 }
-                release(store, folder);
+                release(store, dir);
                 result
             }
             None => result,
@@ -325,9 +325,9 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
             let made = with(store, |files| files.link(&target, &fd, &path));
             return Ok(made.map_err(ErrorCode::from)?);
         }
-        let (folder, path) = beneath(store, &fd, &path, last)?;
-        let result = WasiFilesystem::symlink_at(&wasi, same(&folder), target, path).await;
-        release(store, folder);
+        let (dir, path) = beneath(store, &fd, &path, last)?;
+        let result = WasiFilesystem::symlink_at(&wasi, same(&dir), target, path).await;
+        release(store, dir);
         result
     }
 
@@ -340,7 +340,7 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
     }
 
     fn read_directory(
-        mut store: Access<'_, Host, Self>,
+        mut store: Access<'_, StoreData, Self>,
         fd: Resource<Descriptor>,
     ) -> wasmtime::Result<(StreamReader<DirectoryEntry>, FutureReader<End>)> {
         let wasi = Access::<_, WasiFilesystem>::new(store.as_context_mut(), files_of);
@@ -348,7 +348,7 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
     }
 
     fn read_via_stream(
-        mut store: Access<'_, Host, Self>,
+        mut store: Access<'_, StoreData, Self>,
         fd: Resource<Descriptor>,
         offset: Filesize,
     ) -> wasmtime::Result<(StreamReader<u8>, FutureReader<End>)> {
@@ -373,7 +373,7 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
     }
 
     fn write_via_stream(
-        mut store: Access<'_, Host, Self>,
+        mut store: Access<'_, StoreData, Self>,
         fd: Resource<Descriptor>,
         bytes: StreamReader<u8>,
         offset: Filesize,
@@ -389,7 +389,7 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
     }
 
     fn append_via_stream(
-        mut store: Access<'_, Host, Self>,
+        mut store: Access<'_, StoreData, Self>,
         fd: Resource<Descriptor>,
         bytes: StreamReader<u8>,
     ) -> wasmtime::Result<FutureReader<End>> {
@@ -406,7 +406,7 @@ impl HostDescriptorWithStore<Host> for WasiFiles {
 
 /// Writes to a stream that is open as a file. A terminal is what stdout is, where there is one.
 fn write(
-    mut store: Access<'_, Host, WasiFiles>,
+    mut store: Access<'_, StoreData, WasiFiles>,
     stream: Stream,
     mut bytes: StreamReader<u8>,
 ) -> wasmtime::Result<FutureReader<End>> {
@@ -430,7 +430,7 @@ fn write(
 
 /// How a stream ended, in the words of files.
 fn ended(
-    mut store: StoreContextMut<'_, Host>,
+    mut store: StoreContextMut<'_, StoreData>,
     end: FutureReader<Result<(), StreamError>>,
 ) -> wasmtime::Result<FutureReader<End>> {
     let (told, heard) = oneshot::channel();

@@ -76,7 +76,7 @@ fn compare<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) {
     );
     let mut differ = Vec::new();
     for call in calls::ALL {
-        let (mut one, mut other) = (guest(&ours), native::Native::new(&theirs));
+        let (mut one, mut other) = (guest(&ours), native::CompiledModule::new(&theirs));
         for path in paths() {
             let (said, right) = (one.does(call, &path), other.does(call, &path));
             let mut same = said == right;
@@ -84,7 +84,7 @@ fn compare<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) {
                 same = same && ours.is_like(&theirs);
                 ours.renew();
                 theirs.renew();
-                (one, other) = (guest(&ours), native::Native::new(&theirs));
+                (one, other) = (guest(&ours), native::CompiledModule::new(&theirs));
             }
             if !same {
                 differ.push(format!("{call:?} {path}: {said:?}, and Linux {right:?}"));

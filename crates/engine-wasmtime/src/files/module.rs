@@ -51,7 +51,7 @@ macro_rules! tried_again {
             let pointer = path.pointer();
             let mut bytes = path.path.into_bytes();
             let memory = &mut GuestMemory::Unshared(&mut bytes);
-            self.inner.$name(memory, path.folder, pointer).await
+            self.inner.$name(memory, path.dir, pointer).await
         }
     )*};
 }
@@ -174,8 +174,8 @@ impl WasiSnapshotPreview1 for Preview1 {
                 self.fd_close(memory, fd).await?;
                 return stat;
             }
-            Ok(Elsewhere::Beneath(folder, path)) => Path {
-                folder: folder.into(),
+            Ok(Elsewhere::Beneath(dir, path)) => Path {
+                dir: dir.into(),
                 path,
             },
             Err(Errno::Perm) => wanted,
@@ -185,7 +185,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         let mut bytes = path.path.into_bytes();
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner
-            .path_filestat_get(memory, path.folder, flags, pointer)
+            .path_filestat_get(memory, path.dir, flags, pointer)
             .await
     }
 
@@ -213,7 +213,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         let mut bytes = path.path.into_bytes();
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner
-            .path_filestat_set_times(memory, path.folder, flags, pointer, atim, mtim, which)
+            .path_filestat_set_times(memory, path.dir, flags, pointer, atim, mtim, which)
             .await
     }
 
@@ -241,7 +241,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         }
         let old = self.again(old, Last::Kept).await?;
         let new = self.again(new, last).await?;
-        let (from, to) = (old.folder, new.folder);
+        let (from, to) = (old.dir, new.dir);
         let (mut bytes, old, new) = both(old, new)?;
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner
@@ -293,9 +293,9 @@ impl WasiSnapshotPreview1 for Preview1 {
             Elsewhere::Stream(_) if exclusive => Err(Errno::Exist.into()),
             Elsewhere::Stream(_) if oflags.contains(Oflags::DIRECTORY) => Err(Errno::Notdir.into()),
             Elsewhere::Stream(stream) => Ok(self.open(stream)?),
-            Elsewhere::Beneath(folder, path) => {
+            Elsewhere::Beneath(dir, path) => {
                 let path = Path {
-                    folder: folder.into(),
+                    dir: dir.into(),
                     path,
                 };
                 let pointer = path.pointer();
@@ -304,14 +304,7 @@ impl WasiSnapshotPreview1 for Preview1 {
                 let fd = self
                     .inner
                     .path_open(
-                        memory,
-                        path.folder,
-                        dirflags,
-                        pointer,
-                        oflags,
-                        base,
-                        inheriting,
-                        fdflags,
+                        memory, path.dir, dirflags, pointer, oflags, base, inheriting, fdflags,
                     )
                     .await?;
                 self.opened(&path, fd)
@@ -337,7 +330,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         }
         let path = Path::of(memory, dirfd, path)?;
         self.check(dirfd.into()).await?;
-        let target = self.folders.target(dirfd.into(), &path.path);
+        let target = self.dirs.target(dirfd.into(), &path.path);
         let target = target.map_err(|error| errno(&error))?.into_bytes();
         let given = u32::try_from(target.len()).unwrap_or(len).min(len);
         let target = &target[..usize::try_from(given).unwrap_or_default()];
@@ -368,7 +361,7 @@ impl WasiSnapshotPreview1 for Preview1 {
         let new = self
             .again(Path::of(memory, dest_fd, dest_path)?, last)
             .await?;
-        let (from, to) = (old.folder, new.folder);
+        let (from, to) = (old.dir, new.dir);
         let (mut bytes, old, new) = both(old, new)?;
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         self.inner.path_rename(memory, from, old, to, new).await
@@ -396,18 +389,15 @@ impl WasiSnapshotPreview1 for Preview1 {
         let target = text(memory, src_path)?;
         if target.starts_with('/') {
             self.check(dirfd.into()).await?;
-            let made = self.folders.link(&target, dirfd.into(), &at.path);
+            let made = self.dirs.link(&target, dirfd.into(), &at.path);
             return made.map_err(|error| errno(&error).into());
         }
         let at = self.again(at, last).await?;
-        let folder = at.folder;
-        let target = Path {
-            folder,
-            path: target,
-        };
+        let dir = at.dir;
+        let target = Path { dir, path: target };
         let (mut bytes, target, at) = both(target, at)?;
         let memory = &mut GuestMemory::Unshared(&mut bytes);
-        self.inner.path_symlink(memory, target, folder, at).await
+        self.inner.path_symlink(memory, target, dir, at).await
     }
 
     async fn poll_oneoff(

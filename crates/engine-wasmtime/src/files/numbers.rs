@@ -47,7 +47,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// The streams, and the folders that a module finds open, up to this number.
+    /// The streams, and the dirs that a module finds open, up to this number.
     pub(super) fn new(end: u32) -> Self {
         Self {
             used: (0..end).map(|fd| (fd, Meant::own(fd))).collect(),

@@ -15,17 +15,17 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use super::{DENIED, Elsewhere, Folder, Folders, Last, Stream, WasiFiles, streams};
-use crate::host::Host;
+use super::{DENIED, Elsewhere, Last, PreopenDir, PreopenDirs, Stream, WasiFiles, streams};
+use crate::store_data::StoreData;
 
 /// The files of one component.
-pub(crate) struct Files<'a>(pub(crate) &'a mut Host);
+pub(crate) struct Files<'a>(pub(crate) &'a mut StoreData);
 
 /// What is kept of them.
 #[derive(Default)]
 pub(crate) struct Opened {
-    /// Where folders are that it has opened, by handle.
-    folders: HashMap<u32, PathBuf>,
+    /// Where dirs are that it has opened, by handle.
+    dirs: HashMap<u32, PathBuf>,
     /// The streams that it has opened as files.
     streams: HashMap<u32, Stream>,
 }
@@ -46,39 +46,39 @@ pub(super) enum Again {
 }
 
 impl Files<'_> {
-    /// Where what a component has open lies, as far as `folder` is concerned: its number is its
-    /// handle's, and those of the folders that it was given are the ones of `owned`.
-    fn folders(
+    /// Where what a component has open lies, as far as `dir` is concerned: its number is its
+    /// handle's, and those of the dirs that it was given are the ones of `owned`.
+    fn dirs(
         &mut self,
-        folder: &Resource<Descriptor>,
-    ) -> Option<(Folders, Vec<Resource<Descriptor>>)> {
+        dir: &Resource<Descriptor>,
+    ) -> Option<(PreopenDirs, Vec<Resource<Descriptor>>)> {
         let given = self.0.filesystem().get_directories().ok()?;
-        let mut folders = Folders::default();
+        let mut dirs = PreopenDirs::default();
         let mut owned = Vec::with_capacity(given.len());
-        let opened = self.0.opened.folders.get(&folder.rep()).cloned();
+        let opened = self.0.opened.dirs.get(&dir.rep()).cloned();
         // The component has its own handle of it.
-        let own = self.dir(folder);
+        let own = self.dir(dir);
         for (fd, name) in given {
-            let known = Folder::named(&name, fd.rep(), self.0.preopens());
-            if let (Some(dir), Some(known)) = (self.dir(&fd), known) {
+            let known = PreopenDir::named(&name, fd.rep(), self.0.preopens());
+            if let (Some(preopen), Some(known)) = (self.dir(&fd), known) {
                 let is_it = own
                     .as_ref()
-                    .is_some_and(|own| Arc::ptr_eq(&own.dir, &dir.dir));
+                    .is_some_and(|own| Arc::ptr_eq(&own.dir, &preopen.dir));
                 if opened.is_none() && is_it {
-                    folders.given.push(Folder {
-                        handle: folder.rep(),
+                    dirs.given.push(PreopenDir {
+                        handle: dir.rep(),
                         ..known.clone()
                     });
                 }
-                folders.given.push(known);
+                dirs.given.push(known);
             }
             owned.push(fd);
         }
         if let Some(path) = opened {
-            folders.opened.insert(folder.rep(), path);
+            dirs.opened.insert(dir.rep(), path);
         }
-        folders.real = own.map(|own| own.dir);
-        Some((folders, owned))
+        dirs.real = own.map(|own| own.dir);
+        Some((dirs, owned))
     }
 
     fn dir(&mut self, fd: &Resource<Descriptor>) -> Option<Dir> {
@@ -88,14 +88,14 @@ impl Files<'_> {
         }
     }
 
-    /// Asks something of the folders, and lets go of them.
+    /// Asks something of the dirs, and lets go of them.
     fn ask<T>(
         &mut self,
-        folder: &Resource<Descriptor>,
-        ask: impl FnOnce(&Folders) -> Option<T>,
+        dir: &Resource<Descriptor>,
+        ask: impl FnOnce(&PreopenDirs) -> Option<T>,
     ) -> Option<T> {
-        let (folders, owned) = self.folders(folder)?;
-        let answer = ask(&folders);
+        let (dirs, owned) = self.dirs(dir)?;
+        let answer = ask(&dirs);
         for fd in owned {
             self.release(fd);
         }
@@ -110,13 +110,13 @@ impl Files<'_> {
         path: &str,
         last: Last,
     ) -> io::Result<Option<Again>> {
-        let Some((folders, owned)) = self.folders(fd) else {
+        let Some((dirs, owned)) = self.dirs(fd) else {
             return Ok(None);
         };
-        let again = match folders.elsewhere(fd.rep(), path, last) {
+        let again = match dirs.elsewhere(fd.rep(), path, last) {
             Ok(Elsewhere::Stream(stream)) => Ok(Some(Again::Stream(stream))),
-            Ok(Elsewhere::Beneath(folder, path)) => {
-                let own = self.another(&Resource::new_borrow(folder));
+            Ok(Elsewhere::Beneath(dir, path)) => {
+                let own = self.another(&Resource::new_borrow(dir));
                 Ok(own.map(|own| Again::Beneath(own, path)))
             }
             Err(error) if error.raw_os_error() == Some(DENIED.raw_os_error()) => Ok(None),
@@ -163,9 +163,7 @@ impl Files<'_> {
             return None;
         }
         let handle = fd.rep();
-        let told = self.ask(fd, |folders| {
-            folders.elsewhere(handle, path, Last::Followed).ok()
-        })?;
+        let told = self.ask(fd, |dirs| dirs.elsewhere(handle, path, Last::Followed).ok())?;
         match told {
             Elsewhere::Stream(stream) => Some(stream),
             Elsewhere::Beneath(..) => None,
@@ -175,7 +173,7 @@ impl Files<'_> {
     /// What a symbolic link holds.
     pub(super) fn target(&mut self, fd: &Resource<Descriptor>, path: &str) -> io::Result<String> {
         let handle = fd.rep();
-        let told = self.ask(fd, |folders| Some(folders.target(handle, path)));
+        let told = self.ask(fd, |dirs| Some(dirs.target(handle, path)));
         told.unwrap_or_else(|| Err(DENIED.into()))
     }
 
@@ -187,7 +185,7 @@ impl Files<'_> {
         path: &str,
     ) -> io::Result<()> {
         let handle = fd.rep();
-        let made = self.ask(fd, |folders| Some(folders.link(target, handle, path)));
+        let made = self.ask(fd, |dirs| Some(dirs.link(target, handle, path)));
         made.unwrap_or_else(|| Err(DENIED.into()))
     }
 
@@ -197,20 +195,20 @@ impl Files<'_> {
         self.0.filesystem().table.delete(fd).ok();
     }
 
-    /// Keeps in mind which folder was opened.
+    /// Keeps in mind which dir was opened.
     pub(super) fn note(
         &mut self,
-        folder: &Resource<Descriptor>,
+        dir: &Resource<Descriptor>,
         path: &str,
         opened: &Resource<Descriptor>,
     ) {
         if self.dir(opened).is_none() {
             return;
         }
-        let (handle, new) = (folder.rep(), opened.rep());
-        let place = self.ask(folder, |folders| folders.path_of(handle, path));
+        let (handle, new) = (dir.rep(), opened.rep());
+        let place = self.ask(dir, |dirs| dirs.path_of(handle, path));
         if let Some(place) = place {
-            self.0.opened.folders.insert(new, place);
+            self.0.opened.dirs.insert(new, place);
         }
     }
 
@@ -232,7 +230,7 @@ impl Files<'_> {
 
     /// Forgets a descriptor.
     pub(super) fn forget(&mut self, fd: &Resource<Descriptor>) {
-        self.0.opened.folders.remove(&fd.rep());
+        self.0.opened.dirs.remove(&fd.rep());
         self.0.opened.streams.remove(&fd.rep());
     }
 

@@ -7,18 +7,18 @@ use super::resolve::PATH_MAX;
 
 /// A path of a call, out of the guest's memory.
 pub(super) struct Path {
-    pub(super) folder: Fd,
+    pub(super) dir: Fd,
     pub(super) path: String,
 }
 
 impl Path {
     pub(super) fn of(
         memory: &GuestMemory<'_>,
-        folder: Fd,
+        dir: Fd,
         path: GuestPtr<str>,
     ) -> Result<Self, Error> {
         let path = text(memory, path)?;
-        Ok(Self { folder, path })
+        Ok(Self { dir, path })
     }
 
     /// Where it is in a memory of its own.
@@ -40,7 +40,7 @@ pub(super) fn pointer(path: &str) -> GuestPtr<str> {
     GuestPtr::new((0, u32::try_from(path.len()).unwrap_or(u32::MAX)))
 }
 
-/// What came of a call: `None` if it was refused as one that leaves its folder.
+/// What came of a call: `None` if it was refused as one that leaves its dir.
 pub(super) fn unless_refused<T>(result: Result<T, Error>) -> Option<Result<T, Error>> {
     match result {
         Ok(value) => Some(Ok(value)),

@@ -1,4 +1,4 @@
-//! What is kept of WASI preview 1 for a module: Wasmtime's own part, where the folders are that it has
+//! What is kept of WASI preview 1 for a module: Wasmtime's own part, where the dirs are that it has
 //! open, and what its descriptors mean.
 
 use medley_engine::{Guest, Preopen};
@@ -11,13 +11,13 @@ use wiggle::{GuestMemory, GuestPtr, GuestType};
 
 use super::numbers::Numbers;
 use super::paths::{Path, errno};
-use super::{Elsewhere, Folder, Folders, Last, Stream, streams};
+use super::{Elsewhere, Last, PreopenDir, PreopenDirs, Stream, streams};
 
 /// What the engine keeps of WASI for a module.
 pub(crate) struct Preview1 {
     pub(super) inner: WasiP1Ctx,
     /// By Wasmtime's descriptors.
-    pub(super) folders: Folders,
+    pub(super) dirs: PreopenDirs,
     pub(super) numbers: Numbers,
     /// How many bytes a call may have copied.
     pub(super) fuel: usize,
@@ -28,9 +28,9 @@ impl Preview1 {
         let (given, end) = given(&mut inner, &guest.preopens);
         Self {
             inner,
-            folders: Folders {
+            dirs: PreopenDirs {
                 given,
-                ..Folders::default()
+                ..PreopenDirs::default()
             },
             numbers: Numbers::new(end),
             fuel: 0,
@@ -57,24 +57,24 @@ impl Preview1 {
         let Some(fd) = fd else {
             return Ok(());
         };
-        self.folders.opened.remove(&fd);
-        self.folders.given.retain(|folder| folder.handle != fd);
+        self.dirs.opened.remove(&fd);
+        self.dirs.given.retain(|dir| dir.handle != fd);
         let memory = &mut GuestMemory::Unshared(&mut []);
         self.inner.fd_close(memory, fd.into()).await
     }
 
     /// Gives a number to what was opened, and keeps in mind where that is.
     pub(super) fn opened(&mut self, path: &Path, fd: Fd) -> Result<Fd, Error> {
-        let folder = path.folder.into();
-        self.folders.open(folder, &path.path, fd.into());
+        let dir = path.dir.into();
+        self.dirs.open(dir, &path.path, fd.into());
         Ok(self.numbers.give(fd.into())?.into())
     }
 
     /// Where a call that was refused is to be tried again.
     pub(super) async fn elsewhere(&mut self, path: &Path, last: Last) -> Result<Elsewhere, Errno> {
-        let folder = u32::from(path.folder);
-        self.check(folder).await?;
-        let elsewhere = self.folders.elsewhere(folder, &path.path, last);
+        let dir = u32::from(path.dir);
+        self.check(dir).await?;
+        let elsewhere = self.dirs.elsewhere(dir, &path.path, last);
         elsewhere.map_err(|error| errno(&error))
     }
 
@@ -89,22 +89,22 @@ impl Preview1 {
         }
     }
 
-    /// Refuses a folder whose place, where it was opened, is another one's by now.
-    pub(super) async fn check(&mut self, folder: u32) -> Result<(), Errno> {
-        if self.is_where_it_was(folder).await {
+    /// Refuses a dir whose place, where it was opened, is another one's by now.
+    pub(super) async fn check(&mut self, dir: u32) -> Result<(), Errno> {
+        if self.is_where_it_was(dir).await {
             Ok(())
         } else {
             Err(Errno::Perm)
         }
     }
 
-    /// The folder and the path by which a refused call is to be tried again: the same, if it is
+    /// The dir and the path by which a refused call is to be tried again: the same, if it is
     /// refused here too, or no file is there.
     pub(super) async fn again(&mut self, path: Path, last: Last) -> Result<Path, Error> {
         match self.elsewhere(&path, last).await {
-            Ok(Elsewhere::Beneath(folder, path)) => {
-                let folder = Fd::from(folder);
-                Ok(Path { folder, path })
+            Ok(Elsewhere::Beneath(dir, path)) => {
+                let dir = Fd::from(dir);
+                Ok(Path { dir, path })
             }
             Ok(Elsewhere::Stream(_)) | Err(Errno::Perm) => Ok(path),
             Err(errno) => Err(errno.into()),
@@ -112,14 +112,13 @@ impl Preview1 {
     }
 
     /// Whether the place where it was opened is still its own.
-    async fn is_where_it_was(&mut self, folder: u32) -> bool {
-        let Ok(Elsewhere::Beneath(around, rest)) =
-            self.folders.elsewhere(folder, ".", Last::Followed)
+    async fn is_where_it_was(&mut self, dir: u32) -> bool {
+        let Ok(Elsewhere::Beneath(around, rest)) = self.dirs.elsewhere(dir, ".", Last::Followed)
         else {
             return false;
         };
         let none = &mut GuestMemory::Unshared(&mut []);
-        let own = self.inner.fd_filestat_get(none, folder.into()).await;
+        let own = self.inner.fd_filestat_get(none, dir.into()).await;
         let (pointer, mut bytes) = (super::paths::pointer(&rest), rest.into_bytes());
         let memory = &mut GuestMemory::Unshared(&mut bytes);
         let flags = Lookupflags::empty();
@@ -130,7 +129,7 @@ impl Preview1 {
         matches!((own, there), (Ok(own), Ok(there)) if own.ino == there.ino)
     }
 
-    /// Waits for one of these. The guest's own memory has no part in it, whatever comes of it.
+    /// Waits for one of these. It does not touch the guest's own memory.
     pub(super) async fn poll(
         &mut self,
         mut subscriptions: Vec<Subscription>,
@@ -184,21 +183,21 @@ impl Preview1 {
 /// What the structures of a poll are aligned to.
 const ALIGNED: usize = 8;
 
-/// The folders that a guest finds open, and the first number after them.
-fn given(inner: &mut WasiP1Ctx, preopens: &[Preopen]) -> (Vec<Folder>, u32) {
-    let mut folders = Vec::new();
+/// The dirs that a guest finds open, and the first number after them.
+fn given(inner: &mut WasiP1Ctx, preopens: &[Preopen]) -> (Vec<PreopenDir>, u32) {
+    let mut dirs = Vec::new();
     let mut handle = 3;
     loop {
         let fd = Fd::from(handle);
         let Ok(Prestat::Dir(dir)) = inner.fd_prestat_get(&mut GuestMemory::Unshared(&mut []), fd)
         else {
-            return (folders, handle);
+            return (dirs, handle);
         };
         let mut name = vec![0; usize::try_from(dir.pr_name_len).unwrap_or_default()];
         let mut memory = GuestMemory::Unshared(&mut name);
         let told = inner.fd_prestat_dir_name(&mut memory, fd, GuestPtr::new(0), dir.pr_name_len);
         if let (Ok(()), Ok(name)) = (told, str::from_utf8(&name)) {
-            folders.extend(Folder::named(name, handle, preopens));
+            dirs.extend(PreopenDir::named(name, handle, preopens));
         }
         handle += 1;
     }

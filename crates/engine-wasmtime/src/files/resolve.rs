@@ -1,10 +1,10 @@
 //! Where a path of a guest leads, as it does for a Linux program of the container.
 //!
-//! Wasmtime opens paths beneath a folder, and refuses every symbolic link that is absolute or leads
+//! Wasmtime opens paths beneath a dir, and refuses every symbolic link that is absolute or leads
 //! out of it. In an image such links are common, and they mean the container's own root. So what it
-//! refused is looked up here, part by part, and tried again beneath the folder of the guest in which
+//! refused is looked up here, part by part, and tried again beneath the dir of the guest in which
 //! it ends. That is all that comes of it: what is tried again is refused as before if it leaves its
-//! folder. This process's root is the container's.
+//! dir. This process's root is the container's.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -26,7 +26,7 @@ const MOST_LINKS: usize = 40;
 pub(super) const PATH_MAX: usize = 4096;
 
 /// How a directory is opened that is only gone through.
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// What a call does with the last part of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +99,12 @@ pub(crate) struct Place {
     pub(crate) parent: Option<OwnedFd>,
 }
 
-/// A folder that a path begins at.
+/// A dir that a path begins at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start<'a> {
     /// Where it is, absolute; links in it are followed.
     pub(crate) path: &'a Path,
-    /// The folder itself, if it is known: nothing begins where another one has its place.
+    /// The dir itself, if it is known: nothing begins where another one has its place.
     pub(crate) real: Option<&'a File>,
     /// Whether it is one that the guest was given: its part of the one tree of files that there is.
     /// From one that it opened itself, as a program does that wants to stay in it, no `..` leads out.
@@ -126,13 +126,13 @@ pub(crate) fn resolve(start: Start<'_>, path: &str, last: Last) -> io::Result<En
         return Err(Errno::NAMETOOLONG.into());
     }
     let mut walk = Walk::at_root()?;
-    // A folder, by whatever link.
+    // A dir, by any link.
     let base = start.path.join(".");
     walk.go(
         parts(base.as_os_str().as_bytes(), false, false),
         Last::Followed,
     )?;
-    if let (Some(real), Some(there)) = (start.real, &walk.folder) {
+    if let (Some(real), Some(there)) = (start.real, &walk.dir) {
         let (real, there) = (rustix::fs::fstat(real)?, rustix::fs::fstat(there)?);
         if (real.st_dev, real.st_ino) != (there.st_dev, there.st_ino) {
             return Err(Errno::PERM.into());
@@ -172,7 +172,7 @@ fn parts(path: &[u8], own: bool, slash: bool) -> VecDeque<Part> {
 
 /// What has a name.
 enum Found {
-    Folder(OwnedFd),
+    Dir(OwnedFd),
     Link(OsString),
     Other,
 }
@@ -181,7 +181,7 @@ enum Found {
 struct Walk {
     at: PathBuf,
     /// `None` where there is no directory, but the way to a stream.
-    folder: Option<OwnedFd>,
+    dir: Option<OwnedFd>,
     links: usize,
     /// Whether an absolute link led out of everything: from there on the whole tree is meant.
     jumped: bool,
@@ -195,7 +195,7 @@ impl Walk {
     fn at_root() -> io::Result<Self> {
         Ok(Self {
             at: PathBuf::from("/"),
-            folder: Some(root()?),
+            dir: Some(root()?),
             links: 0,
             jumped: false,
             base: None,
@@ -219,13 +219,13 @@ impl Walk {
                     return Ok(end);
                 }
             } else if streams::of_the_reader(&next) {
-                (self.at, self.folder) = (next, None);
+                (self.at, self.dir) = (next, None);
                 continue;
             }
             match self.look(&part.name) {
                 Ok(Found::Link(target)) => self.follow(&target, &part, &mut todo)?,
-                Ok(Found::Folder(folder)) => {
-                    let parent = self.folder.replace(folder);
+                Ok(Found::Dir(dir)) => {
+                    let parent = self.dir.replace(dir);
                     self.at = next;
                     if ends {
                         return Ok(self.place(&part, parent));
@@ -235,7 +235,7 @@ impl Walk {
                 Ok(Found::Other) => return Ok(self.end(next, &part, streams::terminal)),
                 Err(Errno::NOENT) if ends => return Ok(self.end(next, &part, streams::device)),
                 Err(Errno::NOENT) if streams::leads_to_one(&next) => {
-                    (self.at, self.folder) = (next, None);
+                    (self.at, self.dir) = (next, None);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -254,7 +254,7 @@ impl Walk {
             Some(End::At(Place {
                 path: next.to_owned(),
                 tail,
-                parent: self.folder.take(),
+                parent: self.dir.take(),
             }))
         };
         Ok(match (last, part.slash) {
@@ -283,7 +283,7 @@ impl Walk {
         match (self.look(name), change) {
             (Err(error), _) => error,
             (Ok(_), Change::MakeLink) => Errno::EXIST,
-            (Ok(Found::Folder(_)), _) => Errno::ISDIR,
+            (Ok(Found::Dir(_)), _) => Errno::ISDIR,
             (Ok(_), _) => Errno::NOTDIR,
         }
     }
@@ -296,7 +296,7 @@ impl Walk {
         }
         if target.as_bytes().starts_with(b"/") {
             self.at = PathBuf::from("/");
-            self.folder = Some(root()?);
+            self.dir = Some(root()?);
             self.jumped = true;
         }
         for part in parts(target.as_bytes(), false, part.slash)
@@ -323,18 +323,18 @@ impl Walk {
     }
 
     fn enter(&mut self, name: &str) -> Result<(), Errno> {
-        let folder = self.folder.as_ref().ok_or(Errno::NOENT)?;
-        self.folder = Some(rustix::fs::openat(folder, name, FOLDER, Mode::empty())?);
+        let dir = self.dir.as_ref().ok_or(Errno::NOENT)?;
+        self.dir = Some(rustix::fs::openat(dir, name, DIR, Mode::empty())?);
         Ok(())
     }
 
     /// What has a name in the directory.
     fn look(&self, name: &OsStr) -> Result<Found, Errno> {
-        let folder = self.folder.as_ref().ok_or(Errno::NOENT)?;
+        let dir = self.dir.as_ref().ok_or(Errno::NOENT)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+        let found = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
-            FileType::Directory => Ok(Found::Folder(found)),
+            FileType::Directory => Ok(Found::Dir(found)),
             FileType::Symlink => Ok(Found::Link(target(&found)?)),
             _ => Ok(Found::Other),
         }
@@ -356,14 +356,14 @@ impl Walk {
             _ => End::At(Place {
                 path,
                 tail: if part.slash { "/" } else { "" },
-                parent: self.folder.take(),
+                parent: self.dir.take(),
             }),
         }
     }
 }
 
 fn root() -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(CWD, "/", FOLDER, Mode::empty())
+    rustix::fs::openat(CWD, "/", DIR, Mode::empty())
 }
 
 /// What a link holds that is open. Those of procfs that mean an open file are no paths: Wasmtime
@@ -378,18 +378,18 @@ fn target(link: &OwnedFd) -> Result<OsString, Errno> {
     Ok(target.to_owned())
 }
 
-/// The folder, of those that a guest was given, in which a place lies deepest, by its number, and the
+/// The dir, of those that a guest was given, in which a place lies deepest, by its number, and the
 /// way to it from there.
 pub(crate) fn beneath<'f>(
     place: &Path,
-    folders: impl IntoIterator<Item = &'f Path>,
+    dirs: impl IntoIterator<Item = &'f Path>,
 ) -> Option<(usize, String)> {
-    let (number, folder) = folders
+    let (number, dir) = dirs
         .into_iter()
         .enumerate()
-        .filter(|(_, folder)| place.starts_with(folder))
-        .max_by_key(|(_, folder)| folder.components().count())?;
-    let rest = place.strip_prefix(folder).ok()?.to_str()?;
+        .filter(|(_, dir)| place.starts_with(dir))
+        .max_by_key(|(_, dir)| dir.components().count())?;
+    let rest = place.strip_prefix(dir).ok()?.to_str()?;
     let rest = if rest.is_empty() { "." } else { rest };
     Some((number, rest.to_owned()))
 }

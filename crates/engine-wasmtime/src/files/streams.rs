@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 /// Where Linux has the descriptors of a process, of which a guest's process has none to show.
 const DESCRIPTORS: [&str; 3] = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd"];
 
-/// What links in these folders mean depends on who reads them.
+/// What links in these dirs mean depends on who reads them.
 const OF_THE_READER: [&str; 2] = ["/proc/self", "/proc/thread-self"];
 
 /// Of the process's own streams.
@@ -54,7 +54,7 @@ pub(super) fn may_be_one(path: &str) -> bool {
 
 /// Whether what is there is another thing for each process.
 pub(super) fn of_the_reader(path: &Path) -> bool {
-    OF_THE_READER.iter().any(|folder| path.starts_with(folder))
+    OF_THE_READER.iter().any(|dir| path.starts_with(dir))
 }
 
 /// Whether a directory that is not there is on the way to a stream.
@@ -66,8 +66,8 @@ pub(super) fn leads_to_one(path: &Path) -> bool {
 
 /// The stream that a path of a descriptor means.
 pub(super) fn descriptor(path: &Path) -> Option<Stream> {
-    let folder = path.parent()?;
-    if !DESCRIPTORS.iter().any(|known| folder == Path::new(known)) {
+    let dir = path.parent()?;
+    if !DESCRIPTORS.iter().any(|known| dir == Path::new(known)) {
         return None;
     }
     match path.file_name()?.as_bytes() {

@@ -27,10 +27,10 @@ pub(super) struct Upload {
     body: Incoming,
     limit: u64,
     left: u64,
-    overflowed: Flag,
+    overflowed: OneWayFlag,
     arrival: Arc<Arrival>,
     /// How long the handler may be kept waiting.
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
     /// How long it has been since there was progress.
     waited: Duration,
     /// Bytes that have come in this time.
@@ -49,18 +49,18 @@ pub(super) struct Arrival {
     /// When the last bytes came.
     last: AtomicU64,
     /// Whether the answer has begun.
-    answered: Flag,
+    answered: OneWayFlag,
     /// Whether it has been too slow, and who is told of that.
-    too_late: Flag,
+    too_late: OneWayFlag,
     late: Notify,
 }
 
 /// Something that is true from a moment on: of a request's body, that it was larger than allowed; of
 /// a handler, that it has failed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Flag(Arc<AtomicBool>);
+pub(super) struct OneWayFlag(Arc<AtomicBool>);
 
-impl Flag {
+impl OneWayFlag {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -76,8 +76,8 @@ impl Arrival {
             watched,
             http2: version == Version::HTTP_2,
             last: AtomicU64::new(watched::now()),
-            answered: Flag::default(),
-            too_late: Flag::default(),
+            answered: OneWayFlag::default(),
+            too_late: OneWayFlag::default(),
             late: Notify::new(),
         })
     }
@@ -109,9 +109,9 @@ impl Upload {
     pub(super) fn new(
         body: Incoming,
         limit: Option<u64>,
-        overflowed: Flag,
+        overflowed: OneWayFlag,
         arrival: Arc<Arrival>,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
         Self {
@@ -120,7 +120,7 @@ impl Upload {
             left: limit,
             overflowed,
             arrival,
-            patience,
+            timeout,
             waited: Duration::ZERO,
             got: 0,
             since: None,
@@ -149,8 +149,8 @@ impl Upload {
             let now = Instant::now();
             self.since = Some(now);
             self.arrival.watched.waits_for_body(watched::now());
-            if let Some(patience) = self.patience {
-                let deadline = now + patience.saturating_sub(self.waited);
+            if let Some(timeout) = self.timeout {
+                let deadline = now + timeout.saturating_sub(self.waited);
                 match &mut self.timer {
                     Some(timer) => timer.as_mut().reset(deadline),
                     None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
@@ -229,16 +229,16 @@ impl Taking {
         self.0.store(moment, Ordering::Relaxed);
     }
 
-    /// Waits until nothing has been taken for as long as `patience`.
-    pub(super) async fn stalled(&self, patience: Option<Duration>) {
-        let Some(patience) = patience else {
+    /// Waits until nothing has been taken for as long as `timeout`.
+    pub(super) async fn stalled(&self, timeout: Option<Duration>) {
+        let Some(timeout) = timeout else {
             return std::future::pending().await;
         };
-        let patience = watched::millis(patience).max(1);
+        let timeout = watched::millis(timeout).max(1);
         loop {
             let now = watched::now();
             let given = self.0.load(Ordering::Relaxed);
-            let deadline = if given == 0 { now } else { given }.saturating_add(patience);
+            let deadline = if given == 0 { now } else { given }.saturating_add(timeout);
             if deadline <= now {
                 return;
             }
@@ -249,12 +249,12 @@ impl Taking {
 
 /// What is left of a handler after its answer has begun. Stopped when dropped.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct HandlerTask {
     task: Option<AbortHandle>,
     taking: Taking,
 }
 
-impl Rest {
+impl HandlerTask {
     pub(super) fn new(task: AbortHandle, taking: Taking) -> Self {
         Self {
             task: Some(task),
@@ -269,7 +269,7 @@ impl Rest {
     }
 }
 
-impl Drop for Rest {
+impl Drop for HandlerTask {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -278,7 +278,7 @@ impl Drop for Rest {
 }
 
 /// The body of an answer.
-pub(super) enum Answer {
+pub(super) enum ResponseBody {
     /// A handler's.
     Handler {
         /// The bytes.
@@ -287,24 +287,24 @@ pub(super) enum Answer {
         left: Option<u64>,
         /// The handler, if it runs on. A client that goes away in the middle of its answer takes
         /// it along; one that has all of it does not.
-        rest: Option<Rest>,
+        rest: Option<HandlerTask>,
         /// Whether the handler has failed, set before its end of the body is closed: what it has
         /// not finished must not pass for whole.
-        failed: Flag,
+        failed: OneWayFlag,
     },
     /// The server's own.
     Own(Full<Bytes>),
 }
 
-impl Answer {
+impl ResponseBody {
     /// The body of a handler's answer with this head.
     pub(super) fn of_handler(
         status: StatusCode,
         headers: &HeaderMap,
         to_head: bool,
         body: WasiBody,
-        mut rest: Option<Rest>,
-        failed: Flag,
+        mut rest: Option<HandlerTask>,
+        failed: OneWayFlag,
     ) -> Self {
         let length = headers.get(header::CONTENT_LENGTH);
         let left = length.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -312,7 +312,7 @@ impl Answer {
             || left == Some(0)
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
-        // Nobody asks for it, so that dropping it would mean nothing.
+        // It is never polled, so that dropping it would mean nothing.
         if empty && let Some(rest) = &mut rest {
             rest.leave();
         }
@@ -325,7 +325,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -383,12 +383,12 @@ impl Body for Answer {
 
 /// The body of an answer that is open until it has been sent.
 pub(super) struct Opened {
-    answer: Answer,
+    answer: ResponseBody,
     _open: Open,
 }
 
 impl Opened {
-    pub(super) fn new(answer: Answer, open: Open) -> Self {
+    pub(super) fn new(answer: ResponseBody, open: Open) -> Self {
         Self {
             answer,
             _open: open,

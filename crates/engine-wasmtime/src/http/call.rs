@@ -21,26 +21,26 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
 
 use super::Callable;
-use crate::host::Host;
+use crate::store_data::StoreData;
 
 /// What a handler answers: a response, or the name of an error.
-pub(super) type Said = Result<Response<WasiBody>, String>;
+pub(super) type HandlerResponse = Result<Response<WasiBody>, String>;
 
 /// What is told of a request when it is over.
-type Over = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+type Completion = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// A call that can be made.
 pub(super) enum Call {
     Proxy {
-        handler: Arc<ProxyPre<Host>>,
+        handler: Arc<ProxyPre<StoreData>>,
         request: Resource<HostIncomingRequest>,
         out: Resource<HostResponseOutparam>,
     },
     Service {
-        handler: Arc<ServicePre<Host>>,
+        handler: Arc<ServicePre<StoreData>>,
         request: p3::Request,
-        over: Over,
-        sender: oneshot::Sender<Said>,
+        over: Completion,
+        sender: oneshot::Sender<HandlerResponse>,
     },
 }
 
@@ -48,9 +48,9 @@ impl Call {
     /// Puts a request into `store`, whose answer goes to `sender`.
     pub(super) fn new<B>(
         handler: &Callable,
-        store: &mut Store<Host>,
+        store: &mut Store<StoreData>,
         request: Request<B>,
-        sender: oneshot::Sender<Said>,
+        sender: oneshot::Sender<HandlerResponse>,
     ) -> Result<Self, StatusCode>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -64,7 +64,7 @@ impl Call {
                     .new_incoming_request(p2::Scheme::Http, request)
                     .map_err(|_| StatusCode::BAD_REQUEST)?;
                 let say = move |said: Result<_, p2::ErrorCode>| {
-                    // Nobody waits for it who has gone away.
+                    // Its client may have gone away.
                     sender.send(said.map_err(|code| format!("{code:?}"))).ok();
                 };
                 let out = http
@@ -90,7 +90,7 @@ impl Call {
     }
 
     /// Makes it, with an instance of its own, and lets the instance run to its end.
-    pub(super) async fn make(self, store: &mut Store<Host>) -> wasmtime::Result<()> {
+    pub(super) async fn make(self, store: &mut Store<StoreData>) -> wasmtime::Result<()> {
         match self {
             Self::Proxy {
                 handler,
@@ -115,7 +115,7 @@ impl Call {
                         ),
                         Err(code) => Err(format!("{code:?}")),
                     };
-                    // The body takes one end along, and drops it when nobody asks for more.
+                    // The body takes one end along, and drops it when no more is asked for.
                     let (held, gone) = oneshot::channel::<Infallible>();
                     let hold =
                         |body: WasiBody| body.map_err(move |error| (error, &held).0).boxed_unsync();

@@ -1,4 +1,4 @@
-//! The socket that clients connect to, and how it is closed without losing anybody.
+//! The socket that clients connect to, and how it is closed without losing a client.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::connection;
 use super::listen::Listen;
-use super::request::{Alive, Handlers};
+use super::request::{DrainToken, Handlers};
 use super::settings::Settings;
 use super::stream::Stream;
 use super::watched::Watched;
@@ -149,7 +149,7 @@ fn bind_to(address: SocketAddr, backlog: u32) -> Result<TcpListener, Error> {
         // Or a container that is started anew would have to wait for its old connections.
         socket.set_reuseaddr(true)?;
         if address.is_ipv6() {
-            // Every address means those of IPv4 too, whatever the node's default.
+            // Every address means those of IPv4 too, also where the node's default is another.
             SockRef::from(&socket).set_only_v6(!address.ip().is_unspecified())?;
         }
         // Connections inherit it.
@@ -165,7 +165,7 @@ pub(super) async fn accept(
     listener: TcpListener,
     handlers: Arc<Handlers>,
     drain: watch::Receiver<bool>,
-    alive: Alive,
+    alive: DrainToken,
 ) {
     let mut told: Option<Instant> = None;
     let mut serve = async |last: bool| {
@@ -195,8 +195,8 @@ pub(super) async fn accept(
         () = serve(false) => {}
         ended = ending.wait_for(|drain| *drain) => drop(ended),
     }
-    // To close the socket now would reset whoever has been let in by the kernel and not by us.
-    // From here on the kernel lets nobody in: a client that tries again finds the port closed.
+    // To close the socket now would reset clients that the kernel has let in and we have not.
+    // From here on the kernel lets no client in: one that tries again finds the port closed.
     if let Err(error) = refuse_new(&listener) {
         handlers.say(&format!("new connections are let in to the end: {error}"));
     }
@@ -208,9 +208,9 @@ fn start(
     stream: TcpStream,
     handlers: &Arc<Handlers>,
     drain: &watch::Receiver<bool>,
-    alive: &Alive,
+    alive: &DrainToken,
 ) {
-    // Answers are small, and nobody waits for more to come.
+    // Answers are small: each is sent at once.
     drop(stream.set_nodelay(true));
     // One that is gone already has no address, and needs none.
     let Ok(local) = stream.local_addr() else {
@@ -223,7 +223,7 @@ fn start(
     tokio::spawn(connection::serve(stream, watched, handlers, drain, alive));
 }
 
-/// Has the kernel refuse every new connection, as if nobody listened. Those that are being made keep
+/// Has the kernel refuse every new connection, as if nothing listened. Those that are being made keep
 /// what they found, and come to be. Needs no capability, unlike a filter on the socket, and counts
 /// for both families.
 fn refuse_new(listener: &TcpListener) -> io::Result<()> {

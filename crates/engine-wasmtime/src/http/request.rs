@@ -24,18 +24,18 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
-use super::body::{Answer, Arrival, Flag, Rest, Taking, Upload};
-use super::call::{Call, Said};
+use super::body::{Arrival, HandlerTask, OneWayFlag, ResponseBody, Taking, Upload};
+use super::call::{Call, HandlerResponse};
 use super::clients::Clients;
-use super::connection::Protocol;
-use super::purse::Purse;
+use super::line_writer::LineWriter;
+use super::memory_budget::SharedBudget;
+use super::protocol::Protocol;
 use super::settings::Settings;
-use super::stdio::Lines;
 use super::ticker::Ticker;
 use super::watched::{self, Watched};
 use super::{Callable, LinkedHandler};
-use crate::host::{Host, Limits, Shared};
-use crate::world;
+use crate::store_data::{ProcessShared, StoreData};
+use crate::{stdio, wasi_ctx};
 
 /// What runwasi tells a handler beside its environment: a number for the request.
 const REQUEST_ID: &str = "REQUEST_ID";
@@ -47,7 +47,7 @@ const STARVING: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(1);
 
 /// Held by everything that has to end before the server may: a connection, a handler.
-pub(super) type Alive = mpsc::Sender<()>;
+pub(super) type DrainToken = mpsc::Sender<()>;
 
 /// Makes an instance for every request.
 pub(super) struct Handlers {
@@ -56,9 +56,9 @@ pub(super) struct Handlers {
     path: PathBuf,
     guest: Guest,
     /// Opened once, shared by all.
-    folders: WasiFilesystemCtx,
-    shared: Arc<Shared>,
-    purse: Purse,
+    dirs: WasiFilesystemCtx,
+    shared: Arc<ProcessShared>,
+    purse: SharedBudget,
     stdout: Arc<File>,
     stderr: Arc<File>,
     request_timeout: Option<Duration>,
@@ -83,25 +83,25 @@ impl Handlers {
         linked: &LinkedHandler,
         guest: &Guest,
         settings: &Settings,
-        shared: Arc<Shared>,
+        shared: Arc<ProcessShared>,
         concurrency: usize,
         connections: usize,
     ) -> std::io::Result<Self> {
         let mut builder = WasiCtxBuilder::new();
-        // A folder may hold a FIFO, whose opening blocks: not all the other requests too.
+        // A dir may hold a FIFO, whose opening blocks: not all the other requests too.
         builder.allow_blocking_current_thread(false);
-        world::preopens(&mut builder, guest);
-        let folders = builder.build().filesystem().clone();
+        wasi_ctx::preopens(&mut builder, guest);
+        let dirs = builder.build().filesystem().clone();
         Ok(Self {
             handler: linked.handler.clone(),
             engine: linked.engine().clone(),
             path: linked.path.clone(),
             guest: guest.clone(),
-            folders,
+            dirs,
             shared,
-            purse: Purse::new(&guest.memory),
-            stdout: Arc::new(world::stdio(std::io::stdout())?),
-            stderr: Arc::new(world::stdio(std::io::stderr())?),
+            purse: SharedBudget::new(&guest.memory),
+            stdout: Arc::new(stdio::stdio(std::io::stdout())?),
+            stderr: Arc::new(stdio::stdio(std::io::stderr())?),
             request_timeout: settings.request_timeout,
             body_timeout: settings.body_timeout,
             write_timeout: settings.write_timeout,
@@ -121,8 +121,8 @@ impl Handlers {
         self: &Arc<Self>,
         mut request: Request<Incoming>,
         watched: &Arc<Watched>,
-        alive: &Alive,
-    ) -> Response<Answer> {
+        alive: &DrainToken,
+    ) -> Response<ResponseBody> {
         let arrival = (!request.body().is_end_stream())
             .then(|| Arrival::new(watched.clone(), request.version()));
         let answered = match self.refused(&mut request, watched.local) {
@@ -165,9 +165,9 @@ impl Handlers {
     /// What a handler answers in time. An upload that goes on gives it more.
     async fn in_time(
         &self,
-        handled: impl Future<Output = Result<Response<Answer>, StatusCode>>,
+        handled: impl Future<Output = Result<Response<ResponseBody>, StatusCode>>,
         arrival: Option<&Arrival>,
-    ) -> Result<Response<Answer>, StatusCode> {
+    ) -> Result<Response<ResponseBody>, StatusCode> {
         let mut handled = pin!(handled);
         let late = async {
             match arrival {
@@ -225,12 +225,12 @@ impl Handlers {
         self: &Arc<Self>,
         request: Request<Incoming>,
         arrival: Option<&Arc<Arrival>>,
-        alive: &Alive,
-    ) -> Result<Response<Answer>, StatusCode> {
+        alive: &DrainToken,
+    ) -> Result<Response<ResponseBody>, StatusCode> {
         let permit = self.permit().await?;
         let to_head = request.method() == Method::HEAD;
         let (sender, mut receiver) = oneshot::channel();
-        let (failed, overflowed) = (Flag::default(), Flag::default());
+        let (failed, overflowed) = (OneWayFlag::default(), OneWayFlag::default());
         let mut running = self.begin(request, arrival, &overflowed, sender, permit, &failed)?;
 
         // Most handlers are done when they first pause, and never need a task of their own.
@@ -258,21 +258,27 @@ impl Handlers {
                     tokio::select! {
                         biased;
                         ended = running.as_mut() => if let Err(error) = ended {
-                            handlers.failed(&error, &Flag::default());
+                            handlers.failed(&error, &OneWayFlag::default());
                         },
                         // Its client has had enough, and does not say so.
                         () = taken.stalled(handlers.write_timeout) => failed.set(),
                     }
                     drop((running, alive));
                 });
-                Some(Rest::new(task.abort_handle(), taking))
+                Some(HandlerTask::new(task.abort_handle(), taking))
             }
         };
         match said {
             Some(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                let body =
-                    Answer::of_handler(head.status, &head.headers, to_head, body, rest, failed);
+                let body = ResponseBody::of_handler(
+                    head.status,
+                    &head.headers,
+                    to_head,
+                    body,
+                    rest,
+                    failed,
+                );
                 Ok(Response::from_parts(head, body))
             }
             Some(Err(code)) => {
@@ -286,28 +292,28 @@ impl Handlers {
         }
     }
 
-    /// Makes the world of a request, and a call of the handler that waits to be polled.
+    /// Makes the WASI context of a request, and a call of the handler that waits to be polled.
     fn begin(
         self: &Arc<Self>,
         request: Request<Incoming>,
         arrival: Option<&Arc<Arrival>>,
-        overflowed: &Flag,
-        sender: oneshot::Sender<Said>,
+        overflowed: &OneWayFlag,
+        sender: oneshot::Sender<HandlerResponse>,
         permit: OwnedSemaphorePermit,
-        failed: &Flag,
+        failed: &OneWayFlag,
     ) -> Result<Running, StatusCode> {
         let turn = self.ticker.turn();
         let mut store = Store::new(&self.engine, self.host());
-        store.limiter(Host::limiter);
+        store.limiter(StoreData::limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let call = match arrival {
             None => Call::new(&self.handler, &mut store, request, sender),
             Some(arrival) => {
                 let (overflowed, arrival) = (overflowed.clone(), arrival.clone());
-                let (limit, patience) = (self.max_body, self.body_timeout);
+                let (limit, timeout) = (self.max_body, self.body_timeout);
                 let request =
-                    request.map(|body| Upload::new(body, limit, overflowed, arrival, patience));
+                    request.map(|body| Upload::new(body, limit, overflowed, arrival, timeout));
                 Call::new(&self.handler, &mut store, request, sender)
             }
         }?;
@@ -324,22 +330,21 @@ impl Handlers {
         }))
     }
 
-    fn host(&self) -> Host {
+    fn host(&self) -> StoreData {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = WasiCtxBuilder::new();
-        world::surroundings(&mut builder, &self.guest);
+        wasi_ctx::args_env_network(&mut builder, &self.guest);
         builder
             .env(REQUEST_ID, number.to_string())
-            .stdout(Lines::new(self.stdout.clone()))
-            .stderr(Lines::new(self.stderr.clone()));
+            .stdout(LineWriter::new(self.stdout.clone()))
+            .stderr(LineWriter::new(self.stderr.clone()));
         let mut context = builder.build();
-        *context.filesystem() = self.folders.clone();
-        let limits = Limits::Handler(self.purse.limiter());
-        Host::new(context, self.shared.clone(), limits)
+        *context.filesystem() = self.dirs.clone();
+        StoreData::new(context, self.shared.clone(), self.purse.limiter())
     }
 
     /// Says on stderr why a handler failed, and tells the answer that its client gets.
-    fn failed(&self, error: &wasmtime::Error, overflowed: &Flag) -> StatusCode {
+    fn failed(&self, error: &wasmtime::Error, overflowed: &OneWayFlag) -> StatusCode {
         if error.is::<PoolConcurrencyLimitError>() {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -357,7 +362,7 @@ impl Handlers {
     /// Writes to the container's log.
     pub(super) fn say(&self, text: &str) {
         let line = format!("{}: {text}\n", self.path.display());
-        // A log that is gone is nobody's fault here.
+        // A log that is gone is no fault of the handler or of the client.
         drop((&*self.stderr).write_all(line.as_bytes()));
     }
 
@@ -409,10 +414,10 @@ fn length(request: &Request<Incoming>) -> Option<u64> {
 }
 
 /// The server's own answer.
-fn own(status: StatusCode) -> Response<Answer> {
+fn own(status: StatusCode) -> Response<ResponseBody> {
     let reason = status.canonical_reason().unwrap_or_default();
     let body = Full::new(Bytes::from(format!("{reason}\n")));
-    let mut response = Response::new(Answer::Own(body));
+    let mut response = Response::new(ResponseBody::Own(body));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -11,7 +11,7 @@ use super::listener;
 use super::request::Handlers;
 use super::settings::Settings;
 use super::signals::Signals;
-use crate::host::Shared;
+use crate::store_data::ProcessShared;
 use crate::variables;
 
 /// Threads at most, where neither the container's limit nor its environment says less: each costs
@@ -53,7 +53,7 @@ pub(super) fn run(
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
     let settings = Settings::of(&guest.env)?;
-    let shared = Shared::new(guest)?;
+    let shared = ProcessShared::new(guest)?;
     let workers = workers(&settings, guest);
     let runtime = runtime(workers).map_err(Error::Threads)?;
     let status = runtime.block_on(serve(linked, guest, &settings, shared, workers, started));
@@ -66,7 +66,7 @@ async fn serve(
     linked: &LinkedHandler,
     guest: &Guest,
     settings: &Settings,
-    shared: Arc<Shared>,
+    shared: Arc<ProcessShared>,
     workers: usize,
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
@@ -135,7 +135,7 @@ fn concurrency(
     settings: &Settings,
     workers: usize,
 ) -> usize {
-    let fitting = guest.memory.most().map(|most| {
+    let fitting = guest.memory.available().map(|most| {
         let fitting = most.limit / 4 * 3 / (linked.instance_size + PER_REQUEST);
         usize::try_from(fitting).unwrap_or(usize::MAX).max(workers)
     });
@@ -147,7 +147,7 @@ fn concurrency(
 }
 
 /// How many connections are let in.
-struct Most {
+struct MaxConnections {
     let_in: usize,
     /// What the log is told of a number that is not kept to.
     warning: Option<String>,
@@ -155,24 +155,24 @@ struct Most {
 
 /// As many as need half of the files that the container may have open, which handlers need too, and a
 /// quarter of its memory.
-fn connections(guest: &Guest, settings: &Settings) -> Most {
+fn connections(guest: &Guest, settings: &Settings) -> MaxConnections {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = files.map_or(usize::MAX, |files| {
         usize::try_from(files).unwrap_or(usize::MAX)
     });
-    let memory = guest.memory.most().map_or(usize::MAX, |most| {
+    let memory = guest.memory.available().map_or(usize::MAX, |most| {
         usize::try_from(most.limit / 4 / PER_CONNECTION).unwrap_or(usize::MAX)
     });
     let Some(wanted) = settings.max_connections else {
         let fitting = (files / 2).min(memory).min(MAX_CONNECTIONS);
-        return Most {
+        return MaxConnections {
             let_in: fitting.max(MIN_CONNECTIONS),
             warning: None,
         };
     };
     // One that makes place is still open for a moment, of which there may be a quarter as many.
     let fitting = (files / 5 * 3).max(1);
-    Most {
+    MaxConnections {
         let_in: wanted.min(fitting),
         warning: (wanted > fitting).then(|| {
             format!(

@@ -39,7 +39,7 @@ impl Signals {
     /// Hears of signals from now on. Must be called within a runtime.
     pub(super) fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        // A handler must not wait, whatever comes.
+        // A signal handler must not wait.
         rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK)?;
         let receiver = Receiver::from_owned_fd(OwnedFd::from(reader))?;
         // Stays open as long as the process: a handler may run at any time.

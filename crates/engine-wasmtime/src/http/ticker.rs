@@ -1,5 +1,5 @@
 //! The clock by which handlers take turns: one that computes without end, and calls nothing, has
-//! to give way after a tick, or neither its timeout nor anybody else would get a turn.
+//! to give way after a tick, or neither its timeout nor another handler would get a turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use wasmtime::Engine;
 /// Longest turn.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Ticks without a request after which the clock stands still: a server that nobody asks must not
+/// Ticks without a request after which the clock stands still: a server without requests must not
 /// wake the processor a hundred times a second.
 const IDLE_TICKS: u32 = 20;
 
@@ -34,7 +34,7 @@ struct Shared {
 
 /// A request for whose time the clock runs.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<Shared>);
+pub(super) struct EpochTurn(Arc<Shared>);
 
 impl Ticker {
     /// Starts the thread, which lives as long as the process.
@@ -51,7 +51,7 @@ impl Ticker {
     }
 
     /// A request begins.
-    pub(super) fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> EpochTurn {
         // Sequentially consistent with the thread's own order, which says that it parks and then
         // looks at these: one of the two sees the other.
         self.shared.running.fetch_add(1, Ordering::SeqCst);
@@ -59,11 +59,11 @@ impl Ticker {
         if self.shared.parked.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Turn(self.shared.clone())
+        EpochTurn(self.shared.clone())
     }
 }
 
-impl Drop for Turn {
+impl Drop for EpochTurn {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }

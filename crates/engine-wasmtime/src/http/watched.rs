@@ -169,7 +169,7 @@ impl Watched {
         self.reading.store(since, Ordering::Relaxed);
     }
 
-    /// Waits until the connection may be closed with nobody noticing.
+    /// Waits until the connection may be closed without its client's noticing.
     pub(super) async fn closable(&self) {
         loop {
             // HTTP/2 says which was the last request that counts.
@@ -306,7 +306,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // Before the other: nobody may find it idle since its last request.
+        // Before the other: it must not be found idle since its last request.
         self.0.idle.store(now(), Ordering::Relaxed);
         self.0.open.fetch_sub(1, Ordering::Release);
     }

@@ -38,7 +38,7 @@ pub(super) struct Open {
     pub(super) create: bool,
     pub(super) exclusive: bool,
     pub(super) truncate: bool,
-    pub(super) folder: bool,
+    pub(super) dir: bool,
 }
 
 const READ: Open = Open {
@@ -47,7 +47,7 @@ const READ: Open = Open {
     create: false,
     exclusive: false,
     truncate: false,
-    folder: false,
+    dir: false,
 };
 const WRITE: Open = Open {
     write: true,
@@ -64,10 +64,7 @@ pub(super) const ALL: [Call; 24] = [
         follow: false,
         ..READ
     }),
-    Call::Open(Open {
-        folder: true,
-        ..READ
-    }),
+    Call::Open(Open { dir: true, ..READ }),
     Call::Open(WRITE),
     Call::Open(Open {
         truncate: true,
@@ -106,7 +103,7 @@ pub(super) const ALL: [Call; 24] = [
 /// What other paths are called.
 pub(super) const FREE: &str = "free";
 pub(super) const OTHER_FILE: &str = "other/file";
-pub(super) const OTHER_FOLDER: &str = "other/folder";
+pub(super) const OTHER_DIR: &str = "other/folder";
 
 /// What symbolic links hold.
 pub(super) const HELD: [&str; 2] = ["held", "/held"];

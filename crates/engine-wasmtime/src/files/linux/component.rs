@@ -15,39 +15,39 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 
 use super::super::Files;
 use super::super::opened::same;
-use super::calls::{Call, FREE, HELD, MARK, OTHER_FILE, OTHER_FOLDER, Open, TIME};
+use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
 use super::module::guest;
 use super::tree::Tree;
 use super::{Answer, Does};
-use crate::host::{Host, Limits, Shared};
-use crate::limiter::Limiter;
+use crate::limiter::BudgetLimiter;
+use crate::store_data::{ProcessShared, StoreData};
 
 pub(super) struct Component {
-    host: Host,
+    host: StoreData,
     runtime: Runtime,
-    folder: Resource<Descriptor>,
+    dir: Resource<Descriptor>,
     root: String,
 }
 
 impl Component {
     pub(super) fn new(tree: &Tree) -> Self {
         let guest = guest(tree);
-        let context = crate::world::builder(&guest).unwrap().build();
-        let limits = Limits::Alone(Limiter::new(&guest.memory));
-        let mut host = Host::new(context, Shared::new(&guest).unwrap(), limits);
-        let mut folders = host.filesystem().get_directories().unwrap();
+        let context = crate::wasi_ctx::builder(&guest).unwrap().build();
+        let limiter = BudgetLimiter::new(&guest.memory);
+        let mut host = StoreData::new(context, ProcessShared::new(&guest).unwrap(), limiter);
+        let mut dirs = host.filesystem().get_directories().unwrap();
         Self {
             host,
-            runtime: crate::world::runtime().unwrap(),
-            folder: folders.remove(0).0,
+            runtime: crate::wasi_ctx::runtime().unwrap(),
+            dir: dirs.remove(0).0,
             root: tree.path().display().to_string(),
         }
     }
 
     fn tries(&mut self, call: Call, path: &str) -> FsResult<String> {
         let at = path.to_owned();
-        let root = same(&self.folder);
-        let also = same(&self.folder);
+        let root = same(&self.dir);
+        let also = same(&self.dir);
         let mut files = Files(&mut self.host);
         let runtime = &self.runtime;
         let none = PathFlags::empty();
@@ -78,7 +78,7 @@ impl Component {
                 runtime.block_on(files.rename_at(root, OTHER_FILE.into(), also, at))?
             }
             Call::MoveFolder => {
-                runtime.block_on(files.rename_at(root, OTHER_FOLDER.into(), also, at))?;
+                runtime.block_on(files.rename_at(root, OTHER_DIR.into(), also, at))?;
             }
             Call::LinkFrom => runtime.block_on(files.link_at(root, none, at, also, FREE.into()))?,
             Call::LinkTo => {
@@ -98,7 +98,7 @@ impl Component {
             (OpenFlags::CREATE, how.create),
             (OpenFlags::EXCLUSIVE, how.exclusive),
             (OpenFlags::TRUNCATE, how.truncate),
-            (OpenFlags::DIRECTORY, how.folder),
+            (OpenFlags::DIRECTORY, how.dir),
         ] {
             if is_set {
                 flags |= flag;
@@ -108,7 +108,7 @@ impl Component {
         if how.write {
             mode |= DescriptorFlags::WRITE;
         }
-        let (root, look) = (same(&self.folder), looking(how.follow));
+        let (root, look) = (same(&self.dir), looking(how.follow));
         let mut files = Files(&mut self.host);
         let runtime = &self.runtime;
         let fd = runtime.block_on(files.open_at(root, look, at, flags, mode))?;

@@ -11,11 +11,11 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::super::Preview1;
-use super::calls::{Call, FREE, HELD, MARK, OTHER_FILE, OTHER_FOLDER, Open, TIME};
+use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
 use super::tree::Tree;
 use super::{Answer, Does};
 
-/// The first folder that is open.
+/// The first dir that is open.
 const ROOT: u32 = 3;
 
 /// Where the second text is, a buffer, and its vector.
@@ -30,7 +30,7 @@ pub(super) struct Module {
     root: String,
 }
 
-/// A guest that has a tree as its only folder.
+/// A guest that has a tree as its only dir.
 pub(super) fn guest(tree: &Tree) -> Guest {
     Guest {
         cwd: "/".to_owned(),
@@ -42,10 +42,10 @@ pub(super) fn guest(tree: &Tree) -> Guest {
 impl Module {
     pub(super) fn new(tree: &Tree) -> Self {
         let guest = guest(tree);
-        let context = crate::world::builder(&guest).unwrap().build_p1();
+        let context = crate::wasi_ctx::builder(&guest).unwrap().build_p1();
         Self {
             files: Preview1::new(context, &guest),
-            runtime: crate::world::runtime().unwrap(),
+            runtime: crate::wasi_ctx::runtime().unwrap(),
             bytes: vec![0; 65536],
             root: tree.path().display().to_string(),
         }
@@ -60,7 +60,7 @@ impl Module {
     fn tries(&mut self, call: Call, path: &str) -> Result<String, Error> {
         let other = match call {
             Call::MoveFile | Call::LinkTo => OTHER_FILE,
-            Call::MoveFolder => OTHER_FOLDER,
+            Call::MoveFolder => OTHER_DIR,
             Call::Symlink { absolute } => HELD[usize::from(absolute)],
             _ => FREE,
         };
@@ -122,7 +122,7 @@ impl Module {
         flags.set(Oflags::CREAT, how.create);
         flags.set(Oflags::EXCL, how.exclusive);
         flags.set(Oflags::TRUNC, how.truncate);
-        flags.set(Oflags::DIRECTORY, how.folder);
+        flags.set(Oflags::DIRECTORY, how.dir);
         let mut rights = Rights::FD_READ;
         rights.set(Rights::FD_WRITE, how.write);
         let (look, root) = (looking(how.follow), Fd::from(ROOT));

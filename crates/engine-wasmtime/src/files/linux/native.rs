@@ -6,13 +6,13 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::calls::{Call, FREE, HELD, MARK, OTHER_FILE, OTHER_FOLDER, Open, TIME};
+use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
 use super::tree::Tree;
 use super::{Answer, Does};
 
-pub(super) struct Native(String);
+pub(super) struct CompiledModule(String);
 
-impl Native {
+impl CompiledModule {
     pub(super) fn new(tree: &Tree) -> Self {
         Self(tree.path().display().to_string())
     }
@@ -50,7 +50,7 @@ impl Native {
             Call::RemoveFile => rustix::fs::unlink(at)?,
             Call::MoveFrom => rustix::fs::rename(at, self.at(FREE))?,
             Call::MoveFile => rustix::fs::rename(self.at(OTHER_FILE), at)?,
-            Call::MoveFolder => rustix::fs::rename(self.at(OTHER_FOLDER), at)?,
+            Call::MoveFolder => rustix::fs::rename(self.at(OTHER_DIR), at)?,
             Call::LinkFrom => rustix::fs::link(at, self.at(FREE))?,
             Call::LinkTo => rustix::fs::link(self.at(OTHER_FILE), at)?,
             Call::Symlink { absolute } => rustix::fs::symlink(HELD[usize::from(absolute)], at)?,
@@ -59,7 +59,7 @@ impl Native {
     }
 }
 
-impl Does for Native {
+impl Does for CompiledModule {
     fn does(&mut self, call: Call, path: &str) -> Answer {
         self.tries(call, path).map_err(Errno::raw_os_error)
     }
@@ -80,7 +80,7 @@ fn open(how: Open, path: &str) -> Result<String, Errno> {
     flags.set(OFlags::CREATE, how.create);
     flags.set(OFlags::EXCL, how.exclusive);
     flags.set(OFlags::TRUNC, how.truncate);
-    flags.set(OFlags::DIRECTORY, how.folder);
+    flags.set(OFlags::DIRECTORY, how.dir);
     let fd = rustix::fs::open(Path::new(path), flags, Mode::from_raw_mode(0o666))?;
     let mut file = std::fs::File::from(fd);
     if file.metadata().unwrap().is_dir() {

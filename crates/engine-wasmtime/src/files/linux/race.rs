@@ -14,15 +14,15 @@ use super::{Answer, Does};
 
 const TRIES: usize = 3_000;
 
-/// What a guest reads whose only folder is `dir` of a tree, while a link in it leads inside and
+/// What a guest reads whose only dir is `dir` of a tree, while a link in it leads inside and
 /// outside by turns.
 fn read_meanwhile<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) -> Vec<Answer> {
     let whole = Tree::new(name);
-    let folder = whole.path().join("dir");
+    let dir = whole.path().join("dir");
     fs::create_dir(whole.path().join("dir-not")).unwrap();
     fs::write(whole.path().join("dir-not/file"), "outside").unwrap();
-    let (one, other) = (folder.join("swap"), folder.join("other-swap"));
-    symlink(folder.join("sub"), &one).unwrap();
+    let (one, other) = (dir.join("swap"), dir.join("other-swap"));
+    symlink(dir.join("sub"), &one).unwrap();
     symlink(whole.path().join("dir-not"), &other).unwrap();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -32,7 +32,7 @@ fn read_meanwhile<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) -> Vec<Answer
                 rustix::fs::renameat_with(CWD, &one, CWD, &other, flags).unwrap();
             }
         });
-        let mut guest = guest(&Tree::at(&folder));
+        let mut guest = guest(&Tree::at(&dir));
         let read = Call::Open(Open {
             follow: true,
             ..Open::default()

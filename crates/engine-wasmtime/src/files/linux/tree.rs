@@ -56,8 +56,8 @@ impl Tree {
                 fs::remove_file(path).unwrap();
             }
         }
-        for folder in ["dir/sub", "dir/empty", "sub/inner", "empty", "other/folder"] {
-            fs::create_dir_all(self.path.join(folder)).unwrap();
+        for dir in ["dir/sub", "dir/empty", "sub/inner", "empty", "other/folder"] {
+            fs::create_dir_all(self.path.join(dir)).unwrap();
         }
         for (file, text) in [("file", "1"), ("dir/file", "22"), ("dir/sub/file", "333")] {
             fs::write(self.path.join(file), text).unwrap();
@@ -120,19 +120,19 @@ impl Tree {
         let mut found = vec![String::new()];
         let mut next = 0;
         while next < found.len() {
-            let folder = found[next].clone();
+            let dir = found[next].clone();
             next += 1;
-            if !self.path.join(&folder).symlink_metadata().unwrap().is_dir() {
+            if !self.path.join(&dir).symlink_metadata().unwrap().is_dir() {
                 continue;
             }
-            let names = fs::read_dir(self.path.join(&folder)).unwrap();
+            let names = fs::read_dir(self.path.join(&dir)).unwrap();
             let mut names: Vec<_> = names
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .collect();
             names.sort();
-            found.extend(names.iter().map(|name| match folder.as_str() {
+            found.extend(names.iter().map(|name| match dir.as_str() {
                 "" => name.clone(),
-                _ => format!("{folder}/{name}"),
+                _ => format!("{dir}/{name}"),
             }));
         }
         found.reverse();

@@ -6,17 +6,17 @@ use wasmtime_wasi::p1::types::{
 };
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as Calls;
 
-/// A module's files, with the real root as its folder.
+/// A module's files, with the real root as its dir.
 fn files() -> (Preview1, tokio::runtime::Runtime) {
     let guest = Guest {
         cwd: "/".to_owned(),
         preopens: vec![Preopen::at("/".to_owned(), false)],
         ..Guest::default()
     };
-    let context = crate::world::builder(&guest).unwrap().build_p1();
+    let context = crate::wasi_ctx::builder(&guest).unwrap().build_p1();
     let mut files = Preview1::new(context, &guest);
     Calls::set_hostcall_fuel(&mut files, 1 << 20);
-    (files, crate::world::runtime().unwrap())
+    (files, crate::wasi_ctx::runtime().unwrap())
 }
 
 async fn open(files: &mut Preview1, path: &str) -> Fd {

@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// A folder below the real root, gone at the end.
+/// A dir below the real root, gone at the end.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -19,9 +19,9 @@ impl Tree {
         symlink(to, self.0.join(at)).unwrap();
     }
 
-    fn from(&self, folder: &str, given: bool, path: &str) -> std::io::Result<End> {
-        let folder = self.0.join(folder);
-        resolve(start(&folder, given), path, Last::Followed)
+    fn from(&self, dir: &str, given: bool, path: &str) -> std::io::Result<End> {
+        let dir = self.0.join(dir);
+        resolve(start(&dir, given), path, Last::Followed)
     }
 
     /// Where a path leads, with what comes after it.
@@ -36,8 +36,8 @@ impl Tree {
         }
     }
 
-    fn followed(&self, folder: &str, given: bool, path: &str) -> PathBuf {
-        let End::At(place) = self.from(folder, given, path).unwrap() else {
+    fn followed(&self, dir: &str, given: bool, path: &str) -> PathBuf {
+        let End::At(place) = self.from(dir, given, path).unwrap() else {
             panic!("{path} is a stream");
         };
         place
@@ -115,7 +115,7 @@ fn a_name_to_be_changed_is_never_looked_through() {
     let tree = Tree::new("named");
     tree.link("etc/whole", tree.0.join("data"));
     tree.link("etc/none", tree.0.join("data/none"));
-    let (exists, folder, not_empty) = (Err(17), Err(21), Err(39));
+    let (exists, dir, not_empty) = (Err(17), Err(21), Err(39));
     let at = |place: &str| Ok(place.to_owned());
     for (path, change, place) in [
         ("etc/whole/in", Change::RemoveFolder, at("data/in")),
@@ -130,7 +130,7 @@ fn a_name_to_be_changed_is_never_looked_through() {
         ("etc/none/", Change::MakeLink, exists),
         ("etc/whole/new/", Change::MakeLink, Err(2)),
         ("etc/whole/new/", Change::MakeFolder, at("data/new")),
-        ("etc/whole/in/", Change::RemoveFile, folder),
+        ("etc/whole/in/", Change::RemoveFile, dir),
         ("etc/whole/", Change::RemoveFile, Err(20)),
         ("etc/none/new", Change::MakeFolder, Err(2)),
     ] {
@@ -190,7 +190,7 @@ fn links_that_mean_open_files_lead_nowhere() {
 }
 
 #[test]
-fn a_path_itself_never_leads_out_of_its_folder() {
+fn a_path_itself_never_leads_out_of_its_dir() {
     let tree = Tree::new("out");
     for path in ["../data/file", "certs/../../data/file", "/etc", ".."] {
         assert!(denied(tree.from("etc", true, path)), "{path}");
@@ -239,20 +239,17 @@ fn streams_are_found_by_their_names_and_through_links() {
     }
     let other = resolve(root, "proc/self/fd/3", Last::Followed).unwrap();
     assert!(matches!(other, End::At(place) if place.path == Path::new("/proc/self/fd/3")));
-    let folder = resolve(root, "dev/fd/1/", Last::Followed).unwrap_err();
-    assert_eq!(folder.raw_os_error(), Some(20));
+    let dir = resolve(root, "dev/fd/1/", Last::Followed).unwrap_err();
+    assert_eq!(dir.raw_os_error(), Some(20));
 }
 
 #[test]
 fn a_place_is_reached_from_the_deepest_folder_around_it() {
-    let folders = ["/", "/data", "/data/deep", "/other"].map(Path::new);
-    let found = |place: &str| beneath(Path::new(place), folders);
+    let dirs = ["/", "/data", "/data/deep", "/other"].map(Path::new);
+    let found = |place: &str| beneath(Path::new(place), dirs);
     assert_eq!(found("/data/deep/x/y"), Some((2, "x/y".to_owned())));
     assert_eq!(found("/data/deeper"), Some((1, "deeper".to_owned())));
     assert_eq!(found("/data"), Some((1, ".".to_owned())));
     assert_eq!(found("/etc/x"), Some((0, "etc/x".to_owned())));
-    assert_eq!(
-        beneath(Path::new("/etc"), folders[1..].iter().copied()),
-        None
-    );
+    assert_eq!(beneath(Path::new("/etc"), dirs[1..].iter().copied()), None);
 }

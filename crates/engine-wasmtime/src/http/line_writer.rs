@@ -20,7 +20,7 @@ const WRITE_MAX: usize = 64 << 10;
 
 /// One request's stdout or stderr.
 #[derive(Debug, Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct LineWriter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -29,7 +29,7 @@ struct Shared {
     begun: Mutex<Vec<u8>>,
 }
 
-impl Lines {
+impl LineWriter {
     pub(super) fn new(file: Arc<File>) -> Self {
         Self(Arc::new(Shared {
             file,
@@ -70,19 +70,19 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let begun = std::mem::take(&mut *self.begun());
         if !begun.is_empty() {
-            // Nobody is left to hear that the log is gone.
+            // That the log is gone can be told to no one else.
             drop((&*self.file).write_all(&begun));
         }
     }
 }
 
-impl IsTerminal for Lines {
+impl IsTerminal for LineWriter {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Lines {
+impl StdoutStream for LineWriter {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -93,7 +93,7 @@ impl StdoutStream for Lines {
 }
 
 // As the trait's macro would write it.
-impl Pollable for Lines {
+impl Pollable for LineWriter {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,
@@ -103,7 +103,7 @@ impl Pollable for Lines {
     }
 }
 
-impl OutputStream for Lines {
+impl OutputStream for LineWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.write_lines(&bytes)
             .map_err(|error| StreamError::LastOperationFailed(error.into()))
@@ -119,7 +119,7 @@ impl OutputStream for Lines {
     }
 }
 
-impl AsyncWrite for Lines {
+impl AsyncWrite for LineWriter {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -139,7 +139,7 @@ impl AsyncWrite for Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::Lines;
+    use super::LineWriter;
     use std::io::Read;
     use std::sync::Arc;
 
@@ -147,7 +147,7 @@ mod tests {
     fn lines_of_two_requests_do_not_run_into_each_other() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let file = Arc::new(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
-        let (one, two) = (Lines::new(file.clone()), Lines::new(file));
+        let (one, two) = (LineWriter::new(file.clone()), LineWriter::new(file));
         one.write_lines(b"one, ").unwrap();
         two.write_lines(b"two, ").unwrap();
         one.write_lines(b"first\none, ").unwrap();
@@ -164,7 +164,7 @@ mod tests {
     fn a_line_without_end_is_not_kept_for_ever() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let file = Arc::new(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
-        let lines = Lines::new(file);
+        let lines = LineWriter::new(file);
         lines.write_lines(&[b'x'; 3000]).unwrap();
         lines.write_lines(&[b'x'; 3000]).unwrap();
         let mut bytes = [0; 6000];

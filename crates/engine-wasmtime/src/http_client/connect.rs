@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::Error;
 
 use super::knowledge::Known;
-use crate::roots::{self, SSL_CERT_FILE};
+use crate::tls_roots::{self, SSL_CERT_FILE};
 
 /// What HTTP/2 and HTTP/1.1 are called in TLS.
 const HTTP2: &[u8] = b"h2";
@@ -22,7 +22,7 @@ const HTTP11: &[u8] = b"http/1.1";
 
 /// Whom a guest trusts.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(super) struct TlsConfig {
     /// A file with authorities that the guest's environment names.
     file: Option<PathBuf>,
     /// One configuration for all requests, made when the first one needs it.
@@ -36,7 +36,7 @@ struct Configs {
     http2: Arc<ClientConfig>,
 }
 
-impl Trust {
+impl TlsConfig {
     /// For a guest with this environment.
     pub(super) fn new(env: &[(String, String)]) -> Self {
         let file = env.iter().rev().find(|(name, _)| name == SSL_CERT_FILE);
@@ -67,7 +67,7 @@ impl Trust {
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::InternalError(Some(error.to_string())))?
-            .with_root_certificates(roots::find(self.file.as_deref()))
+            .with_root_certificates(tls_roots::find(self.file.as_deref()))
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP2.to_vec(), HTTP11.to_vec()];
         let mut http2 = config.clone();
@@ -86,7 +86,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to the server of this address.
 pub(super) async fn open(
-    trust: &Trust,
+    trust: &TlsConfig,
     uri: &Uri,
     known: Known,
 ) -> Result<(Box<dyn Stream>, Version), Error> {

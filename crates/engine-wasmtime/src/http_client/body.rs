@@ -51,9 +51,9 @@ fn size(headers: &HeaderMap) -> usize {
 
 /// Why a guest's own body failed, of which the library does not tell.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Said(Arc<Mutex<Option<Error>>>);
+pub(super) struct BodyError(Arc<Mutex<Option<Error>>>);
 
-impl Said {
+impl BodyError {
     fn say(&self, error: Error) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -68,12 +68,12 @@ impl Said {
 /// A request's body.
 pub(super) struct Sending {
     body: WasiBody,
-    said: Said,
+    said: BodyError,
 }
 
 impl Sending {
     /// Tells `said` why it failed, if it does.
-    pub(super) fn new(body: WasiBody, said: Said) -> Self {
+    pub(super) fn new(body: WasiBody, said: BodyError) -> Self {
         Self { body, said }
     }
 }
@@ -114,11 +114,11 @@ pub(super) struct Timed<B> {
     /// Runs while the guest waits: what it does in between is not the server's pause.
     timer: Pin<Box<tokio::time::Sleep>>,
     waiting: bool,
-    said: Said,
+    said: BodyError,
 }
 
 impl<B> Timed<B> {
-    pub(super) fn new(body: B, pause: Duration, said: Said) -> Self {
+    pub(super) fn new(body: B, pause: Duration, said: BodyError) -> Self {
         let pause = pause.max(AT_ONCE);
         Self {
             body,

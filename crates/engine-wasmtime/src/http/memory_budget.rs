@@ -5,24 +5,24 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use medley_engine::memory::{Account, Share};
+use medley_engine::memory::{MemoryBudget, Reservation};
 
-use crate::limiter::{self, Grow, Limiter};
+use crate::limiter::{self, BudgetLimiter, Reserve};
 
 /// What the server asks for at a time, in bytes.
 const STEP: u64 = 16 << 20;
 
 /// Shared by all handlers.
 #[derive(Debug, Clone)]
-pub(super) struct Purse {
+pub(super) struct SharedBudget {
     held: Arc<Mutex<Held>>,
     /// How many instances, memories or tables a handler may have of each.
-    things: usize,
+    max_objects: usize,
 }
 
 #[derive(Debug)]
 struct Held {
-    share: Share,
+    share: Reservation,
     /// Bytes that the share has taken.
     taken: u64,
     /// Bytes of them that handlers have.
@@ -31,30 +31,30 @@ struct Held {
 
 /// What one handler has.
 #[derive(Debug)]
-pub(crate) struct Part {
-    purse: Purse,
+pub(crate) struct HandlerReservation {
+    purse: SharedBudget,
     given: u64,
 }
 
-impl Purse {
-    pub(super) fn new(account: &Account) -> Self {
+impl SharedBudget {
+    pub(super) fn new(account: &MemoryBudget) -> Self {
         Self {
             held: Arc::new(Mutex::new(Held {
-                share: account.share(),
+                share: account.reservation(),
                 taken: 0,
                 given: 0,
             })),
-            things: limiter::things(account),
+            max_objects: limiter::max_objects(account),
         }
     }
 
     /// The limiter of a handler that has nothing yet.
-    pub(super) fn limiter(&self) -> Limiter<Part> {
-        Limiter::of(self.part(), self.things)
+    pub(super) fn limiter(&self) -> BudgetLimiter<HandlerReservation> {
+        BudgetLimiter::of(self.part(), self.max_objects)
     }
 
-    fn part(&self) -> Part {
-        Part {
+    fn part(&self) -> HandlerReservation {
+        HandlerReservation {
             purse: self.clone(),
             given: 0,
         }
@@ -81,7 +81,7 @@ impl Held {
     }
 }
 
-impl Grow for Part {
+impl Reserve for HandlerReservation {
     fn grow(&mut self, from: u64, to: u64) -> bool {
         let more = to.saturating_sub(from);
         let given = self.purse.held().give(more);
@@ -92,7 +92,7 @@ impl Grow for Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for HandlerReservation {
     fn drop(&mut self) {
         let mut held = self.purse.held();
         held.given = held.given.saturating_sub(self.given);
@@ -101,17 +101,17 @@ impl Drop for Part {
 
 #[cfg(test)]
 mod tests {
-    use super::{Grow, Purse};
-    use medley_engine::memory::{Account, Allowance, Most};
+    use super::{Reserve, SharedBudget};
+    use medley_engine::memory::{Available, MemoryBudget, MemoryLimit};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Counted(Arc<AtomicUsize>);
 
-    impl Allowance for Counted {
-        fn most(&self, _: u64, _: u64) -> Option<Most> {
+    impl MemoryLimit for Counted {
+        fn available(&self, _: u64, _: u64) -> Option<Available> {
             self.0.fetch_add(1, Ordering::Relaxed);
-            Some(Most {
+            Some(Available {
                 bytes: 20 << 20,
                 limit: 30 << 20,
             })
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn handlers_together_have_no_more_than_the_container() {
         let asked = Arc::new(AtomicUsize::new(0));
-        let account = Account::limited_by(Box::new(Counted(asked.clone())));
-        let purse = Purse::new(&account);
+        let account = MemoryBudget::limited_by(Box::new(Counted(asked.clone())));
+        let purse = SharedBudget::new(&account);
         let before = asked.load(Ordering::Relaxed);
         for _ in 0..100 {
             assert!(purse.part().grow(0, 1 << 20));

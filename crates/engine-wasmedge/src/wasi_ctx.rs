@@ -1,4 +1,4 @@
-//! The guest's world, as WasmEdge takes it.
+//! A guest's arguments, environment and preopens, as WasmEdge takes them.
 
 use std::ffi::{CStr, CString};
 use std::path::Path;

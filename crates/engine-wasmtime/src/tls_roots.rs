@@ -1,4 +1,4 @@
-//! Whom a guest's requests trust: the authorities of its root filesystem, else those built in.
+//! The authorities that a guest's requests trust: the authorities of its root filesystem, else those built in.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ const BUNDLES: [&str; 4] = [
 pub(crate) const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
 /// The authorities of `file`, or else of the first bundle that there is. A file that is named and
-/// holds none means that nobody is trusted.
+/// holds none means that no server is trusted.
 pub(crate) fn find(file: Option<&Path>) -> RootCertStore {
     let named = file.map(|path| read(path).unwrap_or_else(RootCertStore::empty));
     named

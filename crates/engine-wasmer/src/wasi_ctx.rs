@@ -1,4 +1,4 @@
-//! The guest's world, as WASIX takes it.
+//! A guest's arguments, environment, preopens and network, as WASIX takes them.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -16,14 +16,14 @@ use wasmer_wasix::{
     FsError, LocalNetworking, Runtime, VirtualTaskManager, WasiEnv, WasiEnvBuilder,
 };
 
-use crate::chain;
+use crate::error::chain;
 use crate::files::Files;
 
 /// What the guest reads as its working directory. WASI preview 1 has none of its own; Go and
 /// others read this variable.
 const PWD: &str = "PWD";
 
-/// The folder that the paths of a guest begin at.
+/// The dir that the paths of a guest begin at.
 const ROOT: &str = "/";
 
 /// What WASIX works with: threads, sockets, and modules that a guest starts or loads. Nothing is
@@ -126,7 +126,7 @@ pub(crate) fn builder(guest: &Guest, handle: &Handle) -> Result<WasiEnvBuilder, 
         if later.any(|other| other.name == preopen.name) || !Path::new(&preopen.path).is_dir() {
             continue;
         }
-        // What is read-only is so by its mount, which refuses each change. Of a folder without the
+        // What is read-only is so by its mount, which refuses each change. Of a dir without the
         // right to write, WASIX tells some that they were made.
         let added = builder.add_preopen_build(|it| {
             it.directory(&preopen.path)

@@ -1,5 +1,6 @@
-//! The guest's stdout and stderr.
+//! A guest's stdout and stderr: our own, without a buffer.
 
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd;
 
@@ -7,10 +8,14 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, OutputFile, StdoutStream};
 use wasmtime_wasi::p2::OutputStream;
 
-use crate::world;
+/// An unbuffered handle of our own stdout or stderr: what the guest wrote is out, however the
+/// process ends.
+pub(crate) fn stdio(stream: impl AsFd) -> std::io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
 
-/// An unbuffered handle of our own stdout or stderr: whatever the guest wrote is out, however
-/// the process ends. Unlike [`OutputFile`] it knows whether it is a terminal.
+/// An unbuffered handle of our own stdout or stderr: what the guest wrote is out, however the
+/// process ends. Unlike [`OutputFile`] it knows whether it is a terminal.
 pub(crate) struct Output {
     file: OutputFile,
     terminal: bool,
@@ -18,7 +23,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn of(stream: impl AsFd) -> std::io::Result<Self> {
-        let file = world::stdio(stream)?;
+        let file = stdio(stream)?;
         Ok(Self {
             terminal: file.is_terminal(),
             file: OutputFile::new(file),

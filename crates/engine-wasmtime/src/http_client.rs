@@ -27,32 +27,32 @@ use wasmtime_wasi_http::{
     WasiHttpHooks,
 };
 
-use body::{Said, Sending, Timed};
-use connect::Trust;
+use body::{BodyError, Sending, Timed};
+use connect::TlsConfig;
 use knowledge::Knowledge;
 
 use crate::variables;
 
-/// How long each step of a request may take if the guest does not say: as of Wasmtime's own
+/// How long each step of a request may take if the guest does not say: Wasmtime's own
 /// default.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Sends a guest's requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Outgoing(Arc<Ways>);
+pub(crate) struct HttpClient(Arc<Ways>);
 
 /// What it knows of servers.
 #[derive(Debug)]
 struct Ways {
-    trust: Trust,
+    trust: TlsConfig,
     knowledge: Knowledge,
 }
 
-impl Outgoing {
+impl HttpClient {
     /// For a guest with this environment.
     pub(crate) fn new(env: &[(String, String)]) -> Result<Self, variables::Error> {
         Ok(Self(Arc::new(Ways {
-            trust: Trust::new(env),
+            trust: TlsConfig::new(env),
             knowledge: Knowledge::new(env)?,
         })))
     }
@@ -65,7 +65,7 @@ type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =
     LazyLock::new(|| Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)));
 
-impl WasiHttpHooks for Outgoing {
+impl WasiHttpHooks for HttpClient {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         DEFAULT_FORBIDDEN_HEADERS.contains(name)
     }
@@ -96,16 +96,16 @@ async fn send(
 ) -> Result<(Response<WasiBody>, Driver), Error> {
     target::check(&mut request)?;
     let known = ways.knowledge.of(&request);
-    let connect = options.connect_timeout.unwrap_or(PATIENCE);
+    let connect = options.connect_timeout.unwrap_or(TIMEOUT);
     let connected = connect::open(&ways.trust, request.uri(), known);
     let (stream, version) = tokio::time::timeout(connect, connected)
         .await
         .map_err(|_| Error::ConnectionTimeout)??;
     target::name(&mut request, version)?;
 
-    let said = Said::default();
+    let said = BodyError::default();
     let request = request.map(|body| Sending::new(body, said.clone()));
-    let first_byte = options.first_byte_timeout.unwrap_or(PATIENCE);
+    let first_byte = options.first_byte_timeout.unwrap_or(TIMEOUT);
     let exchange = async {
         if version == Version::HTTP_2 {
             exchange::http2(stream, request).await
@@ -118,7 +118,7 @@ async fn send(
         .map_err(|_| Error::ConnectionReadTimeout)?
         .map_err(|error| said.or(|| failure::before_response(error)))?;
     body::check_head(response.headers())?;
-    let between = options.between_bytes_timeout.unwrap_or(PATIENCE);
+    let between = options.between_bytes_timeout.unwrap_or(TIMEOUT);
     let response = response.map(|body| Timed::new(body, between, said).boxed_unsync());
     Ok((response, driver))
 }

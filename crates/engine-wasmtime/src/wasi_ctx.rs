@@ -1,15 +1,14 @@
-//! The guest's world, the same for modules and components.
+//! A guest's WASI context: arguments, environment, preopens and network, the same for modules and
+//! components, and how it ended.
 
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::Path;
 
-use medley_engine::{Ended, Guest};
+use medley_engine::memory::LimitExceeded;
+use medley_engine::{Guest, GuestExit};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
-use crate::chain;
-use crate::limiter::Limiter;
-use crate::output::Output;
+use crate::error::chain;
+use crate::stdio::Output;
 
 /// What the guest reads as its working directory. WASI preview 1 has none of its own; Go and
 /// others read this variable.
@@ -19,19 +18,19 @@ const PWD: &str = "PWD";
 /// user may not open, are left out: the guest gets ENOENT where a Linux program gets EACCES.
 pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
     let mut builder = WasiCtxBuilder::new();
-    surroundings(&mut builder, guest);
+    args_env_network(&mut builder, guest);
     builder
         .inherit_stdin()
         .stdout(Output::of(std::io::stdout())?)
         .stderr(Output::of(std::io::stderr())?)
-        // One guest in one process: a blocking read blocks nobody else.
+        // One guest in one process: a blocking read blocks no other guest.
         .allow_blocking_current_thread(true);
     preopens(&mut builder, guest);
     Ok(builder)
 }
 
 /// Arguments, environment and network.
-pub(crate) fn surroundings(builder: &mut WasiCtxBuilder, guest: &Guest) {
+pub(crate) fn args_env_network(builder: &mut WasiCtxBuilder, guest: &Guest) {
     builder
         .args(&guest.args)
         .envs(&guest.env)
@@ -45,7 +44,7 @@ pub(crate) fn surroundings(builder: &mut WasiCtxBuilder, guest: &Guest) {
     }
 }
 
-/// The folders.
+/// The dirs.
 pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest) {
     for preopen in &guest.preopens {
         if !Path::new(&preopen.path).is_dir() {
@@ -66,12 +65,6 @@ pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest) {
     }
 }
 
-/// An unbuffered handle of our own stdout or stderr: whatever the guest wrote is out, however
-/// the process ends.
-pub(crate) fn stdio(stream: impl AsFd) -> std::io::Result<File> {
-    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
-}
-
 /// A runtime for one guest: no threads but those that block.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
@@ -80,19 +73,19 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Why a guest could not be instantiated: for want of memory, or what the engine says.
-pub(crate) fn not_started(error: &wasmtime::Error, limiter: &Limiter) -> Ended {
-    let refused = limiter.refused().map(|refused| refused.to_string());
-    Ended::NotStarted(refused.unwrap_or_else(|| chain(error)))
+pub(crate) fn not_started(error: &wasmtime::Error, refused: Option<LimitExceeded>) -> GuestExit {
+    let refused = refused.map(|refused| refused.to_string());
+    GuestExit::NotStarted(refused.unwrap_or_else(|| chain(error)))
 }
 
 /// How a guest ended, told from what its call gave.
-pub(crate) fn ended(path: &Path, result: Result<(), wasmtime::Error>) -> Ended {
+pub(crate) fn ended(path: &Path, result: Result<(), wasmtime::Error>) -> GuestExit {
     let Err(error) = result else {
-        return Ended::Exited(0);
+        return GuestExit::Exited(0);
     };
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        // As of POSIX exit: the low eight bits.
-        return Ended::Exited(exit.0.to_le_bytes()[0]);
+        // POSIX exit: the low eight bits.
+        return GuestExit::Exited(exit.0.to_le_bytes()[0]);
     }
-    Ended::Trapped(format!("{}: {error:?}", path.display()))
+    GuestExit::Trapped(format!("{}: {error:?}", path.display()))
 }

@@ -1,5 +1,5 @@
-//! Functions that are called by name, `file.wasm#function`: what text makes their arguments, and what
-//! is shown of their results. Every engine has these words for it.
+//! Functions that are called by name, `file.wasm#function`: their arguments are read from text, and
+//! their results written as text, in the same way for every engine.
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -15,7 +15,7 @@ pub const INITIALIZE: &str = "_initialize";
 
 /// What a core module's function takes or gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueType {
     /// 32 bits, with a sign or without.
     I32,
     /// 64 bits, with a sign or without.
@@ -30,7 +30,7 @@ pub enum Kind {
     Reference,
 }
 
-impl Display for Kind {
+impl Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::I32 => "i32",
@@ -43,36 +43,36 @@ impl Display for Kind {
     }
 }
 
-/// A value of a [`Kind`] but a reference; of a float its bits.
+/// A value of a [`ValueType`] but a reference; of a float its bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Number {
-    /// Of [`Kind::I32`].
+pub enum Value {
+    /// Of [`ValueType::I32`].
     I32(i32),
-    /// Of [`Kind::I64`].
+    /// Of [`ValueType::I64`].
     I64(i64),
-    /// Of [`Kind::F32`].
+    /// Of [`ValueType::F32`].
     F32(u32),
-    /// Of [`Kind::F64`].
+    /// Of [`ValueType::F64`].
     F64(u64),
-    /// Of [`Kind::V128`].
+    /// Of [`ValueType::V128`].
     V128(u128),
 }
 
-impl Number {
+impl Value {
     /// What is made of text as a value of this kind. An integer may be written with a sign, or as
     /// one that has none.
-    fn parse(kind: Kind, text: &str) -> Option<Self> {
+    fn parse(kind: ValueType, text: &str) -> Option<Self> {
         match kind {
-            Kind::I32 => integer(text, i32::from_str, |n: u32| n.cast_signed()).map(Self::I32),
-            Kind::I64 => integer(text, i64::from_str, |n: u64| n.cast_signed()).map(Self::I64),
-            Kind::F32 => text.parse().ok().map(|n: f32| Self::F32(n.to_bits())),
-            Kind::F64 => text.parse().ok().map(|n: f64| Self::F64(n.to_bits())),
-            Kind::V128 | Kind::Reference => None,
+            ValueType::I32 => integer(text, i32::from_str, |n: u32| n.cast_signed()).map(Self::I32),
+            ValueType::I64 => integer(text, i64::from_str, |n: u64| n.cast_signed()).map(Self::I64),
+            ValueType::F32 => text.parse().ok().map(|n: f32| Self::F32(n.to_bits())),
+            ValueType::F64 => text.parse().ok().map(|n: f64| Self::F64(n.to_bits())),
+            ValueType::V128 | ValueType::Reference => None,
         }
     }
 }
 
-impl Display for Number {
+impl Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::I32(n) => n.fmt(f),
@@ -97,7 +97,7 @@ fn integer<S, U: FromStr>(
 ///
 /// # Errors
 /// What is wrong with its signature.
-pub fn check(export: &str, parameters: &[Kind], results: &[Kind]) -> Result<(), String> {
+pub fn check(export: &str, parameters: &[ValueType], results: &[ValueType]) -> Result<(), String> {
     if export == START {
         if parameters.is_empty() && results.is_empty() {
             return Ok(());
@@ -108,7 +108,7 @@ pub fn check(export: &str, parameters: &[Kind], results: &[Kind]) -> Result<(), 
             list(results)
         ));
     }
-    let unfit = |kind: &&Kind| matches!(kind, Kind::V128 | Kind::Reference);
+    let unfit = |kind: &&ValueType| matches!(kind, ValueType::V128 | ValueType::Reference);
     match parameters.iter().find(unfit) {
         Some(kind) => Err(format!(
             "it takes ({}), and an argument cannot be a {kind}, only a number",
@@ -121,9 +121,9 @@ pub fn check(export: &str, parameters: &[Kind], results: &[Kind]) -> Result<(), 
 /// The values for a core module's function, of the container's arguments.
 ///
 /// # Errors
-/// As of [`arguments`].
-pub fn numbers(parameters: &[Kind], args: &[String]) -> Result<Vec<Number>, String> {
-    arguments(parameters, args, |kind, text| Number::parse(*kind, text))
+/// Those of [`arguments`].
+pub fn numbers(parameters: &[ValueType], args: &[String]) -> Result<Vec<Value>, String> {
+    arguments(parameters, args, |kind, text| Value::parse(*kind, text))
 }
 
 /// The values for a function, of the container's arguments behind the program's name. One without
@@ -159,10 +159,10 @@ pub fn arguments<T: Display, V>(
 
 /// Writes a line to our own stdout or stderr, unbuffered: what a function that was called by name
 /// gives.
-pub fn say(stream: &impl AsFd, text: &impl Display) {
+pub fn write_line(stream: &impl AsFd, text: &impl Display) {
     let own = stream.as_fd().try_clone_to_owned().map(File::from);
     let written = own.and_then(|mut file| file.write_all(format!("{text}\n").as_bytes()));
-    // Nobody is left to hear of a log that is gone.
+    // That the log is gone can be told to no one else.
     drop(written);
 }
 
@@ -177,7 +177,7 @@ fn plural(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Number, check, numbers};
+    use super::{Value, ValueType, check, numbers};
 
     fn args(list: &[&str]) -> Vec<String> {
         std::iter::once("/app.wasm")
@@ -188,7 +188,12 @@ mod tests {
 
     #[test]
     fn numbers_are_read_with_and_without_a_sign_and_shown_with_one() {
-        let kinds = [Kind::I32, Kind::I64, Kind::F32, Kind::F64];
+        let kinds = [
+            ValueType::I32,
+            ValueType::I64,
+            ValueType::F32,
+            ValueType::F64,
+        ];
         let given = args(&["4294967295", "-2", "1e3", "0.5"]);
         let shown: Vec<_> = numbers(&kinds, &given)
             .unwrap()
@@ -196,13 +201,13 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(shown, ["-1", "-2", "1000", "0.5"]);
-        let vector = Number::V128(0xff).to_string();
+        let vector = Value::V128(0xff).to_string();
         assert_eq!(vector, "0x000000000000000000000000000000ff");
     }
 
     #[test]
     fn arguments_that_do_not_fit_are_named() {
-        let kinds = [Kind::I32, Kind::I32];
+        let kinds = [ValueType::I32, ValueType::I32];
         for (given, expected) in [
             (
                 &["1"][..],
@@ -227,13 +232,16 @@ mod tests {
     #[test]
     fn a_start_takes_and_gives_nothing_and_no_argument_is_a_vector() {
         assert_eq!(check("_start", &[], &[]), Ok(()));
-        assert_eq!(check("add", &[Kind::I32], &[Kind::Reference]), Ok(()));
         assert_eq!(
-            check("_start", &[Kind::I32], &[]).unwrap_err(),
+            check("add", &[ValueType::I32], &[ValueType::Reference]),
+            Ok(())
+        );
+        assert_eq!(
+            check("_start", &[ValueType::I32], &[]).unwrap_err(),
             "the start of a command takes and gives nothing, and this takes (i32) and gives ()"
         );
         assert_eq!(
-            check("mix", &[Kind::I32, Kind::V128], &[]).unwrap_err(),
+            check("mix", &[ValueType::I32, ValueType::V128], &[]).unwrap_err(),
             "it takes (i32, v128), and an argument cannot be a v128, only a number"
         );
     }
