@@ -153,6 +153,8 @@ fn text(value: &ComponentVal) -> String {
     }
 }
 
+/// The notation of WAVE. Wasmtime's own writer of it, the feature `wave`, would add six crates to the
+/// build and some 60 KB to the shim for what these lines do.
 fn wave(value: &ComponentVal) -> String {
     let list = |values: &[ComponentVal]| values.iter().map(wave).collect::<Vec<_>>().join(", ");
     let case = |name: &str, value: Option<&ComponentVal>| match value {
