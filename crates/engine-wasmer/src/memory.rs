@@ -12,7 +12,7 @@ use wasmer::{Engine, MemoryError, MemoryStyle, MemoryType, Pages, TableType, WAS
 /// passed. Each memory counts alone: Wasmer asks when one is made, and not when it grows.
 struct Limits {
     base: BaseTunables,
-    account: MemoryBudget,
+    budget: MemoryBudget,
     most: Option<Available>,
     refused: Refusal,
 }
@@ -29,13 +29,13 @@ impl Refusal {
 }
 
 /// The engine, with limits for one guest.
-pub(crate) fn limited(engine: &Engine, account: &MemoryBudget) -> (Engine, Refusal) {
+pub(crate) fn limited(engine: &Engine, budget: &MemoryBudget) -> (Engine, Refusal) {
     let mut engine = engine.clone();
     let refused = Refusal::default();
     engine.set_tunables(Limits {
         base: BaseTunables::for_target(engine.target()),
-        account: account.clone(),
-        most: account.available(),
+        budget: budget.clone(),
+        most: budget.available(),
         refused: refused.clone(),
     });
     (engine, refused)
@@ -48,9 +48,9 @@ impl Limits {
             return Ok(*ty);
         };
         let page = u64::try_from(WASM_PAGE_SIZE).unwrap_or(u64::MAX);
-        let mut share = self.account.reservation();
-        if !share.grow(0, u64::from(ty.minimum.0).saturating_mul(page)) {
-            let text = share.refused().map(|refused| refused.to_string());
+        let mut reservation = self.budget.reservation();
+        if !reservation.grow(0, u64::from(ty.minimum.0).saturating_mul(page)) {
+            let text = reservation.refused().map(|refused| refused.to_string());
             let text = text.unwrap_or_default();
             // Only the first is told of: the guest has not started.
             self.refused.0.set(text.clone()).ok();

@@ -64,8 +64,8 @@ impl Profile {
     }
 }
 
-/// Part of the fingerprint: to be counted up with every change of what a profile but
-/// [`Profile::Command`] adds, of whose settings Wasmtime gives an account itself.
+/// Part of the fingerprint, which has Wasmtime's own list of the settings of [`Profile::Command`] but
+/// not of the other profiles. Increase it with every change of what those add.
 const PROFILES: u32 = 2;
 
 /// Requests that are handled at the same time, at most.

@@ -65,12 +65,12 @@ use generated::wasi::keyvalue::{atomics, batch, store};
 #[allow(unreachable_pub, reason = "the generated code exports it again")]
 pub enum Error {
     /// As a guest sees it.
-    Said(String),
+    Other(String),
 }
 
 impl From<ResourceTableError> for Error {
     fn from(error: ResourceTableError) -> Self {
-        Self::Said(error.to_string())
+        Self::Other(error.to_string())
     }
 }
 
@@ -106,9 +106,9 @@ impl Bucket {
             .ok()
             .and_then(|text| text.parse().ok());
         let sum = number
-            .ok_or_else(|| Error::Said("the value is not a number".into()))?
+            .ok_or_else(|| Error::Other("the value is not a number".into()))?
             .checked_add(delta)
-            .ok_or_else(|| Error::Said("the number would be too large".into()))?;
+            .ok_or_else(|| Error::Other("the number would be too large".into()))?;
         *value = sum.to_string().into_bytes();
         Ok(sum)
     }
@@ -153,7 +153,7 @@ impl store::Host for View<'_> {
 
     fn convert_error(&mut self, error: Error) -> wasmtime::Result<store::Error> {
         match error {
-            Error::Said(text) => Ok(store::Error::Other(text)),
+            Error::Other(text) => Ok(store::Error::Other(text)),
         }
     }
 }

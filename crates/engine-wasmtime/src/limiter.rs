@@ -53,15 +53,15 @@ pub(crate) struct BudgetLimiter<G = Reservation> {
 }
 
 impl BudgetLimiter {
-    /// One of what `account` leaves.
-    pub(crate) fn new(account: &MemoryBudget) -> Self {
-        Self::of(account.reservation(), max_objects(account))
+    /// One of what `budget` leaves.
+    pub(crate) fn new(budget: &MemoryBudget) -> Self {
+        Self::of(budget.reservation(), max_objects(budget))
     }
 }
 
 /// The most instances that there may be, and as many memories and tables.
-pub(crate) fn max_objects(account: &MemoryBudget) -> usize {
-    let room = account.available().map_or(u64::MAX, |most| most.bytes);
+pub(crate) fn max_objects(budget: &MemoryBudget) -> usize {
+    let room = budget.available().map_or(u64::MAX, |most| most.bytes);
     usize::try_from((room / OBJECT).min(MAX_OBJECTS)).unwrap_or(usize::MAX)
 }
 

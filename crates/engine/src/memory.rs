@@ -153,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn all_shares_of_an_account_have_no_more_than_its_allowance() {
-        let account = MemoryBudget::limited_by(Box::new(Fixed(100)));
-        let (mut one, mut other) = (account.reservation(), account.reservation());
+    fn all_reservations_of_a_budget_have_no_more_than_its_limit() {
+        let budget = MemoryBudget::limited_by(Box::new(Fixed(100)));
+        let (mut one, mut other) = (budget.reservation(), budget.reservation());
         assert!(one.grow(0, 40) && other.grow(0, 40) && one.grow(40, 60));
         assert!(!other.grow(40, 41));
         drop(one);
@@ -165,19 +165,19 @@ mod tests {
 
     #[test]
     fn what_is_refused_says_what_was_left() {
-        let mut share = MemoryBudget::limited_by(Box::new(Fixed(100))).reservation();
-        assert!(share.grow(0, 30) && !share.grow(30, 200));
+        let mut reservation = MemoryBudget::limited_by(Box::new(Fixed(100))).reservation();
+        assert!(reservation.grow(0, 30) && !reservation.grow(30, 200));
         assert_eq!(
-            share.refused().unwrap().to_string(),
+            reservation.refused().unwrap().to_string(),
             "it needs a memory of 200 bytes, and the container's memory limit of 200 bytes leaves \
              100 for it; raise the limit"
         );
     }
 
     #[test]
-    fn nothing_limits_an_account_without_an_allowance() {
-        let account = MemoryBudget::default();
-        assert!(account.reservation().grow(0, u64::MAX));
-        assert_eq!(account.available(), None);
+    fn nothing_limits_a_budget_without_a_limit() {
+        let budget = MemoryBudget::default();
+        assert!(budget.reservation().grow(0, u64::MAX));
+        assert_eq!(budget.available(), None);
     }
 }

@@ -12,11 +12,11 @@ use calls::Call;
 use tree::Tree;
 
 /// An answer: what was told, or the number of an error.
-type Answer = Result<String, i32>;
+type Outcome = Result<String, i32>;
 
 /// What does calls in a tree.
 trait Does {
-    fn does(&mut self, call: Call, path: &str) -> Answer;
+    fn does(&mut self, call: Call, path: &str) -> Outcome;
 }
 
 /// Ways to the directory that a name is in.

@@ -22,8 +22,8 @@ pub(super) struct SharedBudget {
 
 #[derive(Debug)]
 struct Held {
-    share: Reservation,
-    /// Bytes that the share has taken.
+    reservation: Reservation,
+    /// Bytes that the reservation has taken.
     taken: u64,
     /// Bytes of them that handlers have.
     given: u64,
@@ -32,19 +32,19 @@ struct Held {
 /// What one handler has.
 #[derive(Debug)]
 pub(crate) struct HandlerReservation {
-    purse: SharedBudget,
+    budget: SharedBudget,
     given: u64,
 }
 
 impl SharedBudget {
-    pub(super) fn new(account: &MemoryBudget) -> Self {
+    pub(super) fn new(container: &MemoryBudget) -> Self {
         Self {
             held: Arc::new(Mutex::new(Held {
-                share: account.reservation(),
+                reservation: container.reservation(),
                 taken: 0,
                 given: 0,
             })),
-            max_objects: limiter::max_objects(account),
+            max_objects: limiter::max_objects(container),
         }
     }
 
@@ -55,7 +55,7 @@ impl SharedBudget {
 
     fn part(&self) -> HandlerReservation {
         HandlerReservation {
-            purse: self.clone(),
+            budget: self.clone(),
             given: 0,
         }
     }
@@ -72,7 +72,7 @@ impl Held {
             let ample = given.saturating_add(STEP);
             let taken = [ample, given]
                 .into_iter()
-                .find(|taken| self.share.grow(self.taken, *taken));
+                .find(|taken| self.reservation.grow(self.taken, *taken));
             let Some(taken) = taken else { return false };
             self.taken = taken;
         }
@@ -84,7 +84,7 @@ impl Held {
 impl Reserve for HandlerReservation {
     fn grow(&mut self, from: u64, to: u64) -> bool {
         let more = to.saturating_sub(from);
-        let given = self.purse.held().give(more);
+        let given = self.budget.held().give(more);
         if given {
             self.given = self.given.saturating_add(more);
         }
@@ -94,7 +94,7 @@ impl Reserve for HandlerReservation {
 
 impl Drop for HandlerReservation {
     fn drop(&mut self) {
-        let mut held = self.purse.held();
+        let mut held = self.budget.held();
         held.given = held.given.saturating_sub(self.given);
     }
 }
@@ -122,14 +122,14 @@ mod tests {
     #[test]
     fn handlers_together_have_no_more_than_the_container() {
         let asked = Arc::new(AtomicUsize::new(0));
-        let account = MemoryBudget::limited_by(Box::new(Counted(asked.clone())));
-        let purse = SharedBudget::new(&account);
+        let limited = MemoryBudget::limited_by(Box::new(Counted(asked.clone())));
+        let budget = SharedBudget::new(&limited);
         let before = asked.load(Ordering::Relaxed);
         for _ in 0..100 {
-            assert!(purse.part().grow(0, 1 << 20));
+            assert!(budget.part().grow(0, 1 << 20));
         }
         assert_eq!(asked.load(Ordering::Relaxed), before + 1);
-        let (mut one, mut two) = (purse.part(), purse.part());
+        let (mut one, mut two) = (budget.part(), budget.part());
         assert!(one.grow(0, 15 << 20) && !two.grow(0, 6 << 20));
         drop(one);
         assert!(two.grow(0, 20 << 20) && !two.grow(20 << 20, 21 << 20));

@@ -58,7 +58,7 @@ pub(super) struct Handlers {
     /// Opened once, shared by all.
     dirs: WasiFilesystemCtx,
     shared: Arc<ProcessShared>,
-    purse: SharedBudget,
+    budget: SharedBudget,
     stdout: Arc<File>,
     stderr: Arc<File>,
     request_timeout: Option<Duration>,
@@ -99,7 +99,7 @@ impl Handlers {
             guest: guest.clone(),
             dirs,
             shared,
-            purse: SharedBudget::new(&guest.memory),
+            budget: SharedBudget::new(&guest.memory),
             stdout: Arc::new(stdio::stdio(std::io::stdout())?),
             stderr: Arc::new(stdio::stdio(std::io::stderr())?),
             request_timeout: settings.request_timeout,
@@ -340,7 +340,7 @@ impl Handlers {
             .stderr(LineWriter::new(self.stderr.clone()));
         let mut context = builder.build();
         *context.filesystem() = self.dirs.clone();
-        StoreData::new(context, self.shared.clone(), self.purse.limiter())
+        StoreData::new(context, self.shared.clone(), self.budget.limiter())
     }
 
     /// Says on stderr why a handler failed, and tells the answer that its client gets.

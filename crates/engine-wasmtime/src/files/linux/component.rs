@@ -18,7 +18,7 @@ use super::super::opened::same;
 use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
 use super::module::guest;
 use super::tree::Tree;
-use super::{Answer, Does};
+use super::{Does, Outcome};
 use crate::limiter::BudgetLimiter;
 use crate::store_data::{ProcessShared, StoreData};
 
@@ -127,7 +127,7 @@ impl Component {
 }
 
 impl Does for Component {
-    fn does(&mut self, call: Call, path: &str) -> Answer {
+    fn does(&mut self, call: Call, path: &str) -> Outcome {
         self.tries(call, path)
             .map_err(|error| number(error.downcast().unwrap()))
     }

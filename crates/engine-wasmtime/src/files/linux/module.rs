@@ -13,7 +13,7 @@ use wiggle::{GuestMemory, GuestPtr};
 use super::super::Preview1;
 use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
 use super::tree::Tree;
-use super::{Answer, Does};
+use super::{Does, Outcome};
 
 /// The first dir that is open.
 const ROOT: u32 = 3;
@@ -177,7 +177,7 @@ impl Module {
 }
 
 impl Does for Module {
-    fn does(&mut self, call: Call, path: &str) -> Answer {
+    fn does(&mut self, call: Call, path: &str) -> Outcome {
         self.tries(call, path)
             .map_err(|error| number(error.downcast().unwrap()))
     }

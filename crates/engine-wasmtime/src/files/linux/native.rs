@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
 use super::tree::Tree;
-use super::{Answer, Does};
+use super::{Does, Outcome};
 
 pub(super) struct CompiledModule(String);
 
@@ -60,7 +60,7 @@ impl CompiledModule {
 }
 
 impl Does for CompiledModule {
-    fn does(&mut self, call: Call, path: &str) -> Answer {
+    fn does(&mut self, call: Call, path: &str) -> Outcome {
         self.tries(call, path).map_err(Errno::raw_os_error)
     }
 }

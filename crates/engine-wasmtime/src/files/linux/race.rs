@@ -10,13 +10,13 @@ use super::calls::{Call, Open};
 use super::component::Component;
 use super::module::Module;
 use super::tree::Tree;
-use super::{Answer, Does};
+use super::{Does, Outcome};
 
 const TRIES: usize = 3_000;
 
 /// What a guest reads whose only dir is `dir` of a tree, while a link in it leads inside and
 /// outside by turns.
-fn read_meanwhile<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) -> Vec<Answer> {
+fn read_meanwhile<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) -> Vec<Outcome> {
     let whole = Tree::new(name);
     let dir = whole.path().join("dir");
     fs::create_dir(whole.path().join("dir-not")).unwrap();
@@ -43,7 +43,7 @@ fn read_meanwhile<D: Does>(name: &str, guest: impl Fn(&Tree) -> D) -> Vec<Answer
     })
 }
 
-fn nothing_outside(told: &[Answer]) {
+fn nothing_outside(told: &[Outcome]) {
     let denied = rustix::io::Errno::PERM.raw_os_error();
     for answer in told {
         match answer {
