@@ -59,7 +59,7 @@ pub fn plan<'o>(
             argv_start,
             rule,
             options,
-            by_name_only: false,
+            needs_explicit_name: false,
         }))
     };
     let Some(given) = req.args.first().filter(|given| !given.is_empty()) else {

@@ -28,14 +28,14 @@ pub struct NeedsLayers<'o> {
     pub(crate) argv_start: usize,
     pub(crate) rule: Rule,
     pub(crate) options: &'o Options,
-    pub(crate) by_name_only: bool,
+    pub(crate) needs_explicit_name: bool,
 }
 
 impl<'o> NeedsLayers<'o> {
     /// Has the entrypoint name its layer, even if the image has but one: `sh` does not mean it.
     #[must_use]
     pub fn require_explicit_name(mut self) -> Self {
-        self.by_name_only = true;
+        self.needs_explicit_name = true;
         self
     }
 
@@ -86,7 +86,7 @@ impl<'o> NeedsLayers<'o> {
             }
         }
         match listed.layers.as_slice() {
-            [only] if !self.by_name_only => {
+            [only] if !self.needs_explicit_name => {
                 let export = entrypoint.split_once('#').map(|(_, export)| export);
                 Ok(selected(only, export))
             }
@@ -98,7 +98,7 @@ impl<'o> NeedsLayers<'o> {
                 image: listed.image,
                 skipped: listed.skipped,
             }),
-            _ if self.by_name_only => Err(*missing),
+            _ if self.needs_explicit_name => Err(*missing),
             _ => Err(Error::WhichLayer {
                 entrypoint,
                 image: listed.image,

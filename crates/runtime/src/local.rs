@@ -8,7 +8,7 @@ use medley_container::shim::{self, ContainerManager, Settings};
 use medley_io::{Owner, Stdio};
 use medley_task::error::Cause;
 use medley_task::{Container, CreateRequest, Runtime, Sandbox};
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 
 use crate::blocking::blocking;
 use crate::container::LocalContainer;
@@ -98,7 +98,7 @@ impl Runtime for LocalRuntime {
         Ok(Arc::new(LocalContainer::new(container, namespace)))
     }
 
-    async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause> {
+    async fn create_sandbox(&self, request: SandboxRequest) -> Result<Arc<dyn Sandbox>, Cause> {
         let manager = Arc::clone(&self.manager);
         let sandbox = blocking(move || manager.create_sandbox(request)).await?;
         Ok(Arc::new(LocalSandbox::new(sandbox)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 use medley_types::{Cancel, RootfsMount};
 
 use crate::error::Cause;
@@ -48,7 +48,7 @@ pub trait Runtime: Send + Sync + 'static {
     ///
     /// # Errors
     /// What it can't be made for; nothing of it is left then.
-    async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause>;
+    async fn create_sandbox(&self, request: SandboxRequest) -> Result<Arc<dyn Sandbox>, Cause>;
 }
 
 /// Why a signal was not delivered.

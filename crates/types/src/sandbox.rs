@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// A pod to make.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PodRequest {
+pub struct SandboxRequest {
     /// Its id, which is the one of the shim's group.
     pub id: String,
     /// Its bundle's directory.

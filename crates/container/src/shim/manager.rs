@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use medley_dispatch::{Module, Options, WasmPlan};
 use medley_image::store::Address;
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 
 use super::code_source::WarmOutcome;
 use super::container::Container;
@@ -59,7 +59,7 @@ impl ContainerManager {
     ///
     /// # Errors
     /// [`Error`]; nothing of the sandbox is left then.
-    pub fn create_sandbox(&self, request: PodRequest) -> Result<Arc<Sandbox>, Error> {
+    pub fn create_sandbox(&self, request: SandboxRequest) -> Result<Arc<Sandbox>, Error> {
         let sandbox = Arc::new(Sandbox::new(&self.context.helpers, request)?);
         *self.sandbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sandbox));
         Ok(sandbox)

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use medley_sys::pidfd::PidFd;
 use medley_types::metrics::Metrics;
-use medley_types::sandbox::{PodRequest, Scope};
+use medley_types::sandbox::{SandboxRequest, Scope};
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -91,7 +91,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Sandbox {
     folder: PathBuf,
-    request: PodRequest,
+    request: SandboxRequest,
     /// The first process of its pid namespace, where its containers share one.
     holder: Option<PidFd>,
     /// Guards what it is made of; empty once it has ended.
@@ -107,7 +107,7 @@ struct Held {
 
 impl Sandbox {
     /// Makes the pod; on failure nothing of it is left.
-    pub(super) fn new(helpers: &Helpers, request: PodRequest) -> Result<Self, super::Error> {
+    pub(super) fn new(helpers: &Helpers, request: SandboxRequest) -> Result<Self, super::Error> {
         let folder = request.bundle.join(SANDBOX);
         let made = Self::make(helpers, request, &folder);
         if made.is_err()
@@ -118,7 +118,11 @@ impl Sandbox {
         made
     }
 
-    fn make(helpers: &Helpers, request: PodRequest, folder: &Path) -> Result<Self, super::Error> {
+    fn make(
+        helpers: &Helpers,
+        request: SandboxRequest,
+        folder: &Path,
+    ) -> Result<Self, super::Error> {
         write_files(&request, folder)?;
         if request.ipc != Scope::Node {
             mount_shm(&folder.join(SHM))?;
@@ -265,7 +269,7 @@ fn remove(folder: &Path) -> Result<(), Error> {
 }
 
 /// The names that the pod's containers know: their host's, other hosts', and whom to ask for more.
-fn write_files(request: &PodRequest, folder: &Path) -> Result<(), Error> {
+fn write_files(request: &SandboxRequest, folder: &Path) -> Result<(), Error> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Write { path, source }
@@ -297,7 +301,7 @@ fn write_files(request: &PodRequest, folder: &Path) -> Result<(), Error> {
 }
 
 /// The name that the pod asks for, or else the node's.
-fn hostname(request: &PodRequest) -> io::Result<String> {
+fn hostname(request: &SandboxRequest) -> io::Result<String> {
     if request.hostname.is_empty() {
         let own = rustix::system::uname();
         Ok(own.nodename().to_string_lossy().into_owned())
@@ -321,7 +325,7 @@ fn mount_shm(path: &Path) -> Result<(), Error> {
 /// Has a helper make the namespaces that are the pod's own.
 fn namespaces(
     helpers: &Helpers,
-    request: &PodRequest,
+    request: &SandboxRequest,
 ) -> Result<(Held, Option<PidFd>), super::Error> {
     let network = request.netns.as_ref().map(|path| {
         fs::File::open(path)

@@ -11,7 +11,7 @@ use crate::{EngineKind, Error, Form, Module, NeedsLayers, Planned, WasmPlan, ins
 pub(super) struct Artifact {
     titles: Vec<Option<&'static str>>,
     skipped: Vec<SkippedLayer>,
-    by_name_only: bool,
+    needs_explicit_name: bool,
     broken: bool,
     demand: Option<(EngineKind, String)>,
 }
@@ -19,7 +19,7 @@ pub(super) struct Artifact {
 impl Artifact {
     /// The second and third step of a decision.
     pub(super) fn plan(&self, needed: NeedsLayers<'_>) -> Result<Planned, Error> {
-        let needed = if self.by_name_only {
+        let needed = if self.needs_explicit_name {
             needed.require_explicit_name()
         } else {
             needed
@@ -176,7 +176,7 @@ fn a_directory_of_an_image_without_wasm_layers_is_called_one() {
         ..titled(&[])
     };
     let strict = Artifact {
-        by_name_only: true,
+        needs_explicit_name: true,
         ..titled(&["a.wasm"])
     };
     for image in [
@@ -313,7 +313,7 @@ fn layers_that_cannot_be_looked_at_fail_with_the_reason() {
 #[test]
 fn what_is_added_to_a_container_has_to_name_its_layer() {
     let strict = || Artifact {
-        by_name_only: true,
+        needs_explicit_name: true,
         ..titled(&["a.wasm"])
     };
     assert!(

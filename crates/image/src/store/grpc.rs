@@ -1,6 +1,10 @@
 //! gRPC on a Unix socket, as much of it as calls take that send one message.
 //!
 //! Protocol: gRPC over HTTP/2, <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+//!
+//! tonic 0.14 would make the three calls that are made here, and bring 11 more crates into the shim,
+//! where there are 293. What it would save is this file, of some 280 lines; the sentences about a
+//! containerd that is not there, does not answer or refuses would have to be made all the same.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

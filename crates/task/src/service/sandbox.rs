@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::name::Name;
 use crate::status::Status;
 use medley_types::metrics::Metrics;
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 
 /// How long containers that were sent SIGKILL may take to end when their pod is stopped.
 const KILLED_END: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Exists`] if the shim has one, [`Error::Runtime`] if it can't be made.
-    pub async fn create_sandbox(&self, request: PodRequest) -> Result<(), Error> {
+    pub async fn create_sandbox(&self, request: SandboxRequest) -> Result<(), Error> {
         let name = Name::sandbox(&request.id);
         {
             let mut slot = self.sandbox_slot();

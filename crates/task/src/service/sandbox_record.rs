@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 use tokio::sync::watch;
 
 use crate::exit::Exit;
@@ -22,7 +22,7 @@ pub(super) enum SandboxSlot {
 
 /// A sandbox and how far its life has come.
 pub(super) struct SandboxRecord {
-    pub(super) request: PodRequest,
+    pub(super) request: SandboxRequest,
     pub(super) sandbox: Arc<dyn Sandbox>,
     pub(super) created_at: SystemTime,
     pub(super) state: watch::Sender<SandboxState>,

@@ -13,7 +13,7 @@ use containerd_shim_protos::types::platform::Platform;
 use super::{Edge, metrics, timestamp};
 use crate::error::{Cause, Error};
 use crate::name::Name;
-use medley_types::sandbox::{Dns, PodRequest, Scope};
+use medley_types::sandbox::{Dns, SandboxRequest, Scope};
 
 /// The CRI's message for a pod; a package's name may stand before it.
 const POD_CONFIG: &str = "PodSandboxConfig";
@@ -162,7 +162,7 @@ enum Malformed {
     Config { id: String, source: protobuf::Error },
 }
 
-pub(super) fn sandbox_request(request: api::CreateSandboxRequest) -> Result<PodRequest, Error> {
+pub(super) fn sandbox_request(request: api::CreateSandboxRequest) -> Result<SandboxRequest, Error> {
     let invalid = |reason: Malformed| Error::Invalid(Cause::from(reason));
     let id = request.sandbox_id;
     if id.is_empty() {
@@ -174,7 +174,7 @@ pub(super) fn sandbox_request(request: api::CreateSandboxRequest) -> Result<PodR
             bundle: request.bundle_path,
         }));
     }
-    let mut pod = PodRequest {
+    let mut pod = SandboxRequest {
         id,
         bundle: request.bundle_path.into(),
         netns: Some(request.netns_path)
@@ -182,7 +182,7 @@ pub(super) fn sandbox_request(request: api::CreateSandboxRequest) -> Result<PodR
             .map(Into::into),
         // Another client may describe no pod: its containers say what they share.
         pid: Scope::Container,
-        ..PodRequest::default()
+        ..SandboxRequest::default()
     };
     let config = request.options.into_option();
     if let Some(config) = config.filter(|config| config.type_url.ends_with(POD_CONFIG)) {
@@ -229,7 +229,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// `PodSandboxConfig` of the CRI, version 1.
-fn sandbox_config(bytes: &[u8], pod: &mut PodRequest) -> Result<(), protobuf::Error> {
+fn sandbox_config(bytes: &[u8], pod: &mut SandboxRequest) -> Result<(), protobuf::Error> {
     fields(bytes, |number, field| match (number, field) {
         (2, Field::Bytes(hostname)) => {
             pod.hostname = text(hostname);
@@ -255,7 +255,7 @@ fn dns_config(bytes: &[u8], dns: &mut Dns) -> Result<(), protobuf::Error> {
 }
 
 /// `LinuxPodSandboxConfig`.
-fn linux_config(bytes: &[u8], pod: &mut PodRequest) -> Result<(), protobuf::Error> {
+fn linux_config(bytes: &[u8], pod: &mut SandboxRequest) -> Result<(), protobuf::Error> {
     fields(bytes, |number, field| match (number, field) {
         (1, Field::Bytes(parent)) => {
             pod.cgroup_parent = text(parent);
@@ -285,7 +285,7 @@ fn linux_config(bytes: &[u8], pod: &mut PodRequest) -> Result<(), protobuf::Erro
 
 /// `NamespaceOption`. A field that is not there is a zero, which is the pod. Whether the network is
 /// the node's is told by its path.
-fn namespace_options(bytes: &[u8], pod: &mut PodRequest) -> Result<(), protobuf::Error> {
+fn namespace_options(bytes: &[u8], pod: &mut SandboxRequest) -> Result<(), protobuf::Error> {
     fields(bytes, |number, field| {
         match (number, field) {
             (2, Field::Number(mode)) => pod.pid = scope(mode),

@@ -105,7 +105,7 @@ fn the_task_services_two_names_and_the_sandbox_are_served() {
 
         async fn create_sandbox(
             &self,
-            _: medley_types::sandbox::PodRequest,
+            _: medley_types::sandbox::SandboxRequest,
         ) -> Result<std::sync::Arc<dyn crate::sandbox::Sandbox>, crate::error::Cause> {
             Err("none".into())
         }

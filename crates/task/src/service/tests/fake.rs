@@ -10,7 +10,7 @@ use crate::sandbox::Sandbox;
 use crate::service::Service;
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -75,7 +75,7 @@ impl Runtime for Fake {
         Ok(container)
     }
 
-    async fn create_sandbox(&self, request: PodRequest) -> Result<Arc<dyn Sandbox>, Cause> {
+    async fn create_sandbox(&self, request: SandboxRequest) -> Result<Arc<dyn Sandbox>, Cause> {
         self.calls
             .lock()
             .unwrap()

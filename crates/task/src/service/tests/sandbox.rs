@@ -2,14 +2,14 @@
 
 use super::{Fake, Test};
 use crate::error::Error;
-use medley_types::sandbox::PodRequest;
+use medley_types::sandbox::SandboxRequest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 async fn create(test: &Test, id: &str) -> Result<(), Error> {
-    let request = PodRequest {
+    let request = SandboxRequest {
         id: id.into(),
         ..Default::default()
     };
