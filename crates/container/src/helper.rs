@@ -25,7 +25,7 @@ mod user_namespace;
 use std::os::fd::{AsFd, OwnedFd};
 
 use medley_engine::Engine;
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_types::EngineKind;
 
 use crate::protocol::{Failure, HelperCall, ReceiveError, Reply, Request, send_reply};
@@ -101,8 +101,8 @@ fn receive(socket: &OwnedFd) -> Result<Request<OwnedFd>, Error> {
         request => return Ok(request),
     };
     // What asks containerd gives up root's rights, which this process has to keep.
-    Alone::check()
-        .and_then(|alone| alone.child_to_its_end(|| reply(socket, call, image::target)))
+    SingleThreaded::check()
+        .and_then(|alone| alone.run_child(|| reply(socket, call, image::target)))
         .map_err(Error::Clone)?;
     Ok(Request::receive(socket)?)
 }

@@ -1,4 +1,4 @@
-//! Logging drivers: programs that are given what a process says.
+//! Logging drivers: programs that read what a process writes.
 //!
 //! Follows containerd's `NewBinaryIO` (`cmd/containerd-shim-runc-v2/process/io.go`) and what its
 //! drivers rely on (`core/runtime/v2/logging`): descriptors 3 and 4 are stdout and stderr, 5 tells
@@ -17,13 +17,12 @@ use std::time::{Duration, Instant};
 
 use medley_sys::children;
 use medley_sys::pidfd::PidFd;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::copy::{self, TRY_AGAIN, Trouble};
+use crate::copy_output::{self, TRY_AGAIN, Trouble};
 use crate::target::Program;
 use crate::{Error, Owner};
 
@@ -98,33 +97,23 @@ impl Driver {
             task: task.abort_handle(),
         };
         // What is dropped from here on, should it not be ready, is killed.
-        driver.hear(ready.into(), program.must_speak)?;
+        driver.await_ready(ready.into(), program.must_speak)?;
         Ok((driver, [stdout_writer.into(), stderr_writer.into()]))
     }
 
     /// Waits until the driver is ready: it writes a byte, or closes the pipe.
-    fn hear(&self, ready: OwnedFd, must_speak: bool) -> Result<(), Error> {
+    fn await_ready(&self, ready: OwnedFd, must_speak: bool) -> Result<(), Error> {
         let path = || self.path.clone();
         let failed = |source| Error::Driver {
             path: path(),
             source,
         };
-        let deadline = Instant::now() + READY;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(|error| failed(io::Error::other(error)))?;
-            let mut fds = [PollFd::new(&ready, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&left)) {
-                Ok(0) => {
-                    return Err(Error::DriverNotReady {
-                        path: path(),
-                        limit: READY,
-                    });
-                }
-                Ok(_) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(failed(errno.into())),
-            }
+        let is_ready = medley_sys::watch::wait_readable(ready.as_fd(), Some(READY));
+        if !is_ready.map_err(failed)? {
+            return Err(Error::DriverNotReady {
+                path: path(),
+                limit: READY,
+            });
         }
         let count = File::from(ready).read(&mut [0]).map_err(failed)?;
         if count == 0 && must_speak {
@@ -166,7 +155,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.task.abort();
-        // One that was waited for has ended, and hears nothing of this.
+        // One that was waited for has ended already.
         self.signal(Signal::KILL);
     }
 }
@@ -198,7 +187,7 @@ async fn discard_some(name: &Path, reader: &OwnedFd) -> io::Result<()> {
     let mut said = false;
     loop {
         let mut ready = reader.readable().await?;
-        match copy::read_chunk(ready.get_inner().as_fd()) {
+        match copy_output::read_chunk(ready.get_inner().as_fd()) {
             Ok(chunk) if chunk.is_empty() => return Ok(()),
             Ok(_) if !said => {
                 let name = name.display();

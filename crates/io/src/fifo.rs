@@ -52,7 +52,7 @@ pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<Ow
             path: path.to_owned(),
         });
     }
-    own(STREAM, path, &read, uid)?;
+    chown_fd(STREAM, path, &read, uid)?;
     Ok((read, keeper))
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>),
     let read = open_fifo(STREAM, path, OFlags::RDONLY)?;
     let write = open_fifo(STREAM, path, OFlags::WRONLY)?;
     drop(both);
-    own(STREAM, path, &read, uid)?;
+    chown_fd(STREAM, path, &read, uid)?;
     Ok((read, Some(write)))
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn output(
 ) -> Result<(OwnedFd, OwnedFd), Error> {
     let write = open_for_reader(stream, path)?;
     let read = open_fifo(stream, path, OFlags::RDONLY)?;
-    own(stream, path, &write, uid)?;
+    chown_fd(stream, path, &write, uid)?;
     Ok((write, read))
 }
 
@@ -144,7 +144,12 @@ pub(crate) fn open_fifo(
     Ok(file.into())
 }
 
-pub(crate) fn own(stream: &'static str, path: &Path, fd: &OwnedFd, uid: u32) -> Result<(), Error> {
+pub(crate) fn chown_fd(
+    stream: &'static str,
+    path: &Path,
+    fd: &OwnedFd,
+    uid: u32,
+) -> Result<(), Error> {
     if uid == 0 {
         return Ok(());
     }

@@ -13,22 +13,24 @@
 //! Output can be logged as well: appended to a file (`file:`), or given to a program (`binary:`,
 //! `binary-v2:`), as containerd's own shim does.
 
-mod copy;
+mod copy_output;
 mod driver;
 mod fifo;
-mod keeper;
+mod lock;
 mod log_file;
 mod master;
 mod open;
+mod stdio_handles;
 mod target;
 mod terminal;
+mod terminal_input;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use keeper::Keeper;
+pub use stdio_handles::StdioHandles;
 
 /// Where a container's stdio goes, as containerd names it: FIFOs by their paths, logs by URIs. An
 /// empty path is `/dev/null`.
@@ -74,7 +76,7 @@ pub enum Error {
         stream: &'static str,
         /// The path as containerd gave it.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
     /// The path is something else than a FIFO.
@@ -109,7 +111,7 @@ pub enum Error {
     Log {
         /// Its path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
     /// A logging driver can't be run.
@@ -117,7 +119,7 @@ pub enum Error {
     Driver {
         /// Its path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
     /// A logging driver takes too long.
@@ -142,7 +144,7 @@ pub enum Error {
     Terminal {
         /// What was tried.
         what: &'static str,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
     /// There is no terminal.
@@ -152,7 +154,7 @@ pub enum Error {
 
 /// The ends that the container gets. With a terminal they are `/dev/null`, until it has that.
 #[derive(Debug)]
-pub struct ContainerEnds {
+pub struct ContainerStdio {
     /// For reading.
     pub stdin: OwnedFd,
     /// For writing.

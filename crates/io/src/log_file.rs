@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::Error;
-use crate::keeper::lock;
+use crate::lock::lock;
 
 /// Mode of a log file that is made, as in containerd's own shim.
 const LOG_MODE: u32 = 0o644;
 
-/// Mode of the folders above it that are made.
+/// Mode of the directories above it that are made.
 const FOLDER_MODE: u32 = 0o755;
 
 /// The log of one process, both of its streams perhaps.
@@ -42,7 +42,7 @@ struct Gap {
 }
 
 impl LogFile {
-    /// Opens the file, and makes it and the folders above it if they are not there.
+    /// Opens the file, and makes it and the directories above it if they are not there.
     ///
     /// # Errors
     /// [`Error::Log`].
@@ -51,10 +51,10 @@ impl LogFile {
             path: path.to_owned(),
             source,
         };
-        if let Some(folder) = path.parent() {
+        if let Some(dir) = path.parent() {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(FOLDER_MODE);
-            builder.create(folder).map_err(failed)?;
+            builder.create(dir).map_err(failed)?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -167,7 +167,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let told = "[10 bytes of output are missing here: No space left on device (os error 28)]";
         assert_eq!(text, format!("one\ntw\n{told}\nthree\nfour\n"));
-        let folder = path.ancestors().nth(2).unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
+        let dir = path.ancestors().nth(2).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

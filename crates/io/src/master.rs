@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::unix::AsyncFd;
 
-use crate::keeper::lock;
+use crate::lock::lock;
 
 /// A terminal's master, which never blocks (`O_NONBLOCK`).
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use crate::copy::{Copying, Sink, Source};
+use crate::copy_output::{Copying, Sink, Source};
 use crate::driver::Driver;
-use crate::keeper::{Keeper, Logs};
 use crate::log_file::LogFile;
+use crate::stdio_handles::{Logs, StdioHandles};
 use crate::target::Target;
 use crate::terminal::Terminal;
-use crate::{ContainerEnds, Error, Owner, Stdio, fifo};
+use crate::{ContainerStdio, Error, Owner, Stdio, fifo};
 
 impl Stdio {
     /// Opens everything, the container's ends owned by its user `uid`, so that it may open
@@ -20,7 +20,7 @@ impl Stdio {
     ///
     /// # Errors
     /// [`Error`] if a path can't be used; nothing stays open then.
-    pub fn open(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
+    pub fn open(&self, uid: u32) -> Result<(ContainerStdio, StdioHandles), Error> {
         self.open_with(uid, false, fifo::input)
     }
 
@@ -30,7 +30,7 @@ impl Stdio {
     ///
     /// # Errors
     /// See [`Self::open`].
-    pub fn open_session(&self, uid: u32) -> Result<(ContainerEnds, Keeper), Error> {
+    pub fn open_session(&self, uid: u32) -> Result<(ContainerStdio, StdioHandles), Error> {
         self.open_with(uid, true, fifo::session_input)
     }
 
@@ -39,11 +39,11 @@ impl Stdio {
         uid: u32,
         is_session: bool,
         open_input: impl FnOnce(&Path, u32) -> Result<(OwnedFd, Option<OwnedFd>), Error>,
-    ) -> Result<(ContainerEnds, Keeper), Error> {
+    ) -> Result<(ContainerStdio, StdioHandles), Error> {
         let stdout = Target::parse("stdout", &self.stdout)?;
         let input = self.input()?;
         if self.terminal {
-            // Whatever is named as stderr is left alone, as runc's shim does: a terminal has one
+            // What is named as stderr is left alone, as runc's shim does: a terminal has one
             // output.
             return self.open_terminal(input.as_deref(), stdout);
         }
@@ -67,12 +67,15 @@ impl Stdio {
                 outputs.one("stderr", &stderr)?,
             ]
         };
-        let ends = ContainerEnds {
+        let ends = ContainerStdio {
             stdin,
             stdout,
             stderr,
         };
-        Ok((ends, Keeper::new(writer, outputs.kept, outputs.logs, None)))
+        Ok((
+            ends,
+            StdioHandles::new(writer, outputs.kept, outputs.logs, None),
+        ))
     }
 
     /// The input stays open until it is closed, of an exec too: a client may detach and come back.
@@ -80,7 +83,7 @@ impl Stdio {
         &self,
         input: Option<&Path>,
         stdout: Target,
-    ) -> Result<(ContainerEnds, Keeper), Error> {
+    ) -> Result<(ContainerStdio, StdioHandles), Error> {
         let (input, writer) = match input {
             Some(path) => {
                 let (read, writer) = fifo::input(path, 0)?;
@@ -113,13 +116,13 @@ impl Stdio {
                 Sink::pipe(stdout).map_err(watched)?
             }
         };
-        let ends = ContainerEnds {
+        let ends = ContainerStdio {
             stdin: fifo::null("stdin", OFlags::RDONLY)?,
             stdout: fifo::null("stdout", OFlags::WRONLY)?,
             stderr: fifo::null("stderr", OFlags::WRONLY)?,
         };
         let terminal = Terminal::new(input, sink);
-        Ok((ends, Keeper::new(writer, kept, logs, Some(terminal))))
+        Ok((ends, StdioHandles::new(writer, kept, logs, Some(terminal))))
     }
 
     /// The FIFO that the input comes from, if there is one.
@@ -141,7 +144,7 @@ struct Outputs<'a> {
     uid: u32,
     /// Whether FIFOs get their bytes from the shim.
     is_session: bool,
-    /// See [`Keeper`].
+    /// See [`StdioHandles`].
     kept: Vec<OwnedFd>,
     logs: Logs,
 }
@@ -186,7 +189,7 @@ impl Outputs<'_> {
                 let (driver, ends) = Driver::start(program, self.owner)?;
                 self.logs.drivers.push(driver);
                 for end in &ends {
-                    fifo::own("stdout", &program.path, end, self.uid)?;
+                    fifo::chown_fd("stdout", &program.path, end, self.uid)?;
                 }
                 Ok(ends)
             }
@@ -207,7 +210,7 @@ impl Outputs<'_> {
         };
         let (read, write) = std::io::pipe().map_err(failed)?;
         let write = OwnedFd::from(write);
-        fifo::own("stdout", path, &write, self.uid)?;
+        fifo::chown_fd("stdout", path, &write, self.uid)?;
         let read = fifo::without_waiting("stdout", path, read.into())?;
         let source = Source::pipe(read).map_err(failed)?;
         let copy = Copying::start(source, sink);

@@ -1,16 +1,14 @@
 //! The shim's end of a terminal.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use rustix::io::Errno;
-use rustix::termios::{LocalModes, SpecialCodeIndex, Termios, Winsize};
-use tokio::io::unix::AsyncFd;
-use tokio::task::AbortHandle;
+use rustix::termios::Winsize;
 
-use crate::copy::{self, Copying, Sink, Source, TRY_AGAIN, Trouble};
-use crate::keeper::lock;
+use crate::copy_output::{Copying, Sink, Source};
+use crate::lock::lock;
 use crate::master::Master;
+use crate::terminal_input::Typing;
 use crate::{Error, Size};
 
 /// The FIFOs of a process with a terminal, and the terminal's master once it is there.
@@ -68,8 +66,8 @@ impl Terminal {
         let source = Source::terminal(Arc::clone(&master));
         let input = match input {
             Some(input) => {
-                let input = Input::new(input, &master).map_err(failed("watch the input of"))?;
-                Some(Typing(tokio::spawn(input.run()).abort_handle()))
+                let typing = Typing::start(input, &master);
+                Some(typing.map_err(failed("watch the input of"))?)
             }
             None => None,
         };
@@ -91,15 +89,15 @@ impl Terminal {
     }
 
     /// Waits until all output is copied, as long as there is a reader.
-    pub(crate) async fn settle(&self) {
-        let settled = match &mut *lock(&self.0) {
+    pub(crate) async fn drain(&self) {
+        let drained = match &mut *lock(&self.0) {
             State::Connected { output, input, .. } => {
                 *input = None;
                 output.finish()
             }
             State::Waiting { .. } | State::Closed => return,
         };
-        settled.await;
+        drained.await;
     }
 
     /// Hangs up.
@@ -119,119 +117,4 @@ fn set_size(master: &OwnedFd, size: Size) -> Result<(), Error> {
         what: "set the size of",
         source: errno.into(),
     })
-}
-
-/// Ends the task that types when it is dropped.
-#[derive(Debug)]
-struct Typing(AbortHandle);
-
-impl Drop for Typing {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Types what comes out of the FIFO.
-struct Input {
-    fifo: AsyncFd<OwnedFd>,
-    master: Arc<Master>,
-    keyboard: Arc<AsyncFd<OwnedFd>>,
-    /// Whether the next character is the first of its line.
-    at_line_start: bool,
-}
-
-impl Input {
-    fn new(fifo: OwnedFd, master: &Arc<Master>) -> std::io::Result<Self> {
-        Ok(Self {
-            fifo: medley_sys::watch::reader(fifo)?,
-            master: Arc::clone(master),
-            keyboard: master.now(),
-            at_line_start: true,
-        })
-    }
-
-    async fn run(mut self) {
-        if let Err(error) = self.type_all().await {
-            log::warn!("the input of a terminal is lost: {error}");
-        }
-    }
-
-    async fn type_all(&mut self) -> std::io::Result<()> {
-        loop {
-            let typed = {
-                let mut ready = self.fifo.readable().await?;
-                match copy::read_chunk(ready.get_inner().as_fd()) {
-                    Err(Errno::AGAIN) => {
-                        ready.clear_ready();
-                        continue;
-                    }
-                    Err(Errno::INTR) => continue,
-                    Err(errno) => return Err(errno.into()),
-                    Ok(typed) => typed,
-                }
-            };
-            let Some(last) = typed.last() else {
-                let end = self.end_of_input();
-                return self.write(&end).await;
-            };
-            self.at_line_start = matches!(last, b'\n' | b'\r');
-            self.write(&typed).await?;
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// What a person types at the end: Ctrl-D, and once more if the first only sends off a line
-    /// that was begun.
-    fn end_of_input(&self) -> Vec<u8> {
-        /// Ctrl-D. It is what a program expects that reads its characters itself, as shells do.
-        const END: u8 = 4;
-        let termios: Option<Termios> = rustix::termios::tcgetattr(self.keyboard.get_ref()).ok();
-        let (end, lines) = termios.map_or((END, true), |termios| {
-            let lines = termios.local_modes.contains(LocalModes::ICANON);
-            (termios.special_codes[SpecialCodeIndex::VEOF], lines)
-        });
-        if lines && !self.at_line_start {
-            vec![end, end]
-        } else {
-            vec![if lines { end } else { END }]
-        }
-    }
-
-    /// Watches the terminal anew.
-    async fn renew(&mut self) {
-        let mut trouble = Trouble::default();
-        loop {
-            match self.master.renew(&self.keyboard) {
-                Ok(keyboard) => {
-                    self.keyboard = keyboard;
-                    return;
-                }
-                Err(error) => trouble.say("nothing can be typed for now", &error),
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
-        }
-    }
-
-    async fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
-        while !bytes.is_empty() {
-            let mut ready = self.keyboard.writable().await?;
-            match rustix::io::write(ready.get_inner(), bytes) {
-                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Err(Errno::AGAIN) => {
-                    // After a hang-up tokio calls it writable for good.
-                    let stuck = ready.ready().is_write_closed();
-                    ready.clear_ready();
-                    drop(ready);
-                    if stuck {
-                        self.renew().await;
-                    }
-                }
-                Err(Errno::INTR) => {}
-                // No process has the terminal open just now.
-                Err(Errno::IO) => return Ok(()),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(())
-    }
 }

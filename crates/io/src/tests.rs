@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Keeper, Size};
+use crate::{Size, StdioHandles};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{LocalModes, OptionalActions};
 
@@ -163,7 +163,7 @@ async fn a_session_that_is_closed_ends_its_output() {
 }
 
 /// A session whose output goes to a FIFO: the end that its processes write to, and the FIFO's other one.
-fn session(fifos: &mut Fifos) -> (File, Keeper, File) {
+fn session(fifos: &mut Fifos) -> (File, StdioHandles, File) {
     let stdio = Stdio {
         stdout: fifos.stdio().stdout,
         ..Stdio::default()
@@ -231,7 +231,7 @@ fn terminal() -> (OwnedFd, File) {
     (master, slave.into())
 }
 
-fn with_terminal(fifos: &Fifos) -> (Keeper, File) {
+fn with_terminal(fifos: &Fifos) -> (StdioHandles, File) {
     let stdio = Stdio {
         terminal: true,
         ..fifos.stdio()
@@ -266,7 +266,7 @@ async fn a_terminal_brings_what_is_typed_and_takes_what_is_said() {
     assert_eq!(typed, "typed\n");
     (&slave).write_all(b"said\n").unwrap();
     drop(slave);
-    keeper.settle().await;
+    keeper.drain().await;
     let mut reader = fifos.1.take().unwrap();
     let said = apart(move || {
         let mut said = String::new();

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use medley_io::Keeper;
+use medley_io::StdioHandles;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::Exit;
 
@@ -18,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// `None` while it lives; `abandon` leaves one that can't be reaped to others.
 pub(crate) async fn exited<F>(
     process: &PidFd,
-    stdio: &Keeper,
+    stdio: &StdioHandles,
     reap: impl Fn() -> F,
     abandon: impl FnOnce(),
 ) -> Exit
@@ -40,7 +40,7 @@ where
     let at = SystemTime::now();
     // A client that hears of the end takes what a terminal has shown by then for all of it. Pipes
     // have their own end, after which the client has all.
-    stdio.settle().await;
+    stdio.drain().await;
     Exit { status, at }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medley_container::shim::{self, Container, Exec};
-use medley_io::Keeper;
+use medley_io::StdioHandles;
 use medley_sys::pidfd::PidFd;
 use medley_task::error::Cause;
 use medley_task::runtime::{CallError, KillError};
@@ -82,7 +82,7 @@ impl Process for LocalProcess {
 }
 
 /// Sets the size of the terminal in `stdio`.
-pub(crate) fn resize(stdio: &Keeper, size: Size) -> Result<(), CallError> {
+pub(crate) fn resize(stdio: &StdioHandles, size: Size) -> Result<(), CallError> {
     let size = medley_io::Size {
         rows: size.rows,
         columns: size.columns,

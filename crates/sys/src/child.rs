@@ -95,7 +95,7 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
     Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
 }
 
-/// Takes all files away from this process: its root is an empty folder from here on, that any user
+/// Takes all files away from this process: its root is an empty directory from here on, that any user
 /// may write to and that holds `bytes` at most; read-only, if there are none to hold. Descriptors
 /// stay. The caller has a mount namespace of its own.
 ///
@@ -103,7 +103,7 @@ pub(crate) fn become_user(id: u32) -> io::Result<()> {
 /// Those of `mount` and `pivot_root`.
 pub fn enter_empty_root(bytes: u64) -> io::Result<()> {
     use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-    /// A folder that is on every node.
+    /// A dir that is on every node.
     const COVERED: &str = "/proc";
     rustix::mount::mount_change(
         "/",

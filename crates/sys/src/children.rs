@@ -1,4 +1,4 @@
-//! The children of this process: those that somebody waits for, and all others, orphans that came to
+//! The children of this process: those that a caller waits for, and all others, orphans that came to
 //! it as their subreaper, which it reaps.
 //!
 //! There is one list for the whole process, as the kernel has one. A child is in it before an orphan's
@@ -23,12 +23,12 @@ static MAKING: RwLock<()> = RwLock::new(());
 /// Whether orphans were to be reaped while a child was being made.
 static MISSED: AtomicBool = AtomicBool::new(false);
 
-/// Guards the pids of the children that somebody waits for, and their being reaped. It is held for an
+/// Guards the pids of the children that a caller waits for, and their being reaped. It is held for an
 /// instant, since an async thread may wait for it.
 static AWAITED: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
 
 fn awaited() -> MutexGuard<'static, HashSet<i32>> {
-    // A set of numbers is whole whatever panicked.
+    // A set of numbers is whole after a panic too.
     AWAITED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -137,7 +137,7 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
     })
 }
 
-/// Makes a child that nobody waits for, and a handle on it that is its own: it is not reaped before.
+/// Makes a child that no caller waits for, and a handle on it: it is not reaped before that is there.
 ///
 /// # Errors
 /// Those of `make`, which gives the child's pid, and of `pidfd_open`.
@@ -166,7 +166,7 @@ pub fn reap(process: &PidFd) -> io::Result<Option<Ended>> {
 /// As [`reap`], of one that is about to end, and is waited for as long as `timeout`.
 ///
 /// # Errors
-/// As of [`reap`], and those of `poll`.
+/// Those of [`reap`] and of `poll`.
 pub fn reap_within(process: &PidFd, timeout: Duration) -> io::Result<Option<Ended>> {
     process.wait_for_end(Some(timeout))?;
     reap(process)
@@ -179,7 +179,7 @@ pub fn let_go(pid: i32) {
     reap_pid(pid);
 }
 
-/// Reaps every ended child that nobody waits for, and tells how many there were: none while a child
+/// Reaps every ended child that no caller waits for, and tells how many there were: none while a child
 /// is being made, whose maker does it afterwards. It never waits for that.
 ///
 /// # Errors

@@ -10,9 +10,9 @@ use rustix::thread::ThreadNameSpaceType;
 /// Proof that the calling process has one thread. Its clone is then a whole program, in which no
 /// lock is held by a thread that is not there.
 #[derive(Debug)]
-pub struct Alone(());
+pub struct SingleThreaded(());
 
-impl Alone {
+impl SingleThreaded {
     /// Looks how many threads there are.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl Alone {
     ///
     /// # Errors
     /// Those of `clone`.
-    pub fn child(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
+    pub fn clone_child(self, program: impl FnOnce() -> u8) -> io::Result<i32> {
         Self::clone_with(0, program)
     }
 
@@ -40,7 +40,7 @@ impl Alone {
     ///
     /// # Errors
     /// Those of `clone` and `waitid`; one that says how the clone ended, unless it did with 0.
-    pub fn child_to_its_end(&self, program: impl FnOnce() -> u8) -> io::Result<()> {
+    pub fn run_child(&self, program: impl FnOnce() -> u8) -> io::Result<()> {
         let us = rustix::process::getpid().as_raw_nonzero().get();
         let pid = Self::clone_with(0, || match crate::child::die_with(us) {
             Ok(()) => program(),
@@ -63,7 +63,7 @@ impl Alone {
     ///
     /// # Errors
     /// Those of `clone`.
-    pub fn child_in_user_namespace(&self, program: impl FnOnce() -> u8) -> io::Result<i32> {
+    pub fn clone_child_in_user_namespace(&self, program: impl FnOnce() -> u8) -> io::Result<i32> {
         Self::clone_with(libc::CLONE_NEWUSER, program)
     }
 
@@ -88,17 +88,18 @@ impl Alone {
         }
     }
 
-    /// Gives this process a mount namespace of its own. Of what is mounted in it below `folder`,
-    /// which has to be there, no other hears; the other mounts are shared as they were.
+    /// Gives this process a mount namespace of its own. What is mounted
+    /// in it below `dir`, which has to be there, shows up in no other; the other mounts are shared as
+    /// they were.
     ///
     /// # Errors
     /// Those of `unshare`, `statx` and `mount`.
-    pub fn leave_mounts(&self, folder: &Path) -> io::Result<()> {
+    pub fn unshare_mounts(&self, dir: &Path) -> io::Result<()> {
         // SAFETY: `UnshareFlags::FILES` alone would pull a descriptor table from under other
         // threads; it is not among the flags, and there is one thread.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)? };
-        let folder = folder.canonicalize()?;
-        for at in folder.ancestors() {
+        let dir = dir.canonicalize()?;
+        for at in dir.ancestors() {
             let seen = rustix::fs::statx(
                 rustix::fs::CWD,
                 at,

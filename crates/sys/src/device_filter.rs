@@ -1,6 +1,6 @@
 //! Which devices the processes of a cgroup may open, on the unified hierarchy.
 //!
-//! cgroup v2 has no file for it: a small BPF program is attached to the folder, which the kernel
+//! cgroup v2 has no file for it: a small BPF program is attached to the directory, which the kernel
 //! asks at each open and mknod. See `BPF_PROG_TYPE_CGROUP_DEVICE` in the kernel's documentation.
 
 use std::io;
@@ -59,8 +59,8 @@ pub struct Rule {
     pub access: Access,
 }
 
-/// Attaches `rules` to the cgroup whose folder is open as `cgroup`, beside what is attached already.
-/// What no rule allows is forbidden. The program stays as long as the folder does.
+/// Attaches `rules` to the cgroup whose directory is open as `cgroup`, beside what is attached already.
+/// What no rule allows is forbidden. The program stays as long as the dir does.
 ///
 /// # Errors
 /// Those of `bpf`: `EPERM` without `CAP_BPF` or `CAP_SYS_ADMIN`, `EINVAL` on a kernel without

@@ -21,7 +21,7 @@ pub fn own_end(reader: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Has the kernel send [`SIGNAL`] to process `pid` once the pipe's last writing end is closed, as long
-/// as this reading end is open. It is sent with the caller's rights, whatever user the process has by
+/// as this reading end is open. It is sent with the caller's rights, with any user that the process has by
 /// then.
 ///
 /// # Errors

@@ -47,15 +47,15 @@ impl MountClone {
         Ok(Self { fd })
     }
 
-    /// Clones the mount that `folder` lies in, as seen from there, without what is mounted below it.
+    /// Clones the mount that `dir` lies in, as seen from there, without what is mounted below it.
     ///
     /// # Errors
     /// Those of `open_tree`.
-    pub fn of_folder(folder: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn of_dir(dir: BorrowedFd<'_>) -> io::Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH;
-        let fd = rustix::mount::open_tree(folder, "", flags)?;
+        let fd = rustix::mount::open_tree(dir, "", flags)?;
         Ok(Self { fd })
     }
 

@@ -7,7 +7,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::child::{NOBODY, become_user, enter_empty_root};
-use crate::clone::Alone;
+use crate::clone::SingleThreaded;
 
 /// `NS_GET_USERNS` of `linux/nsfs.h`.
 const GET_USERNS: libc::Ioctl = 0xb701;
@@ -36,8 +36,8 @@ pub fn are_one(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
-impl Alone {
-    /// Enters a namespace, whatever its kind.
+impl SingleThreaded {
+    /// Enters a namespace of any kind.
     ///
     /// # Errors
     /// Those of `setns`.

@@ -5,16 +5,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::clone::Alone;
+use crate::clone::SingleThreaded;
 
 /// Makes a user namespace with these maps, in the lines that `/proc/<pid>/uid_map` takes, and gives
 /// a handle on it. It lives as long as the handle.
 ///
 /// # Errors
 /// The kernel's: it has no user namespaces, there are too many, or a map is not valid.
-pub fn create(alone: &Alone, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
+pub fn create(alone: &SingleThreaded, uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
     let parent = rustix::process::getpid().as_raw_nonzero().get();
-    let holder = alone.child_in_user_namespace(|| {
+    let holder = alone.clone_child_in_user_namespace(|| {
         // Until it is killed: what keeps the namespace while it gets its maps.
         if crate::child::die_with(parent).is_ok() {
             std::thread::sleep(Duration::from_secs(u64::from(u32::MAX)));

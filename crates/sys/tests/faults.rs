@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal};
 const ENDS: &str = "MEDLEY_TEST_ENDS";
 
 /// Runs the test `name` in a process that ends as it says.
+#[expect(clippy::unwrap_used, reason = "part of the tests below")]
 fn run(name: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])

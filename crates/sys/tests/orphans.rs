@@ -39,7 +39,7 @@ fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
     assert!(is_there(&kept.id().to_string()));
     assert!(children::wait(&mut kept).unwrap().success());
 
-    // One that nobody waits for has a handle all the same, which tells its end.
+    // One that no caller waits for has a handle all the same, which tells its end.
     #[allow(clippy::zombie_processes, reason = "reaped as an orphan")]
     let make = || Ok(Command::new("true").spawn()?.id().try_into().unwrap());
     let process = children::orphan(make).unwrap();
@@ -51,6 +51,7 @@ fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
 }
 
 /// One whose file system does not answer, for example.
+#[expect(clippy::unwrap_used, reason = "part of the test above")]
 fn no_other_waits_for_a_program_that_takes_long_to_load() {
     let (gate, opener) = std::io::pipe().unwrap();
     let (mut loads, loading) = std::io::pipe().unwrap();
@@ -60,8 +61,12 @@ fn no_other_waits_for_a_program_that_takes_long_to_load() {
         rustix::io::read(&gate, &mut [0])?;
         Ok(())
     };
+    #[allow(
+        unsafe_code,
+        clippy::disallowed_methods,
+        reason = "no other way holds a child up before its exec"
+    )]
     // SAFETY: two system calls.
-    #[allow(unsafe_code, reason = "no other way holds a child up before its exec")]
     unsafe {
         slow.pre_exec(load);
     }
@@ -87,7 +92,7 @@ fn no_other_waits_for_a_program_that_takes_long_to_load() {
     }
     assert_eq!(children::reap_orphans().unwrap(), 0);
 
-    // It is reaped by whoever was in the way, without being asked again.
+    // The caller that was in the way reaps it, without being asked again.
     rustix::io::write(&opener, b"+").unwrap();
     let mut slow = slow.join().unwrap();
     assert!(!orphan.exists());

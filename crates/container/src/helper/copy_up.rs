@@ -83,8 +83,8 @@ fn open(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     let parent = mounted::folder(parent)?;
     let tmpfs = mounted::folder_in(&parent, name)?;
     mounted::must_be_tmpfs(&tmpfs)?;
-    let parent = MountClone::of_folder(parent.as_fd())?;
-    let tmpfs = MountClone::of_folder(tmpfs.as_fd())?;
+    let parent = MountClone::of_dir(parent.as_fd())?;
+    let tmpfs = MountClone::of_dir(tmpfs.as_fd())?;
     tmpfs.make_writable()?;
     let below = mounted::folder_in(parent.into_fd(), name)?;
     Ok((below, tmpfs.into_fd()))

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
@@ -62,7 +62,7 @@ enum Error {
     #[error(transparent)]
     Inside(#[from] inside::Error),
     #[error("cannot set the propagation of the container's mounts")]
-    Alone(#[source] std::io::Error),
+    Threads(#[source] std::io::Error),
     #[error(transparent)]
     Loopback(#[from] loopback::Error),
     #[error(transparent)]
@@ -161,7 +161,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     let master = console.map(|(socket, terminal)| socket.receive(terminal));
     let settled = tied.and_then(|()| Ok(master.transpose()?));
     let settled = settled.and_then(|master| {
-        let alone = Alone::check().map_err(Error::Alone)?;
+        let alone = SingleThreaded::check().map_err(Error::Threads)?;
         if container.own_network {
             loopback::bring_up(&alone, pid)?;
         }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use libcontainer::config::PersonalityDomain;
 use libcontainer::process::memory_policy;
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_sys::pidfd::PidFd;
 use oci_spec::runtime::LinuxPersonalityDomain;
 
@@ -108,7 +108,7 @@ fn exec(
         init: prepared.init,
         source,
     };
-    let alone = Alone::check().map_err(Error::Clone)?;
+    let alone = SingleThreaded::check().map_err(Error::Clone)?;
     let schedule = Schedule::of(&prepared.process, &spec);
     schedule.begin()?;
     // From here on it is the container that pays. Everything that needs the node's files comes
@@ -156,7 +156,7 @@ fn exec(
         work,
     };
     let pid = alone
-        .child(|| {
+        .clone_child(|| {
             // A guest is never executed, which would close it: its end would be no hang-up.
             drop(master.take());
             // Nothing of the node's stays open in there.

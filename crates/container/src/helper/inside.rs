@@ -2,12 +2,12 @@
 
 use std::io::{self, Read, Write};
 
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_sys::pidfd::PidFd;
 
 /// A container that waits.
 pub(crate) struct Inside<'a> {
-    alone: &'a Alone,
+    alone: &'a SingleThreaded,
     init: PidFd,
 }
 
@@ -23,7 +23,7 @@ pub(crate) enum Error {
 
 impl<'a> Inside<'a> {
     /// The container of `init`.
-    pub(crate) fn of(alone: &'a Alone, init: i32) -> Result<Self, Error> {
+    pub(crate) fn of(alone: &'a SingleThreaded, init: i32) -> Result<Self, Error> {
         match PidFd::open(init) {
             Ok(init) => Ok(Self { alone, init }),
             Err(source) => Err(Error::Enter { init, source }),
@@ -34,7 +34,7 @@ impl<'a> Inside<'a> {
     /// for its end. The clone's memory is not for the container's processes.
     pub(crate) fn run<E: std::error::Error>(
         &self,
-        work: impl FnOnce(&Alone, &PidFd) -> Result<(), E>,
+        work: impl FnOnce(&SingleThreaded, &PidFd) -> Result<(), E>,
     ) -> Result<(), Error> {
         let enter = |source| Error::Enter {
             init: self.init.pid(),
@@ -42,7 +42,7 @@ impl<'a> Inside<'a> {
         };
         let (mut heard, said) = io::pipe().map_err(enter)?;
         medley_sys::child::be_undumpable().map_err(enter)?;
-        let ended = self.alone.child_to_its_end(|| {
+        let ended = self.alone.run_child(|| {
             let Err(error) = work(self.alone, &self.init) else {
                 return 0;
             };
@@ -64,7 +64,7 @@ impl<'a> Inside<'a> {
 
 /// In such a clone: enters the container of `init`, and becomes its root, which is another than the
 /// node's in a user namespace.
-pub(crate) fn become_its_root(alone: &Alone, init: &PidFd) -> io::Result<()> {
+pub(crate) fn become_its_root(alone: &SingleThreaded, init: &PidFd) -> io::Result<()> {
     alone.enter(init)?;
     alone.become_root()?;
     // Other credentials may have made it dumpable.

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_sys::pidfd::PidFd;
 
 /// Its name in every network namespace.
@@ -15,7 +15,7 @@ const NAME: &str = "lo";
 pub(crate) struct Error(#[source] io::Error);
 
 /// Brings it up. This process is in the namespace of `init` from then on.
-pub(crate) fn bring_up(alone: &Alone, init: i32) -> Result<(), Error> {
+pub(crate) fn bring_up(alone: &SingleThreaded, init: i32) -> Result<(), Error> {
     PidFd::open(init)
         .and_then(|init| alone.enter_network(&init))
         .and_then(|()| medley_sys::network::bring_up(NAME))

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_sys::pidfd::PidFd;
 use rustix::mount::MountPropagationFlags;
 
@@ -26,7 +26,7 @@ pub(crate) enum Error {
 }
 
 /// Sets what `changes` say in the mount namespace of `init`, and leaves this process in it.
-pub(crate) fn set(alone: &Alone, init: i32, changes: &[Change]) -> Result<(), Error> {
+pub(crate) fn set(alone: &SingleThreaded, init: i32, changes: &[Change]) -> Result<(), Error> {
     if changes.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_sys::namespaces::{are_one, become_nobody, owner};
 
 use crate::helper::start_log;
@@ -43,7 +43,7 @@ pub(crate) fn run(call: MakeSandbox<OwnedFd>) -> Result<SandboxNamespaces<OwnedF
 }
 
 fn make(call: MakeSandbox<OwnedFd>) -> Result<SandboxNamespaces<OwnedFd>, Error> {
-    let alone = Alone::check().map_err(Error::Begin)?;
+    let alone = SingleThreaded::check().map_err(Error::Begin)?;
     let failed = |what| move |source| Error::Namespace { what, source };
     let MakeSandbox {
         network,
@@ -103,11 +103,11 @@ fn make(call: MakeSandbox<OwnedFd>) -> Result<SandboxNamespaces<OwnedFd>, Error>
 
 /// Makes the first process of the new pid namespace, which does nothing but live as long as the
 /// other end of the pipe `life`: the shim's.
-fn hold(alone: Alone, life: OwnedFd) -> Result<i32, Error> {
+fn hold(alone: SingleThreaded, life: OwnedFd) -> Result<i32, Error> {
     let (mut ready, writer) = io::pipe().map_err(Error::Begin)?;
     let mut life = File::from(life);
     let pid = alone
-        .child(|| {
+        .clone_child(|| {
             let mut writer = File::from(OwnedFd::from(writer));
             match become_nobody() {
                 Ok(()) => {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 use medley_sys::mount::MountClone;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::mount::MountFlags;
@@ -49,8 +49,8 @@ pub(crate) fn make(mapped: &[IdMappedMount], nodes: &[Node]) -> Result<(), Error
     };
     // All lie in folders of the container's state.
     let state = first.ancestors().nth(2).unwrap_or(first);
-    Alone::check()
-        .and_then(|alone| alone.leave_mounts(state))
+    SingleThreaded::check()
+        .and_then(|alone| alone.unshare_mounts(state))
         .map_err(Error::Leave)?;
     make_nodes(nodes)?;
     mapped.iter().try_for_each(map)

@@ -2,14 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
-use medley_sys::clone::Alone;
+use medley_sys::clone::SingleThreaded;
 
 use crate::protocol::{Failure, MakeUserNamespace, UserNamespace};
 
 /// Makes a user namespace.
 pub(crate) fn run(call: MakeUserNamespace) -> Result<UserNamespace<OwnedFd>, Failure> {
     let mappings = call.mappings;
-    let made = Alone::check().and_then(|alone| {
+    let made = SingleThreaded::check().and_then(|alone| {
         medley_sys::user_namespace::create(&alone, &mappings.uids, &mappings.gids)
     });
     match made {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use medley_dispatch::Plan;
-use medley_io::Keeper;
+use medley_io::StdioHandles;
 use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_types::metrics::Metrics;
@@ -43,7 +43,7 @@ pub struct Container {
     /// Read once, at start: empty when the program runs, or why it does not.
     pub(super) status: Mutex<Option<File>>,
     /// The shim's handles on the container's stdio.
-    pub(super) stdio: Keeper,
+    pub(super) stdio: StdioHandles,
 }
 
 impl Container {
@@ -61,7 +61,7 @@ impl Container {
 
     /// The shim's handles on its stdio.
     #[must_use]
-    pub fn stdio(&self) -> &Keeper {
+    pub fn stdio(&self) -> &StdioHandles {
         &self.stdio
     }
 

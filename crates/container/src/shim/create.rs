@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
-use medley_io::ContainerEnds;
+use medley_io::ContainerStdio;
 use medley_sys::children;
 use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
@@ -154,7 +154,7 @@ fn make(
     request: &CreateRequest,
     mut prepared: Prepared,
     (namespaces, cgroup): (&Namespaces, &PlannedCgroup),
-    (planned, ends): (&Planned, &ContainerEnds),
+    (planned, ends): (&Planned, &ContainerStdio),
 ) -> Result<(MadeProcess<OwnedFd>, File), Error> {
     let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
     let fds = CreateFds {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
-use medley_io::{ContainerEnds, Keeper, Stdio};
+use medley_io::{ContainerStdio, Stdio, StdioHandles};
 use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_types::Cancel;
@@ -53,9 +53,9 @@ pub struct Exec {
     /// The terminal that it gets.
     terminal: Option<TerminalRequest>,
     /// Guards the process's ends of its stdio, until it has them.
-    ends: Mutex<Option<ContainerEnds>>,
+    ends: Mutex<Option<ContainerStdio>>,
     /// The shim's handles on its stdio.
-    stdio: Keeper,
+    stdio: StdioHandles,
     /// Ends the helper that makes it.
     cancel: Cancel,
     /// Set once it is there.
@@ -162,7 +162,7 @@ impl Exec {
     fn make(
         &self,
         container: &Container,
-        ends: &ContainerEnds,
+        ends: &ContainerStdio,
         status: BorrowedFd<'_>,
     ) -> Result<MadeProcess<OwnedFd>, Error> {
         let process = PreparedProcess {
@@ -274,7 +274,7 @@ impl Exec {
 
     /// The shim's handles on its stdio.
     #[must_use]
-    pub fn stdio(&self) -> &Keeper {
+    pub fn stdio(&self) -> &StdioHandles {
         &self.stdio
     }
 

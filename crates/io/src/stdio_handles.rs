@@ -1,16 +1,17 @@
-//! What the shim keeps as long as the container runs.
+//! The handles on a process's stdio that the shim keeps as long as the process runs.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
-use crate::copy::Copying;
+use crate::copy_output::Copying;
 use crate::driver::Driver;
+use crate::lock::lock;
 use crate::terminal::Terminal;
 use crate::{Error, Size};
 
 /// The shim's handles on the stdio of one process.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct StdioHandles {
     /// Guards the writing end of stdin: as long as it is open, the container sees no end of input.
     stdin: Mutex<Option<OwnedFd>>,
     /// Guards the reading ends: as long as they are open, the container gets no SIGPIPE, and what
@@ -28,7 +29,7 @@ pub(crate) struct Logs {
     pub(crate) drivers: Vec<Driver>,
 }
 
-impl Keeper {
+impl StdioHandles {
     pub(crate) fn new(
         stdin: Option<OwnedFd>,
         outputs: Vec<OwnedFd>,
@@ -69,17 +70,17 @@ impl Keeper {
 
     /// Once the process has ended: waits until its terminal's last bytes are where they belong, and
     /// lets the reader see the end. A reader that takes nothing is not waited for.
-    pub async fn settle(&self) {
+    pub async fn drain(&self) {
         self.close_stdin();
         if let Some(terminal) = &self.terminal {
-            terminal.settle().await;
+            terminal.drain().await;
         }
     }
 
-    /// Lets go of everything, after what [`Self::settle`] does, and once what was to be logged is. May
+    /// Lets go of everything, after what [`Self::drain`] does, and once what was to be logged is. May
     /// be called again.
     pub async fn close(&self) {
-        self.settle().await;
+        self.drain().await;
         if let Some(terminal) = &self.terminal {
             terminal.close();
         }
@@ -94,9 +95,4 @@ impl Keeper {
             driver.finish().await;
         }
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded in this crate is whole whatever panicked.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

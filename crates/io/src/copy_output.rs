@@ -1,4 +1,4 @@
-//! Copying what a process says: a task, and one chunk of memory while there is something to copy.
+//! Copying what a process writes: a task, and one chunk of memory while there is something to copy.
 
 use std::future::Future;
 use std::io;
@@ -130,7 +130,7 @@ impl Copy {
         }
     }
 
-    /// Copies to the end, whatever happens on the way: the process that writes is not to suffer from
+    /// Copies to the end, past failures on the way: the process that writes is not to suffer from
     /// it. A reader that goes away would have it killed, and one that does not read would hold it up
     /// for ever.
     async fn run(self) {
@@ -321,7 +321,7 @@ impl Source {
     }
 
     /// Bytes that are there; none, if there are none now. The kernel has by then brought over
-    /// whatever was written to the other end before.
+    /// what was written to the other end before.
     fn read_now(&self) -> io::Result<Vec<u8>> {
         loop {
             match read_chunk(self.fd.get_ref().as_fd()) {

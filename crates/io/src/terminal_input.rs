@@ -1,0 +1,135 @@
+//! What a client types into a terminal, from the FIFO to the master.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::termios::{LocalModes, SpecialCodeIndex, Termios};
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
+
+use crate::copy_output::{self, TRY_AGAIN, Trouble};
+use crate::master::Master;
+
+/// Ends the task that types when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Typing(AbortHandle);
+
+impl Typing {
+    /// Begins to type what comes out of `fifo`, which never blocks (`O_NONBLOCK`).
+    pub(crate) fn start(fifo: OwnedFd, master: &Arc<Master>) -> std::io::Result<Self> {
+        let input = Input::new(fifo, master)?;
+        Ok(Self(tokio::spawn(input.run()).abort_handle()))
+    }
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Types what comes out of the FIFO.
+struct Input {
+    fifo: AsyncFd<OwnedFd>,
+    master: Arc<Master>,
+    keyboard: Arc<AsyncFd<OwnedFd>>,
+    /// Whether the next character is the first of its line.
+    at_line_start: bool,
+}
+
+impl Input {
+    fn new(fifo: OwnedFd, master: &Arc<Master>) -> std::io::Result<Self> {
+        Ok(Self {
+            fifo: medley_sys::watch::reader(fifo)?,
+            master: Arc::clone(master),
+            keyboard: master.now(),
+            at_line_start: true,
+        })
+    }
+
+    async fn run(mut self) {
+        if let Err(error) = self.type_all().await {
+            log::warn!("the input of a terminal is lost: {error}");
+        }
+    }
+
+    async fn type_all(&mut self) -> std::io::Result<()> {
+        loop {
+            let typed = {
+                let mut ready = self.fifo.readable().await?;
+                match copy_output::read_chunk(ready.get_inner().as_fd()) {
+                    Err(Errno::AGAIN) => {
+                        ready.clear_ready();
+                        continue;
+                    }
+                    Err(Errno::INTR) => continue,
+                    Err(errno) => return Err(errno.into()),
+                    Ok(typed) => typed,
+                }
+            };
+            let Some(last) = typed.last() else {
+                let end = self.end_of_input();
+                return self.write(&end).await;
+            };
+            self.at_line_start = matches!(last, b'\n' | b'\r');
+            self.write(&typed).await?;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What a person types at the end: Ctrl-D, and once more if the first only sends off a line
+    /// that was begun.
+    fn end_of_input(&self) -> Vec<u8> {
+        /// Ctrl-D. It is what a program expects that reads its characters itself, as shells do.
+        const END: u8 = 4;
+        let termios: Option<Termios> = rustix::termios::tcgetattr(self.keyboard.get_ref()).ok();
+        let (end, lines) = termios.map_or((END, true), |termios| {
+            let lines = termios.local_modes.contains(LocalModes::ICANON);
+            (termios.special_codes[SpecialCodeIndex::VEOF], lines)
+        });
+        if lines && !self.at_line_start {
+            vec![end, end]
+        } else {
+            vec![if lines { end } else { END }]
+        }
+    }
+
+    /// Watches the terminal anew.
+    async fn renew(&mut self) {
+        let mut trouble = Trouble::default();
+        loop {
+            match self.master.renew(&self.keyboard) {
+                Ok(keyboard) => {
+                    self.keyboard = keyboard;
+                    return;
+                }
+                Err(error) => trouble.say("nothing can be typed for now", &error),
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    async fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let mut ready = self.keyboard.writable().await?;
+            match rustix::io::write(ready.get_inner(), bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(Errno::AGAIN) => {
+                    // After a hang-up tokio calls it writable for good.
+                    let stuck = ready.ready().is_write_closed();
+                    ready.clear_ready();
+                    drop(ready);
+                    if stuck {
+                        self.renew().await;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                // No process has the terminal open just now.
+                Err(Errno::IO) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}
