@@ -22,5 +22,7 @@ mod filter;
 pub mod helper;
 mod init;
 mod protocol;
+#[cfg(any(test, fuzzing))]
+pub use protocol::fuzz_request;
 pub mod shim;
 pub mod spec;

@@ -12,10 +12,15 @@
 mod call;
 mod container;
 mod descriptors;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
+
+#[cfg(any(test, fuzzing))]
+pub use fuzz::request as fuzz_request;
 
 pub(crate) use call::{Failure, HelperCall, ReceiveError, Reply, receive_reply, send_reply};
 pub(crate) use container::{

@@ -56,6 +56,8 @@ mod elf;
 mod entrypoint;
 mod error;
 mod file_kind;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod imports;
 mod inspect;
 mod layers;

@@ -5,7 +5,6 @@ mod errors;
 mod layers;
 mod mounts;
 mod paths;
-mod totality;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -6,6 +6,8 @@ pub mod cache;
 pub mod decompress;
 pub mod digest;
 pub mod entrypoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod layer_index;
 mod platform;
 pub mod store;

@@ -341,5 +341,28 @@ fn table(place: &str, text: &[u8]) -> Result<toml::Table, Error> {
     })
 }
 
+/// What holds for any options: they are read, or refused in one line.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz {
+    use super::{GENERIC, RUNC, RuntimeOptions};
+
+    /// Reads `input` as the body of the generic message, and as runc's message.
+    pub fn runtime_options(input: &[u8]) {
+        /// Field 3, with the wire type of bytes.
+        const CONFIG_BODY: u8 = 3 << 3 | 2;
+        // A length in two bytes.
+        let body = &input[..input.len().min((1 << 14) - 1)];
+        let length = body.len().to_le_bytes();
+        let (low, high) = (length[0] | 0x80, length[0] >> 7 | length[1] << 1);
+        let generic = [&[CONFIG_BODY, low, high][..], body].concat();
+        for (kind, message) in [(GENERIC, generic.as_slice()), (RUNC, input)] {
+            if let Err(error) = RuntimeOptions::parse(kind, message) {
+                let sentence = error.to_string();
+                assert!(!sentence.contains(['\n', '\0']), "{sentence:?}");
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

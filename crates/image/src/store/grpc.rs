@@ -81,7 +81,7 @@ impl Error {
 
 /// What is wrong with a reply.
 #[derive(Debug, thiserror::Error)]
-enum ProtocolError {
+pub(super) enum ProtocolError {
     #[error("it is HTTP status {0}, not gRPC")]
     Status(StatusCode),
     #[error("it is cut")]
@@ -227,7 +227,7 @@ fn prefixed(message: &[u8]) -> Bytes {
 }
 
 /// Takes the first message off what has arrived, if it is there as a whole.
-fn next_message(pending: &mut BytesMut) -> Result<Option<BytesMut>, ProtocolError> {
+pub(super) fn next_message(pending: &mut BytesMut) -> Result<Option<BytesMut>, ProtocolError> {
     let Some((prefix, _)) = pending.split_first_chunk::<PREFIX>() else {
         return Ok(None);
     };

@@ -1,6 +1,7 @@
 use super::{CacheDir, RuntimeOptions};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
+use medley_fuzzing::{Unstructured, inputs, near};
 use medley_types::EngineKind;
 
 /// A field of bytes, as protobuf writes it.
@@ -11,8 +12,12 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
 }
 
 fn body(toml: &str) -> Vec<u8> {
+    body_of(toml.as_bytes())
+}
+
+fn body_of(toml: &[u8]) -> Vec<u8> {
     let mut bytes = field(1, b"type");
-    bytes.extend(field(3, toml.as_bytes()));
+    bytes.extend(field(3, toml));
     bytes
 }
 
@@ -168,4 +173,21 @@ fn what_is_malformed_is_named_in_one_line() {
             assert!(text.contains(word), "no {word:?} in {text:?}");
         }
     }
+}
+
+#[test]
+fn any_options_are_read_or_refused_in_one_line() {
+    let known = [
+        b"Cache = \"/var/cache\"\nStack = 65536\n".to_vec(),
+        b"DefaultEngine = 'wasmtime'\nCompilers = 3\nNoPivotRoot = true".to_vec(),
+        b"[a.b]\nc = [1, {d = 2.0}, 1979-05-27]\n\"\\u00e9\" = 'x'\n".to_vec(),
+    ];
+    let mut refused = 0;
+    for input in inputs(3000) {
+        let toml = near(&mut Unstructured::new(&input), &known).unwrap();
+        super::fuzz::runtime_options(&toml);
+        super::fuzz::runtime_options(&input);
+        refused += usize::from(parse(&body_of(&toml)).is_err());
+    }
+    assert!((200..2800).contains(&refused), "{refused} of 3000 refused");
 }
