@@ -53,7 +53,6 @@ pub enum Error {
     Profile {
         /// The profile.
         profile: String,
-        /// The system's word.
         source: io::Error,
     },
     /// The label is refused.
@@ -61,7 +60,6 @@ pub enum Error {
     Label {
         /// The label.
         label: String,
-        /// The system's word.
         source: io::Error,
     },
 }

@@ -17,7 +17,7 @@ use oci_spec::runtime::{
 };
 use rustix::fs::MemfdFlags;
 
-/// What a call fails with if the profile does not say, as of the OCI runtime spec: EPERM.
+/// What a call fails with if the profile does not say, which the OCI runtime spec has as EPERM.
 const EPERM: u32 = 1;
 
 /// Why a profile can't be made a filter.

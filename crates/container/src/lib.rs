@@ -1,13 +1,13 @@
 //! Everything that makes, starts and removes a container.
 //!
-//! A folder is a process, or what two of them share:
+//! A directory is a process, or what two of them share:
 //!
 //! | module | process |
 //! |---|---|
 //! | [`shim`] | `serve`, which answers containerd's Task API |
 //! | [`helper`] | the same binary run again: makes a container, adds a process to one, compiles a module, reads an image, and exits |
 //! | `init` | what a container runs: its first process, and those that exec adds |
-//! | `protocol` | what the shim and its helpers say to each other |
+//! | `protocol` | what the shim and its helpers say to each other, as types |
 //! | [`spec`] | the OCI runtime spec, as every one of them reads it |
 //! | `filter` | a seccomp filter, made by one of them and put in force by another |
 //! | `confinement` | the labels of AppArmor and SELinux that each of them has to do with |
@@ -16,6 +16,11 @@
 //! and descriptors over an inherited socket (`protocol`). The helper clones itself into init
 //! with libcontainer, answers with init's pid, and exits; init becomes the shim's child, the
 //! shim being a subreaper.
+
+#![allow(
+    missing_docs,
+    reason = "only this project uses the crate: a doc line that repeats a name says nothing"
+)]
 
 mod confinement;
 mod filter;

@@ -18,6 +18,7 @@ mod compile;
 mod container;
 mod context;
 mod create;
+mod device_rules;
 mod engine_binaries;
 mod error;
 mod exec;

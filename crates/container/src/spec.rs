@@ -26,32 +26,20 @@ pub(crate) use inherit::{beyond_permitted, inherit};
 pub enum Error {
     /// There is none.
     #[error("cannot read the container's spec {}", path.display())]
-    Read {
-        /// Its path.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// It can't be understood.
     #[error("the container's spec {} is not a valid OCI config.json", path.display())]
     Parse {
-        /// Its path.
         path: PathBuf,
         /// Where and what.
         source: words::Error,
     },
     /// It has no `root`.
     #[error("the container's spec {} has no root.path", path.display())]
-    NoRoot {
-        /// Its path.
-        path: PathBuf,
-    },
+    NoRoot { path: PathBuf },
     /// It has no `linux`.
     #[error("the container's spec {} has no linux section: it is for another platform", path.display())]
-    NoLinux {
-        /// Its path.
-        path: PathBuf,
-    },
+    NoLinux { path: PathBuf },
     /// It asks for something that is not done.
     #[error(transparent)]
     Asked(#[from] asked::Refused),
@@ -63,12 +51,7 @@ pub enum Error {
     Confinement(#[from] confinement::Error),
     /// The changed spec could not be written for the helper.
     #[error("cannot write the changed spec {}", path.display())]
-    Write {
-        /// Its path.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// The name of a bundle's spec.
@@ -163,15 +146,15 @@ pub fn uid(spec: &Spec) -> u32 {
 #[must_use]
 pub fn uid_of(spec: &Spec, process: &Process) -> u32 {
     let linux = spec.linux().as_ref();
-    let mappings = linux.and_then(|linux| linux.uid_mappings().as_ref());
+    let mappings = linux.and_then(|linux| linux.uid_mappings().as_deref());
     host_id(mappings, process.user().uid())
 }
 
 /// The container's root, as a user and a group on the node.
 pub(crate) fn root_of(spec: &Spec) -> (u32, u32) {
     let linux = spec.linux().as_ref();
-    let users = linux.and_then(|linux| linux.uid_mappings().as_ref());
-    let groups = linux.and_then(|linux| linux.gid_mappings().as_ref());
+    let users = linux.and_then(|linux| linux.uid_mappings().as_deref());
+    let groups = linux.and_then(|linux| linux.gid_mappings().as_deref());
     (host_id(users, 0), host_id(groups, 0))
 }
 
@@ -183,7 +166,7 @@ pub fn groups(spec: &Spec) -> Vec<u32> {
     let mappings = spec
         .linux()
         .as_ref()
-        .and_then(|linux| linux.gid_mappings().as_ref());
+        .and_then(|linux| linux.gid_mappings().as_deref());
     groups
         .into_iter()
         .flatten()
@@ -205,7 +188,7 @@ pub(crate) fn mount_label(spec: &Spec) -> Option<&str> {
 }
 
 /// The id on the node of an id in the container's user namespace.
-fn host_id(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
+pub(crate) fn host_id(mappings: Option<&[LinuxIdMapping]>, id: u32) -> u32 {
     let mapped = mappings.into_iter().flatten().find_map(|mapping| {
         let offset = id.checked_sub(mapping.container_id())?;
         (offset < mapping.size()).then(|| mapping.host_id().saturating_add(offset))
@@ -389,7 +372,7 @@ fn needs_proc(spec: &Spec) -> bool {
     sysctl.is_some_and(|sysctl| !sysctl.is_empty())
 }
 
-/// The folders that a guest may open: the rootfs, and every mount of files below it.
+/// The directories that a guest may open: the rootfs, and every mount of files below it.
 #[must_use]
 pub fn preopens(spec: &Spec) -> Vec<Preopen> {
     // The kernel says what of the rootfs is read-only, and file mounts on it may not be.
@@ -411,11 +394,16 @@ pub fn preopens(spec: &Spec) -> Vec<Preopen> {
 
 fn holds_files(mount: &Mount) -> bool {
     let below_dev = mount.destination().starts_with("/dev");
-    let bound = has_option(mount, &["bind", "rbind"]);
-    !below_dev && (bound || mount.typ().as_deref().is_some_and(|kind| kind == "tmpfs"))
+    !below_dev && (is_bind(mount) || mount.typ().as_deref().is_some_and(|kind| kind == "tmpfs"))
 }
 
-fn has_option(mount: &Mount, wanted: &[&str]) -> bool {
+/// Whether it shows what is elsewhere on the node, as libcontainer tells it.
+pub(crate) fn is_bind(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind") || has_option(mount, &["bind", "rbind"])
+}
+
+/// Whether a mount has one of these options.
+pub(crate) fn has_option(mount: &Mount, wanted: &[&str]) -> bool {
     let options = mount.options().as_deref().unwrap_or_default();
     options
         .iter()
@@ -426,8 +414,8 @@ fn has_option(mount: &Mount, wanted: &[&str]) -> bool {
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn save(folder: &Path, spec: &Spec) -> Result<(), Error> {
-    let path = folder.join(CONFIG);
+pub fn save(dir: &Path, spec: &Spec) -> Result<(), Error> {
+    let path = dir.join(CONFIG);
     let write = || -> io::Result<()> {
         let mut file = io::BufWriter::new(std::fs::File::create(&path)?);
         serde_json::to_writer(&mut file, spec)?;

@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 use medley_io::StdioHandles;
 use medley_sys::pidfd::{Ended, PidFd};
 use medley_task::Exit;
-
-/// Exit status of a process whose real one could not be learnt.
-const UNKNOWN: u32 = 255;
+use medley_types::exit_status::UNKNOWN;
 
 /// Pause before looking again at a process that can't be watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -33,7 +31,7 @@ where
             // Better a late status, or an unknown one, than a process that never ends.
             polled(reap).await.unwrap_or_else(|_| {
                 abandon();
-                UNKNOWN
+                UNKNOWN.into()
             })
         }
     };

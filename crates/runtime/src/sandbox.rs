@@ -6,12 +6,10 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use medley_task::error::Cause;
 use medley_task::{Exit, Sandbox};
+use medley_types::exit_status::KILLED;
 use medley_types::metrics::Metrics;
 
 use crate::blocking::blocking;
-
-/// Exit status of a pod whose first process was killed: SIGKILL.
-const KILLED: u32 = 137;
 
 /// A sandbox that has no container of its own.
 pub(crate) struct LocalSandbox {
@@ -43,7 +41,7 @@ impl Sandbox for LocalSandbox {
             return std::future::pending().await;
         }
         Exit {
-            status: KILLED,
+            status: KILLED.into(),
             at: SystemTime::now(),
         }
     }

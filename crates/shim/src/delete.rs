@@ -10,11 +10,9 @@ use containerd_shim::{DeleteResponse, Flags};
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use medley_container::{shim, spec};
 use medley_dispatch::sandbox_of;
+use medley_types::exit_status::KILLED;
 
 use crate::{sockets, start};
-
-/// What containerd is told of a container whose shim is gone: SIGKILL ended it.
-const KILLED: u32 = 137;
 
 /// Runs `delete` and prints how the container ended.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
@@ -43,7 +41,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         pid: pid
             .and_then(|pid| u32::try_from(pid).ok())
             .unwrap_or_default(),
-        exit_status: KILLED,
+        // Of a container whose shim is gone containerd is told that SIGKILL ended it.
+        exit_status: KILLED.into(),
         exited_at: MessageField::some(SystemTime::now().into()),
         ..Default::default()
     };

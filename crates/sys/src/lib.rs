@@ -10,6 +10,7 @@ pub mod child;
 pub mod children;
 pub mod clone;
 pub mod device_filter;
+pub mod in_root;
 pub mod keyring;
 pub mod lifeline;
 pub mod memory;

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod engines;
+pub mod exit_status;
 pub mod layers;
 pub mod metrics;
 pub mod quoted;

@@ -1,21 +1,20 @@
-//! In the helper: what is mounted at `/dev`, where it is a folder of the node, put there.
+//! In the helper: what is mounted at `/dev`, where it is a directory of the node, put there.
 //!
 //! See `mounts::dev`: libcontainer has made its own things in a tmpfs at `/dev`, and the mounts in
-//! folders of it. The tmpfs goes, and nothing was changed in the folder of the node.
+//! dirs of it. The tmpfs goes, and nothing was changed in the directory of the node.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use medley_sys::in_root::{self, Missing};
 use medley_sys::mount::MountClone;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::inside::{self, Inside};
 use crate::protocol::{BoundDev, Staged};
-
-mod point;
 
 /// Where it is.
 const DEV: &str = "/dev";
@@ -73,15 +72,15 @@ fn put_all(dev: &BoundDev) -> Result<(), Error> {
     let terminal = terminal.map_err(|source| failed(&console, source))?;
     let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
     rustix::mount::unmount(DEV, flags).map_err(|errno| Error::Unmount(errno.into()))?;
-    let root = root().map_err(|errno| failed(&console, errno.into()))?;
+    let root = in_root::root(Path::new("/")).map_err(|errno| failed(&console, errno.into()))?;
     for (staged, clone) in clones {
         let put = || {
             if staged.at == Path::new(DEV) {
                 // Before anything is mounted in it, which the node would be told of.
                 clone.set_propagation(dev.propagation.flags(), true)?;
             }
-            let is_folder = is_folder(&clone)?;
-            let at = point::make(&root, &staged.at, is_folder)?;
+            let missing = mount_point(&clone)?;
+            let at = in_root::make(&root, &staged.at, missing)?;
             clone.attach_on(at.as_fd())
         };
         put().map_err(|source| failed(staged, source))?;
@@ -100,11 +99,6 @@ fn failed(staged: &Staged, source: io::Error) -> Error {
     }
 }
 
-fn root() -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, "/", flags, Mode::empty())
-}
-
 /// A clone of what waits at `staged.from`, in a tmpfs that is the container's alone.
 fn take(staged: &Staged) -> io::Result<Option<MountClone>> {
     match MountClone::of(&staged.from, true) {
@@ -113,16 +107,19 @@ fn take(staged: &Staged) -> io::Result<Option<MountClone>> {
     }
 }
 
-fn is_folder(clone: &MountClone) -> io::Result<bool> {
+/// A directory is mounted on a directory, and a file on a file.
+fn mount_point(clone: &MountClone) -> io::Result<Missing> {
     let mode = rustix::fs::fstat(clone.as_fd())?.st_mode;
-    Ok(FileType::from_raw_mode(mode) == FileType::Directory)
+    Ok(match FileType::from_raw_mode(mode) {
+        FileType::Directory => Missing::Dir,
+        _ => Missing::File,
+    })
 }
 
-/// Where there is a console. None is made in a folder that is not the container's.
+/// Where there is a console. None is made in a directory that is not the container's.
 fn put_console(root: &OwnedFd, terminal: MountClone) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    let at = match rustix::fs::openat2(root, CONSOLE, flags, Mode::empty(), resolve) {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let at = match in_root::open_no_links(root, Path::new(CONSOLE), flags) {
         Err(Errno::NOENT | Errno::LOOP) => return Ok(()),
         at => at?,
     };

@@ -1,4 +1,4 @@
-//! In the helper: the hierarchies of cgroup v1 in a container, each as of the container's own cgroup.
+//! In the helper: the hierarchies of cgroup v1 in a container, each from the container's own cgroup on.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ use super::inside::{self, Inside};
 use super::mounted;
 use crate::protocol::CgroupMount;
 
-/// Who may do what in the folder of a hierarchy, before it is mounted there.
-const FOLDER: Mode = Mode::from_raw_mode(0o755);
+/// Who may do what in the directory of a hierarchy, before it is mounted there.
+const DIR: Mode = Mode::from_raw_mode(0o755);
 
 /// Why the cgroups are not there.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +46,11 @@ struct Cgroup {
 }
 
 /// Mounts them where `mounts` say, each of which is a tmpfs by now.
-pub(crate) fn make(inside: &Inside<'_>, init: i32, mounts: &[CgroupMount]) -> Result<(), Error> {
+pub(crate) fn make(inside: &Inside<'_>, mounts: &[CgroupMount]) -> Result<(), Error> {
     if mounts.is_empty() {
         return Ok(());
     }
+    let init = inside.pid();
     let text = fs::read_to_string(format!("/proc/{init}/cgroup"));
     let cgroups = cgroups_v1(&text.map_err(|source| Error::Read { init, source })?);
     let made = inside.run(|alone, process| {
@@ -117,8 +118,8 @@ fn fill(mount: &CgroupMount, clones: Vec<(String, MountClone)>) -> Result<(), Er
     let tmpfs = mounted::tmpfs(&mount.at).map_err(missing)?;
     for (name, clone) in clones {
         let put = || {
-            rustix::fs::mkdirat(&tmpfs, &name, FOLDER)?;
-            let at = mounted::folder_in(&tmpfs, Path::new(&name))?;
+            rustix::fs::mkdirat(&tmpfs, &name, DIR)?;
+            let at = mounted::dir_in(&tmpfs, Path::new(&name))?;
             clone.attach_on(at.as_fd())?;
             // A hierarchy of two controllers has the name of each.
             for link in name.split(',').filter(|link| *link != name) {

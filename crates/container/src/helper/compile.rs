@@ -96,7 +96,7 @@ fn compile(call: Compile<OwnedFd>, engines: Engines) -> Result<Compiled<OwnedFd>
     })
 }
 
-/// A limit of a compiler: ours, or the lower one of whoever runs it.
+/// A limit of a compiler: ours, or the lower one that its parent was given.
 pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
     let given = rustix::process::getrlimit(resource).current;
     given.unwrap_or(u64::MAX).min(most)
@@ -109,14 +109,10 @@ fn confine(scratch: bool) -> std::io::Result<()> {
     medley_sys::child::leave_namespaces()?;
     medley_sys::child::enter_empty_root(MAX_SCRATCH)?;
     if scratch {
-        // The empty root is anybody's to write to: a folder of temporary files goes away with it.
-        let folder = std::env::temp_dir();
-        std::fs::create_dir_all(&folder)?;
-        rustix::fs::chown(
-            &folder,
-            Some(Uid::from_raw(user)),
-            Some(Gid::from_raw(user)),
-        )?;
+        // Every user may write to the empty root: a directory of temporary files goes away with it.
+        let dir = std::env::temp_dir();
+        std::fs::create_dir_all(&dir)?;
+        rustix::fs::chown(&dir, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
     }
     let limit = |resource, most, grace| {
         let given = rustix::process::getrlimit(resource);

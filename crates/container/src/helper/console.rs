@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use medley_sys::in_root;
 use medley_sys::pidfd::PidFd;
-use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
@@ -22,10 +23,6 @@ const DEVPTS: u64 = 0x1cd1;
 
 /// The multiplexer's device number.
 const MULTIPLEXER_DEVICE: (u32, u32) = (5, 2);
-
-/// How often a look-up is repeated that the kernel gave up because something was renamed
-/// meanwhile.
-const RACES: u32 = 16;
 
 /// Why there is no terminal.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +55,7 @@ pub(crate) struct ConsoleSocket {
 }
 
 impl ConsoleSocket {
-    /// Listens in the folder of the container's state.
+    /// Listens in the directory of the container's state.
     pub(crate) fn listen(state: &Path) -> Result<Self, Error> {
         const NAME: &str = "console.sock";
         let failed = |source| Error::Socket {
@@ -66,17 +63,17 @@ impl ConsoleSocket {
             source,
         };
         // A bundle's path is too long for a socket's address; one through a descriptor is not.
-        let folder = std::fs::File::open(state).map_err(failed)?;
+        let dir = std::fs::File::open(state).map_err(failed)?;
         // That of an attempt which failed.
         match std::fs::remove_file(state.join(NAME)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
         let through = Path::new("/proc/self/fd")
-            .join(folder.as_fd().as_raw_fd().to_string())
+            .join(dir.as_fd().as_raw_fd().to_string())
             .join(NAME);
         let listener = UnixListener::bind(through).map_err(failed)?;
-        // Whoever is not there once the container is made never comes.
+        // A connection that is not there once the container is made never comes.
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self {
             listener,
@@ -129,15 +126,7 @@ pub(crate) fn open(init: &PidFd, request: &TerminalRequest) -> Result<(OwnedFd, 
 }
 
 fn open_in(root: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let mut races = 0;
-    loop {
-        let flags = flags | OFlags::CLOEXEC;
-        match rustix::fs::openat2(root, MULTIPLEXER, flags, Mode::empty(), resolve) {
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if races < RACES => races += 1,
-            opened => return opened,
-        }
-    }
+    in_root::open(root, Path::new(MULTIPLEXER), flags)
 }
 
 fn must_be_multiplexer(fd: &OwnedFd) -> Result<(), Error> {

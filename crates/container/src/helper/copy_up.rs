@@ -45,8 +45,8 @@ enum OfOne {
     Tree(#[from] tree::Error),
 }
 
-/// Fills each tmpfs in `paths` of the container whose init is `init`.
-pub(crate) fn run(inside: &Inside<'_>, init: i32, paths: &[PathBuf]) -> Result<(), Error> {
+/// Fills each tmpfs in `paths` of the container.
+pub(crate) fn run(inside: &Inside<'_>, paths: &[PathBuf]) -> Result<(), Error> {
     for path in paths {
         let failed = |source| Error {
             at: path.clone(),
@@ -54,7 +54,7 @@ pub(crate) fn run(inside: &Inside<'_>, init: i32, paths: &[PathBuf]) -> Result<(
         };
         // The node's, in which the clone finds itself.
         let procfs = File::open("/proc").map_err(|error| failed(error.into()))?;
-        let cgroup = Cgroup::of_process(init).map_err(|error| failed(error.into()))?;
+        let cgroup = Cgroup::of_process(inside.pid()).map_err(|error| failed(error.into()))?;
         let filled = inside.run(|alone, process| {
             cgroup.join(process)?;
             inside::become_its_root(alone, process).map_err(OfOne::Enter)?;
@@ -67,25 +67,25 @@ pub(crate) fn run(inside: &Inside<'_>, init: i32, paths: &[PathBuf]) -> Result<(
 
 /// As root of the container: fills the tmpfs at `path`.
 fn fill(path: &Path, procfs: BorrowedFd<'_>) -> Result<(), OfOne> {
-    // Nodes and folders get the modes that they are made with.
+    // Nodes and directories get the modes that they are made with.
     rustix::process::umask(Mode::empty());
     let (below, tmpfs) = open(path).map_err(OfOne::Open)?;
     tree::copy(&below, &tmpfs, procfs)?;
     Ok(())
 }
 
-/// The folder that the tmpfs at `path` covers, and the tmpfs: each without what else is mounted there.
+/// The directory that the tmpfs at `path` covers, and the tmpfs: each without what else is mounted there.
 fn open(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let name = Path::new(name);
-    let parent = mounted::folder(parent)?;
-    let tmpfs = mounted::folder_in(&parent, name)?;
+    let parent = mounted::dir(parent)?;
+    let tmpfs = mounted::dir_in(&parent, name)?;
     mounted::must_be_tmpfs(&tmpfs)?;
     let parent = MountClone::of_dir(parent.as_fd())?;
     let tmpfs = MountClone::of_dir(tmpfs.as_fd())?;
     tmpfs.make_writable()?;
-    let below = mounted::folder_in(parent.into_fd(), name)?;
+    let below = mounted::dir_in(parent.into_fd(), name)?;
     Ok((below, tmpfs.into_fd()))
 }

@@ -162,20 +162,20 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     let settled = tied.and_then(|()| Ok(master.transpose()?));
     let settled = settled.and_then(|master| {
         let alone = SingleThreaded::check().map_err(Error::Threads)?;
-        if container.own_network {
-            loopback::bring_up(&alone, pid)?;
-        }
         let inside = Inside::of(&alone, pid)?;
+        if container.own_network {
+            loopback::bring_up(&inside)?;
+        }
         bound_dev::put(&inside, container.dev.as_ref())?;
-        cgroup_mount::make(&inside, pid, &container.cgroups)?;
-        copy_up::run(&inside, pid, &container.filled)?;
-        propagation::set(&alone, pid, &container.propagation)?;
+        cgroup_mount::make(&inside, &container.cgroups)?;
+        copy_up::run(&inside, &container.filled)?;
+        propagation::set(inside, &container.propagation)?;
         Ok(master)
     });
     match settled {
         Ok(terminal) => Ok(MakeReply::Made(MadeProcess { pid, terminal })),
         Err(error) => {
-            // It is nobody's yet, and the shim removes what belongs to it.
+            // The shim does not know it yet, and removes what belongs to it.
             if let Some(pid) = Pid::from_raw(pid)
                 && let Err(left) = rustix::process::kill_process(pid, Signal::KILL)
             {

@@ -1,7 +1,7 @@
 //! In the helper: asks containerd for an image's Wasm layers, for one of them, or for the file that
 //! its containers start with.
 //!
-//! What it reads somebody else wrote: manifests, compressed layers. It is connected as root, which
+//! It reads what others have written: manifests, compressed layers. It is connected as root, which
 //! the socket demands, and looks at the first byte as a user that owns nothing.
 
 use std::os::fd::OwnedFd;

@@ -1,4 +1,5 @@
-//! In the helper: work in a container that is made, and waits to be started.
+//! In the helper: the ways into a container that is made, and waits to be started. All of them go by
+//! init's pidfd, and none by its number.
 
 use std::io::{self, Read, Write};
 
@@ -28,6 +29,22 @@ impl<'a> Inside<'a> {
             Ok(init) => Ok(Self { alone, init }),
             Err(source) => Err(Error::Enter { init, source }),
         }
+    }
+
+    /// Init's pid.
+    pub(crate) fn pid(&self) -> i32 {
+        self.init.pid()
+    }
+
+    /// Has this process itself enter the container's network namespace.
+    pub(crate) fn enter_network(&self) -> io::Result<()> {
+        self.alone.enter_network(&self.init)
+    }
+
+    /// Has this process itself enter the container's mount namespace. It comes last: nothing of the node
+    /// has a path from there.
+    pub(crate) fn enter_mounts(self) -> io::Result<()> {
+        self.alone.enter_mounts(&self.init)
     }
 
     /// Runs `work` in a clone of this process, which `work` can have enter the container, and waits

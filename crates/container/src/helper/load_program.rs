@@ -157,7 +157,7 @@ enum Cached {
 /// entry that the engine does not take is forgotten.
 fn cached(
     engine: &dyn Engine,
-    folder: &Path,
+    dir: &Path,
     module: Module<OwnedFd>,
     form: Form,
     entry: &Entry,
@@ -174,7 +174,7 @@ fn cached(
         fingerprint: fingerprint.clone(),
         damage,
     };
-    let Some(cache) = Cache::existing(folder, medley_image::cache::DEFAULT_LIMIT)? else {
+    let Some(cache) = Cache::existing(dir, medley_image::cache::DEFAULT_LIMIT)? else {
         return Ok(missing(None));
     };
     let code = match cache.find(&key)? {

@@ -3,8 +3,7 @@
 
 use std::io;
 
-use medley_sys::clone::SingleThreaded;
-use medley_sys::pidfd::PidFd;
+use super::inside::Inside;
 
 /// Its name in every network namespace.
 const NAME: &str = "lo";
@@ -14,10 +13,10 @@ const NAME: &str = "lo";
 #[error("cannot bring up the interface {NAME} of the container's network namespace")]
 pub(crate) struct Error(#[source] io::Error);
 
-/// Brings it up. This process is in the namespace of `init` from then on.
-pub(crate) fn bring_up(alone: &SingleThreaded, init: i32) -> Result<(), Error> {
-    PidFd::open(init)
-        .and_then(|init| alone.enter_network(&init))
+/// Brings it up. This process is in the namespace from then on.
+pub(crate) fn bring_up(inside: &Inside<'_>) -> Result<(), Error> {
+    inside
+        .enter_network()
         .and_then(|()| medley_sys::network::bring_up(NAME))
         .map_err(Error)
 }

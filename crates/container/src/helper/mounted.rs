@@ -1,63 +1,50 @@
 //! In a container: what libcontainer has mounted there, found again.
 //!
-//! It may lie below a volume that others change meanwhile. Whatever they do, what is found is in the
-//! container, and of the kind that was mounted.
+//! It may lie below a volume that others change meanwhile. What is found is in the container all the
+//! same, and of the kind that was mounted.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
-use rustix::io::Errno;
-
-/// How often a path is followed again whose parts were renamed meanwhile.
-const RACES: u32 = 16;
+use medley_sys::in_root;
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 
 /// What `statfs` calls a tmpfs: `TMPFS_MAGIC` of `linux/magic.h`.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
-/// The folder at `path` of the mount namespace that this process is in.
-pub(crate) fn folder(path: &Path) -> io::Result<OwnedFd> {
+/// The directory at `path` of the mount namespace that this process is in.
+pub(crate) fn dir(path: &Path) -> io::Result<OwnedFd> {
     open_as(path, OFlags::DIRECTORY)
 }
 
-/// What is at `path` of the mount namespace that this process is in, a folder or a file.
+/// What is at `path` of the mount namespace that this process is in, a directory or a file.
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     open_as(path, OFlags::empty())
 }
 
 fn open_as(path: &Path, kind: OFlags) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, "/", flags | OFlags::DIRECTORY, Mode::empty())?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let open = || rustix::fs::openat2(&root, path, flags | kind, Mode::empty(), resolve);
-    // EAGAIN: something was renamed on the way.
-    for _ in 1..RACES {
-        match open() {
-            Err(Errno::AGAIN) => {}
-            done => return Ok(done?),
-        }
-    }
-    Ok(open()?)
+    let root = in_root::root(Path::new("/"))?;
+    Ok(in_root::open(root, path, OFlags::PATH | kind)?)
 }
 
-/// The folder `name` in another: the one itself, and not what a link leads to.
-pub(crate) fn folder_in(folder: impl AsFd, name: &Path) -> io::Result<OwnedFd> {
+/// The directory `name` in another: the one itself, and not what a link leads to.
+pub(crate) fn dir_in(dir: impl AsFd, name: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?)
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
 }
 
 /// The tmpfs that is mounted at `path`.
 pub(crate) fn tmpfs(path: &Path) -> io::Result<OwnedFd> {
-    let found = folder(path)?;
+    let found = dir(path)?;
     must_be_tmpfs(&found)?;
     Ok(found)
 }
 
-/// Makes sure that a tmpfs is mounted at `folder`.
-pub(crate) fn must_be_tmpfs(folder: &OwnedFd) -> io::Result<()> {
-    let is_tmpfs = rustix::fs::fstatfs(folder)?.f_type == TMPFS;
-    let seen = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+/// Makes sure that a tmpfs is mounted at `dir`.
+pub(crate) fn must_be_tmpfs(dir: &OwnedFd) -> io::Result<()> {
+    let is_tmpfs = rustix::fs::fstatfs(dir)?.f_type == TMPFS;
+    let seen = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
     if is_tmpfs && seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         Ok(())
     } else {

@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use medley_sys::clone::SingleThreaded;
-use medley_sys::pidfd::PidFd;
 use rustix::mount::MountPropagationFlags;
 
+use super::inside::Inside;
 use super::mounted;
 use crate::spec::propagation::Change;
 
@@ -25,13 +24,14 @@ pub(crate) enum Error {
     },
 }
 
-/// Sets what `changes` say in the mount namespace of `init`, and leaves this process in it.
-pub(crate) fn set(alone: &SingleThreaded, init: i32, changes: &[Change]) -> Result<(), Error> {
+/// Sets what `changes` say in the container's mount namespace, and leaves this process in it.
+pub(crate) fn set(inside: Inside<'_>, changes: &[Change]) -> Result<(), Error> {
     if changes.is_empty() {
         return Ok(());
     }
-    PidFd::open(init)
-        .and_then(|process| alone.enter_mounts(&process))
+    let init = inside.pid();
+    inside
+        .enter_mounts()
         .map_err(|source| Error::Enter { init, source })?;
     for change in changes {
         apply(change).map_err(|source| Error::Set {

@@ -31,8 +31,8 @@ pub(crate) enum Error {
         at: PathBuf,
         source: io::Error,
     },
-    #[error("cannot mount a tmpfs for device nodes at {}", folder.display())]
-    Nodes { folder: PathBuf, source: io::Error },
+    #[error("cannot mount a tmpfs for device nodes at {}", dir.display())]
+    Nodes { dir: PathBuf, source: io::Error },
     #[error("cannot make a node of the device {major}:{minor}")]
     Node {
         major: u32,
@@ -47,7 +47,7 @@ pub(crate) fn make(mapped: &[IdMappedMount], nodes: &[Node]) -> Result<(), Error
     let Some(first) = all.next().or(nodes.first().map(|node| &node.at)) else {
         return Ok(());
     };
-    // All lie in folders of the container's state.
+    // All lie in directories of the container's state.
     let state = first.ancestors().nth(2).unwrap_or(first);
     SingleThreaded::check()
         .and_then(|alone| alone.unshare_mounts(state))
@@ -75,24 +75,24 @@ fn map(mount: &IdMappedMount) -> Result<(), Error> {
     clone.attach(&mount.at).map_err(attach)
 }
 
-/// A folder to mount a folder on, or a file for a file.
+/// A directory to mount a directory on, or a file for a file.
 fn mount_point(mount: &IdMappedMount) -> io::Result<()> {
     if mount.source.is_dir() {
         return std::fs::create_dir_all(&mount.at);
     }
-    if let Some(folder) = mount.at.parent() {
-        std::fs::create_dir_all(folder)?;
+    if let Some(dir) = mount.at.parent() {
+        std::fs::create_dir_all(dir)?;
     }
     File::create(&mount.at).map(drop)
 }
 
-/// Makes device nodes, all in one folder: on a tmpfs, as what the bundle lies on may have no devices.
+/// Makes device nodes, all in one directory: on a tmpfs, as what the bundle lies on may have no devices.
 fn make_nodes(nodes: &[Node]) -> Result<(), Error> {
-    let Some(folder) = nodes.first().and_then(|node| node.at.parent()) else {
+    let Some(dir) = nodes.first().and_then(|node| node.at.parent()) else {
         return Ok(());
     };
-    mount_tmpfs(folder).map_err(|source| Error::Nodes {
-        folder: folder.to_owned(),
+    mount_tmpfs(dir).map_err(|source| Error::Nodes {
+        dir: dir.to_owned(),
         source,
     })?;
     for node in nodes {
@@ -105,12 +105,12 @@ fn make_nodes(nodes: &[Node]) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount_tmpfs(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+fn mount_tmpfs(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     Ok(rustix::mount::mount(
         "tmpfs",
-        folder,
+        dir,
         "tmpfs",
         flags,
         c"mode=755,size=64k",

@@ -9,17 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use libcontainer::workload::Executor;
+use medley_types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Gid, Uid};
 
 use crate::filter::Filter;
 use crate::init::Init;
-
-/// Exit status of a process that could not be made what it was to be, as shells have it.
-const NOT_EXECUTABLE: u8 = 126;
-
-/// Exit status of one whose program is not there, as shells have it.
-const NOT_FOUND: u8 = 127;
 
 /// Where a program is looked for if the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -82,7 +77,7 @@ pub(crate) fn run(mut setup: ExecSetup, socket: &OwnedFd) -> u8 {
     }
 }
 
-/// Closes what is the helper's: its socket and its log, and whatever else there is, but that an engine
+/// Closes what is the helper's: its socket and its log, and all else, but that an engine
 /// may hold descriptors of its own. This process is visible in the container, and not dumpable, so
 /// that what it has can't be taken; what it does not have is safe if that should fail.
 fn close_unmeant(setup: &ExecSetup, status: Option<&File>, socket: &OwnedFd) {
@@ -229,7 +224,7 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
     executor
         .setup_envs(home)
         .map_err(|error| failed(error.to_string()))?;
-    // Whoever runs it tells the rest, and a guest's process must not keep the pipe open.
+    // Its program tells the rest, and a guest's process must not keep the pipe open.
     *status = None;
     executor
         .exec(&spec)
@@ -262,7 +257,7 @@ fn find(process: &Process) -> Result<PathBuf, Error> {
         .filter(|path| !path.is_empty())
         .unwrap_or(DEFAULT_PATH);
     path.split(':')
-        .map(|folder| Path::new(if folder.is_empty() { "." } else { folder }).join(name))
+        .map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(name))
         .find(|path| is_executable(path))
         .ok_or_else(|| Error::NotFound {
             name: name.clone(),

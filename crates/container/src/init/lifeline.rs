@@ -16,7 +16,7 @@ use medley_sys::lifeline;
 pub(crate) struct Life(Rc<RefCell<Option<OwnedFd>>>);
 
 impl Life {
-    /// Makes this process, and whatever it clones, one that ends when it is told of the shim's end:
+    /// Makes this process, and its clones, end when it is told of the shim's end:
     /// the first process of a pid namespace would hear of nothing that it has no handler for.
     pub(crate) fn tie(reader: &OwnedFd) -> io::Result<Self> {
         let end = lifeline::own_end(reader.as_fd())?;

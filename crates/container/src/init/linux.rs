@@ -12,6 +12,7 @@ use std::rc::Rc;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
+use medley_types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 
@@ -19,12 +20,6 @@ use crate::confinement::{self, Confinement};
 use crate::init::working_dir;
 use crate::protocol::STARTED;
 use crate::spec::environment;
-
-/// Exit status of an init whose program can't be found, as shells have it.
-const NOT_FOUND: u8 = 127;
-
-/// Exit status of an init whose program can't be executed, as shells have it.
-const NOT_EXECUTABLE: u8 = 126;
 
 /// Its executor's clones share what it has: libcontainer clones it, all in one process.
 #[derive(Clone)]
@@ -78,7 +73,7 @@ impl LinuxInit {
 
     /// As the container's user, while Create can still fail. Lets go of what is the node's.
     fn settle(&self) -> Result<(), Error> {
-        // Nobody attaches to it while it waits: a change of user may have undone this.
+        // No process may attach to it while it waits: a change of user may have undone this.
         medley_sys::child::be_undumpable().map_err(Error::Dumpable)?;
         if let Some(confinement) = self.shared.confinement.take() {
             confinement.set_on_exec()?;
@@ -107,7 +102,7 @@ impl LinuxInit {
         }
     }
 
-    /// Whether somebody has looked for the program.
+    /// Whether the program has been looked for.
     pub(crate) fn knows_its_program(&self) -> bool {
         self.path.is_some()
     }

@@ -13,6 +13,7 @@ use libcontainer::workload::{
 use medley_engine::memory::MemoryBudget;
 use medley_engine::{Entry, Guest, GuestExit, Preopen, Program};
 use medley_sys::title::Layout;
+use medley_types::exit_status::{NOT_EXECUTABLE, TRAPPED};
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -23,12 +24,6 @@ use crate::init::working_dir;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 use crate::spec::environment;
 use medley_cgroup::guest_memory_limit::LimitChannel;
-
-/// Exit status after a trap: 128 and SIGABRT, as of a C program that aborts.
-const TRAPPED: u8 = 134;
-
-/// Exit status of a guest that could not be started; Start has said why.
-const NOT_STARTED: u8 = 126;
 
 /// The kernel's period for processor time, in microseconds, where a spec has a quota alone.
 const CPU_PERIOD: u64 = 100_000;
@@ -242,7 +237,7 @@ fn layout() -> Option<Layout> {
 }
 
 /// Leaves a process that is not root's the capabilities that an exec would leave it: the ambient
-/// ones. A guest is never executed, so nobody else does this, and a user's guest would keep what
+/// ones. A guest is never executed, so the kernel does not do this, and a user's guest would keep what
 /// the spec grants to programs that root owns, such as reading every file.
 fn drop_capabilities(spec: &Spec) -> std::io::Result<()> {
     if rustix::process::geteuid().is_root() {
@@ -290,13 +285,13 @@ fn millicpus(spec: &Spec) -> Option<u32> {
 ///
 /// WASI preview 1 has no working directory: its C library takes `a/b` and `/a/b` for the same and
 /// looks for the preopen with the longest matching name, `.` and `/` both counting as empty. So
-/// `.` comes last, and every folder of the root gets a preopen of its own, without which `/etc`
+/// `.` comes last, and every directory of the root gets a preopen of its own, without which `/etc`
 /// would be looked for in the working directory too.
 fn with_working_directory(mut preopens: Vec<Preopen>, cwd: &str) -> Vec<Preopen> {
     if cwd.is_empty() || cwd == "/" {
         return preopens;
     }
-    let mut folders: Vec<String> = std::fs::read_dir("/")
+    let mut dirs: Vec<String> = std::fs::read_dir("/")
         .into_iter()
         .flatten()
         .flatten()
@@ -304,8 +299,8 @@ fn with_working_directory(mut preopens: Vec<Preopen>, cwd: &str) -> Vec<Preopen>
         .map(|entry| entry.path().display().to_string())
         .filter(|path| !preopens.iter().any(|preopen| preopen.path == *path))
         .collect();
-    folders.sort();
-    preopens.extend(folders.into_iter().map(|path| Preopen::at(path, false)));
+    dirs.sort();
+    preopens.extend(dirs.into_iter().map(|path| Preopen::at(path, false)));
     preopens.push(Preopen {
         path: cwd.to_owned(),
         name: ".".to_owned(),
@@ -355,7 +350,7 @@ impl Executor for WasmInit {
                     drop(status.write_all(text.as_bytes()));
                 }
                 drop(writeln!(std::io::stderr(), "{text}"));
-                NOT_STARTED
+                NOT_EXECUTABLE
             }
         };
         medley_sys::child::exit_now(status)

@@ -86,7 +86,7 @@ fn first(
 /// The native code of a module that was not in the cache. However many starts come here at once, one
 /// compiles.
 ///
-/// The module may lie on a volume that somebody writes to. What is compiled and what names the result
+/// The module may lie on a volume that others write to. What is compiled and what names the result
 /// are therefore one sealed copy: bytes that were swapped in between would be kept, and run for other
 /// pods, as what they are not.
 fn compiled(
@@ -243,7 +243,7 @@ pub(super) fn warm(
     }
 }
 
-/// The module as it is now, in memory, where nobody can change it.
+/// The module as it is now, in memory, where it cannot be changed.
 fn sealed_copy(module: &File) -> Result<File, Error> {
     let size = module.metadata().map_err(Error::Spawn)?.len();
     if size > MAX_MODULE {
@@ -276,7 +276,7 @@ pub(super) fn warn(error: &CacheError) {
     log::warn!("not cached: {}", medley_types::sentence(error));
 }
 
-/// What a plan knows of its module before anybody has looked into it.
+/// What a plan knows of its module before its content is looked at.
 fn form(plan: &WasmPlan) -> Option<Form> {
     match plan.form {
         medley_dispatch::Form::Module => Some(Form::Module),

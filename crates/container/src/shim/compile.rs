@@ -307,7 +307,7 @@ mod tests {
     fn only_what_no_other_try_can_change_is_remembered() {
         let lasts = |signal, log| told(signal, log).1.is_some();
         assert!(told(Signal::SEGV, &format!("{FAULT}\n")).1.is_some());
-        // By our own limits, and not by lower ones of whoever runs it.
+        // By our own limits, and not by lower ones that this process was given.
         let is_ours = |resource, most| allowed(resource, most) == most;
         assert_eq!(lasts(Signal::XCPU, ""), is_ours(Resource::Cpu, CPU_SECONDS));
         let failed = "memory allocation of 64 bytes failed\n";

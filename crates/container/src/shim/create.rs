@@ -34,7 +34,7 @@ use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
 use super::turn::CompileContext;
 use super::unfinished::Unfinished;
-use super::{Error, state_file, terminal};
+use super::{Error, device_rules, state_file, terminal};
 use crate::protocol::{Create, CreateFds, Guest, MadeProcess, Program};
 use crate::shim::rootfs::{Mounted, cwd};
 use crate::spec::{self, ContainerSpec, Features, asked, devices};
@@ -235,7 +235,7 @@ fn watch(
         .and_then(|cgroup| {
             state_file::add_init(dir, pid, &cgroup)?;
             if let Some(unified) = cgroup.v2_dir() {
-                devices::restrict(unified, devices)?;
+                device_rules::restrict(unified, devices)?;
             }
             planned.limits.set(&cgroup)?;
             connect()?;

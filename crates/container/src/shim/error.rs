@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use medley_types::EngineKind;
 
-use super::{mounts, rootfs, sandbox};
+use super::{device_rules, mounts, rootfs, sandbox};
 use crate::spec;
-use crate::spec::{devices, environment};
+use crate::spec::environment;
 
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum Error {
     Pod(#[from] sandbox::Error),
     /// Its device rules.
     #[error(transparent)]
-    Devices(#[from] devices::Error),
+    Devices(#[from] device_rules::Error),
     /// A helper could not be run.
     #[error("cannot run a helper process")]
     Spawn(#[source] io::Error),
@@ -50,11 +50,8 @@ pub enum Error {
         path.display()
     )]
     EngineBinary {
-        /// The program.
         path: PathBuf,
-        /// The engine.
         engine: EngineKind,
-        /// The system's word.
         source: io::Error,
     },
     /// The request is larger than a helper takes.
@@ -84,7 +81,7 @@ pub enum Error {
     /// systemd is to make its cgroup, and can't.
     #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
     Systemd {
-        /// As of the spec.
+        /// As the spec has it.
         path: PathBuf,
         /// Why it can't, and what would help.
         reason: &'static str,
@@ -92,7 +89,7 @@ pub enum Error {
     /// The working directory is no good.
     #[error("cannot enter the working directory {} inside the container: {reason}", cwd.display())]
     Cwd {
-        /// As of the spec.
+        /// As the spec has it.
         cwd: PathBuf,
         /// libcontainer's word.
         reason: String,
@@ -103,19 +100,17 @@ pub enum Error {
     /// A module could not be compiled.
     #[error("cannot compile {}: {reason}", path.display())]
     Compile {
-        /// The module.
         path: PathBuf,
         /// What happened, and what would help.
         reason: String,
     },
-    /// Nobody waits for a module's code any more.
+    /// A module's code is not waited for any more.
     #[error(
         "{} was not compiled: its container was given up while it waited, with {compilers} compilers \
          at a time; more run if the runtime option Compilers says so",
         module.display()
     )]
     GivenUp {
-        /// The module.
         module: PathBuf,
         /// How many may run.
         compilers: NonZeroU32,
@@ -128,32 +123,18 @@ pub enum Error {
         "no native code is kept of {}: it is text, or the cache is off; use a binary module",
         path.display()
     )]
-    NotKept {
-        /// The module.
-        path: PathBuf,
-    },
+    NotKept { path: PathBuf },
     /// Init died before it could be watched.
     #[error("init, process {pid}, was gone right after it was made")]
-    InitGone {
-        /// Its pid.
-        pid: i32,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The folder for the container's state could not be made.
+    InitGone { pid: i32, source: io::Error },
+    /// The directory for the container's state could not be made.
     #[error("cannot make the folder {}", path.display())]
-    Dir {
-        /// Which.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Dir { path: PathBuf, source: io::Error },
     /// A user namespace to enter is not there.
     #[error("cannot open the user namespace {}", path.display())]
     UserNamespace {
         /// Where it should be.
         path: PathBuf,
-        /// The system's word.
         source: io::Error,
     },
     /// A mount can't be mapped.
@@ -168,27 +149,16 @@ pub enum Error {
     },
     /// Init could not be reached.
     #[error("cannot tell init, process {pid}, to start")]
-    Notify {
-        /// Its pid.
-        pid: i32,
-        /// The system's word.
-        source: io::Error,
-    },
+    Notify { pid: i32, source: io::Error },
     /// The container has ended.
     #[error("the container's init, process {pid}, has ended: there is nothing to run a process in")]
-    Ended {
-        /// Its pid.
-        pid: i32,
-        /// The system's word.
-        source: io::Error,
-    },
+    Ended { pid: i32, source: io::Error },
     /// A process does not come to run its program.
     #[error(
         "process {pid} does not run its program after {timeout:?}, and was killed: something in the \
          container has stopped it, or the node is overloaded"
     )]
     StartTimeout {
-        /// Its pid.
         pid: i32,
         /// How long it had.
         timeout: std::time::Duration,
@@ -245,7 +215,6 @@ pub enum Error {
     Hook {
         /// Which kind.
         kind: &'static str,
-        /// Why.
         source: super::hooks::Failure,
     },
     /// libcontainer's record of the container can't be read.

@@ -38,7 +38,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct ExecRequest {
     /// The OCI runtime spec's `process`, as JSON.
     pub process: Vec<u8>,
-    /// Its stdio.
     pub stdio: Stdio,
 }
 
@@ -342,6 +341,6 @@ fn decide(container: &Container, process: &Process) -> Result<Planned, Error> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // An `Option` is whole whatever panicked.
+    // An `Option` is whole after any panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

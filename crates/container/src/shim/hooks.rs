@@ -32,7 +32,7 @@ impl Moment {
         }
     }
 
-    /// How long a hook without a timeout may go on after the end of its container's init: whoever
+    /// How long a hook without a timeout may go on after the end of its container's init: who
     /// kills a container waits for no hook, and what has to be done after its end takes its time.
     fn grace(self) -> Duration {
         match self {
@@ -47,16 +47,10 @@ impl Moment {
 pub enum Failure {
     /// It is no program.
     #[error("cannot run {}", path.display())]
-    Run {
-        /// The hook.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Run { path: PathBuf, source: io::Error },
     /// It says so.
     #[error("{} ended with {status}", path.display())]
     Status {
-        /// The hook.
         path: PathBuf,
         /// How it ended.
         status: ExitStatus,
@@ -64,9 +58,8 @@ pub enum Failure {
     /// It took longer than it may.
     #[error("{} took longer than the {limit:?} that it has, and was killed", path.display())]
     Timeout {
-        /// The hook.
         path: PathBuf,
-        /// As of the spec, or after the container's end.
+        /// That of the spec, or the one after the container's end.
         limit: Duration,
     },
 }

@@ -17,8 +17,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::Spec;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use medley_sys::in_root;
+use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::protocol::{BoundDev, Node};
@@ -38,19 +39,18 @@ pub enum Error {
     /// The rootfs could not be looked into.
     #[error("cannot look up {} in the rootfs", path.display())]
     Look {
-        /// What was looked for, as of the container.
+        /// What was looked for, as the container sees it.
         path: PathBuf,
-        /// The system's word.
         source: io::Error,
     },
-    /// A symlink, or a file, where a folder has to be.
+    /// A symlink, or a file, where a directory has to be.
     #[error(
         "{} of the image is {what}: it must be a folder, or not there, for the container's own to \
          be put there",
         path.display()
     )]
     NoFolder {
-        /// As of the container.
+        /// As the container sees it.
         path: PathBuf,
         /// What it is.
         what: &'static str,
@@ -62,7 +62,7 @@ pub enum Error {
         path.display()
     )]
     Loop {
-        /// As of the spec.
+        /// As the spec has it.
         path: PathBuf,
     },
     /// Nothing can be mounted over the root.
@@ -72,7 +72,7 @@ pub enum Error {
         path.display()
     )]
     Root {
-        /// As of the spec.
+        /// As the spec has it.
         path: PathBuf,
     },
     /// No such node can be made.
@@ -82,10 +82,10 @@ pub enum Error {
         path.display()
     )]
     Device {
-        /// As of the spec.
+        /// As the spec has it.
         path: PathBuf,
     },
-    /// Nothing is masked in a folder of the node that is mounted at `/dev`, and none works there.
+    /// Nothing is masked in a directory of the node that is mounted at `/dev`, and none works there.
     #[error(
         "{} is to be {what}, but a folder of the node is mounted at /dev: mount only what is needed \
          of it",
@@ -94,17 +94,30 @@ pub enum Error {
     Covered {
         /// What the spec wants of it.
         what: &'static str,
-        /// As of the spec.
+        /// As the spec has it.
         path: PathBuf,
     },
     /// A mount of our own could not be put into words.
     #[error("cannot describe the mount {}", path.display())]
     Mount {
-        /// As of the container.
+        /// As the container sees it.
         path: PathBuf,
-        /// Why.
         source: oci_spec::OciSpecError,
     },
+}
+
+/// A mount of our own.
+fn mount(kind: &str, source: &Path, at: &Path, options: &[&str]) -> Result<Mount, Error> {
+    let mount = MountBuilder::default()
+        .typ(kind)
+        .source(source)
+        .destination(at)
+        .options(options.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .build();
+    mount.map_err(|source| Error::Mount {
+        path: at.to_owned(),
+        source,
+    })
 }
 
 /// What has become of a container's mounts.
@@ -116,7 +129,7 @@ pub(crate) struct Resolved {
     pub(crate) nodes: Vec<Node>,
     /// Each tmpfs that is to have what the image has where it lies.
     pub(crate) filled: Vec<PathBuf>,
-    /// What is mounted at `/dev`, where it is a folder of the node.
+    /// What is mounted at `/dev`, where it is a directory of the node.
     pub(crate) dev: Option<BoundDev>,
 }
 
@@ -128,22 +141,22 @@ struct Image {
 }
 
 /// Puts in place of the destination of each mount the path that it is in the end, and keeps the mode
-/// of a folder that a tmpfs covers, as runc does. Devices outside of `/dev` become mounts too, from
-/// nodes in `folder`.
+/// of a directory that a tmpfs covers, as runc does. Devices outside of `/dev` become mounts too, from
+/// nodes in `dir`.
 ///
 /// # Errors
 /// [`Error`].
-pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<Resolved, Error> {
+pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, dir: &Path) -> Result<Resolved, Error> {
     let mut image = Image::open(rootfs)?;
-    image.has_folder_or_nothing(Path::new(DEV))?;
+    image.has_dir_or_nothing(Path::new(DEV))?;
     let mut changed = false;
     let mut filled = Vec::new();
     for mount in spec.mounts_mut().iter_mut().flatten() {
         let kind = mount.typ().clone().unwrap_or_default();
         let asked = mount.destination().clone();
         let found = if NEVER_BEHIND_LINKS.contains(&kind.as_str()) {
-            let found = image.resolve_folder_of(&asked)?;
-            image.has_folder_or_nothing(&found)?;
+            let found = image.resolve_dir_of(&asked)?;
+            image.has_dir_or_nothing(&found)?;
             found
         } else {
             image.resolve(&asked)?
@@ -167,7 +180,7 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<R
             image.covered.push(found);
         }
     }
-    let (nodes, has_nodes) = nodes::adapt(spec, &image, folder)?;
+    let (nodes, has_nodes) = nodes::adapt(spec, &image, dir)?;
     let dev = dev::adapt(spec)?;
     Ok(Resolved {
         changed: changed || has_nodes || dev.is_some(),
@@ -179,9 +192,7 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, folder: &Path) -> Result<R
 
 impl Image {
     fn open(rootfs: &Path) -> Result<Self, Error> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, rootfs, flags, Mode::empty());
-        let root = root.map_err(|errno| Error::Look {
+        let root = in_root::root(rootfs).map_err(|errno| Error::Look {
             path: "/".into(),
             source: errno.into(),
         })?;
@@ -200,9 +211,7 @@ impl Image {
         if self.is_covered(path) {
             return Ok(None);
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let looked = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
+        let looked = in_root::open(&self.root, path, OFlags::PATH | OFlags::NOFOLLOW)
             .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
         match looked {
             Ok(found) => Ok(Some(found)),
@@ -214,7 +223,7 @@ impl Image {
         }
     }
 
-    fn has_folder_or_nothing(&self, path: &Path) -> Result<(), Error> {
+    fn has_dir_or_nothing(&self, path: &Path) -> Result<(), Error> {
         let what = match self.look(path)? {
             None => return Ok(()),
             Some((_, stat)) => match FileType::from_raw_mode(stat.st_mode) {
@@ -230,7 +239,7 @@ impl Image {
     }
 
     /// `path` without symlinks and `..`, as a process in the container would go. What is not there
-    /// is taken for folders to be made.
+    /// is taken for directories to be made.
     fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
         let mut here = PathBuf::from("/");
         let mut links = 0;
@@ -273,9 +282,9 @@ impl Image {
     }
 
     /// The same, but for the last name, which is no link's to lead elsewhere.
-    fn resolve_folder_of(&self, path: &Path) -> Result<PathBuf, Error> {
+    fn resolve_dir_of(&self, path: &Path) -> Result<PathBuf, Error> {
         match (path.parent(), path.file_name()) {
-            (Some(folder), Some(name)) => Ok(self.resolve(folder)?.join(name)),
+            (Some(dir), Some(name)) => Ok(self.resolve(dir)?.join(name)),
             _ => self.resolve(path),
         }
     }

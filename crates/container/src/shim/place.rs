@@ -1,4 +1,4 @@
-//! A module's place in the cache, from when somebody wants its code until it is there, or is known
+//! A module's place in the cache, from when its code is asked for until it is there, or is known
 //! not to be possible.
 
 use std::fs::File;
@@ -26,7 +26,7 @@ pub(super) struct CacheSlot {
     key: Key,
     /// What a failure depends on besides the key; absent if that is not known.
     asked: Option<String>,
-    /// Absent if somebody else has it for too long.
+    /// Absent if another process has it for too long.
     lock: Option<Lock>,
 }
 
@@ -42,12 +42,12 @@ pub(super) struct CompileOutcome {
 impl CacheSlot {
     pub(super) fn open(
         context: &CompileContext<'_>,
-        folder: &Path,
+        dir: &Path,
         plan: &WasmPlan,
         module: &File,
         fingerprint: &str,
     ) -> Result<Self, Error> {
-        let cache = Cache::open(folder, DEFAULT_LIMIT)?;
+        let cache = Cache::open(dir, DEFAULT_LIMIT)?;
         let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
         let wanted = format!("{:?}", entry(plan));
         // As long as a compiler may take, and what its shim does then.
@@ -83,7 +83,7 @@ impl CacheSlot {
         form: Form,
     ) -> Result<CompileOutcome, Error> {
         match self.cache.find(&self.key) {
-            // Somebody else has compiled it while we waited.
+            // Another process has compiled it while we waited.
             Ok(Found::Code(code)) => {
                 return Ok(CompileOutcome {
                     source: CodeSource::Ready { form, code },

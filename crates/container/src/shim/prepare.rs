@@ -48,7 +48,7 @@ impl Namespaces {
 /// A prepared container, and what goes into its program.
 pub(super) struct Prepared {
     pub(super) container: PreparedContainer,
-    /// What a guest may open, by the names that the spec has, whatever links these lie behind.
+    /// What a guest may open, by the names that the spec has, even if these lie behind links.
     pub(super) preopens: Vec<Preopen>,
     /// Bytes of stack of a guest.
     pub(super) stack: Option<u64>,

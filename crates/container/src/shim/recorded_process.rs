@@ -177,13 +177,13 @@ mod tests {
         dead.kill().unwrap();
         dead.wait().unwrap();
         // For a shell the verb is the name of a script.
-        let folder = std::env::temp_dir().join(format!("medley-known-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("helper"), "read line").unwrap();
+        let dir = std::env::temp_dir().join(format!("medley-known-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("helper"), "read line").unwrap();
         let run = |of: &RecordedProcess| {
             Command::new("/bin/sh")
                 .args(of.helper_args())
-                .current_dir(&folder)
+                .current_dir(&dir)
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap()
@@ -198,6 +198,6 @@ mod tests {
         assert!(theirs.try_wait().unwrap().is_none());
         theirs.kill().unwrap();
         theirs.wait().unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

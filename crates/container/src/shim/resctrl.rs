@@ -8,10 +8,10 @@ use std::path::Path;
 use libcontainer::container::Container;
 use libcontainer::process::intel_rdt::cleanup_intel_rdt;
 
-/// Removes the groups of the containers whose state is below `folder`. What stays is told: the kernel
+/// Removes the groups of the containers whose state is below `dir`. What stays is told: the kernel
 /// has few groups, but none of a container's own goes on using one.
-pub(super) fn clean_up(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+pub(super) fn clean_up(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     for state in entries.map(|entry| entry.path()).filter(|it| it.is_dir()) {
         let Ok(container) = Container::load(state) else {
             // Not libcontainer's, or not whole: nothing was made then.
@@ -38,23 +38,23 @@ mod tests {
 
     #[test]
     fn the_groups_in_libcontainers_state_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let group = folder.path().join("group");
-        let state = folder.path().join("it");
-        for folder in [&group, &state] {
-            std::fs::create_dir(folder).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let group = dir.path().join("group");
+        let state = dir.path().join("it");
+        for dir in [&group, &state] {
+            std::fs::create_dir(dir).unwrap();
         }
         let mut container = libcontainer::container::Container::new(
             "it",
             libcontainer::container::ContainerStatus::Created,
             None,
-            folder.path(),
+            dir.path(),
             &state,
         )
         .unwrap();
         container.set_intel_rdt_dir(Some(group.clone()));
         container.save().unwrap();
-        clean_up(folder.path());
+        clean_up(dir.path());
         assert!(!group.exists() && state.exists());
     }
 }

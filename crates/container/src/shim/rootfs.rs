@@ -8,9 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use containerd_shim::mount::mount_rootfs;
+use medley_sys::in_root;
 use medley_sys::mount::MountClone;
 use medley_types::RootfsMount;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 use rustix::mount::UnmountFlags;
 use serde::{Deserialize, Serialize};
 
@@ -28,12 +29,7 @@ pub enum Error {
     },
     /// The mount point could not be made.
     #[error("cannot make the mount point {}", path.display())]
-    MountPoint {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    MountPoint { path: PathBuf, source: io::Error },
     /// A mount failed.
     #[error("cannot mount {kind} from {source_name:?} at {}", path.display())]
     Mount {
@@ -41,9 +37,7 @@ pub enum Error {
         kind: String,
         /// What was to be mounted.
         source_name: String,
-        /// Where.
         path: PathBuf,
-        /// Why.
         source: Box<containerd_shim::Error>,
     },
     /// Its ids can't be mapped.
@@ -52,21 +46,13 @@ pub enum Error {
          of its layers must have idmapped mounts",
         path.display()
     )]
-    Map {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Map { path: PathBuf, source: io::Error },
     /// There are no ids to map.
     #[error(
         "the rootfs {} asks for mapped ids, but the container has no user namespace",
         path.display()
     )]
-    NoUserNamespace {
-        /// Where.
-        path: PathBuf,
-    },
+    NoUserNamespace { path: PathBuf },
     /// A mount below it could not be made.
     #[error(
         "cannot mount at {} of the rootfs {}: the folder has to be there",
@@ -75,33 +61,18 @@ pub enum Error {
     Target {
         /// Where in the rootfs.
         target: PathBuf,
-        /// The rootfs.
         path: PathBuf,
-        /// The system's word.
         source: io::Error,
     },
     /// What a dead shim has left could not be removed.
     #[error("cannot remove what was mounted for the rootfs in {}", path.display())]
-    Layers {
-        /// The bundle.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Layers { path: PathBuf, source: io::Error },
     /// The thread that mounts ended early.
     #[error("the thread that mounts the rootfs {} failed", path.display())]
-    Thread {
-        /// Where.
-        path: PathBuf,
-    },
+    Thread { path: PathBuf },
     /// It could not be unmounted.
     #[error("cannot unmount the rootfs {}", path.display())]
-    Unmount {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Unmount { path: PathBuf, source: io::Error },
 }
 
 /// A rootfs, and what was mounted of it here, which knows how to go away.
@@ -115,7 +86,7 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// A rootfs that somebody else has mounted, or that needs no mount.
+    /// A rootfs that others have mounted, or that needs no mount.
     fn as_it_is(path: PathBuf) -> Self {
         Self {
             path,
@@ -147,7 +118,7 @@ impl Mounted {
         }
     }
 
-    /// Mounts `mounts` at `path`, one above the other. Without mounts the folder must be there.
+    /// Mounts `mounts` at `path`, one above the other. Without mounts the directory must be there.
     /// Those that ask for it show their files as those of the user namespace `users`.
     ///
     /// # Errors
@@ -212,7 +183,7 @@ impl Mounted {
             path: self.path.clone(),
             source,
         };
-        let at = in_root(&self.path, target).map_err(failed)?;
+        let at = in_rootfs(&self.path, target).map_err(failed)?;
         let stage = bundle.join(STAGE);
         std::fs::create_dir_all(&stage).map_err(|source| Error::MountPoint {
             path: stage.clone(),
@@ -234,7 +205,7 @@ impl Mounted {
     /// [`Error::Unmount`].
     pub fn unmount(&self) -> Result<(), Error> {
         for target in self.below.iter().rev() {
-            let unmounted = in_root(&self.path, target).and_then(|at| unmount_of(at.as_fd()));
+            let unmounted = in_rootfs(&self.path, target).and_then(|at| unmount_of(at.as_fd()));
             match unmounted {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -277,17 +248,8 @@ fn target(mount: &RootfsMount) -> Option<&Path> {
 }
 
 /// What `target` is with `root` as `/`.
-fn in_root(root: &Path, target: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(
-        &root,
-        target,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+fn in_rootfs(root: &Path, target: &Path) -> io::Result<OwnedFd> {
+    Ok(in_root::open(in_root::root(root)?, target, OFlags::PATH)?)
 }
 
 /// Unmounts the mount whose root `at` is. It does nothing to any other file.
@@ -367,7 +329,7 @@ fn remove_stage(bundle: &Path) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
-    // Never more than the empty folder.
+    // Never more than the empty directory.
     std::fs::remove_dir(stage)
 }
 
@@ -422,10 +384,10 @@ mod tests {
         let inside = root.path().join(host.path().strip_prefix("/").unwrap());
         std::fs::create_dir_all(&inside).unwrap();
         std::os::unix::fs::symlink(host.path(), root.path().join("link")).unwrap();
-        let found = super::in_root(root.path(), Path::new("link")).unwrap();
+        let found = super::in_rootfs(root.path(), Path::new("link")).unwrap();
         let ino = |path: &Path| rustix::fs::stat(path).unwrap().st_ino;
         assert_eq!(rustix::fs::fstat(&found).unwrap().st_ino, ino(&inside));
-        assert!(super::in_root(root.path(), Path::new("link/missing")).is_err());
+        assert!(super::in_rootfs(root.path(), Path::new("link/missing")).is_err());
     }
 
     #[test]

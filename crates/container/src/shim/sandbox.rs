@@ -1,7 +1,7 @@
 //! In the shim: a pod that no container stands for.
 //!
 //! What a pause container is otherwise for, its namespaces and its few files, the shim keeps: the
-//! namespaces as open descriptors, so that they go with it whatever happens; the files in a folder
+//! namespaces as open descriptors, so that they go with it in any case; the files in a directory
 //! of the pod's bundle. Only containers that share a pid namespace need a process, its first one.
 //!
 //! containerd writes the specs of a pod's containers for the process that a pause container would
@@ -25,17 +25,17 @@ use crate::shim::bundle_layout::SANDBOX;
 use crate::shim::helper_client::Helpers;
 use medley_cgroup::Cgroup;
 
-/// The pod's shared memory, below its folder.
+/// The pod's shared memory, below its directory.
 const SHM: &str = "shm";
 
-/// The files of a pod: the name in its folder, and where its containers see it.
+/// The files of a pod: the name in its directory, and where its containers see it.
 const FILES: [(&str, &str); 3] = [
     ("hostname", "/etc/hostname"),
     ("hosts", "/etc/hosts"),
     ("resolv.conf", "/etc/resolv.conf"),
 ];
 
-/// Where a helper, and whoever it clones, has the pod's namespaces.
+/// Where a helper, and its clones, have the pod's namespaces.
 const HELPERS: &str = "/proc/self/fd";
 
 /// Where containers see the shared memory.
@@ -46,36 +46,16 @@ const DEV_SHM: &str = "/dev/shm";
 pub enum Error {
     /// A file of it.
     #[error("cannot write {}", path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// Its shared memory.
     #[error("cannot mount the pod's shared memory at {}", path.display())]
-    Shm {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Shm { path: PathBuf, source: io::Error },
     /// Its network namespace.
     #[error("cannot open the pod's network namespace {}", path.display())]
-    Network {
-        /// Its path.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Network { path: PathBuf, source: io::Error },
     /// Something of it stays.
     #[error("cannot remove {}", path.display())]
-    Remove {
-        /// What.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Remove { path: PathBuf, source: io::Error },
     /// Nothing counts what it uses.
     #[error("the pod has no cgroup of its own that could be measured: its parent is {parent:?}")]
     NoCgroup {
@@ -90,7 +70,7 @@ pub enum Error {
 /// A pod.
 #[derive(Debug)]
 pub struct Sandbox {
-    folder: PathBuf,
+    dir: PathBuf,
     request: SandboxRequest,
     /// The first process of its pid namespace, where its containers share one.
     holder: Option<PidFd>,
@@ -108,35 +88,31 @@ struct Held {
 impl Sandbox {
     /// Makes the pod; on failure nothing of it is left.
     pub(super) fn new(helpers: &Helpers, request: SandboxRequest) -> Result<Self, super::Error> {
-        let folder = request.bundle.join(SANDBOX);
-        let made = Self::make(helpers, request, &folder);
+        let dir = request.bundle.join(SANDBOX);
+        let made = Self::make(helpers, request, &dir);
         if made.is_err()
-            && let Err(error) = remove(&folder)
+            && let Err(error) = remove(&dir)
         {
             log::warn!("{}", medley_types::sentence(&error));
         }
         made
     }
 
-    fn make(
-        helpers: &Helpers,
-        request: SandboxRequest,
-        folder: &Path,
-    ) -> Result<Self, super::Error> {
-        write_files(&request, folder)?;
+    fn make(helpers: &Helpers, request: SandboxRequest, dir: &Path) -> Result<Self, super::Error> {
+        write_files(&request, dir)?;
         if request.ipc != Scope::Node {
-            mount_shm(&folder.join(SHM))?;
+            mount_shm(&dir.join(SHM))?;
         }
         let (held, holder) = namespaces(helpers, &request)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            dir: dir.to_owned(),
             request,
             holder,
             held: Mutex::new(Some(held)),
         })
     }
 
-    /// The first process of its pid namespace, if it has one. It is nobody's to reap: the shim
+    /// The first process of its pid namespace, if it has one. No caller reaps it: the shim
     /// does what it does with orphans.
     #[must_use]
     pub fn holder(&self) -> Option<&PidFd> {
@@ -157,14 +133,14 @@ impl Sandbox {
         Ok(cgroup.metrics()?)
     }
 
-    /// Ends it: whoever is in its pid namespace dies, its namespaces go with their last user. May
+    /// Ends it: what is in its pid namespace dies, its namespaces go with their last user. May
     /// be called again.
     ///
     /// # Errors
     /// [`Error::Remove`] if a file of it stays.
     pub fn end(&self) -> Result<(), Error> {
         drop(self.held().take());
-        remove(&self.folder)
+        remove(&self.dir)
     }
 
     /// Makes a container of its namespaces and files out of `spec`, and gives the namespaces that
@@ -191,7 +167,7 @@ impl Sandbox {
             let the_pods = PathBuf::from(format!("/proc/{}/ns/{name}", std::process::id()));
             let wanted = held.namespaces.iter().find(|(of, _)| *of == kind);
             if let Some((_, fd)) = wanted.filter(|_| namespace.path().as_ref() == Some(&the_pods)) {
-                // In the helper, as a number that is known by then: nobody else can open it from
+                // In the helper, as a number that is known by then: no other process can open it from
                 // within the pod's user namespace.
                 namespace.set_path(Some(path_of(fds.len())));
                 fds.push(fd.try_clone().map_err(|source| Error::Network {
@@ -214,11 +190,11 @@ impl Sandbox {
                 .iter()
                 .any(|mount| mount.destination() == Path::new(destination))
             {
-                mounts.push(bind(&self.folder.join(name), destination, read_only));
+                mounts.push(bind(&self.dir.join(name), destination, read_only));
             }
         }
         if self.request.ipc != Scope::Node && !has_own_ipc {
-            let shared = bind(&self.folder.join(SHM), DEV_SHM, false);
+            let shared = bind(&self.dir.join(SHM), DEV_SHM, false);
             let at = mounts
                 .iter()
                 .position(|mount| mount.destination() == Path::new(DEV_SHM));
@@ -233,7 +209,7 @@ impl Sandbox {
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
-        // An `Option` is whole whatever panicked.
+        // An `Option` is whole after any panic.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -246,8 +222,8 @@ pub fn clean_up(bundle: &Path) -> Result<(), Error> {
     remove(&bundle.join(SANDBOX))
 }
 
-fn remove(folder: &Path) -> Result<(), Error> {
-    let shm = folder.join(SHM);
+fn remove(dir: &Path) -> Result<(), Error> {
+    let shm = dir.join(SHM);
     match rustix::mount::unmount(&shm, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // Not a mount point, or not there.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
@@ -258,29 +234,29 @@ fn remove(folder: &Path) -> Result<(), Error> {
             });
         }
     }
-    match fs::remove_dir_all(folder) {
+    match fs::remove_dir_all(dir) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::Remove {
-            path: folder.to_owned(),
+            path: dir.to_owned(),
             source,
         }),
     }
 }
 
 /// The names that the pod's containers know: their host's, other hosts', and whom to ask for more.
-fn write_files(request: &SandboxRequest, folder: &Path) -> Result<(), Error> {
+fn write_files(request: &SandboxRequest, dir: &Path) -> Result<(), Error> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Write { path, source }
     };
-    fs::create_dir_all(folder).map_err(failed(folder))?;
+    fs::create_dir_all(dir).map_err(failed(dir))?;
     let write = |name: &str, text: Vec<u8>| {
-        let path = folder.join(name);
+        let path = dir.join(name);
         fs::write(&path, text).map_err(failed(&path))
     };
     let read = |path: &str| fs::read(path).map_err(failed(Path::new(path)));
-    let hostname = hostname(request).map_err(failed(&folder.join("hostname")))?;
+    let hostname = hostname(request).map_err(failed(&dir.join("hostname")))?;
     write("hostname", format!("{hostname}\n").into_bytes())?;
     // A node may have neither.
     let of_the_node = |path: &str| {
@@ -311,7 +287,7 @@ fn hostname(request: &SandboxRequest) -> io::Result<String> {
 }
 
 fn mount_shm(path: &Path) -> Result<(), Error> {
-    /// As in a pod with a pause container: 64 MiB, for everybody.
+    /// As in a pod with a pause container: 64 MiB, for every user.
     const OPTIONS: &std::ffi::CStr = c"mode=1777,size=65536k";
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let mounted = fs::create_dir_all(path)
@@ -354,7 +330,7 @@ fn namespaces(
     })?;
     let holder = made.holder.map(|pid| {
         let holder = PidFd::open(pid).map_err(|source| super::Error::InitGone { pid, source });
-        // From here on the handle tells its end, and anybody may reap it.
+        // From here on the handle tells its end, and any sweep may reap it.
         medley_sys::children::let_go(pid);
         holder
     });

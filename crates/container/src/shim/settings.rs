@@ -11,13 +11,10 @@ use super::turn::default_compilers;
 /// A container to make.
 #[derive(Debug, Clone)]
 pub struct CreateRequest {
-    /// Its id.
     pub id: String,
-    /// Its bundle.
     pub bundle: PathBuf,
     /// What to mount as its rootfs.
     pub rootfs: Vec<RootfsMount>,
-    /// Its stdio.
     pub stdio: Stdio,
     /// What the runtime options say of it.
     pub settings: Settings,

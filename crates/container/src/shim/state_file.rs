@@ -31,7 +31,7 @@ pub(super) struct Planned {
     pub(super) cgroup: Cgroup,
     /// What is mounted of its rootfs, and by no other.
     pub(super) rootfs: Mounted,
-    /// What the cgroups of its compilers are called, and of nobody else's.
+    /// What the cgroups of its compilers are called, and of no other container's.
     #[serde(default)]
     pub(super) compilers: Option<String>,
 }

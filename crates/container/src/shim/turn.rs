@@ -29,7 +29,7 @@ pub(super) struct CompileContext<'a> {
     pub(super) compilers: NonZeroU32,
     /// Whether the code is still wanted.
     pub(super) is_wanted: &'a dyn Fn() -> bool,
-    /// The container's id, or another name that nobody in this process has besides.
+    /// The container's id, or another name that is used once in this process.
     pub(super) id: &'a str,
     /// The container's own cgroup, if it is of a pod.
     pub(super) in_pod: Option<&'a Cgroup>,
@@ -176,13 +176,13 @@ impl CompileContext<'_> {
     }
 
     fn slots(&self) -> Option<Slots> {
-        let folders = self.cache.into_iter().chain([Path::new(WITHOUT_CACHE)]);
-        for folder in folders {
-            match Slots::open(folder, self.compilers) {
+        let dirs = self.cache.into_iter().chain([Path::new(WITHOUT_CACHE)]);
+        for dir in dirs {
+            match Slots::open(dir, self.compilers) {
                 Ok(slots) => return Some(slots),
                 Err(error) => log::debug!(
                     "compilers are not counted in {}: {}",
-                    folder.display(),
+                    dir.display(),
                     medley_types::sentence(&error)
                 ),
             }

@@ -15,6 +15,7 @@ use super::Error;
 use super::helper_client::Helpers;
 use crate::protocol::{IdMappedMount, IdMappings, MakeUserNamespace};
 use crate::shim::sandbox;
+use crate::spec;
 
 /// The mount options that ask for mapped ids, the second for what is mounted below too.
 const OPTIONS: [&str; 2] = ["idmap", "ridmap"];
@@ -67,14 +68,14 @@ impl UserNamespaces {
     }
 
     /// Takes out of the spec what libcontainer can't do, and gives what the helper is to do for it:
-    /// mounts to map, or of what only the node's root can reach, in `folder`. Whether the spec was changed is told too.
+    /// mounts to map, or of what only the node's root can reach, in `dir`. Whether the spec was changed is told too.
     pub(super) fn adapt(
         &mut self,
         helpers: &Helpers,
         spec: &mut Spec,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<(Vec<IdMappedMount>, bool), Error> {
-        let mapped = self.adapt_mounts(helpers, spec, folder)?;
+        let mapped = self.adapt_mounts(helpers, spec, dir)?;
         let mut changed = !mapped.is_empty();
         if let Some((fd, _)) = self.own.as_ref().filter(|_| self.is_new)
             && let Some(linux) = spec.linux_mut()
@@ -93,10 +94,10 @@ impl UserNamespaces {
         &mut self,
         helpers: &Helpers,
         spec: &mut Spec,
-        folder: &Path,
+        dir: &Path,
     ) -> Result<Vec<IdMappedMount>, Error> {
         let mut mapped = Vec::new();
-        let at = |count: usize| folder.join("mapped").join(count.to_string());
+        let at = |count: usize| dir.join("mapped").join(count.to_string());
         for mount in spec.mounts_mut().iter_mut().flatten() {
             let options = mount.options().clone().unwrap_or_default();
             let asks = |wanted: &str| options.iter().any(|option| option == wanted);
@@ -105,13 +106,8 @@ impl UserNamespaces {
                 mount.gid_mappings().as_deref(),
             );
             if wanted.is_empty() && !OPTIONS.iter().any(|option| asks(option)) {
-                let is_bind = options
-                    .iter()
-                    .any(|option| option == "bind" || option == "rbind");
-                let source = mount
-                    .source()
-                    .clone()
-                    .filter(|_| is_bind && self.own.is_some());
+                let is_bound = spec::is_bind(mount) && self.own.is_some();
+                let source = mount.source().clone().filter(|_| is_bound);
                 if let Some(source) = source.filter(|source| is_hidden(source)) {
                     let at = at(mapped.len());
                     mount.set_source(Some(at.clone()));
@@ -157,17 +153,17 @@ impl UserNamespaces {
     }
 }
 
-/// Whether a folder above a file, or a folder, lets nobody but its owner pass: the root of a container
-/// with a user namespace is nobody on the node, and libcontainer looks for files as it.
+/// Whether a directory above a file, or a directory, lets only its owner pass: the root of a container
+/// with a user namespace owns nothing on the node, and libcontainer looks for files as it.
 fn is_hidden(path: &Path) -> bool {
     const MAY_PASS: u32 = 0o001;
-    path.ancestors().skip(1).any(|folder| {
-        let metadata = std::fs::metadata(folder);
+    path.ancestors().skip(1).any(|dir| {
+        let metadata = std::fs::metadata(dir);
         metadata.is_ok_and(|metadata| metadata.permissions().mode() & MAY_PASS == 0)
     })
 }
 
-/// Opens the namespaces that a container with a user namespace joins, as nobody may on the node, and
+/// Opens the namespaces that a container with a user namespace joins, which a user without rights on the node may not, and
 /// names them in its spec as the helper will have them. None, if there are none.
 pub(super) fn hold_namespaces(spec: &mut Spec) -> Result<Option<Vec<OwnedFd>>, Error> {
     let linux = spec.linux_mut().as_mut();

@@ -5,6 +5,8 @@
 
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSeccompAction, Spec};
 
+use super::propagation;
+
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
@@ -87,13 +89,11 @@ fn check_namespaces(linux: &Linux) -> Result<(), Refused> {
 }
 
 fn check_propagation(linux: &Linux) -> Result<(), Refused> {
-    /// Each with an `r` before it as well.
-    const WORDS: [&str; 4] = ["private", "slave", "shared", "unbindable"];
     match linux.rootfs_propagation().as_deref() {
         None | Some("") => Ok(()),
-        Some(word) if WORDS.contains(&word.strip_prefix('r').unwrap_or(word)) => Ok(()),
+        Some(word) if propagation::Kind::of_option(word).is_some() => Ok(()),
         Some(word) => {
-            let words = WORDS.join(", ");
+            let words = propagation::Kind::WORDS.map(|(_, word)| word).join(", ");
             let what = format!("is {word:?}, which is none of {words}, or these after an \"r\"");
             refused("linux.rootfsPropagation", what)
         }

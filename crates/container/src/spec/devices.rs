@@ -1,44 +1,7 @@
-//! In the shim: which devices a container may use, where the cgroups are unified.
-//!
-//! On cgroup v1 libcontainer writes the rules to a file. On v2 they are a BPF program, which
-//! libcontainer leaves out without libbpf; ours is attached between Create and Start.
+//! Which devices a container may use.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-
-use medley_sys::device_filter::{self, Access, Kind, Rule};
+use medley_sys::device_filter::{Access, Kind, Rule};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
-
-/// The rules could not be put in force.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot attach the device rules to the cgroup {}: the kernel must have CONFIG_CGROUP_BPF, and \
-     the shim CAP_BPF or CAP_SYS_ADMIN",
-    folder.display()
-)]
-pub struct Error {
-    folder: PathBuf,
-    source: io::Error,
-}
-
-/// Puts `rules` in force for everything in the cgroup whose folder is `folder`. None means that
-/// nothing is restricted.
-///
-/// # Errors
-/// [`Error`] with the kernel's word.
-pub(crate) fn restrict(folder: &Path, rules: &[Rule]) -> Result<(), Error> {
-    if rules.is_empty() {
-        return Ok(());
-    }
-    File::open(folder)
-        .and_then(|cgroup| device_filter::attach(cgroup.as_fd(), rules))
-        .map_err(|source| Error {
-            folder: folder.to_owned(),
-            source,
-        })
-}
 
 /// The spec's rules and then, as every runtime has it, the devices without which nothing works.
 /// None if the spec has none: it asks for no restriction.

@@ -10,10 +10,10 @@ use oci_spec::runtime::{Mount, Spec};
 use rustix::mount::MountPropagationFlags;
 use serde::{Deserialize, Serialize};
 
-/// How mounts below one are told.
+/// How mounts below one propagate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    /// To nobody, and none come.
+    /// None go, and none come.
     Private,
     /// They come, and none go.
     Slave,
@@ -34,14 +34,19 @@ pub(crate) struct Change {
 }
 
 impl Kind {
+    /// Each, and its word. A word with an `r` before it is meant recursively.
+    pub(crate) const WORDS: [(Self, &str); 4] = [
+        (Self::Private, "private"),
+        (Self::Slave, "slave"),
+        (Self::Shared, "shared"),
+        (Self::Unbindable, "unbindable"),
+    ];
+
     /// The kind that a mount option means, and whether it is meant recursively.
-    fn of_option(option: &str) -> Option<(Self, bool)> {
-        let kind = |word: &str| match word {
-            "private" => Some(Self::Private),
-            "slave" => Some(Self::Slave),
-            "shared" => Some(Self::Shared),
-            "unbindable" => Some(Self::Unbindable),
-            _ => None,
+    pub(crate) fn of_option(option: &str) -> Option<(Self, bool)> {
+        let kind = |word: &str| {
+            let found = Self::WORDS.iter().find(|(_, known)| *known == word);
+            found.map(|(kind, _)| *kind)
         };
         let recursive = option.strip_prefix('r').and_then(kind);
         recursive
@@ -68,7 +73,7 @@ impl Kind {
     pub(crate) fn flags(self) -> MountPropagationFlags {
         match self {
             Self::Private => MountPropagationFlags::PRIVATE,
-            // What is downstream of nobody is private, and stays so.
+            // A mount without a master is private, and stays so.
             Self::Slave => MountPropagationFlags::DOWNSTREAM,
             Self::Shared => MountPropagationFlags::SHARED,
             Self::Unbindable => MountPropagationFlags::UNBINDABLE,

@@ -39,7 +39,7 @@ pub enum Error {
     /// It is malformed.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// It asks for something that nobody here knows.
+    /// It asks for something that is not known here.
     #[error("{place} is {word:?}, which this runtime does not know")]
     Word {
         /// Where in the spec.

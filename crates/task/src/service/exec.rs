@@ -7,6 +7,8 @@ use super::exit_events;
 use super::life_cycle::Snapshot;
 use super::outcome::{begin_delete, failed, not_killed, refused, run_detached, signal_process};
 use super::registry::Service;
+use medley_types::exit_status::UNKNOWN;
+
 use crate::error::Error;
 use crate::events::Event;
 use crate::exit::Exit;
@@ -14,9 +16,6 @@ use crate::name::Name;
 use crate::runtime::{ExecRequest, KillError};
 use crate::status::Status;
 use crate::task_record::Task;
-
-/// Exit status of an exec that could not be started, as runc's shim has it.
-const NOT_STARTED: u32 = 255;
 
 /// Pause before trying again to signal an exec that is being made.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -64,7 +63,8 @@ impl Service {
             if let Err(source) = started {
                 // It never was a process: there is no exit to tell.
                 let exit = Exit {
-                    status: NOT_STARTED,
+                    // As with runc's shim.
+                    status: UNKNOWN.into(),
                     at: SystemTime::now(),
                 };
                 exec.state

@@ -1,5 +1,5 @@
-//! The copy of a folder, every kind of file as it is: nothing is followed, nothing is opened that is
-//! no file or folder, and what is in the copy already stays.
+//! The copy of a directory, every kind of file as it is: nothing is followed, nothing is opened that is
+//! no file or directory, and what is in the copy already stays.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 /// The attributes that a file keeps. Others are the file system's, or the node's security module's.
 const KEPT: [&[u8]; 2] = [b"security.capability", b"system.posix_acl_access"];
 
-/// And all that begin so, and a folder's.
+/// And all that begin so, and a directory's.
 const KEPT_BELOW: [&[u8]; 2] = [b"user.", b"system.posix_acl_default"];
 
 /// As long as the names of all attributes of a file can be, and the value of one.
@@ -28,7 +28,7 @@ const ATTRIBUTES: usize = 1 << 16;
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be copied", path.display())]
 pub(crate) struct Error {
-    /// Below the folder.
+    /// Below the directory.
     path: PathBuf,
     source: io::Error,
 }
@@ -38,30 +38,30 @@ struct Copy<'f> {
     from: &'f OwnedFd,
     to: &'f OwnedFd,
     procfs: BorrowedFd<'f>,
-    /// Folders that are still to be copied, below the one that is.
-    folders: Vec<PathBuf>,
+    /// Directories that are still to be copied, below the one that is.
+    dirs: Vec<PathBuf>,
     /// Files with more than one name, and the first one.
     linked: HashMap<(u64, u64), PathBuf>,
 }
 
-/// Copies what is in the folder `from` to the folder `to`. `procfs` is one in which the calling process
+/// Copies what is in the directory `from` to the directory `to`. `procfs` is one in which the calling process
 /// is to be found.
 pub(super) fn copy(from: &OwnedFd, to: &OwnedFd, procfs: BorrowedFd<'_>) -> Result<(), Error> {
     let mut copy = Copy {
         from,
         to,
         procfs,
-        folders: vec![PathBuf::new()],
+        dirs: vec![PathBuf::new()],
         linked: HashMap::new(),
     };
-    while let Some(folder) = copy.folders.pop() {
-        copy.copy_folder(&folder)?;
+    while let Some(dir) = copy.dirs.pop() {
+        copy.copy_dir(&dir)?;
     }
     Ok(())
 }
 
 impl Copy<'_> {
-    fn copy_folder(&mut self, path: &Path) -> Result<(), Error> {
+    fn copy_dir(&mut self, path: &Path) -> Result<(), Error> {
         let failed = |errno: Errno| Error {
             path: path.to_owned(),
             source: errno.into(),
@@ -111,7 +111,7 @@ impl Copy<'_> {
         let stat = rustix::fs::fstat(&seen)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
-            self.folders.push(path.to_owned());
+            self.dirs.push(path.to_owned());
             return unless_there(rustix::fs::mkdirat(to, name, Mode::RWXU)).map(drop);
         }
         let id = (stat.st_dev, stat.st_ino);
@@ -180,7 +180,7 @@ fn copy_node(seen: &OwnedFd, stat: &Stat, to: &OwnedFd, name: &CStr) -> io::Resu
     Ok(true)
 }
 
-/// Opens the folder `path` below `root`, through no link.
+/// Opens the directory `path` below `root`, through no link.
 fn open_below(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;

@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use oci_spec::runtime::{Mount, Spec};
 
 use super::Error;
 use crate::protocol::CgroupMount;
+use crate::spec::has_option;
 
 /// Puts a tmpfs in place of each such mount, for the helper to fill.
 pub(crate) fn adapt(spec: &mut Spec) -> Result<Vec<CgroupMount>, Error> {
@@ -20,10 +21,9 @@ pub(crate) fn adapt(spec: &mut Spec) -> Result<Vec<CgroupMount>, Error> {
         if mount.typ().as_deref() != Some("cgroup") {
             continue;
         }
-        let options = mount.options().as_deref().unwrap_or_default();
         found.push(CgroupMount {
             at: mount.destination().clone(),
-            read_only: options.iter().any(|option| option == "ro"),
+            read_only: has_option(mount, &["ro"]),
         });
         *mount = tmpfs(mount.destination())?;
     }
@@ -32,14 +32,5 @@ pub(crate) fn adapt(spec: &mut Spec) -> Result<Vec<CgroupMount>, Error> {
 
 fn tmpfs(at: &Path) -> Result<Mount, Error> {
     let options = ["nosuid", "noexec", "nodev", "mode=755"];
-    let mount = MountBuilder::default()
-        .typ("tmpfs")
-        .source("tmpfs")
-        .destination(at)
-        .options(options.map(str::to_owned).to_vec())
-        .build();
-    mount.map_err(|source| Error::Mount {
-        path: at.to_owned(),
-        source,
-    })
+    super::mount("tmpfs", Path::new("tmpfs"), at, &options)
 }

@@ -1,16 +1,17 @@
-//! In the shim: a folder of the node that is mounted at `/dev`, most often the node's own.
+//! In the shim: a directory of the node that is mounted at `/dev`, most often the node's own.
 //!
-//! libcontainer makes devices, links and a console in whatever is mounted there, and so would in the
-//! node's `/dev`. It gets a tmpfs for them, with what the spec mounts at `/dev` and below it in folders
+//! libcontainer makes devices, links and a console in what is mounted there, and so it would in the
+//! node's `/dev`. It gets a tmpfs for them, with what the spec mounts at `/dev` and below it in directories
 //! of that tmpfs; the helper puts these where they belong before the container starts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespaceType, Mount, MountBuilder, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 
-use super::{DEV, Error};
+use super::{DEV, Error, mount};
 use crate::protocol::{BoundDev, Staged};
 use crate::spec::propagation::Kind;
+use crate::spec::{has_option, is_bind};
 
 /// Where the mounts wait.
 const STAGE: &str = "/dev/medley";
@@ -49,7 +50,7 @@ pub(super) fn adapt(spec: &mut Spec) -> Result<Option<BoundDev>, Error> {
         mounts.push(terminals(is_own && !has_user_namespace(spec))?);
     }
     spec.set_mounts(Some(mounts));
-    // No runtime makes devices in a folder that is not the container's.
+    // No runtime makes devices in a directory that is not the container's.
     if let Some(linux) = spec.linux_mut() {
         linux.set_devices(None);
     }
@@ -81,19 +82,9 @@ fn check_paths(spec: &Spec) -> Result<(), Error> {
     }
 }
 
-/// As libcontainer tells it.
-fn is_bind(mount: &Mount) -> bool {
-    let options = mount.options().as_deref().unwrap_or_default();
-    let mut options = options.iter();
-    mount.typ().as_deref() == Some("bind")
-        || options.any(|option| option == "bind" || option == "rbind")
-}
-
 /// Whether it is the node's `/dev`, with what is mounted below it.
 fn is_nodes_own(mount: &Mount) -> bool {
-    let options = mount.options().as_deref().unwrap_or_default();
-    options.iter().any(|option| option == "rbind")
-        && mount.source().as_deref() == Some(Path::new(DEV))
+    has_option(mount, &["rbind"]) && mount.source().as_deref() == Some(Path::new(DEV))
 }
 
 fn has_user_namespace(spec: &Spec) -> bool {
@@ -105,14 +96,15 @@ fn has_user_namespace(spec: &Spec) -> bool {
 
 fn tmpfs() -> Result<Mount, Error> {
     let options = ["nosuid", "noexec", "mode=755", "size=64k"];
-    build("tmpfs", Path::new("tmpfs"), DEV, &options)
+    mount("tmpfs", Path::new("tmpfs"), Path::new(DEV), &options)
 }
 
 /// Where init's terminal comes from: the container will see the node's, if it sees any there. Otherwise
 /// it is one that nothing but `/dev/console` leads to. A user namespace's root may not open the node's.
 fn terminals(are_nodes: bool) -> Result<Mount, Error> {
+    let at = Path::new(TERMINALS);
     if are_nodes {
-        return build("bind", Path::new(TERMINALS), TERMINALS, &["bind"]);
+        return mount("bind", at, at, &["bind"]);
     }
     let options = [
         "nosuid",
@@ -121,21 +113,7 @@ fn terminals(are_nodes: bool) -> Result<Mount, Error> {
         "ptmxmode=0666",
         "mode=0620",
     ];
-    build("devpts", Path::new("devpts"), TERMINALS, &options)
-}
-
-fn build(kind: &str, source: &Path, at: &str, options: &[&str]) -> Result<Mount, Error> {
-    let options: Vec<_> = options.iter().map(|option| (*option).to_owned()).collect();
-    let mount = MountBuilder::default()
-        .typ(kind)
-        .source(source)
-        .destination(at)
-        .options(options)
-        .build();
-    mount.map_err(|source| Error::Mount {
-        path: PathBuf::from(at),
-        source,
-    })
+    mount("devpts", Path::new("devpts"), at, &options)
 }
 
 #[cfg(test)]

@@ -2,28 +2,29 @@
 //! what is mounted below it.
 //!
 //! The helper makes them where no container can reach, and they are mounted where the spec wants
-//! them: inside the rootfs whatever links the image has, on a rootfs that is read-only, and over a
+//! them: inside the rootfs in spite of the links that the image has, on a rootfs that is read-only, and over a
 //! file that the image or an earlier life of the container has left there.
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, Mount, MountBuilder, Spec};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, Spec};
 
-use super::{DEV, Error, Image};
+use super::{DEV, Error, Image, mount};
 use crate::protocol::{Node, NodeKind};
+use crate::spec::host_id;
 
-/// Where the helper makes them, in the folder of the container's state.
-const FOLDER: &str = "nodes";
+/// Where the helper makes them, in the directory of the container's state.
+const DIR: &str = "nodes";
 
 /// Who may do what with a node for which the spec does not say it, as with every runtime.
 const MODE: u32 = 0o666;
 
 /// Takes the devices outside of `/dev` out of the spec, mounts them instead, and tells what the helper
-/// has to make in `folder`. Whether the spec was changed is told too.
+/// has to make in `dir`. Whether the spec was changed is told too.
 pub(super) fn adapt(
     spec: &mut Spec,
     image: &Image,
-    folder: &Path,
+    dir: &Path,
 ) -> Result<(Vec<Node>, bool), Error> {
     let Some(linux) = spec.linux().as_ref() else {
         return Ok((Vec::new(), false));
@@ -41,13 +42,13 @@ pub(super) fn adapt(
             kept.push(device);
             continue;
         }
-        let at = folder.join(FOLDER).join(nodes.len().to_string());
+        let at = dir.join(DIR).join(nodes.len().to_string());
         nodes.push(node(
             &device,
             at.clone(),
             (uids.as_deref(), gids.as_deref()),
         )?);
-        mounts.push(mount(at, found)?);
+        mounts.push(mount("bind", &at, &found, &["bind"])?);
     }
     changed |= !nodes.is_empty();
     if changed && let Some(linux) = spec.linux_mut() {
@@ -67,19 +68,6 @@ pub(super) fn adapt(
 fn is_in_volume(device: &Path, image: &Image) -> bool {
     let mut mounts = image.covered.iter();
     mounts.any(|at| at.starts_with(DEV) && at != Path::new(DEV) && device.starts_with(at))
-}
-
-fn mount(source: PathBuf, destination: PathBuf) -> Result<Mount, Error> {
-    let mount = MountBuilder::default()
-        .typ("bind")
-        .source(source)
-        .destination(destination.clone())
-        .options(vec!["bind".to_owned()])
-        .build();
-    mount.map_err(|source| Error::Mount {
-        path: destination,
-        source,
-    })
 }
 
 type Maps<'m> = (Option<&'m [LinuxIdMapping]>, Option<&'m [LinuxIdMapping]>);
@@ -106,19 +94,9 @@ fn node(device: &LinuxDevice, at: PathBuf, (uids, gids): Maps<'_>) -> Result<Nod
         major,
         minor,
         mode: device.file_mode().unwrap_or(MODE) & 0o7777,
-        uid: on_node(device.uid().unwrap_or(0), uids),
-        gid: on_node(device.gid().unwrap_or(0), gids),
+        uid: host_id(uids, device.uid().unwrap_or(0)),
+        gid: host_id(gids, device.gid().unwrap_or(0)),
     })
-}
-
-/// The id on the node of one in the container.
-fn on_node(id: u32, maps: Option<&[LinuxIdMapping]>) -> u32 {
-    let mut maps = maps.unwrap_or_default().iter();
-    let mapped = maps.find_map(|map| {
-        let offset = id.checked_sub(map.container_id())?;
-        (offset < map.size()).then(|| map.host_id().checked_add(offset))?
-    });
-    mapped.unwrap_or(id)
 }
 
 #[cfg(test)]

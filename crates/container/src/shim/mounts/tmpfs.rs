@@ -1,4 +1,4 @@
-//! In the shim: what a tmpfs has of the folder that it covers, of which libcontainer knows nothing.
+//! In the shim: what a tmpfs has of the directory that it covers, of which libcontainer knows nothing.
 
 use std::path::Path;
 
@@ -6,19 +6,20 @@ use oci_spec::runtime::Mount;
 use rustix::fs::FileType;
 
 use super::{Error, Image};
+use crate::spec::has_option;
 
 /// The option that has what the image has there copied into it.
 const FILLED: &str = "tmpcopyup";
 
 /// Whether a mount is to have what the image has where it lies.
 pub(super) fn is_filled(mount: &Mount) -> bool {
-    mount.typ().as_deref() == Some("tmpfs") && has(mount, FILLED)
+    mount.typ().as_deref() == Some("tmpfs") && has_option(mount, &[FILLED])
 }
 
-/// Takes the option out that no file system knows, of whatever mount, as runc does. Whether it was
+/// Takes the option out that no file system knows, of any mount, as runc does. Whether it was
 /// there.
 pub(super) fn forget_filling(mount: &mut Mount) -> bool {
-    if !has(mount, FILLED) {
+    if !has_option(mount, &[FILLED]) {
         return false;
     }
     let mut options = mount.options().clone().unwrap_or_default();
@@ -27,13 +28,8 @@ pub(super) fn forget_filling(mount: &mut Mount) -> bool {
     true
 }
 
-fn has(mount: &Mount, wanted: &str) -> bool {
-    let options = mount.options().as_deref().unwrap_or_default();
-    options.iter().any(|option| option == wanted)
-}
-
 impl Image {
-    /// A tmpfs for which no mode is asked gets that of the folder which it covers.
+    /// A tmpfs for which no mode is asked gets that of the directory which it covers.
     pub(super) fn keep_mode(&self, mount: &mut Mount, at: &Path) -> Result<bool, Error> {
         let mut options = mount.options().clone().unwrap_or_default();
         if options.iter().any(|option| option.starts_with("mode=")) {
@@ -61,10 +57,10 @@ mod tests {
     #[test]
     fn a_tmpfs_has_the_mode_of_the_folder_that_it_covers() {
         let rootfs = tempfile::tempdir().unwrap();
-        let folder = rootfs.path().join("private");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o2750)).unwrap();
-        symlink("/else", folder.join("link")).unwrap();
+        let dir = rootfs.path().join("private");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o2750)).unwrap();
+        symlink("/else", dir.join("link")).unwrap();
         let mut spec: Spec = serde_json::from_str(
             r#"{"ociVersion": "1.1.0", "root": {"path": "rootfs"}, "mounts": [
                 {"destination": "/private", "type": "tmpfs", "source": "tmpfs",

@@ -1,54 +1,24 @@
 //! The working directory: made in the rootfs if the image has none of its name, as runc does.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use medley_sys::in_root::{self, Missing};
 
-/// Who may do what in a folder that was made: all may enter it, root alone writes.
-const MODE: Mode = Mode::from_raw_mode(0o755);
-
-/// Makes the folder `cwd`, and those above it, inside `rootfs`. Symlinks and `..` are resolved with
+/// Makes the directory `cwd`, and those above it, inside `rootfs`. Symlinks and `..` are resolved with
 /// the rootfs as `/`; the mounts of the spec are not there yet. It is made by `owner`, a user and a group
 /// of the node: the container's root, which in a user namespace may not do everything.
 ///
 /// # Errors
-/// As mkdir(2) and open(2), of the first folder that can't be made or entered.
+/// As mkdir(2) and open(2), of the first that can't be made or entered.
 pub(crate) fn make(owner: (u32, u32), rootfs: &Path, cwd: &Path) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    // The bundle's own folders are root's alone.
-    let root = rustix::fs::openat(CWD, rootfs, flags, Mode::empty())?;
+    // The bundle's own directories are root's alone.
+    let root = in_root::root(rootfs)?;
+    let make = || in_root::make(&root, cwd, Missing::Dir).map(drop);
     match owner {
-        (0, 0) => make_in(&root, cwd),
-        (user, group) => medley_sys::user_namespace::as_owner(user, group, || make_in(&root, cwd)),
+        (0, 0) => make(),
+        (user, group) => medley_sys::user_namespace::as_owner(user, group, make),
     }
-}
-
-fn make_in(root: &OwnedFd, cwd: &Path) -> io::Result<()> {
-    if open(root, cwd).is_ok() {
-        return Ok(());
-    }
-    let mut here = PathBuf::from("/");
-    let mut folder = open(root, &here)?;
-    for component in cwd.components() {
-        here.push(component);
-        folder = match (open(root, &here), component) {
-            (Err(Errno::NOENT), Component::Normal(name)) => {
-                rustix::fs::mkdirat(&folder, name, MODE)?;
-                open(root, &here)?
-            }
-            (opened, _) => opened?,
-        };
-    }
-    Ok(())
-}
-
-fn open(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! layers are seen through mounts that map the ids.
 //!
 //! containerd 2 says so with the options `uidmap=` and `gidmap=`, which are no file system's. An
-//! overlay's upper folder is made for the container, and has the right owner already.
+//! overlay's upper directory is made for the container, and has the right owner already.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -39,7 +39,7 @@ pub(super) fn plain(mount: &RootfsMount) -> RootfsMount {
 
 /// An overlay's layers, mapped, until the overlay is mounted.
 pub(super) struct Layers {
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl Layers {
@@ -49,15 +49,13 @@ impl Layers {
         bundle: &Path,
         namespace: BorrowedFd<'_>,
     ) -> io::Result<Self> {
-        let folder = bundle.join(LAYERS);
-        let layers = Self {
-            folder: folder.clone(),
-        };
+        let dir = bundle.join(LAYERS);
+        let layers = Self { dir: dir.clone() };
         let lower = overlay.options.iter_mut();
         for option in lower.filter(|option| option.starts_with(LOWER)) {
             let mut mapped = Vec::new();
             for (number, layer) in option.trim_start_matches(LOWER).split(':').enumerate() {
-                let at = folder.join(number.to_string());
+                let at = dir.join(number.to_string());
                 std::fs::create_dir_all(&at)?;
                 let clone = MountClone::of(Path::new(layer), false)?;
                 // Nothing can be written to a layer, and nothing removed should we die here.
@@ -74,10 +72,10 @@ impl Layers {
 
 impl Drop for Layers {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.folder) {
+        if let Err(error) = remove(&self.dir) {
             log::warn!(
                 "mapped layers are left behind in {}: {error}",
-                self.folder.display()
+                self.dir.display()
             );
         }
     }
@@ -88,12 +86,12 @@ pub(crate) fn clean_up(bundle: &Path) -> io::Result<()> {
     remove(&bundle.join(LAYERS))
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
-    if !folder.is_dir() {
+fn remove(dir: &Path) -> io::Result<()> {
+    if !dir.is_dir() {
         return Ok(());
     }
     for number in 0..PLENTY {
-        let at = folder.join(number.to_string());
+        let at = dir.join(number.to_string());
         if !at.exists() {
             break;
         }
@@ -101,10 +99,10 @@ fn remove(folder: &Path) -> io::Result<()> {
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
             Err(errno) => return Err(errno.into()),
         }
-        // Never more than the empty folder: a layer that is still mounted stays as it is.
+        // Never more than the empty directory: a layer that is still mounted stays as it is.
         std::fs::remove_dir(&at)?;
     }
-    std::fs::remove_dir(folder)
+    std::fs::remove_dir(dir)
 }
 
 /// Puts a mapped clone of what is mounted at `path` on top of it.

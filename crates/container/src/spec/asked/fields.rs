@@ -21,7 +21,7 @@ pub(super) fn fields_of<T: DeserializeOwned>() -> BTreeSet<String> {
     found.into_inner()
 }
 
-/// Answers whatever is asked, and notes where.
+/// Answers everything that is asked, and notes where.
 #[derive(Clone)]
 struct Place<'f> {
     path: String,

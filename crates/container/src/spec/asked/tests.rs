@@ -1,5 +1,5 @@
 //! Every field that a spec can have, and what becomes of it. A field that the crate which reads specs
-//! learns of later has no line here, and fails a test until somebody has seen to it.
+//! learns of later has no line here, and fails a test until it has one.
 
 use std::collections::BTreeSet;
 

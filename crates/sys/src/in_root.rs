@@ -1,0 +1,144 @@
+//! Paths with a directory as `/`: neither a symlink nor `..` in them leads out of it, whatever others
+//! change there meanwhile.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// How often a path is followed again of which something was renamed meanwhile.
+const RACES: u32 = 16;
+
+/// The mode of a directory that was made.
+const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// And of a file.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// What [`make`] makes where there is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// A directory; what is there has to be one too.
+    Dir,
+    /// An empty file, or whatever is there.
+    File,
+}
+
+/// A handle on the directory `path`, for [`open`] and [`make`].
+///
+/// # Errors
+/// Those of open(2).
+pub fn root(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+}
+
+/// Opens `path` with `root` as `/`. The magic links of procfs are not followed.
+///
+/// # Errors
+/// Those of openat2(2).
+pub fn open(root: impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open_with(root, path, flags, ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens `path` with `root` as `/` and without a symlink in it.
+///
+/// # Errors
+/// Those of openat2(2): `ELOOP` if there is a symlink.
+pub fn open_no_links(root: impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open_with(root, path, flags, ResolveFlags::NO_SYMLINKS)
+}
+
+fn open_with(
+    root: impl AsFd,
+    path: &Path,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let mut races = 0;
+    loop {
+        let flags = flags | OFlags::CLOEXEC;
+        let resolve = resolve | ResolveFlags::IN_ROOT;
+        match rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) if races < RACES => races += 1,
+            opened => return opened,
+        }
+    }
+}
+
+/// A handle (`O_PATH`) on `path` with `root` as `/`, which is made, with the directories above it, where
+/// it is missing.
+///
+/// # Errors
+/// As mkdir(2) and open(2), of the first that can't be made or entered.
+pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedFd> {
+    let flags = |is_last: bool| match missing {
+        Missing::File if is_last => OFlags::PATH,
+        _ => OFlags::PATH | OFlags::DIRECTORY,
+    };
+    if let Ok(there) = open(&root, path, flags(true)) {
+        return Ok(there);
+    }
+    let mut here = PathBuf::from("/");
+    let mut at = open(&root, &here, flags(false))?;
+    let count = path.components().count();
+    for (number, component) in path.components().enumerate() {
+        here.push(component);
+        let flags = flags(number + 1 == count);
+        at = match (open(&root, &here, flags), component) {
+            (Err(Errno::NOENT), Component::Normal(name)) => {
+                if flags.contains(OFlags::DIRECTORY) {
+                    rustix::fs::mkdirat(&at, name, DIR_MODE)?;
+                } else {
+                    let new = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    rustix::fs::openat(&at, name, new | OFlags::WRONLY, FILE_MODE)?;
+                }
+                open(&root, &here, flags)?
+            }
+            (opened, _) => opened?,
+        };
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Missing, make, open, open_no_links, root};
+    use rustix::fs::OFlags;
+    use rustix::io::Errno;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    #[test]
+    fn a_point_is_made_inside_the_root_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = tempfile::tempdir().unwrap();
+        symlink(host.path(), dir.path().join("out")).unwrap();
+        symlink("../..", dir.path().join("up")).unwrap();
+        let fd = root(dir.path()).unwrap();
+        make(&fd, Path::new("/a/b"), Missing::Dir).unwrap();
+        make(&fd, Path::new("/a/c/file"), Missing::File).unwrap();
+        make(&fd, Path::new("/a/c/file"), Missing::File).unwrap();
+        make(&fd, Path::new("/up/file"), Missing::File).unwrap();
+        make(&fd, Path::new("/out/file"), Missing::File).unwrap_err();
+        make(&fd, Path::new("/a/c/file"), Missing::Dir).unwrap_err();
+        assert!(dir.path().join("a/b").is_dir());
+        assert!(dir.path().join("a/c/file").is_file() && dir.path().join("file").is_file());
+        assert_eq!(host.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_leads_nowhere_but_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/file", dir.path().join("link")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let fd = root(dir.path()).unwrap();
+        open(&fd, Path::new("/link"), OFlags::PATH).unwrap();
+        let error = open_no_links(&fd, Path::new("/link"), OFlags::PATH).unwrap_err();
+        assert_eq!(error, Errno::LOOP);
+        let error = open(&fd, Path::new("/../missing"), OFlags::PATH).unwrap_err();
+        assert_eq!(error, Errno::NOENT);
+    }
+}
