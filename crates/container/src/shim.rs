@@ -9,12 +9,14 @@
 //! | what the Task API calls | `manager`, `container`, `exec`, `sandbox` |
 //! | Create | `create`, with a table of its steps |
 //! | helper processes | `helper_client`, `engine_binaries`, `prestarted_helper` |
-//! | native code | `code_source`, `place`, `compile`, `turn` |
+//! | native code | `code_source`, `cache_slot`, `compile`, `compiler_limit` |
 //! | what is on disk | `bundle_layout`, `state_file`, `recover` |
 
 mod bundle_layout;
+mod cache_slot;
 mod code_source;
 mod compile;
+mod compiler_limit;
 mod container;
 mod context;
 mod create;
@@ -27,7 +29,6 @@ mod hooks;
 mod image_layers;
 mod manager;
 mod mounts;
-mod place;
 mod planned_cgroup;
 mod prepare;
 mod prestarted_helper;
@@ -41,11 +42,11 @@ mod settings;
 mod state_file;
 mod status;
 mod terminal;
-mod turn;
 mod unfinished;
 mod user_namespace;
 
 pub use code_source::WarmOutcome;
+pub use compiler_limit::{MOST_COMPILERS, default_compilers};
 pub use container::Container;
 pub use engine_binaries::EngineBinary;
 pub use error::Error;
@@ -55,4 +56,3 @@ pub use manager::ContainerManager;
 pub use reaper::reap_orphans;
 pub use recover::remove_after_crash;
 pub use settings::{CreateRequest, Settings};
-pub use turn::{MOST_COMPILERS, default_compilers};

@@ -403,11 +403,11 @@ pub(crate) fn is_bind(mount: &Mount) -> bool {
 }
 
 /// Whether a mount has one of these options.
-pub(crate) fn has_option(mount: &Mount, wanted: &[&str]) -> bool {
+pub(crate) fn has_option(mount: &Mount, requested: &[&str]) -> bool {
     let options = mount.options().as_deref().unwrap_or_default();
     options
         .iter()
-        .any(|option| wanted.contains(&option.as_str()))
+        .any(|option| requested.contains(&option.as_str()))
 }
 
 /// Writes a spec where the helper finds it.

@@ -33,7 +33,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
             Err(error) => failed.push(medley_types::sentence(&error)),
         }
     }
-    if !alive && let Err(error) = shim::sandbox::clean_up(&bundle) {
+    if !alive && let Err(error) = shim::sandbox::remove_after_crash(&bundle) {
         failed.push(medley_types::sentence(&error));
     }
     anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));

@@ -202,13 +202,13 @@ fn tell_limits(channel: &LimitChannel, pid: i32) {
 /// Gives descriptors the numbers by which the spec names them.
 fn number(fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Error> {
     let dup = |(number, fd): (u32, OwnedFd)| {
-        let wanted = i32::try_from(number).map_err(std::io::Error::other)?;
-        let given = rustix::io::fcntl_dupfd_cloexec(&fd, wanted)?;
-        if std::os::fd::AsRawFd::as_raw_fd(&given) == wanted {
+        let requested = i32::try_from(number).map_err(std::io::Error::other)?;
+        let given = rustix::io::fcntl_dupfd_cloexec(&fd, requested)?;
+        if std::os::fd::AsRawFd::as_raw_fd(&given) == requested {
             Ok(given)
         } else {
             Err(std::io::Error::other(format!(
-                "descriptor {wanted} is in use"
+                "descriptor {requested} is in use"
             )))
         }
     };

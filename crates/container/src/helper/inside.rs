@@ -57,7 +57,7 @@ impl<'a> Inside<'a> {
             init: self.init.pid(),
             source,
         };
-        let (mut heard, said) = io::pipe().map_err(enter)?;
+        let (mut reader, writer) = io::pipe().map_err(enter)?;
         medley_sys::child::be_undumpable().map_err(enter)?;
         let ended = self.alone.run_child(|| {
             let Err(error) = work(self.alone, &self.init) else {
@@ -65,14 +65,14 @@ impl<'a> Inside<'a> {
             };
             let reason = medley_types::sentence(&error);
             // A reader that is gone needs no reason.
-            (&said).write_all(reason.as_bytes()).map_or(2, |()| 1)
+            (&writer).write_all(reason.as_bytes()).map_or(2, |()| 1)
         });
-        drop(said);
+        drop(writer);
         let Err(ended) = ended else {
             return Ok(());
         };
         let mut reason = String::new();
-        if heard.read_to_string(&mut reason).is_err() || reason.is_empty() {
+        if reader.read_to_string(&mut reason).is_err() || reason.is_empty() {
             reason = ended.to_string();
         }
         Err(Error::Failed(reason))

@@ -132,11 +132,11 @@ fn hold(alone: SingleThreaded, life: OwnedFd) -> Result<i32, Error> {
             what: "make the first process of the pid namespace",
             source,
         })?;
-    let mut said = String::new();
-    let heard = ready.read_to_string(&mut said);
-    match heard {
-        Ok(_) if said == "+" => Ok(pid),
-        Ok(_) => Err(Error::Holder { reason: said }),
+    let mut output = String::new();
+    let read = ready.read_to_string(&mut output);
+    match read {
+        Ok(_) if output == "+" => Ok(pid),
+        Ok(_) => Err(Error::Holder { reason: output }),
         Err(error) => Err(Error::Holder {
             reason: error.to_string(),
         }),

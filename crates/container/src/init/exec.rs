@@ -184,8 +184,8 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
     if !no_new_privileges {
         load_filter(filter.as_ref())?;
     }
-    if let Some(wanted) = process.capabilities() {
-        libcontainer::capabilities::drop_privileges(wanted, syscall.as_ref())
+    if let Some(requested) = process.capabilities() {
+        libcontainer::capabilities::drop_privileges(requested, syscall.as_ref())
             .map_err(capabilities)?;
     }
     if !entered {

@@ -184,8 +184,8 @@ impl WasmInit {
             working_dir::enter(cwd)?;
         }
         let mut confined = self.shared.confined.borrow_mut();
-        if let Confined::Wanted(wanted) = std::mem::take(&mut *confined) {
-            *confined = Confined::Ready(wanted.prepare()?);
+        if let Confined::Wanted(requested) = std::mem::take(&mut *confined) {
+            *confined = Confined::Ready(requested.prepare()?);
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl WasmInit {
         let guest = self.guest(spec);
         match std::mem::take(&mut *self.shared.confined.borrow_mut()) {
             Confined::Ready(ready) => ready.enter()?,
-            Confined::Wanted(wanted) => wanted.prepare()?.enter()?,
+            Confined::Wanted(requested) => requested.prepare()?.enter()?,
             Confined::No => {}
         }
         Ok(guest)

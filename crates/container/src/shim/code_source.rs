@@ -15,11 +15,11 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::Error;
+use super::cache_slot::CacheSlot;
 use super::compile::{self, Compiled};
+use super::compiler_limit::CompileContext;
 use super::image_layers::Images;
-use super::place::CacheSlot;
 use super::settings::Settings;
-use super::turn::CompileContext;
 use crate::protocol::{self, CacheMiss, Code, Fingerprint, MadeProcess, MakeReply};
 
 /// Where a guest's native code is.

@@ -11,8 +11,8 @@ use medley_engine::{Form, NotSealed, TrustedCode};
 use medley_sys::signals::FAULT;
 use rustix::process::{Resource, Signal};
 
+use super::compiler_limit::CompileContext;
 use super::helper_client::{CallError, HelperExit, HelperOutput};
-use super::turn::CompileContext;
 use super::{Error, code_source};
 use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
 use crate::helper::log_file;
@@ -21,7 +21,7 @@ use medley_cgroup::compilers::{HitLimit, Need};
 
 /// Longest time for one module. The compiler's processor time is limited too; this one is for a
 /// compiler that does nothing.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2 * CPU_SECONDS);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2 * CPU_SECONDS);
 
 const MIB: u64 = 1 << 20;
 
@@ -84,7 +84,7 @@ pub(super) fn compile(
         entry: code_source::entry(plan),
         module: module.as_fd(),
     };
-    let reply = helper.send(call).wait_for(PATIENCE, || ());
+    let reply = helper.send(call).wait_for(TIMEOUT, || ());
     drop(turn);
     let met = placed
         .as_ref()
@@ -245,7 +245,7 @@ fn signal(status: ExitStatus) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FAULT, HitLimit, Lasting, PATIENCE, enough_time, why};
+    use super::{FAULT, HitLimit, Lasting, TIMEOUT, enough_time, why};
     use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
     use crate::shim::helper_client::HelperExit;
     use rustix::process::{Resource, Signal};
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn timed_out() -> (String, Option<Lasting>) {
-        why(HelperExit::TimedOut(PATIENCE), Duration::ZERO, "", None)
+        why(HelperExit::TimedOut(TIMEOUT), Duration::ZERO, "", None)
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Container {
         }
         self.rootfs.unmount()?;
         if self.features.resctrl {
-            resctrl::clean_up(&self.dir);
+            resctrl::remove_group(&self.dir);
         }
         recover::remove(&self.dir)
     }

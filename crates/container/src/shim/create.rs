@@ -25,6 +25,7 @@ use oci_spec::runtime::Spec;
 
 use super::bundle_layout::STATE;
 use super::code_source;
+use super::compiler_limit::CompileContext;
 use super::container::Container;
 use super::context::ShimContext;
 use super::planned_cgroup::PlannedCgroup;
@@ -32,7 +33,6 @@ use super::prepare::{Namespaces, Prepared, prepare};
 use super::prestarted_helper::PrestartedHelper;
 use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
-use super::turn::CompileContext;
 use super::unfinished::Unfinished;
 use super::{Error, device_rules, state_file, terminal};
 use crate::protocol::{Create, CreateFds, Guest, MadeProcess, Program};
@@ -69,7 +69,7 @@ pub(super) fn create(
     log::info!("plan id={:?} {}", request.id, planned.plan.one_line());
     make_cwd(&spec.oci, &rootfs);
     let (ends, keeper) = request.stdio.open(spec::uid(&spec.oci))?;
-    let terminal = terminal::order(&spec.oci, spec.oci.process().as_ref(), &request.stdio)?;
+    let terminal = terminal::request(&spec.oci, spec.oci.process().as_ref(), &request.stdio)?;
     let (features, devices) = (Features::of(&spec.oci), devices::rules(&spec.oci));
 
     unfinished.has_cgroup(&cgroup.cgroup);

@@ -17,10 +17,10 @@ use medley_types::Cancel;
 use oci_spec::runtime::{Process, Spec};
 
 use super::code_source;
+use super::compiler_limit::CompileContext;
 use super::container::Container;
 use super::reaper::reap_orphans;
 use super::status::await_started_within;
-use super::turn::CompileContext;
 use super::{Error, terminal};
 use crate::protocol::{
     self, ExecFds, Guest, MadeProcess, MakeReply, PreparedProcess, Program, TerminalRequest,
@@ -106,7 +106,7 @@ impl Exec {
         // As with runc's shim the request says whether an exec has a terminal, and its process need
         // not.
         process.set_terminal(Some(request.stdio.terminal));
-        let terminal = terminal::order(&spec, Some(&process), &request.stdio)?;
+        let terminal = terminal::request(&spec, Some(&process), &request.stdio)?;
         let (ends, keeper) = request.stdio.open_session(uid)?;
         Ok(Self {
             process,
@@ -313,7 +313,7 @@ fn decide(container: &Container, process: &Process) -> Result<Planned, Error> {
     let view = Rootfs::open(&root)?;
     // The root was its own, and not that of a process that has its pid by now.
     container.must_live()?;
-    let wanted = Wanted {
+    let requested = Wanted {
         args: process.args().as_deref().unwrap_or_default(),
         env: process.env().as_deref().unwrap_or_default(),
         cwd: process.cwd(),
@@ -325,7 +325,7 @@ fn decide(container: &Container, process: &Process) -> Result<Planned, Error> {
     };
     let context = &container.context;
     let options = context.options_for(&container.settings);
-    let planned = match medley_dispatch::plan(&wanted, &view, &options) {
+    let planned = match medley_dispatch::plan(&requested, &view, &options) {
         Ok(Decision::Planned(planned)) => Ok(planned),
         Ok(Decision::NeedsLayers(needed)) => {
             let (images, cache) = (context.images(), container.settings.cache.as_deref());

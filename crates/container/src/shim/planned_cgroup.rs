@@ -5,7 +5,7 @@ use std::path::Path;
 use medley_cgroup::{Cgroup, DeferredLimits};
 
 use super::settings::Settings;
-use super::{Error, turn};
+use super::{Error, compiler_limit};
 use crate::spec::{self, ContainerSpec};
 
 /// A cgroup that is not there yet, or has no process.
@@ -33,7 +33,7 @@ impl PlannedCgroup {
         spec.is_changed |= limits.has_changed_spec();
         Ok(Self {
             cgroup,
-            in_pod: turn::is_in_pod(&spec.oci),
+            in_pod: compiler_limit::is_in_pod(&spec.oci),
             systemd,
             limits,
         })

@@ -56,12 +56,12 @@ pub fn remove_after_crash(bundle: &Path, shim_is_alive: bool) -> Result<Option<i
         Some(planned) => (Some(planned.cgroup), Some(planned.rootfs)),
         None => (None, None),
     };
-    let layers = rootfs::clean_up(bundle);
+    let layers = rootfs::remove_after_crash(bundle);
     // That of init first: only its record says where systemd put it.
     let cgroups = made.map(|made| made.cgroup).into_iter().chain(cgroup);
     let cgroups: Vec<_> = cgroups.map(|cgroup| cgroup.remove()).collect();
     let unmounted = rootfs.map_or(Ok(()), |rootfs| rootfs.unmount());
-    resctrl::clean_up(&dir);
+    resctrl::remove_group(&dir);
     let dir = remove(&dir);
     cgroups.into_iter().collect::<Result<(), _>>()?;
     compilers?;

@@ -10,7 +10,7 @@ use libcontainer::process::intel_rdt::cleanup_intel_rdt;
 
 /// Removes the groups of the containers whose state is below `dir`. What stays is told: the kernel
 /// has few groups, but none of a container's own goes on using one.
-pub(super) fn clean_up(dir: &Path) {
+pub(super) fn remove_group(dir: &Path) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     for state in entries.map(|entry| entry.path()).filter(|it| it.is_dir()) {
         let Ok(container) = Container::load(state) else {
@@ -34,7 +34,7 @@ pub(super) fn clean_up(dir: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::clean_up;
+    use super::remove_group;
 
     #[test]
     fn the_groups_in_libcontainers_state_are_removed() {
@@ -54,7 +54,7 @@ mod tests {
         .unwrap();
         container.set_intel_rdt_dir(Some(group.clone()));
         container.save().unwrap();
-        clean_up(dir.path());
+        remove_group(dir.path());
         assert!(!group.exists() && state.exists());
     }
 }

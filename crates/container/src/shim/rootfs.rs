@@ -355,8 +355,8 @@ fn check_layers(mount: &RootfsMount) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Layers`].
-pub fn clean_up(bundle: &Path) -> Result<(), Error> {
-    let removed = idmapped::clean_up(bundle).and(remove_stage(bundle));
+pub fn remove_after_crash(bundle: &Path) -> Result<(), Error> {
+    let removed = idmapped::remove_after_crash(bundle).and(remove_stage(bundle));
     removed.map_err(|source| Error::Layers {
         path: bundle.to_owned(),
         source,

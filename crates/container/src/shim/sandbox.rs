@@ -165,8 +165,10 @@ impl Sandbox {
             };
             has_own_ipc |= kind == Namespace::Ipc && namespace.path().is_none();
             let the_pods = PathBuf::from(format!("/proc/{}/ns/{name}", std::process::id()));
-            let wanted = held.namespaces.iter().find(|(of, _)| *of == kind);
-            if let Some((_, fd)) = wanted.filter(|_| namespace.path().as_ref() == Some(&the_pods)) {
+            let requested = held.namespaces.iter().find(|(of, _)| *of == kind);
+            if let Some((_, fd)) =
+                requested.filter(|_| namespace.path().as_ref() == Some(&the_pods))
+            {
                 // In the helper, as a number that is known by then: no other process can open it from
                 // within the pod's user namespace.
                 namespace.set_path(Some(path_of(fds.len())));
@@ -218,7 +220,7 @@ impl Sandbox {
 ///
 /// # Errors
 /// [`Error::Remove`].
-pub fn clean_up(bundle: &Path) -> Result<(), Error> {
+pub fn remove_after_crash(bundle: &Path) -> Result<(), Error> {
     remove(&bundle.join(SANDBOX))
 }
 

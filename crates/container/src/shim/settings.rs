@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use medley_io::Stdio;
 use medley_types::{Cancel, EngineKind, RootfsMount};
 
-use super::turn::default_compilers;
+use super::compiler_limit::default_compilers;
 
 /// A container to make.
 #[derive(Debug, Clone)]

@@ -11,19 +11,19 @@ use crate::spec;
 ///
 /// # Errors
 /// [`Error::Terminal`] if only one of the process and the request says so.
-pub(super) fn order(
+pub(super) fn request(
     spec: &Spec,
     process: Option<&Process>,
     stdio: &Stdio,
 ) -> Result<Option<TerminalRequest>, Error> {
-    let wanted = process.is_some_and(|process| process.terminal() == Some(true));
-    if wanted != stdio.terminal {
+    let requested = process.is_some_and(|process| process.terminal() == Some(true));
+    if requested != stdio.terminal {
         return Err(Error::Terminal {
-            process: wanted,
+            process: requested,
             request: stdio.terminal,
         });
     }
-    let Some(process) = process.filter(|_| wanted) else {
+    let Some(process) = process.filter(|_| requested) else {
         return Ok(None);
     };
     let count = |size: u64| u16::try_from(size).unwrap_or(u16::MAX);
@@ -40,7 +40,7 @@ pub(super) fn order(
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, TerminalRequest, order};
+    use super::{Error, TerminalRequest};
     use medley_io::Stdio;
     use oci_spec::runtime::Spec;
 
@@ -57,7 +57,7 @@ mod tests {
             terminal: request,
             ..Stdio::default()
         };
-        order(&spec, spec.process().as_ref(), &stdio)
+        super::request(&spec, spec.process().as_ref(), &stdio)
     }
 
     /// It has the size that is asked for.

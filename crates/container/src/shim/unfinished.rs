@@ -79,3 +79,44 @@ impl Drop for Unfinished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Mounted, RecordedProcess, Unfinished};
+    use crate::shim::state_file;
+    use medley_cgroup::Cgroup;
+    use std::path::Path;
+
+    fn begin(dir: &Path) -> Unfinished {
+        let cgroup = Cgroup::planned(None, "medley-unfinished", false);
+        let rootfs = Mounted::planned("/nonexistent".into(), &[]);
+        Unfinished::begin(dir, ("id", RecordedProcess::own()), &cgroup, rootfs).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_no_record() {
+        let bundle = tempfile::tempdir().unwrap();
+        let dir = bundle.path().join("medley");
+        let unfinished = begin(&dir);
+        let (planned, made) = state_file::read_all(&dir);
+        assert_eq!(planned.unwrap().shim, RecordedProcess::own());
+        assert!(made.is_none());
+        drop(unfinished);
+        assert!(!dir.exists());
+        begin(&dir).keep();
+        assert!(state_file::read_all(&dir).0.is_some());
+    }
+
+    #[test]
+    fn a_record_that_is_not_whole_is_none() {
+        let bundle = tempfile::tempdir().unwrap();
+        let dir = bundle.path().join("medley");
+        begin(&dir).keep();
+        let cgroup = Cgroup::planned(None, "medley-unfinished", false);
+        state_file::add_init(&dir, 1, &cgroup).unwrap();
+        assert_eq!(state_file::read_all(&dir).1.unwrap().init.pid(), 1);
+        std::fs::write(dir.join("init.json"), b"{\"init\":{\"pid\":1").unwrap();
+        let (planned, made) = state_file::read_all(&dir);
+        assert!(planned.is_some() && made.is_none());
+    }
+}

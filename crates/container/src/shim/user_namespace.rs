@@ -37,18 +37,18 @@ impl UserNamespaces {
     pub(super) fn of(helpers: &Helpers, spec: &Spec, shared: &[OwnedFd]) -> Result<Self, Error> {
         let linux = spec.linux().as_ref();
         let all = linux.and_then(|linux| linux.namespaces().as_deref());
-        let wanted = all
+        let requested = all
             .unwrap_or_default()
             .iter()
             .find(|namespace| namespace.typ() == LinuxNamespaceType::User);
-        let Some(wanted) = wanted else {
+        let Some(requested) = requested else {
             return Ok(Self::default());
         };
         let maps = maps(
             linux.and_then(|linux| linux.uid_mappings().as_deref()),
             linux.and_then(|linux| linux.gid_mappings().as_deref()),
         );
-        let (fd, is_new) = match wanted.path() {
+        let (fd, is_new) = match requested.path() {
             Some(path) => match sandbox::named(path, shared) {
                 Some(fd) => (fd.try_clone().map_err(Error::Spawn)?, false),
                 None => (open(path)?, false),
@@ -100,12 +100,12 @@ impl UserNamespaces {
         let at = |count: usize| dir.join("mapped").join(count.to_string());
         for mount in spec.mounts_mut().iter_mut().flatten() {
             let options = mount.options().clone().unwrap_or_default();
-            let asks = |wanted: &str| options.iter().any(|option| option == wanted);
-            let wanted = maps(
+            let asks = |requested: &str| options.iter().any(|option| option == requested);
+            let requested = maps(
                 mount.uid_mappings().as_deref(),
                 mount.gid_mappings().as_deref(),
             );
-            if wanted.is_empty() && !OPTIONS.iter().any(|option| asks(option)) {
+            if requested.is_empty() && !OPTIONS.iter().any(|option| asks(option)) {
                 let is_bound = spec::is_bind(mount) && self.own.is_some();
                 let source = mount.source().clone().filter(|_| is_bound);
                 if let Some(source) = source.filter(|source| is_hidden(source)) {
@@ -125,10 +125,10 @@ impl UserNamespaces {
                 return Err(Error::IdMapped { path: destination });
             };
             let namespace = match &self.own {
-                Some((fd, own)) if wanted.is_empty() || wanted == *own => path_of(fd),
-                None if wanted.is_empty() => return Err(Error::IdMapped { path: destination }),
+                Some((fd, own)) if requested.is_empty() || requested == *own => path_of(fd),
+                None if requested.is_empty() => return Err(Error::IdMapped { path: destination }),
                 _ => {
-                    let fd = make(helpers, &wanted)?;
+                    let fd = make(helpers, &requested)?;
                     let path = path_of(&fd);
                     self.others.push(fd);
                     path

@@ -78,3 +78,80 @@ impl Features {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ContainerSpec, Features};
+    use crate::spec::Error;
+    use std::path::Path;
+
+    const SPEC: &str = r#"{
+        "ociVersion": "1.1.0",
+        "root": {"path": "rootfs"},
+        "process": {"args": ["/app"], "cwd": "/srv", "user": {"uid": 5, "gid": 0},
+            "capabilities": {"bounding": [], "effective": [], "inheritable": [],
+                "permitted": [], "ambient": []}},
+        "hooks": {"poststop": [{"path": "/bin/true"}]},
+        "linux": {"namespaces": [{"type": "pid"}], "intelRdt": {"closID": "x"}}
+    }"#;
+
+    fn bundle(spec: &str) -> tempfile::TempDir {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::write(bundle.path().join("config.json"), spec).unwrap();
+        bundle
+    }
+
+    #[test]
+    fn a_spec_that_is_not_changed_is_taken_where_it_is() {
+        let (bundle, dir) = (bundle(SPEC), tempfile::tempdir().unwrap());
+        let mut spec = ContainerSpec::load("id", bundle.path()).unwrap();
+        assert_eq!(spec.cwd_and_user(), ("/srv".into(), 5));
+        let saved = spec.save_for_linux(bundle.path(), dir.path()).unwrap();
+        assert_eq!(saved, bundle.path());
+        spec.is_changed = true;
+        let saved = spec.save_for_linux(bundle.path(), dir.path()).unwrap();
+        assert_eq!(saved, dir.path());
+        // It lies elsewhere: a relative root would be looked for there.
+        let saved = ContainerSpec::load("id", dir.path()).unwrap();
+        let root = saved.oci.root().as_ref().unwrap().path().clone();
+        assert_eq!(root, bundle.path().join("rootfs"));
+    }
+
+    #[test]
+    fn a_wasm_container_has_a_spec_of_its_own() {
+        let (bundle, dir) = (bundle(SPEC), tempfile::tempdir().unwrap());
+        let spec = ContainerSpec::load("id", bundle.path()).unwrap();
+        let saved = spec.save_for_wasm(bundle.path(), dir.path()).unwrap();
+        assert_eq!(saved, dir.path());
+        let saved = ContainerSpec::load("id", dir.path()).unwrap();
+        let process = saved.oci.process().as_ref().unwrap();
+        assert_eq!(process.no_new_privileges(), Some(true));
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_when_the_spec_is_read() {
+        let relative = SPEC.replace("/bin/true", "bin/true");
+        let error = ContainerSpec::load("id", bundle(&relative).path()).unwrap_err();
+        assert!(matches!(error, Error::Asked(_)), "{error}");
+        let error = ContainerSpec::load("id", Path::new("/nonexistent")).unwrap_err();
+        assert!(matches!(error, Error::Read { .. }), "{error}");
+        let elsewhere = SPEC.replace("\"linux\"", "\"windows\"");
+        assert!(ContainerSpec::load("id", bundle(&elsewhere).path()).is_err());
+    }
+
+    #[test]
+    fn an_unknown_capability_changes_the_spec() {
+        let unknown = SPEC.replace("\"bounding\": []", "\"bounding\": [\"CAP_OF_TOMORROW\"]");
+        let bundle = bundle(&unknown);
+        assert!(ContainerSpec::load("id", bundle.path()).unwrap().is_changed);
+    }
+
+    #[test]
+    fn the_features_of_a_container_are_read_from_its_spec() {
+        let bundle = bundle(SPEC);
+        let spec = ContainerSpec::load("id", bundle.path()).unwrap();
+        let features = Features::of(&spec.oci);
+        assert!(features.own_pid_namespace && features.poststop_hooks && features.resctrl);
+        assert!(!features.poststart_hooks);
+    }
+}

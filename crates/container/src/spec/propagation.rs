@@ -86,8 +86,8 @@ pub(crate) fn changes(spec: &Spec) -> Vec<Change> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let each = mounts.iter().flat_map(|mount| {
         let options = mount.options().as_deref().unwrap_or_default();
-        let wanted = options.iter().filter_map(|option| Kind::of_option(option));
-        wanted.map(|(kind, recursive)| Change {
+        let requested = options.iter().filter_map(|option| Kind::of_option(option));
+        requested.map(|(kind, recursive)| Change {
             path: mount.destination().clone(),
             kind,
             recursive,

@@ -70,9 +70,9 @@ fn is_in_volume(device: &Path, image: &Image) -> bool {
     mounts.any(|at| at.starts_with(DEV) && at != Path::new(DEV) && device.starts_with(at))
 }
 
-type Maps<'m> = (Option<&'m [LinuxIdMapping]>, Option<&'m [LinuxIdMapping]>);
+type Mappings<'m> = (Option<&'m [LinuxIdMapping]>, Option<&'m [LinuxIdMapping]>);
 
-fn node(device: &LinuxDevice, at: PathBuf, (uids, gids): Maps<'_>) -> Result<Node, Error> {
+fn node(device: &LinuxDevice, at: PathBuf, (uids, gids): Mappings<'_>) -> Result<Node, Error> {
     let invalid = || Error::Device {
         path: device.path().clone(),
     };

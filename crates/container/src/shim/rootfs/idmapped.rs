@@ -82,7 +82,7 @@ impl Drop for Layers {
 }
 
 /// Removes what a shim that died in the middle has left in a bundle.
-pub(crate) fn clean_up(bundle: &Path) -> io::Result<()> {
+pub(crate) fn remove_after_crash(bundle: &Path) -> io::Result<()> {
     remove(&bundle.join(LAYERS))
 }
 

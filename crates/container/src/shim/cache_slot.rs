@@ -14,7 +14,7 @@ use medley_image::cache::{
 use super::Error;
 use super::code_source::{CodeSource, entry, note, warn};
 use super::compile::{self, Compiled, Failed};
-use super::turn::CompileContext;
+use super::compiler_limit::CompileContext;
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
 /// may go to a slow disk.
@@ -49,10 +49,10 @@ impl CacheSlot {
     ) -> Result<Self, Error> {
         let cache = Cache::open(dir, DEFAULT_LIMIT)?;
         let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
-        let wanted = format!("{:?}", entry(plan));
+        let requested = format!("{:?}", entry(plan));
         // As long as a compiler may take, and what its shim does then.
-        let timeout = compile::PATIENCE + HANDLING;
-        let lock = match cache.lock(&key, &wanted, timeout, context.is_wanted)? {
+        let timeout = compile::TIMEOUT + HANDLING;
+        let lock = match cache.lock(&key, &requested, timeout, context.is_wanted)? {
             CompileLock::Acquired(lock) => Some(lock),
             CompileLock::Failed { reason } => return Err(Error::Refused { reason }),
             CompileLock::TimedOut => None,
@@ -65,7 +65,7 @@ impl CacheSlot {
         };
         // A later version of ours may have what this one lacks, with the same engine.
         let program = context.images.helpers.binaries().identity(plan.engine);
-        let asked = program.map(|program| format!("{wanted} {program}"));
+        let asked = program.map(|program| format!("{requested} {program}"));
         Ok(Self {
             cache,
             key,
