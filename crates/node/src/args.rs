@@ -79,6 +79,7 @@ Takes away what install has brought, and puts back what was there before.
 
 const UNINSTALL_OPTIONS: &str = "  \
   --force                even while containers run, which are left running
+    --kwasm                nothing of Medley's, but what KWasm's installer has left on the node
     --containerd FILE      containerd's own program, to check the configuration with
 ";
 
@@ -134,6 +135,7 @@ pub(crate) struct Settings {
     pub(crate) wait: Duration,
     pub(crate) nsenter: bool,
     pub(crate) force: bool,
+    pub(crate) kwasm: bool,
     pub(crate) json: bool,
     pub(crate) aliases: bool,
     pub(crate) keep_pulls: bool,
@@ -157,6 +159,7 @@ impl Default for Settings {
             wait: WAIT,
             nsenter: false,
             force: false,
+            kwasm: false,
             json: false,
             aliases: true,
             keep_pulls: false,
@@ -223,7 +226,7 @@ const OPTIONS: [&str; 17] = [
 fn goes_with(verb: Verb, name: &str) -> bool {
     match name {
         "handler" | "no-aliases" | "keep-pulls" | "bin-dir" => verb == Verb::Install,
-        "force" => verb == Verb::Uninstall,
+        "force" | "kwasm" => verb == Verb::Uninstall,
         "json" => verb == Verb::Status,
         "dry-run" | "restart" | "restart-with" | "containerd" | "wait" => verb != Verb::Status,
         "root" | "nsenter" | "distribution" | "config" | "address" | "state" => true,
@@ -255,6 +258,7 @@ fn take(settings: &mut Settings, name: &str, parser: &mut lexopt::Parser) -> Res
         "dry-run" => settings.dry_run = true,
         "nsenter" => settings.nsenter = true,
         "force" => settings.force = true,
+        "kwasm" => settings.kwasm = true,
         "json" => settings.json = true,
         "no-aliases" => settings.aliases = false,
         "keep-pulls" => settings.keep_pulls = true,
@@ -362,6 +366,7 @@ mod tests {
             }
         }
         assert!(Verb::Uninstall.help().contains("--force"));
+        assert!(Verb::Uninstall.help().contains("--kwasm"));
         assert!(Verb::Status.help().contains("--json"));
     }
 }

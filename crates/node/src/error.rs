@@ -117,6 +117,12 @@ pub(crate) enum Error {
          leaves them running until they end"
     )]
     Running { count: usize, pids: String },
+    /// KWasm's shims are at work.
+    #[error(
+        "{count} of KWasm's shims run containers (pids {pids}): remove their pods first, or pass --force, \
+         which leaves them running until they end"
+    )]
+    KwasmRuns { count: usize, pids: String },
     /// A program could not be run.
     #[error("cannot run {program}")]
     Run { program: String, source: io::Error },

@@ -20,6 +20,7 @@ mod docker;
 mod effective;
 mod error;
 mod install;
+mod kwasm;
 mod names;
 mod node;
 mod plan;

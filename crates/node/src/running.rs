@@ -11,36 +11,64 @@ use crate::run::Runner;
 /// What `/proc/<pid>/exe` says behind the name of a file that was replaced.
 const REPLACED: &str = " (deleted)";
 
+/// Most pids that are named.
+const MOST_PIDS: usize = 10;
+
 /// Their pids. A shim that runs from a file that was replaced since is one as well.
 pub(crate) fn shims(node: &Node) -> Result<Vec<i32>, Error> {
     let program = node.shim();
     let file = node.root.open_file(&program)?;
     let file = file.and_then(|file| rustix::fs::fstat(file).ok());
-    let proc = Path::new("/proc");
-    let entries = std::fs::read_dir(proc).map_err(Error::std("list", proc))?;
-    let mut pids = Vec::new();
-    for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let exe = entry.path().join("exe");
-        // One that has just ended, or is the kernel's own.
-        let Ok(text) = std::fs::read_link(&exe) else {
-            continue;
-        };
-        let same = file
+    let same = |process: &Path| {
+        let found = file
             .as_ref()
-            .is_some_and(|file| rustix::fs::stat(&exe).is_ok_and(|found| id(&found) == id(file)));
-        if (same || is_called(node, &program, &text)) && serves(&entry.path()) {
+            .zip(rustix::fs::stat(process.join("exe")).ok());
+        found.is_some_and(|(file, found)| id(&found) == id(file))
+    };
+    let mut pids = Vec::new();
+    for (pid, process, exe) in processes()? {
+        if (same(&process) || is_called(node, &program, &exe)) && serves(&process) {
             pids.push(pid);
         }
     }
     pids.sort_unstable();
     Ok(pids)
+}
+
+/// The pids of programs below these directories of the node.
+pub(crate) fn below(node: &Node, dirs: &[PathBuf]) -> Result<Vec<i32>, Error> {
+    let is_below = |exe: &Path| {
+        dirs.iter().any(|dir| {
+            let shown = exe.starts_with(node.root.shown(dir));
+            shown || (node.runner != Runner::Nowhere && exe.starts_with(dir))
+        })
+    };
+    let all = processes()?.into_iter();
+    let mut pids: Vec<_> = all
+        .filter(|(_, _, exe)| is_below(exe))
+        .map(|(pid, _, _)| pid)
+        .collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// Pids as they are told: the first of them.
+pub(crate) fn shown(pids: &[i32]) -> String {
+    let pids: Vec<_> = pids.iter().take(MOST_PIDS).map(i32::to_string).collect();
+    pids.join(", ")
+}
+
+/// Each process by its pid, its directory in /proc, and what its program is called.
+fn processes() -> Result<Vec<(i32, PathBuf, PathBuf)>, Error> {
+    let proc = Path::new("/proc");
+    let entries = std::fs::read_dir(proc).map_err(Error::std("list", proc))?;
+    let process = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        // One that has just ended, or is the kernel's own, has no program.
+        let exe = std::fs::read_link(entry.path().join("exe")).ok()?;
+        Some((pid, entry.path(), exe))
+    };
+    Ok(entries.flatten().filter_map(process).collect())
 }
 
 /// Whether a process' program is, or was, the one at this path of the node.

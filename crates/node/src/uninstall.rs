@@ -9,6 +9,7 @@ use crate::distribution::Style;
 use crate::docker;
 use crate::error::Error;
 use crate::install::Change;
+use crate::kwasm;
 use crate::node::Node;
 use crate::plan;
 use crate::record::{self, Content, Filed, Record, What};
@@ -18,9 +19,6 @@ use crate::service::{self, Moment};
 use crate::template;
 use crate::transaction::{New, Step, remove_dir};
 use crate::tree;
-
-/// Most pids that are named.
-const MOST_PIDS: usize = 10;
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -33,6 +31,9 @@ struct Plan {
 
 /// Does it; says what was done.
 pub(crate) fn uninstall(settings: Settings) -> Result<String, Error> {
+    if settings.kwasm {
+        return kwasm::uninstall(settings);
+    }
     let dry_run = settings.dry_run;
     let root = crate::root::Root::open(&settings.root)?;
     if Record::read(&root, &settings.state)?.is_none() {
@@ -48,10 +49,9 @@ pub(crate) fn uninstall(settings: Settings) -> Result<String, Error> {
     };
     let running = running::shims(&node)?;
     if !running.is_empty() && !node.settings.force && !dry_run {
-        let pids: Vec<_> = running.iter().take(MOST_PIDS).map(i32::to_string).collect();
         return Err(Error::Running {
             count: running.len(),
-            pids: pids.join(", "),
+            pids: running::shown(&running),
         });
     }
     let plan = plan_back(&node, &record)?;

@@ -1,8 +1,9 @@
 //! What is kept of an install, and what becomes of it.
 
-use super::Node;
 use super::nodes::{self, CONFIG};
+use super::{Node, refused};
 use crate::args::Settings;
+use crate::install::install;
 use crate::status::status;
 use crate::uninstall::uninstall;
 
@@ -149,4 +150,56 @@ fn status_tells_what_is_there_and_what_is_not() {
         files.iter().any(|file| file["state"] == "missing"),
         "{value}"
     );
+}
+
+/// As KWasm's installer has left a node, with its operator gone.
+#[test]
+fn what_kwasm_has_left_makes_room_for_the_handlers() {
+    let node = Node::of(nodes::named("kind"));
+    let before = node.everything();
+    let config = node.read(CONFIG);
+    let tables = "
+[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.spin]
+    runtime_type = \"/opt/kwasm/bin/containerd-shim-spin-v2\"
+[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.wasmtime]
+    runtime_type = \"/opt/kwasm/bin/containerd-shim-wasmtime-v1\"
+
+";
+    std::fs::write(node.at(CONFIG), format!("{config}{tables}")).unwrap();
+    node.write("/opt/kwasm/bin/containerd-shim-spin-v2", "theirs");
+    node.write("/opt/kwasm/active", "");
+    let handlers = ["wasmtime", "spin"];
+    refused(
+        &node,
+        node.with_handlers(&handlers),
+        &["wasmtime", "/opt/kwasm"],
+    );
+    let kwasm = || Settings {
+        kwasm: true,
+        ..node.settings()
+    };
+    let left = node.everything();
+    let shown = uninstall(Settings {
+        dry_run: true,
+        ..kwasm()
+    });
+    let shown = shown.unwrap();
+    assert!(
+        shown.contains("runtimes.spin]") && shown.contains("removed"),
+        "{shown}"
+    );
+    assert!(node.everything() == left, "a dry run has changed something");
+    uninstall(kwasm()).unwrap();
+    assert_eq!(node.read(CONFIG), config);
+    assert!(!node.at("/opt/kwasm").exists());
+    let again = uninstall(kwasm()).unwrap();
+    assert!(again.contains("left nothing"), "{again}");
+    install(node.with_handlers(&handlers)).unwrap();
+    node.uninstall();
+    std::fs::create_dir_all(node.at("/opt")).unwrap();
+    let opt = node.at("/opt");
+    let (mut after, mut before) = (node.everything(), before);
+    after.remove(&opt);
+    before.remove(&opt);
+    assert!(after == before);
 }
