@@ -31,6 +31,10 @@ WASI_NN ?= off
 export WASI_NN
 FEATURES := $(if $(filter-out off,$(WASI_NN)),--features wasi-nn)
 
+# Where `make release` leaves its archives, and for which architectures.
+RELEASE_DIR ?= $(TARGET_DIR)/dist
+ARCHES ?= x86_64 aarch64
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 # End-to-end tests that run at a time, each with a containerd of its own.
@@ -47,9 +51,9 @@ STATIC := RUSTFLAGS="$(STATIC_FLAGS)" $(SECCOMP)
 STATIC_WASMER := RUSTFLAGS='$(STATIC_FLAGS) --cfg getrandom_backend="linux_getrandom"' $(SECCOMP)
 
 SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact images/*/build images/sidecar/serve \
-	images/sidecar/cgi-bin/* test/vm/* .ci/run
+	images/sidecar/cgi-bin/* images/programs release/* test/vm/* .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts quick demo bench bench-http soak install clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts quick demo bench bench-http soak install release release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -149,6 +153,12 @@ install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where co
 		install -D -m 755 "$(SHIM)-$$engine" "$(DESTDIR)$(PREFIX)/bin/$(notdir $(SHIM))-$$engine"; \
 		echo "install: $(DESTDIR)$(PREFIX)/bin/$(notdir $(SHIM))-$$engine"; \
 	done
+
+release: setup ## the archives of a release for x86_64 and aarch64, with what each is made of, and checksums
+	@release/build "$(RELEASE_DIR)" $(ARCHES)
+
+release-twice: setup ## the same from two dirs, compared byte by byte
+	@release/reproduce $(ARCHES)
 
 clean: ## remove what was built
 	@echo "clean: $(TARGET_DIR)"

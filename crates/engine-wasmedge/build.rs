@@ -7,6 +7,7 @@ const ARCHIVES: [&str; 4] = ["wasmedge", "fmt", "spdlog", "zstd"];
 fn main() {
     println!("cargo:rerun-if-env-changed=WASMEDGE_LIB_DIR");
     println!("cargo:rerun-if-env-changed=WASMEDGE_LOADER");
+    println!("cargo:rerun-if-env-changed=WASMEDGE_ON_NODE");
     if std::env::var_os("CARGO_FEATURE_LIBRARY").is_none() {
         return;
     }
@@ -34,17 +35,19 @@ fn main() {
 }
 
 /// What makes a program use the libraries of `dir`, with the loader that belongs to them: they
-/// may come from a newer Debian than the machine's.
+/// may come from a newer Debian than the machine's. WASMEDGE_ON_NODE is where they will be, if that is
+/// not here.
 fn link_arguments(dir: &str) -> Vec<String> {
     let loader = std::env::var("WASMEDGE_LOADER").unwrap_or_default();
     if dir.is_empty() || loader.is_empty() {
         return Vec::new();
     }
+    let there = std::env::var("WASMEDGE_ON_NODE").unwrap_or_else(|_| dir.to_owned());
     vec![
         format!("-Wl,--dynamic-linker={loader}"),
         // Not RUNPATH, which does not count for the libraries of the libraries.
         "-Wl,--disable-new-dtags".to_owned(),
-        format!("-Wl,-rpath,{dir}"),
+        format!("-Wl,-rpath,{there}"),
         // They need a newer C library than the one that is linked against.
         "-Wl,--allow-shlib-undefined".to_owned(),
     ]

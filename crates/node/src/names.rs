@@ -13,6 +13,10 @@ pub(crate) const PROGRAMS: [&str; 3] = [
     "containerd-shim-wasm-v1-wasmer",
 ];
 
+/// Where the libraries are that the program with WasmEdge brings along, by their version: it is linked to
+/// their loader there (`release/wasmedge`).
+pub(crate) const LIBRARIES: &str = "/var/lib/containerd-shim-wasm/wasmedge";
+
 /// The shim's runtime type.
 pub(crate) const RUNTIME: &str = "io.containerd.wasm.v1";
 

@@ -1,6 +1,8 @@
 //! What an install would change, decided before anything is.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Handler, Pulls};
@@ -8,7 +10,7 @@ use crate::diff;
 use crate::distribution::Style;
 use crate::effective::Effective;
 use crate::error::Error;
-use crate::names::{self, ALIASES, HANDLER, PROGRAMS, SEARCHED, SHIM};
+use crate::names::{self, ALIASES, HANDLER, LIBRARIES, PROGRAMS, SEARCHED, SHIM};
 use crate::node::Node;
 use crate::record::{self, Before, Content, Filed, Record, What};
 use crate::root::{Entry, split};
@@ -90,7 +92,7 @@ fn requested_handlers(node: &Node) -> Vec<String> {
     }
 }
 
-/// The program that runs now, and those beside it.
+/// The program that runs now, and those beside it, with the libraries that they bring.
 fn programs(node: &Node, plan: &mut Plan) -> Result<(), Error> {
     let own = std::fs::read_link(&node.settings.program);
     let own = own.unwrap_or_else(|_| node.settings.program.clone());
@@ -105,21 +107,65 @@ fn programs(node: &Node, plan: &mut Plan) -> Result<(), Error> {
             Err(_) if name != SHIM => continue,
             Err(error) => return Err(Error::std("read", &source)(error)),
         };
-        let content = record::digest_of(&file).map_err(Error::std("read", &source))?;
-        let path = node.bin_dir.join(name);
-        let there = node.root.open_file(&path)?;
-        let there = there.map(|file| record::digest_of(&file)).transpose();
-        if there.map_err(Error::std("read", &node.root.shown(&path)))? == Some(content.clone()) {
-            continue;
-        }
-        plan.planned.push(Planned {
-            path,
-            what: What::Program,
-            body: Body::Program { file, content },
-            handlers: Vec::new(),
-            pulls: None,
-        });
+        // Before the program, which does not run without them.
+        libraries(node, &own.with_file_name(format!("{name}.d")), plan)?;
+        program(node, &source, &file, node.bin_dir.join(name), plan)?;
     }
+    Ok(())
+}
+
+/// What lies in the directories of a directory: each is one version of the libraries, and keeps its name.
+fn libraries(node: &Node, from: &Path, plan: &mut Plan) -> Result<(), Error> {
+    for version in names_in(from)? {
+        let from = from.join(&version);
+        for name in names_in(&from)? {
+            let source = from.join(&name);
+            let file = File::open(&source).map_err(Error::std("read", &source))?;
+            let path = Path::new(LIBRARIES).join(&version).join(&name);
+            program(node, &source, &file, path, plan)?;
+        }
+    }
+    Ok(())
+}
+
+/// The names in a directory of what is installed, in their order; none if it is not there.
+fn names_in(dir: &Path) -> Result<Vec<OsString>, Error> {
+    let failed = || Error::std("read", dir);
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed()(error)),
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed())?;
+    names.sort();
+    Ok(names)
+}
+
+/// A program, or a library, that is to be at a path; nothing if it is there.
+fn program(
+    node: &Node,
+    source: &Path,
+    file: &File,
+    path: PathBuf,
+    plan: &mut Plan,
+) -> Result<(), Error> {
+    let content = record::digest_of(file).map_err(Error::std("read", source))?;
+    let there = node.root.open_file(&path)?;
+    let there = there.map(|file| record::digest_of(&file)).transpose();
+    if there.map_err(Error::std("read", &node.root.shown(&path)))? == Some(content.clone()) {
+        return Ok(());
+    }
+    plan.planned.push(Planned {
+        path,
+        what: What::Program,
+        body: Body::Program {
+            file: file.try_clone().map_err(Error::std("read", source))?,
+            content,
+        },
+        handlers: Vec::new(),
+        pulls: None,
+    });
     Ok(())
 }
 

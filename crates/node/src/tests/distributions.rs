@@ -1,5 +1,7 @@
 //! Every distribution: found, installed on, twice, and back.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::nodes::{self, ALL, CONFIG};
 use super::{Node, link};
 use crate::args::Settings;
@@ -169,6 +171,55 @@ fn another_directory_is_told_to_containerd() {
         node.install().contains("nothing to change"),
         "it is known the next time"
     );
+    node.uninstall();
+    assert!(node.everything() == before);
+}
+
+/// As the archive of a release has them: beside the program, in a directory of their version.
+#[test]
+fn a_programs_own_libraries_come_and_go_with_it() {
+    let node = Node::of(nodes::named("kind"));
+    let before = node.everything();
+    let unpacked = tempfile::tempdir().unwrap();
+    let beside = |name: &str, text: &str| {
+        let path = unpacked.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    beside("containerd-shim-wasm-v1", "the shim");
+    beside("containerd-shim-wasm-v1-wasmedge", "the program");
+    beside(
+        "containerd-shim-wasm-v1-wasmedge.d/0123/ld.so",
+        "the loader",
+    );
+    beside(
+        "containerd-shim-wasm-v1-wasmedge.d/0123/libc.so.6",
+        "the library",
+    );
+    let settings = || Settings {
+        program: unpacked.path().join("containerd-shim-wasm-v1"),
+        ..node.settings()
+    };
+    let shown = node.dry_run(settings()).unwrap();
+    let place = "/var/lib/containerd-shim-wasm/wasmedge/0123";
+    let loader = format!("program {place}/ld.so (new)");
+    let program = "program /usr/local/bin/containerd-shim-wasm-v1-wasmedge (new)";
+    let at = |line: &str| {
+        shown
+            .find(line)
+            .unwrap_or_else(|| panic!("no {line} in {shown}"))
+    };
+    assert!(at(&loader) < at(program), "{shown}");
+    install(settings()).unwrap();
+    assert_eq!(node.read(&format!("{place}/libc.so.6")), "the library");
+    let mode = node
+        .at(&format!("{place}/ld.so"))
+        .metadata()
+        .unwrap()
+        .mode();
+    assert_eq!(mode & 0o777, 0o755);
+    let again = install(settings()).unwrap();
+    assert!(again.contains("nothing to change"), "{again}");
     node.uninstall();
     assert!(node.everything() == before);
 }
