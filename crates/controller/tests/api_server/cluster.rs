@@ -6,8 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, Config};
 use tempfile::TempDir;
 
 /// Where the controller and its installer are.
@@ -88,6 +90,12 @@ impl Cluster {
             dir,
         };
         cluster.answers().await?;
+        // The API server makes it once it is up.
+        let namespaces: Api<Namespace> = Api::all(cluster.client().await?);
+        let made = await_condition(namespaces, "default", |found: Option<&Namespace>| {
+            found.is_some()
+        });
+        tokio::time::timeout(LONG, made).await??;
         cluster.kubectl(&["create", "namespace", NAMESPACE])?;
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kind/controller");
         let manifests = manifests.to_str().context("a path that is no text")?;
