@@ -1,7 +1,8 @@
 // The Wasm program of the samples, WASI preview 1:
 //
-//   hello.wasm                 greets, and lists its arguments and environment if there are any
+//   hello.wasm                 greets, and lists its arguments if there are any
 //   hello.wasm sleep SECONDS   sleeps
+//   hello.wasm cat FILE...     prints files
 //   hello.wasm serve DIR       factors numbers for whoever puts them into DIR, until it is stopped
 //
 // serve reads each DIR/NAME.request, which holds one number, and writes DIR/NAME.answer. Both
@@ -94,6 +95,21 @@ static int serve(const char *dir) {
     }
 }
 
+static int cat(char **paths) {
+    for (; *paths; paths++) {
+        FILE *in = fopen(*paths, "r");
+        if (!in) {
+            perror(*paths);
+            return 1;
+        }
+        for (int c; (c = fgetc(in)) != EOF;) {
+            putchar(c);
+        }
+        fclose(in);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     if (argc == 3 && strcmp(argv[1], "serve") == 0) {
@@ -102,6 +118,9 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "sleep") == 0) {
         sleep((unsigned)atoi(argv[2]));
         return 0;
+    }
+    if (argc > 2 && strcmp(argv[1], "cat") == 0) {
+        return cat(argv + 2);
     }
     printf("hello from wasm%d\n", (int)(8 * sizeof(void *)));
     for (int i = 1; i < argc; i++) {
