@@ -51,13 +51,14 @@ STATIC := RUSTFLAGS="$(STATIC_FLAGS)" $(SECCOMP)
 STATIC_WASMER := RUSTFLAGS='$(STATIC_FLAGS) --cfg getrandom_backend="linux_getrandom"' $(SECCOMP)
 
 SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact images/*/build images/sidecar/serve \
-	images/sidecar/cgi-bin/* images/programs release/* test/vm/* .ci/run
+	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
+	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts quick demo bench bench-http soak install release release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s kind k3d quick demo bench bench-http soak install release release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what build, demo and tests need from Debian's packages
 	@test/scripts/setup
@@ -119,6 +120,20 @@ test-vm: build ## the CRI tests in a Debian 13 virtual machine: cgroup v2, syste
 test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm containers on each storage (root)
 	@MEDLEY_RESTARTS=100 MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test docker --locked -- \
 		--test-threads=$(TEST_THREADS) restarted
+
+test-k8s: build ## a one-node Kubernetes on this machine: install, kind/ and its examples, uninstall (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" test/k8s/run
+
+# What is not there is told before anything is built.
+kind: ## a cluster of kind (in Docker), Medley on it by the DaemonSet of kind/, and a mixed pod
+	@kind/up kind --check
+	@$(MAKE) --no-print-directory build
+	@MEDLEY_SHIM="$(abspath $(SHIM))" kind/up kind
+
+k3d: ## the same on k3s, by k3d
+	@kind/up k3d --check
+	@$(MAKE) --no-print-directory build
+	@MEDLEY_SHIM="$(abspath $(SHIM))" kind/up k3d
 
 # The shim and the demo in one build, so that what both need is compiled once, and with Wasmtime alone.
 quick: setup ## build the shim soon, not optimised: target/<triple>/demo/, for the demo and for work on it
