@@ -32,7 +32,7 @@ impl Copy {
         self.0.join(Runtime::Medley.binary())
     }
 
-    /// Runs it as somebody who may change nothing, without an environment.
+    /// Runs it as a user who may change nothing, without an environment.
     fn run(&self, arg: &str) -> Result<Output> {
         let mut command = Command::new(self.path());
         command

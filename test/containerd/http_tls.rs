@@ -4,8 +4,8 @@ use crate::http::on_host_network;
 use medley_test::tls::SecureServer;
 use medley_test::*;
 
-/// Runs a guest that asks a server for `/hello` over TLS, in each of the worlds in which somebody
-/// vouches for it, or none does.
+/// Runs a guest that asks a server for `/hello` over TLS, with its certificate's authority known in each
+/// of the places where it can be, and in none.
 async fn trusts(wasm: Vec<u8>, args: impl Fn(String) -> Vec<String>) -> Result<()> {
     let server = SecureServer::start()?;
     let image = ImageBuilder::scratch("fetch")

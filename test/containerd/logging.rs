@@ -262,7 +262,7 @@ each_runtime! {
         let client = containerd.client().await?;
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
         let container = client.create("it", &image, spec.terminal()).await?;
-        // runc's shim waits for somebody to read.
+        // runc's shim waits for a reader.
         let output = containerd.dir().join("output");
         nix::unistd::mkfifo(&output, nix::sys::stat::Mode::S_IRWXU)?;
         let _reader = std::fs::File::options().read(true).write(true).open(&output)?;

@@ -1,4 +1,4 @@
-//! What mounts meet in an image: links, dirs, and what somebody else has mounted.
+//! What mounts meet in an image: links, dirs, and what others have mounted.
 
 use medley_test::shim::Bench;
 use medley_test::stdio::Stdin;

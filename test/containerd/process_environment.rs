@@ -16,7 +16,7 @@ async fn shell(
     Ok(done.stdout)
 }
 
-/// Runs a guest whose spec was changed by somebody who knows the containerd's dir.
+/// Runs a guest whose spec was changed by a function that knows the containerd's dir.
 async fn guest(
     name: &str,
     wasm: Vec<u8>,

@@ -32,7 +32,7 @@ impl Loopback {
         let dir = std::env::temp_dir().join(format!("medley-{}", unique()));
         std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let dir = Dir(dir);
-        // Free now; should somebody else be quicker, it does not listen, which is told.
+        // Free now; should another process be quicker, it does not listen, which is told.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = command(&dir.0, address)?;
         let log = std::fs::File::create(dir.0.join("log"))?;

@@ -129,7 +129,7 @@ async fn installers(context: &Context, node: &Node) -> Result<Vec<Pod>, Error> {
 }
 
 /// Sets the label, or gives it up. By server-side apply: what others have set is not touched, and
-/// the API server keeps who set what. Says it if somebody has decided against it.
+/// the API server keeps who set what. Says it if a person has decided against it.
 async fn label(context: &Context, seen: Seen<'_>) -> Result<Option<Verdict>, Error> {
     let wanted = state::wants_label(seen);
     if wanted == state::is_label_ours(seen.node) {

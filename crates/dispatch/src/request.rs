@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use medley_types::DEFAULT_PATH;
 use oci_spec::runtime::{Mount, Spec};
 
 use crate::error::Error;
-
-/// Where runc looks for a bare name when the spec's environment has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 static NO_ANNOTATIONS: LazyLock<HashMap<String, String>> = LazyLock::new(HashMap::new);
 

@@ -29,9 +29,10 @@ const SEALS: SealFlags = SealFlags::WRITE
 /// }
 /// ```
 ///
-/// No safe code makes one of a file. Two places have the proof, and say it in a SAFETY comment: the
-/// cache, of an entry whose digest it has checked, and the check of what a compiler has sealed. In
-/// every other crate of this workspace `unsafe_code` is denied.
+/// No safe code makes one of a file. Three places have the proof, and say it in a SAFETY comment: the
+/// cache, of an entry whose digest it has checked; the check of what a compiler has sealed; and the
+/// helper, which has the shim's word on the socket that only the shim holds. In the other crates of this
+/// workspace `unsafe_code` is denied, but for the engines and the home of raw system calls.
 ///
 /// ```compile_fail,E0133
 /// # use medley_engine::TrustedCode;

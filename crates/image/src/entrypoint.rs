@@ -27,9 +27,6 @@ const MAX_ARCHIVE: u64 = 16 << 30;
 /// Most layers: as many as overlayfs takes.
 const MOST_LAYERS: usize = 500;
 
-/// Where programs are looked for if the image does not say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// In front of the name of a file that is gone.
 const WHITEOUT: &[u8] = b".wh.";
 
@@ -226,7 +223,7 @@ impl Settings {
         let path = path
             .filter_map(|variable| variable.strip_prefix("PATH="))
             .next_back()
-            .unwrap_or(PATH);
+            .unwrap_or(medley_types::DEFAULT_PATH);
         let mut places = Vec::new();
         for name in [program, program.split('#').next().unwrap_or(program)] {
             if name.contains('/') {

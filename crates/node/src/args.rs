@@ -118,7 +118,7 @@ pub(crate) struct Usage(pub(crate) String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Restart {
     No,
-    /// By whatever the node has for it.
+    /// By what the node has for it.
     Found,
     /// By this command.
     With(String),
@@ -150,7 +150,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            // Whatever it is called, and be it replaced meanwhile.
+            // However it is called, and be it replaced meanwhile.
             program: "/proc/self/exe".into(),
             root: "/".into(),
             state: STATE.into(),

@@ -1,5 +1,5 @@
-//! Paths with a directory as `/`: neither a symlink nor `..` in them leads out of it, whatever others
-//! change there meanwhile.
+//! Paths with a directory as `/`: neither a symlink nor `..` in them leads out of it, even where others
+//! change what is there meanwhile.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,7 +22,7 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 pub enum Missing {
     /// A directory; what is there has to be one too.
     Dir,
-    /// An empty file, or whatever is there.
+    /// An empty file, or what is there.
     File,
 }
 

@@ -14,3 +14,6 @@ pub use cancel::Cancel;
 pub use engines::{EngineDescriptor, EngineKind, EngineProgram, UnknownEngine};
 pub use rootfs::RootfsMount;
 pub use sentence::sentence;
+
+/// Where a program without a slash in its name is looked for if the environment has no `PATH`, as by runc.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -16,9 +16,6 @@ use rustix::process::{Gid, Uid};
 use crate::filter::Filter;
 use crate::init::Init;
 
-/// Where a program is looked for if the environment does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// What the process needs to become what it is to be.
 pub(crate) struct ExecSetup {
     pub(crate) process: Process,
@@ -255,7 +252,7 @@ fn find(process: &Process) -> Result<PathBuf, Error> {
         .rev()
         .find_map(|entry| entry.strip_prefix("PATH="))
         .filter(|path| !path.is_empty())
-        .unwrap_or(DEFAULT_PATH);
+        .unwrap_or(medley_types::DEFAULT_PATH);
     path.split(':')
         .map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(name))
         .find(|path| is_executable(path))

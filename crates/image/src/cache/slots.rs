@@ -1,7 +1,7 @@
 //! `slots/<number>`: how many compilers run at a time, however many shims want one.
 //!
 //! For each compiler that runs, the shim that wants its code holds the lock of one of these files. A
-//! lock goes with its process, whatever ends that, so that no slot is ever lost.
+//! lock goes with its process, however that ends, so that no slot is ever lost.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ use super::permissions::ours_alone;
 /// Shortest and longest pause between two looks for a free one: a compiler runs for seconds.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// The slots of one folder, all of them open.
+/// The slots of one dir, all of them open.
 #[derive(Debug)]
 pub struct Slots(Vec<File>);
 
@@ -31,16 +31,16 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// The first `count` slots in `folder`, which is made if it is not there: whoever counts fewer
+    /// The first `count` slots in `dir`, which is made if it is not there: a shim that counts fewer
     /// than another waits for what the other has taken too.
     ///
     /// # Errors
-    /// [`Error::NotOurs`] if somebody else could write there, [`Error::File`].
-    pub fn open(folder: &Path, count: NonZeroU32) -> Result<Self, Error> {
+    /// [`Error::NotOurs`] if another user could write there, [`Error::File`].
+    pub fn open(dir: &Path, count: NonZeroU32) -> Result<Self, Error> {
         let make = |path: &Path| make_dir(path).map_err(Error::file("make", path));
-        make(folder)?;
+        make(dir)?;
         // Before anything is made in it.
-        let slots = ours_alone(folder)?.join("slots");
+        let slots = ours_alone(dir)?.join("slots");
         make(&slots)?;
         let slots = ours_alone(&slots)?;
         let open = |number: u32| {
@@ -107,38 +107,38 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    fn folder(name: &str) -> PathBuf {
+    fn dir(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("medley-slots-{}-{name}", std::process::id()))
     }
 
-    fn take(folder: &Path, count: u32) -> Option<Slot> {
-        let slots = Slots::open(folder, NonZeroU32::new(count).unwrap()).unwrap();
+    fn take(dir: &Path, count: u32) -> Option<Slot> {
+        let slots = Slots::open(dir, NonZeroU32::new(count).unwrap()).unwrap();
         slots.try_take().unwrap().ok()
     }
 
     #[test]
     fn there_are_as_many_as_are_counted() {
-        let folder = folder("count");
-        let first = take(&folder, 2).unwrap();
-        let second = take(&folder, 2).unwrap();
-        assert!(take(&folder, 2).is_none());
+        let dir = dir("count");
+        let first = take(&dir, 2).unwrap();
+        let second = take(&dir, 2).unwrap();
+        assert!(take(&dir, 2).is_none());
         // Who counts more has more, and who counts fewer waits for the same ones.
-        let third = take(&folder, 3).unwrap();
-        assert!(take(&folder, 1).is_none());
+        let third = take(&dir, 3).unwrap();
+        assert!(take(&dir, 1).is_none());
         drop((first, third));
-        assert!(take(&folder, 1).is_some());
+        assert!(take(&dir, 1).is_some());
         drop(second);
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn no_more_than_that_run_however_many_want_to() {
-        let folder = folder("many");
+        let dir = dir("many");
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    let slots = Slots::open(&folder, NonZeroU32::new(3).unwrap()).unwrap();
+                    let slots = Slots::open(&dir, NonZeroU32::new(3).unwrap()).unwrap();
                     let _slot = slots.take(&|| true).unwrap().unwrap();
                     let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                     most.fetch_max(now, Ordering::SeqCst);
@@ -148,17 +148,17 @@ mod tests {
             }
         });
         assert!((1..=3).contains(&most.into_inner()));
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn who_waits_for_one_stops_when_it_is_not_wanted_any_more() {
-        let folder = folder("wanted");
-        let _held = take(&folder, 1).unwrap();
+        let dir = dir("wanted");
+        let _held = take(&dir, 1).unwrap();
         let (asked, wanted) = (AtomicBool::new(false), AtomicBool::new(true));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
-                let slots = Slots::open(&folder, NonZeroU32::MIN).unwrap();
+                let slots = Slots::open(&dir, NonZeroU32::MIN).unwrap();
                 slots.take(&|| {
                     asked.store(true, Ordering::SeqCst);
                     wanted.load(Ordering::SeqCst)
@@ -170,16 +170,16 @@ mod tests {
             wanted.store(false, Ordering::SeqCst);
             assert!(waiting.join().unwrap().unwrap().is_none());
         });
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn a_folder_that_others_may_write_to_has_none() {
-        let folder = folder("others");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Slots::open(&folder, NonZeroU32::MIN).is_err());
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
-        std::fs::remove_dir_all(folder).unwrap();
+        let dir = dir("others");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Slots::open(&dir, NonZeroU32::MIN).is_err());
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

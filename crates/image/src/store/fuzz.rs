@@ -23,7 +23,7 @@ pub fn message(input: &[u8]) {
     }
 }
 
-/// The messages of a stream are the same in whatever pieces it arrives.
+/// The messages of a stream are the same however it is cut into pieces.
 pub fn stream(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let stream = stream_of(&mut input).unwrap_or_default();
