@@ -67,6 +67,7 @@ fn first(
 ) -> Result<CodeSource, Error> {
     let (Some(cache), Some(form)) = (context.cache, form(plan)) else {
         // Text may turn out to be either form, and is for development: it need not be quick.
+        let _share = context.share(&plan.module)?;
         return compile(context, plan, &file(context.images, module)?);
     };
     let module = match module {
@@ -96,6 +97,7 @@ fn compiled(
     fingerprint: Option<&str>,
 ) -> Result<CodeSource, Error> {
     let module = &file(context.images, module)?;
+    let _share = context.share(&plan.module)?;
     let (Some(cache), Some(fingerprint), Some(form)) = (context.cache, fingerprint, form(plan))
     else {
         return compile(context, plan, module);
@@ -234,6 +236,7 @@ pub(super) fn warm(
         id: WARM,
         in_pod: None,
     };
+    let _share = context.share(&plan.module)?;
     let place = CacheSlot::open(&context, cache, plan, &module, &fingerprint)?;
     let filled = place.fill(&context, plan, &module, form)?;
     match filled.lost {

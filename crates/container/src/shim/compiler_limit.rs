@@ -53,17 +53,11 @@ pub fn default_compilers() -> NonZeroU32 {
     NonZeroU32::new(half.clamp(LEAST, MOST)).unwrap_or(NonZeroU32::MIN)
 }
 
-/// A compiler may run as long as this lives.
-#[derive(Debug)]
-pub(super) struct Turn {
-    _slot: Slot,
-    _share: Share,
-}
-
 /// One of the compilers that this shim, and so its pod, may have at a time: one less than the node has,
-/// so that a pod whose modules take long does not keep every other from its start.
+/// so that a pod whose modules take long does not keep every other from its start. It is taken before the
+/// lock of a place in the cache, which other pods may wait for.
 #[derive(Debug)]
-struct Share(&'static Shares);
+pub(super) struct Share(&'static Shares);
 
 /// How many of this process's compilers run.
 #[derive(Debug)]
@@ -75,18 +69,24 @@ struct Shares {
 
 impl Share {
     /// Waits for a share, as long as `is_wanted` says so; `None` if it does not any more.
-    fn take(compilers: NonZeroU32, is_wanted: &dyn Fn() -> bool) -> Option<Self> {
+    fn take(compilers: NonZeroU32, module: &Path, is_wanted: &dyn Fn() -> bool) -> Option<Self> {
         static SHARES: Shares = Shares {
             running: Mutex::new(0),
             ended: Condvar::new(),
         };
-        Self::of(&SHARES, compilers, is_wanted)
+        Self::of(&SHARES, compilers, is_wanted, || {
+            log::info!(
+                "{} waits to be compiled: as many compilers run for this pod as may",
+                module.display()
+            );
+        })
     }
 
     fn of(
         shares: &'static Shares,
         compilers: NonZeroU32,
         is_wanted: &dyn Fn() -> bool,
+        waits: impl FnOnce(),
     ) -> Option<Self> {
         /// Pause between two looks at whether it is still wanted.
         const PAUSE: Duration = Duration::from_millis(100);
@@ -95,6 +95,9 @@ impl Share {
             .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if *running >= max {
+            waits();
+        }
         while *running >= max {
             if !is_wanted() {
                 return None;
@@ -130,29 +133,23 @@ impl CompileContext<'_> {
         }
     }
 
-    /// Waits until a compiler may run for `module`; none is counted where nothing can be locked,
-    /// which is no reason not to start.
-    pub(super) fn turn(&self, module: &Path) -> Result<Option<Turn>, Error> {
-        let Some(slots) = self.slots() else {
-            return Ok(None);
-        };
-        let Some(share) = Share::take(self.compilers, self.is_wanted) else {
-            return Err(Error::GivenUp {
-                module: PathBuf::from(module),
-                compilers: self.compilers,
-            });
-        };
-        let slot = self.slot(slots, module)?;
-        Ok(slot.map(|slot| Turn {
-            _slot: slot,
-            _share: share,
-        }))
+    /// Waits until one of this pod's compilers may be for `module`.
+    pub(super) fn share(&self, module: &Path) -> Result<Share, Error> {
+        Share::take(self.compilers, module, self.is_wanted).ok_or_else(|| self.given_up(module))
     }
 
-    fn slot(&self, slots: Slots, module: &Path) -> Result<Option<Slot>, Error> {
-        let given_up = || Error::GivenUp {
+    fn given_up(&self, module: &Path) -> Error {
+        Error::GivenUp {
             module: PathBuf::from(module),
             compilers: self.compilers,
+        }
+    }
+
+    /// Waits until a compiler of this node may run for `module`; none is counted where nothing can be
+    /// locked, which is no reason not to start.
+    pub(super) fn turn(&self, module: &Path) -> Result<Option<Slot>, Error> {
+        let Some(slots) = self.slots() else {
+            return Ok(None);
         };
         let taken = slots.try_take().and_then(|taken| match taken {
             Ok(slot) => Ok(Some(slot)),
@@ -167,7 +164,7 @@ impl CompileContext<'_> {
         });
         match taken {
             Ok(Some(slot)) => Ok(Some(slot)),
-            Ok(None) => Err(given_up()),
+            Ok(None) => Err(self.given_up(module)),
             Err(error) => {
                 log::warn!("compilers are not counted: {error}");
                 Ok(None)
@@ -206,7 +203,12 @@ mod tests {
     }
 
     fn take(shares: &'static Shares, compilers: u32) -> Option<Share> {
-        Share::of(shares, NonZeroU32::new(compilers).unwrap(), &|| false)
+        Share::of(
+            shares,
+            NonZeroU32::new(compilers).unwrap(),
+            &|| false,
+            || {},
+        )
     }
 
     #[test]
@@ -233,7 +235,11 @@ mod tests {
         let shares = shares();
         let first = take(shares, 1).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| Share::of(shares, NonZeroU32::MIN, &|| true).is_some());
+            let (says, waits) = std::sync::mpsc::channel();
+            let waits_for = move || says.send(()).unwrap();
+            let waiting = scope
+                .spawn(move || Share::of(shares, NonZeroU32::MIN, &|| true, waits_for).is_some());
+            waits.recv().unwrap();
             drop(first);
             assert!(waiting.join().unwrap());
         });
