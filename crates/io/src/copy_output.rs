@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -37,6 +37,33 @@ const TERMINAL_MAX: usize = 128 << 10;
 
 /// Pause after a failure that may pass, such as a lack of descriptors.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many copies are to finish, and have not. Some are waited for no more.
+static FINISHING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Waits until every copy that was to finish has, or has given up on its reader: before the process ends
+/// that copies.
+pub async fn all_copied() {
+    let mut finishing = FINISHING.subscribe();
+    // It never closes.
+    finishing.wait_for(|count| *count == 0).await.ok();
+}
+
+/// Counts a copy as one that is to finish.
+struct Finishing;
+
+impl Finishing {
+    fn begin() -> Self {
+        FINISHING.send_modify(|count| *count += 1);
+        Self
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        FINISHING.send_modify(|count| *count -= 1);
+    }
+}
 
 /// A copy under way, which ends with this handle; one that is to finish ends by itself.
 #[derive(Debug)]
@@ -117,16 +144,24 @@ struct Copy {
 impl Copy {
     /// Copies until it is to finish, and for a while after.
     async fn run_until(self, mut finish: watch::Receiver<bool>) {
+        let moved = Arc::clone(&self.moved);
         let copy = self.run();
         tokio::pin!(copy);
         tokio::select! {
             () = &mut copy => return,
             () = asked(&mut finish) => {}
         }
-        if tokio::time::timeout(LINGER, copy).await.is_err() {
-            log::warn!(
-                "the last output of a process is lost: its reader took nothing for {LINGER:?}"
-            );
+        let _finishing = Finishing::begin();
+        let mut before = moved.load(Ordering::Relaxed);
+        while tokio::time::timeout(LINGER, &mut copy).await.is_err() {
+            let now = moved.load(Ordering::Relaxed);
+            if now == before {
+                log::warn!(
+                    "the last output of a process is lost: its reader took nothing for {LINGER:?}"
+                );
+                return;
+            }
+            before = now;
         }
     }
 

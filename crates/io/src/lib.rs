@@ -30,6 +30,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use copy_output::all_copied;
 pub use stdio_handles::StdioHandles;
 
 /// Where a container's stdio goes, as containerd names it: FIFOs by their paths, logs by URIs. An

@@ -13,4 +13,6 @@ pub mod options;
 mod process;
 mod sandbox;
 
+pub use medley_io::all_copied;
+
 pub use local::{Defaults, LocalRuntime};

@@ -122,6 +122,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         {
             log::warn!("the last events did not reach containerd within {DRAIN_TIMEOUT:?}");
         }
+        medley_runtime::all_copied().await;
         // The call that ended us is to be answered, and closing its connection would not wait.
         for _ in 0..LAST_TURNS {
             tokio::task::yield_now().await;
