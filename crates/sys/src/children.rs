@@ -185,14 +185,27 @@ pub fn let_go(pid: i32) {
 /// # Errors
 /// Those of `waitid`, but for having no child at all.
 pub fn reap_orphans() -> io::Result<usize> {
-    // Before the look: who makes a child by then sees it afterwards.
-    MISSED.store(true, Ordering::SeqCst);
-    let _alone = match MAKING.try_write() {
-        Ok(alone) => alone,
-        Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
-        Err(TryLockError::WouldBlock) => return Ok(0),
-    };
-    MISSED.store(false, Ordering::SeqCst);
+    let mut all = 0;
+    loop {
+        // Before the look: who makes a child, or reaps, by then sees it afterwards.
+        MISSED.store(true, Ordering::SeqCst);
+        let alone = match MAKING.try_write() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(all),
+        };
+        MISSED.store(false, Ordering::SeqCst);
+        let reaped = reap_now();
+        drop(alone);
+        all += reaped?;
+        if !MISSED.load(Ordering::SeqCst) {
+            return Ok(all);
+        }
+    }
+}
+
+/// Reaps what [`reap_orphans`] does, while no child is made.
+fn reap_now() -> io::Result<usize> {
     let awaited = awaited();
     let mut reaped = 0;
     while let Some(pid) = first_ended()? {
