@@ -68,21 +68,34 @@ pub(crate) fn parse(text: &str, unified: bool) -> Vec<Hierarchy> {
         mountinfo.get_or_init(read).as_str()
     };
     let hierarchy = |line: &str| {
-        let mut parts = line.splitn(3, ':');
-        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let mut hierarchy = Hierarchy {
-            controllers: controllers.to_owned(),
-            mount: PathBuf::from(MOUNT),
-            path: PathBuf::new(),
-        };
-        if !unified || !hierarchy.is_unified() {
-            hierarchy.mount = Path::new(MOUNT).join(hierarchy.name());
-        }
+        let (mut hierarchy, path) = mounted(line, unified)?;
         let root = || mount_root(mountinfo(), &hierarchy.mount);
-        hierarchy.path = below_mount(&hierarchy.mount, Path::new(path), root)?;
+        hierarchy.path = below_mount(&hierarchy.mount, path, root)?;
         Some(hierarchy)
     };
     text.lines().filter_map(hierarchy).collect()
+}
+
+/// The mounts of the hierarchies in such a text, whether they show its cgroup or not. Their paths are
+/// empty.
+pub(crate) fn mounts(text: &str) -> impl Iterator<Item = Hierarchy> + '_ {
+    let hierarchy = |line| mounted(line, false).map(|(hierarchy, _)| hierarchy);
+    text.lines().filter_map(hierarchy)
+}
+
+/// The hierarchy of a line, and the process's cgroup in it as the kernel tells it.
+fn mounted(line: &str, unified: bool) -> Option<(Hierarchy, &Path)> {
+    let mut parts = line.splitn(3, ':');
+    let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut hierarchy = Hierarchy {
+        controllers: controllers.to_owned(),
+        mount: PathBuf::from(MOUNT),
+        path: PathBuf::new(),
+    };
+    if !unified || !hierarchy.is_unified() {
+        hierarchy.mount = Path::new(MOUNT).join(hierarchy.name());
+    }
+    Some((hierarchy, Path::new(path)))
 }
 
 /// A cgroup's path below `mount`, by the kernel's `path`; `root` is what the mount begins with.

@@ -24,6 +24,14 @@ const ROUNDS_BEFORE_FREEZE: u32 = 20;
 /// Pause between two looks at a cgroup that is not empty yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// Whether a cgroup of v2 gives controllers to those below it that let no process be beside them. Those
+/// of threads do.
+fn takes_no_process(dir: &Path) -> bool {
+    const OF_THREADS: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
+    let given = words(dir, "cgroup.subtree_control");
+    given.iter().any(|it| !OF_THREADS.contains(&it.as_str()))
+}
+
 impl Cgroup {
     /// Makes sure that no process is in it, as it would die with the container, and that one can be.
     ///
@@ -39,7 +47,7 @@ impl Cgroup {
                     count: pids.len(),
                 });
             }
-            if self.unified && !words(&dir.path, "cgroup.subtree_control").is_empty() {
+            if self.unified && takes_no_process(&dir.path) {
                 let path = dir.path.clone();
                 return Err(Error::NotLeaf { path });
             }
@@ -258,8 +266,11 @@ mod tests {
         std::fs::write(&control, "memory pids\n").unwrap();
         let error = cgroup.check_vacant().unwrap_err();
         assert!(matches!(error, Error::NotLeaf { .. }), "{error}");
-        std::fs::write(&control, "\n").unwrap();
-        cgroup.check_vacant().unwrap();
+        // Controllers that let processes be where they are given on.
+        for given in ["\n", "cpu pids\n"] {
+            std::fs::write(&control, given).unwrap();
+            cgroup.check_vacant().unwrap();
+        }
         std::fs::write(dir.path().join("cgroup.procs"), "7\n").unwrap();
         let error = cgroup.check_vacant().unwrap_err();
         assert!(matches!(error, Error::Taken { count: 1, .. }), "{error}");
