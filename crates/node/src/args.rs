@@ -202,13 +202,14 @@ pub(crate) fn parse(verb: Verb, args: &[OsString]) -> Result<Option<Settings>, U
 }
 
 /// Every option, of any verb.
-const OPTIONS: [&str; 17] = [
+const OPTIONS: [&str; 18] = [
     "handler",
     "no-aliases",
     "keep-pulls",
     "bin-dir",
     "containerd",
     "force",
+    "kwasm",
     "json",
     "root",
     "nsenter",
