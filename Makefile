@@ -54,7 +54,7 @@ SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact im
 	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
 	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s kind k3d quick demo bench bench-http soak install release release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-http soak install release release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -123,6 +123,10 @@ test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm co
 
 test-k8s: build ## a one-node Kubernetes on this machine: install, kind/ and its examples, uninstall (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/k8s/run
+
+test-controller: setup ## the controller on an API server of Kubernetes and its etcd (root)
+	@programs=$$(test/k8s/kubernetes) && MEDLEY_KUBERNETES="$$programs" \
+		cargo test -p medley-controller --test api_server --locked -- --test-threads=1
 
 # What is not there is told before anything is built.
 kind: ## a cluster of kind (in Docker), Medley on it by the DaemonSet of kind/, and a mixed pod

@@ -1,7 +1,6 @@
 //! The controller on a real API server: `make test-controller`.
 //!
-//! The installer's part, a Pod and a label, is played by the test: there is no kubelet here. With one,
-//! `make test-k8s` runs the same.
+//! The installer's part, a Pod and a label, is played by the test: there is no kubelet here.
 
 mod cluster;
 

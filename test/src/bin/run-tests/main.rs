@@ -62,7 +62,7 @@ fn run() -> Result<bool> {
             // One that hung once has shown what it can do.
             if matches!(done.outcome, Outcome::Failed) {
                 println!("test: once more, alone: {}", done.name);
-                done.try_again(&settings, &args)?;
+                done.try_again(&settings, &args);
                 report.show(done);
             }
         }
@@ -94,7 +94,7 @@ fn run_all(
                     let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) else {
                         break;
                     };
-                    if sender.send(process::run(settings, args, name)).is_err() {
+                    if sender.send(Done::of(settings, args, name)).is_err() {
                         break;
                     }
                 }
@@ -102,7 +102,6 @@ fn run_all(
         }
         drop(sender);
         for done in results {
-            let done = done.inspect_err(|_| give_up.store(true, Ordering::Relaxed))?;
             report.show(&done);
             match &done.outcome {
                 Outcome::Passed | Outcome::Ignored => report.add(&done)?,

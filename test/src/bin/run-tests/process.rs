@@ -108,13 +108,23 @@ impl Done {
         }
     }
 
+    /// Runs a test. One that can't be run, or not be ended, has failed.
+    pub(crate) fn of(settings: &Settings, args: &Args, name: &str) -> Self {
+        let begun = Instant::now();
+        run(settings, args, name).unwrap_or_else(|error| Self {
+            name: name.to_owned(),
+            outcome: Outcome::Failed,
+            took: begun.elapsed(),
+            output: format!("run-tests: {error:#}\n"),
+        })
+    }
+
     /// Runs it again, alone: it is flaky if it passes now.
-    pub(crate) fn try_again(&mut self, settings: &Settings, args: &Args) -> Result<()> {
-        *self = run(settings, args, &self.name)?;
+    pub(crate) fn try_again(&mut self, settings: &Settings, args: &Args) {
+        *self = Self::of(settings, args, &self.name);
         if matches!(self.outcome, Outcome::Passed) {
             self.outcome = Outcome::Flaky;
         }
-        Ok(())
     }
 }
 
@@ -139,7 +149,7 @@ pub(crate) fn list(settings: &Settings, args: &Args) -> Result<Vec<String>> {
 }
 
 /// Runs one test until it ends or its time is over.
-pub(crate) fn run(settings: &Settings, args: &Args, name: &str) -> Result<Done> {
+fn run(settings: &Settings, args: &Args, name: &str) -> Result<Done> {
     // A file, not a pipe: what a test leaves behind may hold it.
     let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
     let mut output = File::from(nix::sys::memfd::memfd_create("output", flags)?);
