@@ -75,7 +75,7 @@ async fn ten_modules_are_compiled_as_many_at_once_as_the_node_takes() -> Result<
         }
     };
     assert!(done.iter().all(|done| done.stdout == "hello\n"), "{done:?}");
-    assert!(seen.len() > 4, "only {} compilers were seen", seen.len());
+    assert!(seen.len() > 2, "only {} compilers were seen", seen.len());
     assert!((1..=2).contains(&most), "{most} compilers at a time");
     containerd.close().await
 }
