@@ -128,12 +128,15 @@ fn libraries(node: &Node, from: &Path, plan: &mut Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// The names in a directory of what is installed, in their order; none if it is not there.
+/// The names in a directory of what is installed, in their order; none if it is not there, or a file: cargo
+/// has a list of sources by that name beside each program that it makes.
 fn names_in(dir: &Path) -> Result<Vec<OsString>, Error> {
     let failed = || Error::std("read", dir);
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(failed()(error)),
     };
     let names = entries.map(|entry| entry.map(|entry| entry.file_name()));

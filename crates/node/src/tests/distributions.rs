@@ -187,6 +187,8 @@ fn a_programs_own_libraries_come_and_go_with_it() {
         std::fs::write(path, text).unwrap();
     };
     beside("containerd-shim-wasm-v1", "the shim");
+    // As cargo leaves it beside what it makes.
+    beside("containerd-shim-wasm-v1.d", "the shim: its sources");
     beside("containerd-shim-wasm-v1-wasmedge", "the program");
     beside(
         "containerd-shim-wasm-v1-wasmedge.d/0123/ld.so",
