@@ -68,6 +68,8 @@ test_fifty_replicas_up_and_down() {
     served
     # It would have ten pods at most.
     kubectl delete hpa web
+    # Fifty ask for no more than two processors then, with what the RuntimeClass adds.
+    kubectl set resources deployment web --requests=cpu=10m
     kubectl scale deployment web --replicas=50
     kubectl rollout status --timeout=600s deployment/web
     until_is 60 replicas 50
