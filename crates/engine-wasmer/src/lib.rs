@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod exports;
 mod files;
+mod fingerprint;
 mod imports;
 mod memory;
 mod module;
@@ -35,7 +36,7 @@ impl Engine for Wasmer {
     }
 
     fn fingerprint(&self) -> Result<String, String> {
-        Ok(config::fingerprint())
+        Ok(fingerprint::fingerprint())
     }
 
     fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError> {

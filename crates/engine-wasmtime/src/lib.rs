@@ -9,6 +9,7 @@ mod component;
 mod config;
 mod error;
 mod files;
+mod fingerprint;
 mod http;
 mod http_client;
 mod keyvalue;
@@ -40,13 +41,13 @@ impl Engine for Wasmtime {
 
     fn version(&self) -> String {
         // Wasmtime's own account of itself begins with it.
-        let fingerprint = config::fingerprint().unwrap_or_default();
+        let fingerprint = fingerprint::fingerprint().unwrap_or_default();
         let version = fingerprint.split(' ').next();
         version.unwrap_or_default().to_owned()
     }
 
     fn fingerprint(&self) -> Result<String, String> {
-        config::fingerprint().map_err(|error| chain(&error))
+        fingerprint::fingerprint().map_err(|error| chain(&error))
     }
 
     fn compile(&self, bytes: &[u8], entry: &Entry) -> Result<CompiledModule, ModuleError> {

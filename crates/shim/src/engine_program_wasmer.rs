@@ -1,6 +1,6 @@
 //! `containerd-shim-wasm-v1-wasmer`: what the shim starts as helper for containers of Wasmer.
 
-mod beside;
+mod engine_program;
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 fn main() -> ExitCode {
-    beside::run(EngineKind::Wasmer, engine)
+    engine_program::run(EngineKind::Wasmer, engine)
 }
 
 fn engine(kind: EngineKind) -> Option<&'static dyn Engine> {

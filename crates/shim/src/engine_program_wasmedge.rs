@@ -1,6 +1,6 @@
 //! `containerd-shim-wasm-v1-wasmedge`: what the shim starts as helper for containers of WasmEdge.
 
-mod beside;
+mod engine_program;
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use medley_dispatch::EngineKind;
 use medley_engine::Engine;
 
 fn main() -> ExitCode {
-    beside::run(EngineKind::Wasmedge, engine)
+    engine_program::run(EngineKind::Wasmedge, engine)
 }
 
 fn engine(kind: EngineKind) -> Option<&'static dyn Engine> {
