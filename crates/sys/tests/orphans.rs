@@ -11,14 +11,9 @@ fn is_there(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists()
 }
 
-#[test]
-fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
-    child::become_subreaper().unwrap();
-    // The first of our children to end, which the kernel names before all others.
-    let mut kept = children::spawn(&mut Command::new("true")).unwrap();
-    let handle = medley_sys::pidfd::PidFd::open(kept.id().try_into().unwrap()).unwrap();
-    assert!(handle.wait_for_end(None).unwrap());
-
+/// The pid of a process that a shell has left behind, and that is about to end.
+#[allow(clippy::unwrap_used, reason = "a part of the test below")]
+fn orphan() -> String {
     let mut shell = Command::new("sh");
     shell
         .args(["-c", "sleep 0.01 & echo $!"])
@@ -29,9 +24,20 @@ fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
     // The orphan holds the pipe as well: this is its end.
     std::io::Read::read_to_string(&mut std::io::BufReader::new(stdout), &mut orphan).unwrap();
     assert!(children::wait(&mut shell).unwrap().success());
-    let orphan = orphan.trim();
+    orphan.trim().to_owned()
+}
+
+#[test]
+fn orphans_are_reaped_while_one_that_is_awaited_has_ended() {
+    child::become_subreaper().unwrap();
+    // The first of our children to end, which the kernel names before all others.
+    let mut kept = children::spawn(&mut Command::new("true")).unwrap();
+    let handle = medley_sys::pidfd::PidFd::open(kept.id().try_into().unwrap()).unwrap();
+    assert!(handle.wait_for_end(None).unwrap());
+
+    let orphan = orphan();
     let mut reaped = 0;
-    while is_there(orphan) {
+    while is_there(&orphan) {
         reaped += children::reap_orphans().unwrap();
         std::thread::yield_now();
     }
@@ -76,16 +82,7 @@ fn no_other_waits_for_a_program_that_takes_long_to_load() {
     // Another one lives its life meanwhile.
     let mut other = children::spawn(&mut Command::new("true")).unwrap();
     assert!(children::wait(&mut other).unwrap().success());
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "sleep 0.01 & echo $!"])
-        .stdout(Stdio::piped());
-    let mut shell = children::spawn(&mut shell).unwrap();
-    let mut orphan = String::new();
-    let stdout = shell.stdout.take().unwrap();
-    std::io::Read::read_to_string(&mut std::io::BufReader::new(stdout), &mut orphan).unwrap();
-    assert!(children::wait(&mut shell).unwrap().success());
-    let orphan = Path::new("/proc").join(orphan.trim()).join("stat");
+    let orphan = Path::new("/proc").join(orphan()).join("stat");
     let ended = |stat: String| stat.contains(") Z ");
     while !std::fs::read_to_string(&orphan).is_ok_and(ended) {
         std::thread::yield_now();

@@ -78,7 +78,9 @@ impl Cache {
             return Ok(Content::Replaced);
         }
         Ok(match whole {
-            Ok(true) => Content::Whole(trusted(code)),
+            #[allow(unsafe_code, reason = "what is in the file will be executed")]
+            // SAFETY: it is an entry, and its content has the digest of what was stored.
+            Ok(true) => Content::Whole(unsafe { trusted(code) }),
             Ok(false) => Content::Damaged(damaged(&path, "its content has changed")),
             Err(error) => Content::Damaged(damaged(&path, &error.to_string())),
         })
@@ -122,8 +124,11 @@ pub(super) enum Content {
 }
 
 /// An entry's file as code that may be executed.
+///
+/// # Safety
+/// It is the file of an entry of a [`Cache`], and its content is what was stored there.
 #[allow(unsafe_code, reason = "what is in the file will be executed")]
-pub(super) fn trusted(entry: File) -> TrustedCode {
+pub(super) unsafe fn trusted(entry: File) -> TrustedCode {
     // SAFETY: only `Cache::store` writes entries, of code that a compiler of ours gave. They lie in
     // a directory that is root's alone, as `Cache::open` and `Cache::existing` check, are never
     // written to again, and are open for reading; their content has the digest that was taken when

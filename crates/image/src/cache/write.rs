@@ -50,7 +50,11 @@ impl Cache {
                 if let Ok(identity) = last_use::identity(&entry, &self.boot) {
                     last_use::write(&self.used().join(&digest), &identity);
                 }
-                trusted(entry)
+                #[allow(unsafe_code, reason = "what is in the file will be executed")]
+                // SAFETY: it is the entry that was just written, of code that is trusted.
+                unsafe {
+                    trusted(entry)
+                }
             }
         };
         let path = self.keys().join(key.as_str());
