@@ -1,4 +1,4 @@
-//! Copying what a process writes: a task, and one chunk of memory while there is something to copy.
+//! Copies what a process writes. Each copy is one task, and holds one chunk of memory while there are bytes.
 
 use std::future::Future;
 use std::io;
@@ -20,36 +20,34 @@ use crate::master::Master;
 /// Bytes that are read at once: what a terminal holds.
 const CHUNK: usize = 4096;
 
-/// How long nothing may move before a copy that is to finish is not waited for: its reader is
-/// stopped, or gone.
+/// A finishing copy that moves no byte for this long is not waited for: its reader is stopped, or gone.
 const STALL: Duration = Duration::from_secs(1);
 
-/// How long a copy that is to finish is waited for at most, however its reader takes it: below the 5 s
-/// that containerd gives a Delete.
+/// A finishing copy is waited for at most this long, even if its reader makes progress. containerd gives
+/// a Delete 5 s.
 const FINISH_MAX: Duration = Duration::from_secs(3);
 
-/// How long a copy that is to finish goes on when it is not waited for any more: its reader may have
-/// stopped for a while only.
+/// A finishing copy that moves no byte for this long is given up, waited for or not.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Most bytes that a terminal holds: its queue, and what the kernel has still to bring there.
+/// Most bytes that a terminal holds, in its queue and in the kernel's buffers before it.
 const TERMINAL_MAX: usize = 128 << 10;
 
 /// Pause after a failure that may pass, such as a lack of descriptors.
 pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How many copies are to finish, and have not. Some are waited for no more.
+/// The number of finishing copies, those that are not waited for included.
 static FINISHING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
-/// Waits until every copy that was to finish has, or has given up on its reader: before the process ends
-/// that copies.
+/// Waits until every finishing copy has ended or given up. The shim calls it before it exits, as an exit
+/// would end the copies.
 pub async fn all_copied() {
     let mut finishing = FINISHING.subscribe();
-    // It never closes.
+    // The sender is static, so this never fails.
     finishing.wait_for(|count| *count == 0).await.ok();
 }
 
-/// Counts a copy as one that is to finish.
+/// Counts one finishing copy for as long as it exists.
 struct Finishing;
 
 impl Finishing {
@@ -65,12 +63,13 @@ impl Drop for Finishing {
     }
 }
 
-/// A copy under way, which ends with this handle; one that is to finish ends by itself.
+/// The handle of a copy. Dropping it ends the copy, unless [`Self::finish`] was called: then the copy ends
+/// by itself.
 #[derive(Debug)]
 pub(crate) struct Copying {
-    /// Whether it is to finish.
+    /// Set once the copy is told to finish.
     finish: watch::Sender<bool>,
-    /// Bytes.
+    /// Bytes that were copied so far.
     moved: Arc<AtomicU64>,
     /// Closed at the copy's end.
     done: watch::Receiver<()>,
@@ -100,8 +99,8 @@ impl Copying {
         }
     }
 
-    /// Has the copy end once it has copied what there is to read now, and waits for that as long as
-    /// something moves, but not for longer than containerd does.
+    /// Tells the copy to end after the bytes that can be read now. Waits for that while bytes move, and
+    /// for [`FINISH_MAX`] at most.
     pub(crate) fn finish(&self) -> impl Future<Output = ()> + Send + use<> {
         self.finish.send_replace(true);
         let (moved, mut done) = (Arc::clone(&self.moved), self.done.clone());
@@ -142,7 +141,8 @@ struct Copy {
 }
 
 impl Copy {
-    /// Copies until it is to finish, and for a while after.
+    /// Copies until the source ends; once told to finish, until its last bytes are written or their
+    /// reader takes nothing for [`LINGER`].
     async fn run_until(self, mut finish: watch::Receiver<bool>) {
         let moved = Arc::clone(&self.moved);
         let copy = self.run();
@@ -165,9 +165,8 @@ impl Copy {
         }
     }
 
-    /// Copies to the end, past failures on the way: the process that writes is not to suffer from
-    /// it. A reader that goes away would have it killed, and one that does not read would hold it up
-    /// for ever.
+    /// Copies to the end of the source. A failed read or write is logged and the copy goes on: if it
+    /// stopped, SIGPIPE would kill the process that writes, or a full pipe would block it.
     async fn run(self) {
         let Self {
             source,
@@ -198,7 +197,7 @@ impl Copy {
                 tokio::select! {
                     biased;
                     written = &mut writing => (written, None),
-                    // A terminal is hung up on without waiting for the reader.
+                    // The terminal closes at once: its hang-up does not wait for the reader.
                     () = asked(&mut finish) => {
                         let last = source.take().map(Source::last);
                         (writing.await, last)
@@ -213,7 +212,7 @@ impl Copy {
             if last.is_some() {
                 break last;
             }
-            // A container that floods is not alone in this thread.
+            // Other tasks of this thread get a turn, even if this container never stops writing.
             tokio::task::yield_now().await;
         };
         let copied = match last {
@@ -227,19 +226,20 @@ impl Copy {
     }
 }
 
-/// Waits until a copy is to finish, for ever if its handle is gone: its task is ended then.
+/// Waits until the copy is told to finish. If its handle is dropped, the task is aborted, so this waits
+/// for ever then.
 async fn asked(finish: &mut watch::Receiver<bool>) {
     if finish.wait_for(|finish| *finish).await.is_err() {
         std::future::pending().await
     }
 }
 
-/// What there was to read when a copy was to finish, and no more: what the process left behind may write
-/// for ever.
+/// The bytes that could be read when the copy was told to finish. No later ones are copied: a process that
+/// outlives the session may write for ever.
 enum Last {
-    /// A terminal's, which is let go of.
+    /// Read from a terminal, which is closed already.
     Bytes(Vec<u8>),
-    /// As many bytes, still in a pipe.
+    /// This many bytes, which are still in a pipe.
     Pipe(Source, usize),
 }
 
@@ -274,12 +274,12 @@ fn count(moved: &AtomicU64, chunk: &[u8]) {
     moved.fetch_add(count, Ordering::Relaxed);
 }
 
-/// Whether something is wrong that has been said.
+/// Logs a failure once, and not again until it is over. Holds whether it was logged.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(bool);
 
 impl Trouble {
-    /// Says it, unless it was said since all was well.
+    /// Logs the failure, unless it was logged since the last success.
     pub(crate) fn say(&mut self, what: &str, error: &io::Error) {
         if !std::mem::replace(&mut self.0, true) {
             log::warn!("{what}: {error}");
@@ -294,9 +294,9 @@ impl Trouble {
 /// Where bytes come from.
 pub(crate) struct Source {
     fd: Arc<AsyncFd<OwnedFd>>,
-    /// Where it is from, if it is a terminal's.
+    /// The terminal, if the bytes come from one.
     master: Option<Arc<Master>>,
-    /// An end of the terminal for the time in which no other process has one: see [`Self::renew`].
+    /// Keeps the terminal's other end open while no process has it open: see [`Self::renew`].
     peer: Option<OwnedFd>,
 }
 
@@ -319,7 +319,7 @@ impl Source {
         })
     }
 
-    /// Waits for bytes. Dropping this loses none.
+    /// Waits for bytes. Cancel safe: dropping the future loses none.
     async fn read(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let mut ready = self.fd.readable().await?;
@@ -336,7 +336,7 @@ impl Source {
         }
     }
 
-    /// What there is to read now.
+    /// The bytes that can be read now, without waiting for more.
     fn last(self) -> io::Result<Last> {
         if self.master.is_none() {
             let left = rustix::io::ioctl_fionread(self.fd.get_ref())?;
@@ -355,8 +355,8 @@ impl Source {
         Ok(Last::Bytes(bytes))
     }
 
-    /// Bytes that are there; none, if there are none now. The kernel has by then brought over
-    /// what was written to the other end before.
+    /// Reads without waiting. Empty if there are no bytes now; everything written to the other end
+    /// before this call has arrived by then.
     fn read_now(&self) -> io::Result<Vec<u8>> {
         loop {
             match read_chunk(self.fd.get_ref().as_fd()) {
@@ -368,9 +368,9 @@ impl Source {
         }
     }
 
-    /// After a hang-up, which need not be the end: a process closes its terminal and opens it
-    /// again, as init systems do. An end of our own keeps the master from saying so again, and
-    /// from being ready all the time.
+    /// Goes on after a hang-up. That need not be the end: init systems close their terminal and open it
+    /// again. With the other end open here the master reports no further hang-up; without it, it would
+    /// be ready all the time.
     fn renew(&mut self) -> io::Result<()> {
         let master = self.master.as_ref().ok_or(Errno::IO)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -380,7 +380,7 @@ impl Source {
     }
 }
 
-/// Reads what is there, a chunk at most. Nothing is the end.
+/// Reads at most one chunk. An empty one is the end of the source.
 pub(crate) fn read_chunk(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
     let mut chunk = [0; CHUNK];
     let count = rustix::io::read(fd, &mut chunk)?;
@@ -390,9 +390,9 @@ pub(crate) fn read_chunk(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
 /// Where bytes go.
 #[derive(Debug)]
 pub(crate) enum Sink {
-    /// A FIFO or pipe, whose reader sets the pace.
+    /// A FIFO or pipe. Writing waits for its reader.
     Pipe(AsyncFd<OwnedFd>),
-    /// A file. What it does not take is lost, and it says so.
+    /// A file. Bytes that can't be written are dropped, and the file notes how many.
     File(Arc<LogFile>),
     Nowhere,
 }
@@ -408,7 +408,7 @@ impl Sink {
             Self::Pipe(pipe) => pipe,
             Self::File(file) => {
                 let (file, bytes) = (Arc::clone(file), bytes.to_vec());
-                // A disk may be slow, or gone for a while with its network.
+                // A write to a slow disk or a network file system may block the thread.
                 let written = tokio::task::spawn_blocking(move || file.append(&bytes));
                 return written.await.map_err(io::Error::other);
             }

@@ -4,9 +4,9 @@
 //! drivers rely on (`core/runtime/v2/logging`): descriptors 3 and 4 are stdout and stderr, 5 tells
 //! that the driver is ready, and the environment says whose output it is.
 //!
-//! Two things are better here. The shim keeps a reading end of both pipes: a driver that dies
-//! neither kills the process by SIGPIPE nor blocks it, as the shim throws the rest away. And a
-//! driver sees the end of the output before it is asked to go.
+//! Two things differ from containerd's. The shim keeps a reading end of both pipes and discards the output
+//! of a process whose driver died: neither does SIGPIPE kill the process, nor does a full pipe block it.
+//! And a driver sees the end of the output before it gets SIGTERM.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,35 +26,32 @@ use crate::copy_output::{self, TRY_AGAIN, Trouble};
 use crate::target::Program;
 use crate::{Error, Owner};
 
-/// How long a driver may take until it is ready. containerd sets no limit; a client that gave up
-/// by then would leave a shim that waits for ever.
+/// A driver must be ready within this time. containerd has no such limit, but without one the shim would
+/// wait for ever.
 const READY: Duration = Duration::from_secs(10);
 
-/// How long a driver that has read everything may take to end by itself, before SIGTERM says that
-/// it is time.
+/// A driver that has read everything gets this long to end by itself, then SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a driver may take altogether to end, before SIGKILL: what it has to write may be much.
-/// As long as in containerd's own shim.
+/// A driver gets this long in all to end, then SIGKILL. The same as in containerd's own shim: it may have
+/// much to write.
 const END: Duration = Duration::from_secs(12);
 
-/// A driver that runs. It is killed when this is dropped.
+/// A running driver. Dropping this kills it.
 #[derive(Debug)]
 pub(crate) struct Driver {
     path: PathBuf,
     process: Arc<PidFd>,
-    /// Of stdout and stderr.
+    /// The shim's reading ends of stdout and stderr.
     readers: Arc<[OwnedFd; 2]>,
-    /// Closed once the process has ended.
+    /// Closed once the driver has ended.
     ended: watch::Receiver<()>,
     task: AbortHandle,
 }
 
 impl Driver {
-    /// Runs the driver and waits until it is ready. Gives the ends to write to: stdout, stderr.
-    /// Needs a tokio runtime around it.
-    ///
-    /// It is reaped as a container's orphans are.
+    /// Runs the driver and waits until it is ready. Returns the writing ends for stdout and stderr.
+    /// Needs a tokio runtime. The driver is reaped as a container's orphans are.
     pub(crate) fn start(program: &Program, owner: &Owner) -> Result<(Self, [OwnedFd; 2]), Error> {
         let path = &program.path;
         let failed = |source| Error::Driver {
@@ -96,12 +93,12 @@ impl Driver {
             ended,
             task: task.abort_handle(),
         };
-        // What is dropped from here on, should it not be ready, is killed.
+        // From here on an error drops `driver`, which kills it.
         driver.await_ready(ready.into(), program.must_speak)?;
         Ok((driver, [stdout_writer.into(), stderr_writer.into()]))
     }
 
-    /// Waits until the driver is ready: it writes a byte, or closes the pipe.
+    /// Waits until the driver is ready: it writes a byte to the pipe, or closes it.
     fn await_ready(&self, ready: OwnedFd, must_speak: bool) -> Result<(), Error> {
         let path = || self.path.clone();
         let failed = |source| Error::Driver {
@@ -122,8 +119,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits until the driver has read everything and has ended, once the last writer is gone. One
-    /// that does not end is told to, and then made to.
+    /// Called once the last writer is gone. Waits until the driver has ended: it gets SIGTERM after it has
+    /// read everything, and SIGKILL after [`END`].
     pub(crate) async fn finish(&self) {
         let mut ended = self.ended.clone();
         let deadline = Instant::now() + END;
@@ -155,7 +152,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.task.abort();
-        // One that was waited for has ended already.
+        // After `finish` the driver has ended already.
         self.signal(Signal::KILL);
     }
 }
@@ -164,7 +161,7 @@ async fn end_of(process: &PidFd) -> io::Result<()> {
     process.watch()?.readable().await.map(drop)
 }
 
-/// Throws away what is written to a driver that is gone, so that no writer waits for it.
+/// Discards what is written for a driver that has ended, so that no writer blocks.
 async fn discard(name: &Path, readers: &[OwnedFd; 2]) {
     let [stdout, stderr] = readers;
     tokio::join!(discard_all(name, stdout), discard_all(name, stderr));
@@ -181,7 +178,7 @@ async fn discard_all(name: &Path, reader: &OwnedFd) {
 }
 
 async fn discard_some(name: &Path, reader: &OwnedFd) -> io::Result<()> {
-    // The driver, which had the same, is gone.
+    // The driver held the same end and is gone.
     rustix::io::ioctl_fionbio(reader, true)?;
     let reader = medley_sys::watch::readable(reader.as_fd())?;
     let mut said = false;

@@ -12,21 +12,20 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use crate::Error;
 
-/// How long a client may take to open its end. Clients open it before they call Create; well below
-/// the 5 s that containerd gives a Delete, which waits for a Create that was given up.
+/// A client must open its end within this time. Clients do so before they call Create. A Delete waits for
+/// a Create that was given up, and has 5 s from containerd.
 const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Pause between two looks for a reader.
+/// Pause between two attempts to open a FIFO that has no reader.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The reading end of the stdin of a process that lives no longer than its client: once the client
-/// has closed its end, there is no more input.
+/// The reading end of an exec's stdin: its input ends when the client closes its end.
 pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     const STREAM: &str = "stdin";
     let (opened, hears) = mpsc::channel();
     let waiting = path.to_owned();
     std::thread::spawn(move || {
-        // Waits for a writer. A reader that came before would see the end at once.
+        // This open waits for a writer. Without one, the process would read the end of input at once.
         let read = rustix::fs::open(&waiting, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         drop(opened.send(read));
     });
@@ -34,7 +33,8 @@ pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<Ow
     let read = match hears.recv_timeout(PEER_TIMEOUT) {
         Ok(read) => read,
         Err(_) => {
-            // No writer came yet: the thread gets one of ours, and a later one may still write.
+            // No writer came in time: a writing end of our own releases the thread, and a client
+            // may still open the FIFO later.
             keeper = Some(open_fifo(STREAM, path, OFlags::RDWR)?);
             hears.recv().unwrap_or(Err(rustix::io::Errno::INTR))
         }
@@ -58,7 +58,7 @@ pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<Ow
 
 pub(crate) fn input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     const STREAM: &str = "stdin";
-    // Read and write first: this open never waits for a peer, and the next ones have one.
+    // Opened for both directions first: that never waits, and is the peer of the opens below.
     let both = open_fifo(STREAM, path, OFlags::RDWR)?;
     let read = open_fifo(STREAM, path, OFlags::RDONLY)?;
     let write = open_fifo(STREAM, path, OFlags::WRONLY)?;
@@ -67,7 +67,7 @@ pub(crate) fn input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>),
     Ok((read, Some(write)))
 }
 
-/// The same end, which never blocks from now on (`O_NONBLOCK`).
+/// Sets `O_NONBLOCK` on an end.
 pub(crate) fn without_waiting(
     stream: &'static str,
     path: &Path,
@@ -81,7 +81,7 @@ pub(crate) fn without_waiting(
     Ok(fd)
 }
 
-/// The writing end of an output, and one for reading that keeps it alive.
+/// The writing end of an output, and a reading end that keeps writers from SIGPIPE.
 pub(crate) fn output(
     stream: &'static str,
     path: &Path,
@@ -93,10 +93,10 @@ pub(crate) fn output(
     Ok((write, read))
 }
 
-/// Opens the writing end once the reading end is open, or is about to be.
+/// Opens the writing end once a reader has the FIFO open.
 ///
-/// A client may still be opening it. Should the container have come and gone by then, the client
-/// would wait for a writer for ever.
+/// A client may be about to open it. If the container had ended before that, the client would wait for a
+/// writer for ever.
 fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> {
     let deadline = Instant::now() + PEER_TIMEOUT;
     loop {
@@ -105,7 +105,7 @@ fn open_for_reader(stream: &'static str, path: &Path) -> Result<OwnedFd, Error> 
                 if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) =>
             {
                 if Instant::now() > deadline {
-                    // There is no reader: containerd may be down, and will read later.
+                    // No reader came in time: containerd may be down, and will read later.
                     let _both = open_fifo(stream, path, OFlags::RDWR)?;
                     return open_fifo(stream, path, OFlags::WRONLY);
                 }
@@ -139,7 +139,7 @@ pub(crate) fn open_fifo(
             path: path.to_owned(),
         });
     }
-    // Opened without waiting, used with: the container expects blocking stdio.
+    // The open must not block, but the container expects stdio that blocks.
     rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
     Ok(file.into())
 }

@@ -4,11 +4,11 @@
 //! gets the FIFO itself: its bytes are not copied. The shim keeps a second handle of each, so
 //! that a reader that goes away (a restart of containerd, a client that detaches) does not send
 //! SIGPIPE to the container, and a writer that goes away does not end its stdin. The output of
-//! an exec is copied: what it leaves behind may hold it for ever, and is not to keep the reader
-//! from its end.
+//! an exec is copied: a process that it leaves behind may keep its end open for ever, and the reader
+//! must see the end all the same.
 //!
-//! A process with a terminal gets its slave. The master is the shim's, whose tasks copy between
-//! it and the FIFOs: no thread, and no more memory than one chunk.
+//! A process with a terminal gets the slave. The shim keeps the master, and copies between it and the
+//! FIFOs in tasks: no thread, and no more memory than one chunk.
 //!
 //! Output can be logged as well: appended to a file (`file:`), or given to a program (`binary:`,
 //! `binary-v2:`), as containerd's own shim does.
@@ -45,11 +45,11 @@ pub struct Stdio {
     pub stderr: String,
     /// Whether the container asked for a terminal.
     pub terminal: bool,
-    /// Whose it is.
+    /// The process, for a logging driver.
     pub owner: Owner,
 }
 
-/// Whose output a logging driver is given.
+/// The process whose output a logging driver gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The container's id, or the exec's.
@@ -58,12 +58,12 @@ pub struct Owner {
     pub namespace: String,
 }
 
-/// A terminal's, in characters.
+/// A terminal's size, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Lines.
     pub rows: u16,
-    /// Characters in a line.
+    /// Columns.
     pub columns: u16,
 }
 
@@ -128,10 +128,10 @@ pub enum Error {
     DriverNotReady {
         /// Its path.
         path: PathBuf,
-        /// How long was waited.
+        /// The timeout.
         limit: Duration,
     },
-    /// A `binary-v2` logging driver has not said that it is ready, and never will.
+    /// A `binary-v2` logging driver closed its pipe without having said that it is ready.
     #[error(
         "the logging driver {} ended, or closed descriptor 5, without having said that it is ready",
         path.display()
@@ -153,7 +153,7 @@ pub enum Error {
     NoTerminal,
 }
 
-/// The ends that the container gets. With a terminal they are `/dev/null`, until it has that.
+/// The ends that the container gets. With a terminal they are `/dev/null`, which the slave replaces.
 #[derive(Debug)]
 pub struct ContainerStdio {
     /// For reading.

@@ -1,8 +1,8 @@
-//! The lock of a mutex, after a panic too.
+//! Locks a mutex even after a panic.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded in this crate is assigned as a whole: a panic leaves it right.
+    // Every guarded value of this crate is assigned in one step, so a panic leaves none half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

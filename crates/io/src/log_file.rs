@@ -12,17 +12,17 @@ use crate::lock::lock;
 /// Mode of a log file that is made, as in containerd's own shim.
 const LOG_MODE: u32 = 0o644;
 
-/// Mode of the directories above it that are made.
-const FOLDER_MODE: u32 = 0o755;
+/// Mode of the dirs that are made above it.
+const DIR_MODE: u32 = 0o755;
 
-/// The log of one process, both of its streams perhaps.
+/// The log file of one process, for stdout, stderr or both.
 ///
-/// Where it can't be written to, the disk being full for example, what is said is lost, and how much
-/// that was is written there as soon as it can be.
+/// Bytes that can't be written, as on a full disk, are dropped. A line with their number follows as soon as
+/// the file can be written to again.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
-    /// Guards the file, so that a gap and what tells of it are not torn apart.
+    /// Guards the file: no other bytes may come between a gap and the line about it.
     state: Mutex<State>,
 }
 
@@ -34,7 +34,7 @@ struct State {
     gap: Option<Gap>,
 }
 
-/// What could not be written since it last could.
+/// The bytes that were dropped since the last successful write.
 #[derive(Debug)]
 struct Gap {
     bytes: usize,
@@ -42,7 +42,7 @@ struct Gap {
 }
 
 impl LogFile {
-    /// Opens the file, and makes it and the directories above it if they are not there.
+    /// Opens the file. Makes it and the dirs above it if they do not exist.
     ///
     /// # Errors
     /// [`Error::Log`].
@@ -53,7 +53,7 @@ impl LogFile {
         };
         if let Some(dir) = path.parent() {
             let mut builder = DirBuilder::new();
-            builder.recursive(true).mode(FOLDER_MODE);
+            builder.recursive(true).mode(DIR_MODE);
             builder.create(dir).map_err(failed)?;
         }
         Ok(Self {
@@ -122,7 +122,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(LOG_MODE).open(path)
 }
 
-/// Whether there is no more to this error than that there is no room.
+/// Whether the error is a lack of space only.
 fn is_for_room(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -130,7 +130,7 @@ fn is_for_room(error: &io::Error) -> bool {
     )
 }
 
-/// Writes what can be written, and gives how much that was.
+/// Writes as much as possible. Returns how many bytes that was.
 fn write(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut count = 0;
     while let Some(rest) = bytes.get(count..).filter(|rest| !rest.is_empty()) {

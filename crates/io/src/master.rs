@@ -8,10 +8,10 @@ use tokio::io::unix::AsyncFd;
 
 use crate::lock::lock;
 
-/// A terminal's master, which never blocks (`O_NONBLOCK`).
+/// A terminal's master, with `O_NONBLOCK` set.
 #[derive(Debug)]
 pub(crate) struct Master(
-    /// Guards what is watched now.
+    /// The descriptor that is watched at present.
     Mutex<Arc<AsyncFd<OwnedFd>>>,
 );
 
@@ -20,13 +20,13 @@ impl Master {
         Ok(Self(Mutex::new(Arc::new(medley_sys::watch::both(fd)?))))
     }
 
-    /// What is watched now.
+    /// The descriptor that is watched at present.
     pub(crate) fn now(&self) -> Arc<AsyncFd<OwnedFd>> {
         Arc::clone(&lock(&self.0))
     }
 
-    /// Watches another descriptor in place of `stale`, and gives it: tokio never forgets what a
-    /// hang-up said of one.
+    /// Watches a duplicate in place of `stale`, and returns it: tokio never clears the readiness that a
+    /// hang-up caused.
     pub(crate) fn renew(&self, stale: &Arc<AsyncFd<OwnedFd>>) -> io::Result<Arc<AsyncFd<OwnedFd>>> {
         let mut now = lock(&self.0);
         if Arc::ptr_eq(&now, stale) {

@@ -15,8 +15,8 @@ use crate::terminal::Terminal;
 use crate::{ContainerStdio, Error, Owner, Stdio, fifo};
 
 impl Stdio {
-    /// Opens everything, the container's ends owned by its user `uid`, so that it may open
-    /// `/dev/stdout` again. Needs a tokio runtime around it for what is more than a FIFO.
+    /// Opens all streams. The container's ends belong to its user `uid`, so that it can open
+    /// `/dev/stdout` again. Terminals and logs need a tokio runtime.
     ///
     /// # Errors
     /// [`Error`] if a path can't be used; nothing stays open then.
@@ -24,9 +24,9 @@ impl Stdio {
         self.open_with(uid, false, fifo::input)
     }
 
-    /// As [`Self::open`], for a process that lives no longer than its client: an exec. Its output
-    /// goes through the shim: what it leaves behind in the container may hold on to it for ever,
-    /// and a client that waits for the output's end is not to. Needs a tokio runtime around it.
+    /// As [`Self::open`], for an exec, whose client waits for the end of its output. The shim copies the
+    /// output: a process that the exec leaves behind may keep its end open for ever, and the client
+    /// must not wait for that. Needs a tokio runtime.
     ///
     /// # Errors
     /// See [`Self::open`].
@@ -43,8 +43,7 @@ impl Stdio {
         let stdout = Target::parse("stdout", &self.stdout)?;
         let input = self.input()?;
         if self.terminal {
-            // What is named as stderr is left alone, as runc's shim does: a terminal has one
-            // output.
+            // A terminal has one output: the path for stderr is not used, as in runc's shim.
             return self.open_terminal(input.as_deref(), stdout);
         }
         let stderr = Target::parse("stderr", &self.stderr)?;
@@ -78,7 +77,7 @@ impl Stdio {
         ))
     }
 
-    /// The input stays open until it is closed, of an exec too: a client may detach and come back.
+    /// The input stays open until CloseIO, that of an exec too: a client may detach and attach again.
     fn open_terminal(
         &self,
         input: Option<&Path>,
@@ -109,8 +108,7 @@ impl Stdio {
             Target::Driver(program) => {
                 let (driver, [stdout, stderr]) = Driver::start(&program, &self.owner)?;
                 logs.drivers.push(driver);
-                // No process writes there, but an end that comes before that of the output is none
-                // that a driver knows from elsewhere.
+                // No process writes to stderr here, but a driver expects it to end with stdout.
                 kept.push(stderr);
                 let stdout = fifo::without_waiting("stdout", &program.path, stdout)?;
                 Sink::pipe(stdout).map_err(watched)?
@@ -125,7 +123,7 @@ impl Stdio {
         Ok((ends, StdioHandles::new(writer, kept, logs, Some(terminal))))
     }
 
-    /// The FIFO that the input comes from, if there is one.
+    /// The FIFO for stdin, if there is one.
     fn input(&self) -> Result<Option<PathBuf>, Error> {
         match Target::parse("stdin", &self.stdin)? {
             Target::Null => Ok(None),
@@ -138,11 +136,11 @@ impl Stdio {
     }
 }
 
-/// The outputs of a process without a terminal, as they are opened.
+/// Opens the outputs of a process without a terminal.
 struct Outputs<'a> {
     owner: &'a Owner,
     uid: u32,
-    /// Whether FIFOs get their bytes from the shim.
+    /// Whether the shim copies the bytes into the FIFOs.
     is_session: bool,
     /// See [`StdioHandles`].
     kept: Vec<OwnedFd>,
@@ -170,14 +168,14 @@ impl Outputs<'_> {
                 self.copied(path, sink)
             }
             Target::File(_) | Target::Driver(_) => {
-                // The other end is closed at once.
+                // The end for the other stream is dropped.
                 let [stdout, _] = self.both(target)?;
                 Ok(stdout)
             }
         }
     }
 
-    /// The ends for stdout and stderr of what takes both.
+    /// The ends for stdout and stderr where one target takes both.
     fn both(&mut self, target: &Target) -> Result<[OwnedFd; 2], Error> {
         match target {
             Target::File(path) => {
@@ -201,8 +199,8 @@ impl Outputs<'_> {
 
     /// The writing end of a pipe whose bytes go to `sink`, which `path` names.
     ///
-    /// The process does not get a file itself: it could cut it, read it, or make it executable
-    /// with root's rights, on the node.
+    /// The process does not get the file itself: it could truncate it, read it, or make it an executable
+    /// of root's on the node.
     fn copied(&mut self, path: &Path, sink: Sink) -> Result<OwnedFd, Error> {
         let failed = |source| Error::Log {
             path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! The handles on a process's stdio that the shim keeps as long as the process runs.
+//! The ends of a process's stdio that the shim keeps open while the process runs.
 
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -12,17 +12,16 @@ use crate::{Error, Size};
 /// The shim's handles on the stdio of one process.
 #[derive(Debug)]
 pub struct StdioHandles {
-    /// Guards the writing end of stdin: as long as it is open, the container sees no end of input.
+    /// A writing end of stdin: while it is open, the container reads no end of input.
     stdin: Mutex<Option<OwnedFd>>,
-    /// Guards the reading ends: as long as they are open, the container gets no SIGPIPE, and what
-    /// was not read yet is not lost. Not being writers, they don't keep the real reader from
-    /// seeing the end.
+    /// Reading ends of the outputs: while they are open, the container gets no SIGPIPE, and bytes that
+    /// were not read yet are not lost. The real reader still sees the end, as these are no writers.
     outputs: Mutex<Vec<OwnedFd>>,
     terminal: Option<Box<Terminal>>,
     logs: Option<Box<Logs>>,
 }
 
-/// What is under way for output that is logged.
+/// The copies and drivers of logged output.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) copies: Vec<Copying>,
@@ -44,17 +43,16 @@ impl StdioHandles {
         }
     }
 
-    /// Takes the master of the terminal that the process has got, and begins to copy. Needs a tokio
-    /// runtime around it.
+    /// Takes the master of the process's terminal and begins to copy. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Terminal`] if it can't be used; [`Error::NoTerminal`] if none was asked for.
+    /// [`Error::Terminal`] if it can't be used; [`Error::NoTerminal`] if the process has no terminal.
     pub fn connect(&self, master: OwnedFd) -> Result<(), Error> {
         let terminal = self.terminal.as_ref().ok_or(Error::NoTerminal)?;
         terminal.connect(master)
     }
 
-    /// Sets the terminal's size; of one that is yet to be made, the size that it will have.
+    /// Sets the terminal's size. If it does not exist yet, it gets this size later.
     ///
     /// # Errors
     /// [`Error::NoTerminal`], or [`Error::Terminal`] if the kernel refuses it.
@@ -63,13 +61,13 @@ impl StdioHandles {
         terminal.resize(size)
     }
 
-    /// Lets the container see the end of its input, once the other writers are gone too.
+    /// Closes the shim's writing end of stdin. The input ends once the other writers have closed theirs.
     pub fn close_stdin(&self) {
         drop(lock(&self.stdin).take());
     }
 
-    /// Once the process has ended: waits until its terminal's last bytes are where they belong, and
-    /// lets the reader see the end. A reader that takes nothing is not waited for.
+    /// Called once the process has ended. Waits until the terminal's last bytes are written, and closes
+    /// the output so that its reader sees the end. A reader that takes nothing is not waited for.
     pub async fn drain(&self) {
         self.close_stdin();
         if let Some(terminal) = &self.terminal {
@@ -77,8 +75,8 @@ impl StdioHandles {
         }
     }
 
-    /// Lets go of everything, after what [`Self::drain`] does, and once what was to be logged is. May
-    /// be called again.
+    /// Does what [`Self::drain`] does, waits until logged output is written, and closes everything. May be
+    /// called again.
     pub async fn close(&self) {
         self.drain().await;
         if let Some(terminal) = &self.terminal {
@@ -86,7 +84,7 @@ impl StdioHandles {
         }
         lock(&self.outputs).clear();
         let Some(logs) = &self.logs else { return };
-        // All at once: each is waited for as long as containerd waits for all.
+        // All at the same time: one alone may take as long as containerd waits for all.
         let copies: Vec<_> = logs.copies.iter().map(Copying::finish).collect();
         for copied in copies {
             copied.await;

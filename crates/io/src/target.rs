@@ -1,4 +1,4 @@
-//! Where output goes, as a path or a URI says.
+//! Where a stream goes: containerd's path or URI, parsed.
 //!
 //! Follows containerd's `createIO` (`cmd/containerd-shim-runc-v2/process/io.go`).
 
@@ -13,28 +13,27 @@ use crate::Error;
 pub(crate) enum Target {
     /// Nowhere.
     Null,
-    /// Into a FIFO that has a reader.
+    /// A FIFO.
     Fifo(PathBuf),
-    /// To the end of a file.
+    /// A file, to append to.
     File(PathBuf),
-    /// To a program.
+    /// A logging driver.
     Driver(Program),
 }
 
 /// A logging driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// Absolute, on the node.
+    /// Its absolute path on the node.
     pub(crate) path: PathBuf,
     /// Its arguments: each parameter of the query is its name and its value.
     pub(crate) args: Vec<String>,
-    /// Whether its silence, when it closes the pipe on which it tells that it is ready, is an
-    /// error: the difference between `binary` and `binary-v2`.
+    /// Whether it must write to the pipe to be ready (`binary-v2`), or may just close it (`binary`).
     pub(crate) must_speak: bool,
 }
 
 impl Target {
-    /// What `text` says of `stream`.
+    /// Parses `text`, which containerd gave for `stream`.
     ///
     /// # Errors
     /// [`Error::Scheme`] if the scheme is unknown, [`Error::NoPath`] if the path is missing.
@@ -47,7 +46,7 @@ impl Target {
         };
         let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // What stands between two slashes and the next would be a host. There is none.
+        // Between `//` and the next slash a URI has its host: it is ignored.
         let path = match path.strip_prefix("//") {
             Some(path) => path.find('/').map_or("", |at| &path[at..]),
             None => path,
@@ -77,7 +76,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Whether a log of stdout is that of stderr too: it is the same, or stderr has none.
+    /// Whether this target of stdout takes stderr as well: both are the same, or stderr has none.
     pub(crate) fn takes_both(&self, stderr: &Self) -> bool {
         match self {
             Self::File(_) | Self::Driver(_) => self == stderr || *stderr == Self::Null,
@@ -97,7 +96,7 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
     (begins && goes_on).then_some((scheme, rest))
 }
 
-/// The arguments that a query stands for. Of a parameter that is there twice the first counts.
+/// The arguments that a query gives. Of a parameter that is there twice the first counts.
 fn arguments(query: &str) -> Vec<String> {
     let text = |part: &str| String::from_utf8_lossy(&unescaped(part, true)).into_owned();
     let mut arguments: Vec<(String, String)> = Vec::new();
@@ -133,7 +132,7 @@ fn unescaped(text: &str, in_query: bool) -> Vec<u8> {
     plain
 }
 
-/// The byte that two digits stand for, and what follows them.
+/// The byte of two hexadecimal digits, and the rest.
 fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, after) = text.split_at_checked(2)?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {

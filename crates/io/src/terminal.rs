@@ -11,16 +11,16 @@ use crate::master::Master;
 use crate::terminal_input::Typing;
 use crate::{Error, Size};
 
-/// The FIFOs of a process with a terminal, and the terminal's master once it is there.
+/// The FIFOs of a process with a terminal, and the terminal's master once there is one.
 #[derive(Debug)]
 pub(crate) struct Terminal(
-    /// Guards how far it has come; held for an instant.
+    /// The state. Its lock is never held across a wait.
     Mutex<State>,
 );
 
 #[derive(Debug)]
 enum State {
-    /// The process is yet to be made.
+    /// The process does not exist yet.
     Waiting {
         input: Option<OwnedFd>,
         output: Sink,
@@ -35,7 +35,7 @@ enum State {
 }
 
 impl Terminal {
-    /// `input`, for reading, never blocks (`O_NONBLOCK`).
+    /// `input` is a reading end with `O_NONBLOCK` set.
     pub(crate) fn new(input: Option<OwnedFd>, output: Sink) -> Self {
         Self(Mutex::new(State::Waiting {
             input,
@@ -56,7 +56,7 @@ impl Terminal {
         else {
             return Err(Error::NoTerminal);
         };
-        // Only the shim has this end of it.
+        // Only the shim has the master.
         rustix::io::ioctl_fionbio(&master, true)
             .map_err(|errno| failed("prepare")(errno.into()))?;
         if let Some(size) = size {
@@ -88,7 +88,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Waits until all output is copied, as long as there is a reader.
+    /// Waits until all output is copied, or its reader takes nothing.
     pub(crate) async fn drain(&self) {
         let drained = match &mut *lock(&self.0) {
             State::Connected { output, input, .. } => {
@@ -100,7 +100,7 @@ impl Terminal {
         drained.await;
     }
 
-    /// Hangs up.
+    /// Closes the master: processes that still have the terminal get SIGHUP.
     pub(crate) fn close(&self) {
         *lock(&self.0) = State::Closed;
     }

@@ -1,4 +1,4 @@
-//! What a client types into a terminal, from the FIFO to the master.
+//! Copies a terminal's input from the client's FIFO to the master.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::task::AbortHandle;
 use crate::copy_output::{self, TRY_AGAIN, Trouble};
 use crate::master::Master;
 
-/// Ends the task that types when it is dropped.
+/// The task that copies. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Typing(AbortHandle);
 
 impl Typing {
-    /// Begins to type what comes out of `fifo`, which never blocks (`O_NONBLOCK`).
+    /// Begins to copy from `fifo`, which has `O_NONBLOCK` set.
     pub(crate) fn start(fifo: OwnedFd, master: &Arc<Master>) -> std::io::Result<Self> {
         let input = Input::new(fifo, master)?;
         Ok(Self(tokio::spawn(input.run()).abort_handle()))
@@ -29,12 +29,12 @@ impl Drop for Typing {
     }
 }
 
-/// Types what comes out of the FIFO.
+/// Copies from the FIFO to the terminal.
 struct Input {
     fifo: AsyncFd<OwnedFd>,
     master: Arc<Master>,
     keyboard: Arc<AsyncFd<OwnedFd>>,
-    /// Whether the next character is the first of its line.
+    /// Whether the next character begins a line.
     at_line_start: bool,
 }
 
@@ -78,10 +78,10 @@ impl Input {
         }
     }
 
-    /// What a person types at the end: Ctrl-D, and once more if the first only sends off a line
-    /// that was begun.
+    /// Types Ctrl-D, the end of input. Within a line the first one only submits the line, so a second
+    /// follows.
     fn end_of_input(&self) -> Vec<u8> {
-        /// Ctrl-D. It is what a program expects that reads its characters itself, as shells do.
+        /// Ctrl-D. Programs that read single characters, as shells do, expect this one.
         const END: u8 = 4;
         let termios: Option<Termios> = rustix::termios::tcgetattr(self.keyboard.get_ref()).ok();
         let (end, lines) = termios.map_or((END, true), |termios| {
@@ -95,7 +95,7 @@ impl Input {
         }
     }
 
-    /// Watches the terminal anew.
+    /// Watches the terminal's renewed descriptor.
     async fn renew(&mut self) {
         let mut trouble = Trouble::default();
         loop {
@@ -116,7 +116,7 @@ impl Input {
             match rustix::io::write(ready.get_inner(), bytes) {
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(Errno::AGAIN) => {
-                    // After a hang-up tokio calls it writable for good.
+                    // After a hang-up tokio reports this descriptor as writable for ever.
                     let stuck = ready.ready().is_write_closed();
                     ready.clear_ready();
                     drop(ready);
@@ -125,7 +125,7 @@ impl Input {
                     }
                 }
                 Err(Errno::INTR) => {}
-                // No process has the terminal open just now.
+                // No process has the terminal open at present.
                 Err(Errno::IO) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
             }
