@@ -16,6 +16,7 @@ mod create_cancelled;
 mod ctr;
 mod devices;
 mod dispatch;
+mod empty_root;
 mod engine_guests;
 mod engines_agree;
 mod entry;
