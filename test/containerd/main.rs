@@ -46,6 +46,7 @@ mod memory;
 mod metrics;
 mod mounts;
 mod nn;
+mod node_images;
 mod oom;
 mod options;
 mod paths;
