@@ -54,7 +54,7 @@ SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact im
 	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
 	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-http soak install release release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-http soak install release release-try release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -175,6 +175,9 @@ install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where co
 
 release: setup ## the archives of a release for x86_64 and aarch64, with what each is made of, and checksums
 	@release/build "$(RELEASE_DIR)" $(ARCHES)
+
+release-try: setup ## try the archives: install, uninstall, containers where nothing else is, the images (root)
+	@release/try "$(RELEASE_DIR)"
 
 release-twice: setup ## the same from two dirs, compared byte by byte
 	@release/reproduce $(ARCHES)
