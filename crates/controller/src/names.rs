@@ -18,7 +18,10 @@ pub(crate) const INSTALL: &str = "medley.node/install";
 /// The label by which the installer says that a node has Medley.
 pub(crate) const READY: &str = "medley.node/ready";
 
-/// The value of both.
+/// The annotation in which the installer says why it does not come on, as long as that is so.
+pub(crate) const FAILURE: &str = "medley.node/failure";
+
+/// The value of both labels.
 pub(crate) const TRUE: &str = "true";
 
 /// The installer's Pods.

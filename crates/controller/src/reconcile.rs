@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// After how long a node that could not be brought on is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// Where events of nodes are.
+const OF_NODES: &str = "default";
 
 /// Why a node could not be brought on.
 #[derive(Debug, thiserror::Error)]
@@ -40,19 +43,15 @@ fn cannot(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
 pub(crate) struct Context {
     client: Client,
     namespace: String,
-    recorder: Recorder,
+    identity: String,
 }
 
 impl Context {
     pub(crate) fn new(client: Client, namespace: String, identity: String) -> Self {
-        let reporter = Reporter {
-            controller: CONTROLLER.to_owned(),
-            instance: Some(identity),
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
             client,
             namespace,
+            identity,
         }
     }
 
@@ -214,29 +213,47 @@ fn written(node: &Node, verdict: &Verdict) -> Value {
     })
 }
 
+/// Tells of it in an event, as the kubelet does of its node: an Event of the core group, in the namespace of
+/// what has none. `kubectl describe node` looks for just these, and those of `events.k8s.io` may refer to
+/// something without a namespace only in other ones, which differ by the version of Kubernetes.
 async fn tell(context: &Context, node: &Node, verdict: &Verdict) -> Result<(), Error> {
     let name = node.name_any();
     println!("node {name}: {}: {}", verdict.reason, verdict.message);
+    let now = Timestamp::now();
+    let kind = if verdict.is_trouble {
+        "Warning"
+    } else {
+        "Normal"
+    };
     let event = Event {
-        type_: if verdict.is_trouble {
-            EventType::Warning
-        } else {
-            EventType::Normal
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+            namespace: Some(OF_NODES.to_owned()),
+            ..ObjectMeta::default()
         },
-        reason: verdict.reason.to_owned(),
-        note: Some(verdict.message.clone()),
-        action: "Install".to_owned(),
-        secondary: None,
+        involved_object: ObjectReference {
+            kind: Some("Node".to_owned()),
+            uid: Some(name.clone()),
+            name: Some(name),
+            ..ObjectReference::default()
+        },
+        reason: Some(verdict.reason.to_owned()),
+        message: Some(verdict.message.clone()),
+        type_: Some(kind.to_owned()),
+        count: Some(1),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        source: Some(EventSource {
+            component: Some(CONTROLLER.to_owned()),
+            host: None,
+        }),
+        reporting_component: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(context.identity.clone()),
+        ..Event::default()
     };
-    // As the kubelet refers to nodes, and kubectl looks for their events.
-    let node = ObjectReference {
-        kind: Some("Node".to_owned()),
-        uid: Some(name.clone()),
-        name: Some(name),
-        ..ObjectReference::default()
-    };
-    let published = context.recorder.publish(&event, &node).await;
-    published.map_err(cannot("publish an event"))
+    let api: Api<Event> = Api::namespaced(context.client.clone(), OF_NODES);
+    let created = api.create(&PostParams::default(), &event).await;
+    created.map(drop).map_err(cannot("publish an event"))
 }
 
 /// Takes away what KWasm's operator has left in the cluster for a node: its Jobs, and at last its

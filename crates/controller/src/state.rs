@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, NodeCondition, Pod};
 
-use crate::names::{CONDITION, CONTROLLER, INSTALL, KWASM_ANNOTATION, KWASM_LABEL, READY, TRUE};
+use crate::names::{
+    CONDITION, CONTROLLER, FAILURE, INSTALL, KWASM_ANNOTATION, KWASM_LABEL, READY, TRUE,
+};
 
 /// Longest text of an installer's that is passed on. Events take 1 kB.
 const LONGEST: usize = 700;
@@ -62,8 +64,7 @@ enum Installer {
 
 /// Whether the node's annotation asks for Medley.
 pub(crate) fn is_annotated(node: &Node) -> bool {
-    let annotations = node.metadata.annotations.as_ref();
-    annotations.is_some_and(|all| all.get(KWASM_ANNOTATION).is_some_and(|value| value == TRUE))
+    annotation(node, KWASM_ANNOTATION) == Some(TRUE)
 }
 
 /// Whether KWasm's operator has marked the node.
@@ -104,7 +105,7 @@ pub(crate) fn verdict(seen: Seen<'_>) -> Option<Verdict> {
     if !asked {
         return not_asked(seen);
     }
-    let installer = installer(seen.installers);
+    let installer = installer(seen);
     Some(match (is_ready(seen.node), installer) {
         (true, Installer::Failing(said)) => Verdict {
             is_trouble: true,
@@ -135,7 +136,7 @@ fn not_asked(seen: Seen<'_>) -> Option<Verdict> {
             ),
         ));
     }
-    match (is_ready(seen.node), installer(seen.installers)) {
+    match (is_ready(seen.node), installer(seen)) {
         (_, Installer::Failing(said)) => Some(Verdict::trouble("RemovalFailed", said)),
         (true, _) | (_, Installer::Busy) => Some(Verdict::under_way(
             "Removing",
@@ -169,11 +170,20 @@ fn label<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     node.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn installer(pods: &[Pod]) -> Installer {
-    if let Some(said) = pods.iter().find_map(failure) {
+fn annotation<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
+    let all = node.metadata.annotations.as_ref()?;
+    all.get(key).map(String::as_str)
+}
+
+/// What the installer itself says counts first: it runs on when it fails, for it has to be there to undo what
+/// there is. One that can't even run is told of by its Pod.
+fn installer(seen: Seen<'_>) -> Installer {
+    let said = annotation(seen.node, FAILURE).map(|said| tail(said.trim()).to_owned());
+    let said = said.filter(|said| !said.is_empty());
+    if let Some(said) = said.or_else(|| seen.installers.iter().find_map(failure)) {
         return Installer::Failing(said);
     }
-    if pods.is_empty() {
+    if seen.installers.is_empty() {
         Installer::Absent
     } else {
         Installer::Busy

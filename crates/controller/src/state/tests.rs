@@ -123,6 +123,42 @@ fn what_the_installer_said_last_is_passed_on() {
     );
 }
 
+/// The installer's container runs on when it fails, so that its Pod shows nothing.
+#[test]
+fn what_the_installer_notes_on_the_node_is_passed_on() {
+    let running = pod(json!({"running": {}}), json!({}));
+    let noted = |labels, text: &str| {
+        let annotations = json!({"kwasm.sh/kwasm-node": "true", "medley.node/failure": text});
+        node(annotations, labels, json!([]))
+    };
+    let install = json!({"medley.node/install": "true"});
+    let both = json!({"medley.node/install": "true", "medley.node/ready": "true"});
+    for (labels, expected) in [
+        (install.clone(), ("InstallFailed", false, true)),
+        (both, ("UpgradeFailed", true, true)),
+    ] {
+        let failing = noted(labels, "the disk is full");
+        let pods = std::slice::from_ref(&running);
+        assert_eq!(reason(seen(&failing, pods)), Some(expected));
+        let said = verdict(seen(&failing, pods)).unwrap();
+        assert!(said.message.ends_with("the disk is full"), "{said:?}");
+    }
+    let leaving = node(
+        json!({"medley.node/failure": "pods run"}),
+        json!({}),
+        json!([]),
+    );
+    assert_eq!(
+        reason(seen(&leaving, &[])),
+        Some(("RemovalFailed", false, true))
+    );
+    let well = noted(install, "");
+    assert_eq!(
+        reason(seen(&well, &[running])),
+        Some(("Installing", false, false))
+    );
+}
+
 #[test]
 fn a_node_keeps_what_it_has_when_an_upgrade_fails() {
     let ready = annotated(json!({"medley.node/install": "true", "medley.node/ready": "true"}));

@@ -8,8 +8,7 @@ use anyhow::{Context, Result, ensure};
 use cluster::{Cluster, LONG, NAMESPACE};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Node, NodeCondition, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
@@ -61,6 +60,12 @@ impl Bench {
 
     async fn annotate(&self, value: Value) -> Result<()> {
         self.patch(json!({ "annotations": { "kwasm.sh/kwasm-node": value } }))
+            .await
+    }
+
+    /// As the installer does it.
+    async fn note_failure(&self, text: Value) -> Result<()> {
+        self.patch(json!({ "annotations": { "medley.node/failure": text } }))
             .await
     }
 
@@ -117,18 +122,17 @@ impl Bench {
         Ok(())
     }
 
-    /// The reasons of the events that tell of the node, in the order of their times.
+    /// The reasons of the events that `kubectl describe node` finds, in their order.
     async fn events(&self) -> Result<Vec<String>> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), "default");
-        let mut events = api.list(&ListParams::default()).await?.items;
-        events.retain(|event| {
-            let about = event
-                .regarding
-                .as_ref()
-                .and_then(|about| about.name.as_deref());
-            about == Some(NODE)
-        });
-        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        let api: Api<Event> = Api::all(self.client.clone());
+        let of_node = format!(
+            "involvedObject.kind=Node,involvedObject.name={NODE},involvedObject.uid={NODE},\
+             involvedObject.namespace="
+        );
+        let found = api.list(&ListParams::default().fields(&of_node)).await?;
+        let mut events = found.items;
+        // Their names end with the time at which they were made, to the nanosecond.
+        events.sort_by_key(|event| event.name_any());
         Ok(events
             .into_iter()
             .filter_map(|event| event.reason)
@@ -193,13 +197,19 @@ async fn an_annotated_node_is_labelled_and_all_of_it_undone() -> Result<()> {
         .installer(json!({ "waiting": { "reason": "ContainerCreating" } }))
         .await?;
     bench.until_said("Installing").await?;
-    let failed = json!({ "terminated": { "exitCode": 1, "message": "the disk is full" } });
+    // One that can't run, and one that runs and can't install.
+    let failed = json!({ "terminated": { "exitCode": 1, "message": "no such program" } });
     bench.installer(failed).await?;
+    let condition = bench.until_said("InstallFailed").await?;
+    assert_eq!(condition.message.as_deref(), Some("no such program"));
+    bench.installer(json!({ "running": {} })).await?;
+    bench.until_said("Installing").await?;
+    bench.note_failure(json!("the disk is full")).await?;
     let condition = bench.until_said("InstallFailed").await?;
     assert_eq!(condition.message.as_deref(), Some("the disk is full"));
     assert_eq!(condition.status, "False");
 
-    bench.installer(json!({ "running": {} })).await?;
+    bench.note_failure(Value::Null).await?;
     bench.label("medley.node/ready", json!("true")).await?;
     let condition = bench.until_said("Installed").await?;
     assert_eq!(condition.status, "True");
@@ -246,15 +256,18 @@ async fn an_annotated_node_is_labelled_and_all_of_it_undone() -> Result<()> {
         "NoInstaller",
         "Installing",
         "InstallFailed",
+        "Installing",
+        "InstallFailed",
         "Installed",
         "Removing",
         "Removed",
     ];
-    let mut events = events.iter();
+    let mut rest = events.iter();
     for reason in all {
         ensure!(
-            events.any(|event| event == reason),
-            "no event {reason} where it belongs"
+            rest.any(|event| event == reason),
+            "no event {reason} where it belongs: {events:?}; {}",
+            bench.cluster.said("one")?
         );
     }
     Ok(())
@@ -332,11 +345,11 @@ async fn one_controller_works_at_a_time_and_the_next_takes_over() -> Result<()> 
     one.0.kill()?;
     one.0.wait()?;
     bench.holder(|holder| holder == "two").await?;
-    assert!(bench.cluster.said("two")?.contains("two has its lease"));
     bench.annotate(json!("true")).await?;
     bench
         .until("labelled", |node| node.labels().contains_key(INSTALL))
         .await?;
+    assert!(bench.cluster.said("two")?.contains("two has its lease"));
     // Told to stop, it gives the lease back.
     let mut two = two;
     let pid = two.0.id().to_string();
