@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 /// Held while a command runs: each test is a process of its own.
-async fn one_at_a_time() -> Result<Flock<File>> {
+pub(crate) async fn one_at_a_time() -> Result<Flock<File>> {
     let path = std::env::temp_dir().join("medley-test-install");
     let file = File::options().create(true).append(true).open(path)?;
     let lock = tokio::task::spawn_blocking(|| Flock::lock(file, FlockArg::LockExclusive));
@@ -398,60 +398,6 @@ async fn an_upgrade_leaves_running_pods_alone() -> Result<()> {
     node.done("uninstall", &[]).await?;
     assert_eq!(node.left(), Vec::<PathBuf>::new());
     node.containerd.close().await
-}
-
-/// The node's root as it is mounted for a program in a container.
-#[test]
-fn a_full_disk_and_a_read_only_root_change_nothing() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
-    std::fs::create_dir(&dir)?;
-    let mount = |options: &[&str]| -> Result<()> {
-        let done = std::process::Command::new("mount")
-            .args(options)
-            .arg(&dir)
-            .output()?;
-        ensure!(done.status.success(), "{done:?}");
-        Ok(())
-    };
-    mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"])?;
-    let tried = || -> Result<()> {
-        let config = dir.join("etc/containerd/config.toml");
-        std::fs::create_dir_all(config.parent().context("no parent")?)?;
-        std::fs::write(&config, "version = 2\n")?;
-        let install = || {
-            let root = format!("--root={}", dir.display());
-            let shim = runtime::shim_path()?;
-            let done = std::process::Command::new(shim)
-                .args(["install", &root])
-                .output()?;
-            anyhow::Ok((done.status.code(), String::from_utf8(done.stderr)?))
-        };
-        let (code, said) = install()?;
-        assert_eq!(code, Some(1), "{said}");
-        for words in [
-            "containerd-shim-wasm-v1",
-            "No space left",
-            "make room",
-            "nothing was changed",
-        ] {
-            assert!(said.contains(words), "{said}");
-        }
-        assert_eq!(std::fs::read_to_string(&config)?, "version = 2\n");
-        assert!(!dir.join("var").exists() && !dir.join("usr").exists());
-        mount(&["-o", "remount,ro,size=512m"])?;
-        let (code, said) = install()?;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("Read-only file system"), "{said}");
-        mount(&["-o", "remount,rw"])?;
-        let (code, said) = install()?;
-        assert_eq!(code, Some(0), "{said}");
-        Ok(())
-    };
-    let result = tried();
-    let umount = std::process::Command::new("umount").arg(&dir).status()?;
-    std::fs::remove_dir(&dir)?;
-    ensure!(umount.success(), "{umount}");
-    result
 }
 
 /// By a link's name the shim is for one engine: it says so, and a module gets that one.

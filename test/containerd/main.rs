@@ -38,6 +38,7 @@ mod http_listener;
 mod http_outgoing;
 mod http_tls;
 mod install;
+mod install_refused;
 mod kills;
 mod limits;
 mod links;

@@ -67,12 +67,33 @@ pub(crate) fn check(
         has.iter()
             .any(|(found, runtime)| found == name && names::is_ours(runtime))
     };
-    match handlers.iter().find(|name| !is_there(name)) {
-        Some(handler) => Err(Error::Unseen {
-            handler: handler.clone(),
-        }),
-        None => Ok(true),
+    // A containerd without the CRI has none: they are for the day on which it is switched on.
+    if after.has_no_cri() {
+        return Ok(true);
     }
+    let Some(handler) = handlers.iter().find(|name| !is_there(name)) else {
+        return Ok(true);
+    };
+    let handler = handler.clone();
+    let version = match node.root.read(main)? {
+        Some(text) => Config::parse(main, &text)?.version(),
+        None => return Err(Error::Unseen { handler }),
+    };
+    // Of the first version containerd 2 reads nothing for the CRI, and of its own the ones before read none.
+    let is_other = match node.version() {
+        Some((1, _)) => version > 2,
+        Some(_) => version == 1,
+        None => false,
+    };
+    if is_other {
+        let path = node.root.shown(main);
+        return Err(Error::OtherVersion {
+            handler,
+            path,
+            version,
+        });
+    }
+    Err(Error::Unseen { handler })
 }
 
 /// A configuration that is to be read.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
+use crate::diff;
 use crate::error::Error;
 use crate::names::{self, ANNOTATIONS};
 
@@ -53,6 +54,8 @@ pub(crate) enum Pulls {
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     path: PathBuf,
+    /// As it was read.
+    original: String,
     doc: DocumentMut,
     version: i64,
 }
@@ -60,7 +63,7 @@ pub(crate) struct Config {
 impl Config {
     /// Parses a file; `path` is where it is seen.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let doc = parse(path, bytes)?;
+        let (original, doc) = parse(path, bytes)?;
         let version = match doc.get("version") {
             // As containerd 1.x has it.
             None => 1,
@@ -76,13 +79,14 @@ impl Config {
         }
         Ok(Self {
             path: path.to_owned(),
+            original,
             doc,
             version,
         })
     }
 
     pub(crate) fn text(&self) -> String {
-        self.doc.to_string()
+        diff::in_the_way_of(&self.original, &self.doc.to_string())
     }
 
     pub(crate) fn version(&self) -> i64 {
@@ -119,10 +123,13 @@ impl Config {
         Some(here)
     }
 
-    /// A table of the CRI's, by each name that the plugin has had: an imported file needs no version.
+    /// A table of the CRI's, by the name that the plugin has in this version: containerd reads no other. An
+    /// imported file needs no version, and may have any.
     fn containerd(&self, rest: &[&str]) -> impl Iterator<Item = &dyn TableLike> {
-        let place = |plugin| [&["plugins", plugin, "containerd"], rest].concat();
-        let places = PLUGINS.map(place);
+        let place =
+            |plugin: &'static &'static str| [&["plugins", *plugin, "containerd"], rest].concat();
+        let is_any = |name: &&&str| **name == self.plugin() || self.doc.get("version").is_none();
+        let places: Vec<_> = PLUGINS.iter().filter(is_any).map(place).collect();
         let tables: Vec<_> = places
             .iter()
             .filter_map(|place| self.table(place))
@@ -340,7 +347,7 @@ pub(crate) fn plugin(version: i64) -> &'static str {
     }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<DocumentMut, Error> {
+fn parse(path: &Path, bytes: &[u8]) -> Result<(String, DocumentMut), Error> {
     let malformed = |at: usize, message: String| {
         let before = &bytes[..at.min(bytes.len())];
         let start = before.iter().rposition(|byte| *byte == b'\n');
@@ -353,10 +360,11 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<DocumentMut, Error> {
     };
     let text = std::str::from_utf8(bytes)
         .map_err(|error| malformed(error.valid_up_to(), "it is not UTF-8".to_owned()))?;
-    text.parse().map_err(|error: toml_edit::TomlError| {
+    let doc = text.parse().map_err(|error: toml_edit::TomlError| {
         let at = error.span().map_or(0, |span| span.start);
         malformed(at, error.message().trim().replace('\n', ", "))
-    })
+    })?;
+    Ok((text.to_owned(), doc))
 }
 
 /// A table on the way, and whether it is written in braces.

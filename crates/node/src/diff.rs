@@ -30,6 +30,42 @@ pub(crate) fn unified(path: &str, old: Option<&str>, new: Option<&str>) -> Strin
     text
 }
 
+/// The text `after` in the way that `before` is written, which has the same lines but for some: its marks of
+/// order and its ends of lines, which a parser of lines does not keep.
+pub(crate) fn in_the_way_of(before: &str, after: &str) -> String {
+    /// What some editors put before a text.
+    const MARK: char = '\u{feff}';
+    let (plain, body) = (before.trim_start_matches(MARK), after);
+    let unix = |text: &str| text.replace("\r\n", "\n");
+    let (old, new) = (unix(plain), unix(body));
+    if old == new {
+        return before.to_owned();
+    }
+    let windows = before.matches("\r\n").count();
+    let end = if 2 * windows > before.matches('\n').count() {
+        "\r\n"
+    } else {
+        "\n"
+    };
+    let mut theirs = plain.split_inclusive('\n');
+    let mut text = before[..before.len() - plain.len()].to_owned();
+    for line in compare(&old, &new) {
+        let line = match line {
+            Line::Same(_) => theirs.next().unwrap_or_default().to_owned(),
+            Line::Old(_) => {
+                theirs.next();
+                continue;
+            }
+            Line::New(line) => line.replace('\n', end),
+        };
+        if !text.is_empty() && !text.ends_with(['\n', MARK]) {
+            text += end;
+        }
+        text += &line;
+    }
+    text
+}
+
 fn compare<'t>(before: &'t str, after: &'t str) -> Vec<Line<'t>> {
     let old: Vec<&str> = before.split_inclusive('\n').collect();
     let new: Vec<&str> = after.split_inclusive('\n').collect();
@@ -141,7 +177,7 @@ fn hunk(text: &mut String, lines: &[Line<'_>], start: usize, end: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::unified;
+    use super::{in_the_way_of, unified};
 
     #[test]
     fn a_difference_is_shown_as_diff_shows_it() {
@@ -168,5 +204,20 @@ mod tests {
         assert_eq!(made, "--- /dev/null\n+++ /a\n@@ -0,0 +1,1 @@\n+x\n");
         let gone = unified("/a", Some("x\n"), None);
         assert_eq!(gone, "--- /a\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-x\n");
+    }
+
+    #[test]
+    fn lines_keep_their_ends_and_new_ones_have_those_of_most() {
+        for (before, after, expected) in [
+            ("a\r\nb\r\n", "a\nb\nc\n", "a\r\nb\r\nc\r\n"),
+            ("a\r\nb\nd\n", "a\nb\nc\nd\n", "a\r\nb\nc\nd\n"),
+            ("\u{feff}a\n", "a\nb\n", "\u{feff}a\nb\n"),
+            ("a\r\nb", "a\nb\nc\n", "a\r\nb\r\nc\r\n"),
+            ("a\r\nb\r\n", "b\n", "b\r\n"),
+            ("\u{feff}a\r\n", "a\n", "\u{feff}a\r\n"),
+            ("", "a\n", "a\n"),
+        ] {
+            assert_eq!(in_the_way_of(before, after), expected, "{before:?}");
+        }
     }
 }

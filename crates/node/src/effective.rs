@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::glob;
 use crate::root::Root;
 
 /// Most files that are looked at: more are a circle or a mistake.
@@ -114,38 +116,32 @@ impl Effective {
         self.files.iter().rev().find_map(|(_, config)| of(config))
     }
 
-    /// The directory whose `*.toml` the main file imports.
-    pub(crate) fn drop_in_dir(&self) -> Option<PathBuf> {
+    /// The directory of which the main file imports a file of this name.
+    pub(crate) fn drop_in_dir(&self, file: &str) -> Option<PathBuf> {
         let (path, config) = self.files.first()?;
         let imports = config.imports();
         let mut dirs = imports.iter().filter_map(|import| {
-            let (dir, name) = absolute(path, import);
-            (name == "*.toml").then_some(dir)
+            let import = absolute(path, import);
+            let (dir, name) = (import.parent()?, import.file_name()?);
+            let is_one = !dir.iter().any(glob::is_pattern);
+            let takes_it = name.as_bytes().contains(&b'*') && glob::fits(name, OsStr::new(file));
+            (is_one && takes_it).then(|| dir.to_owned())
         });
         dirs.next()
     }
 }
 
-/// An import's directory and name. A relative one is so to the file that has it.
-fn absolute(from: &Path, import: &str) -> (PathBuf, String) {
-    let path = from.parent().unwrap_or(Path::new("/")).join(import);
-    let name = path.file_name().unwrap_or(OsStr::new(""));
-    (
-        path.parent().unwrap_or(Path::new("/")).to_owned(),
-        name.to_string_lossy().into_owned(),
-    )
+/// An import's path. A relative one is so to the file that has it.
+fn absolute(from: &Path, import: &str) -> PathBuf {
+    from.parent().unwrap_or(Path::new("/")).join(import)
 }
 
-/// The files that an import stands for. A `*` in a directory's name is rarer than would be worth it.
+/// The files that an import stands for: a pattern is what has a `*` in it, for containerd.
 fn resolve(root: &Root, from: &Path, import: &str) -> Result<Vec<PathBuf>, Error> {
-    let (dir, name) = absolute(from, import);
-    let Some((head, tail)) = name.split_once('*') else {
-        return Ok(vec![dir.join(name)]);
-    };
-    let fits = |name: &str| {
-        name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
-    };
-    let names = root.names(&dir)?.into_iter();
-    let names = names.filter(|name| name.to_str().is_some_and(fits));
-    Ok(names.map(|name| dir.join(name)).collect())
+    let path = absolute(from, import);
+    if import.contains('*') {
+        glob::paths(root, &path)
+    } else {
+        Ok(vec![path])
+    }
 }

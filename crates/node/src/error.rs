@@ -145,6 +145,17 @@ pub(crate) enum Error {
     /// containerd does not see the handler.
     #[error("containerd does not find the handler {handler} in the new configuration")]
     Unseen { handler: String },
+    /// containerd takes the file, and reads no handlers in it.
+    #[error(
+        "containerd does not find the handler {handler} in {}: it is of version {version}, in which this \
+         containerd reads no handlers; write it anew in the version that `containerd config default` has",
+        path.display()
+    )]
+    OtherVersion {
+        handler: String,
+        path: PathBuf,
+        version: i64,
+    },
     /// Nothing is known of the service.
     #[error(
         "it is not known how {distribution} is restarted on this node: pass --restart-with and a \

@@ -5,7 +5,7 @@ use crate::check;
 use crate::cri::Peer;
 use crate::error::{Error, told};
 use crate::node::Node;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, libraries};
 use crate::run::Runner;
 use crate::service::{self, Moment};
 use crate::transaction::{Committed, Step, Transaction};
@@ -21,7 +21,7 @@ pub(crate) fn install(settings: Settings) -> Result<String, Error> {
         .map(|note| format!("note: {note}\n"))
         .collect();
     let shown = plan.shown(&node);
-    if plan.planned.is_empty() {
+    if plan.is_empty() {
         return Ok(format!(
             "{notes}{}: nothing to change\n",
             node.distribution.name()
@@ -30,13 +30,16 @@ pub(crate) fn install(settings: Settings) -> Result<String, Error> {
     if dry_run {
         return Ok(format!("{shown}{notes}"));
     }
-    let done = apply(&node, plan)?;
+    let stale = plan.stale.clone();
     let name = node.distribution.name();
-    let shim = node.root.shown(&node.shim());
-    Ok(format!(
-        "{notes}{name}: installed {}\n{done}",
-        shim.display()
-    ))
+    let mut said = notes;
+    if !plan.planned.is_empty() {
+        let done = apply(&node, plan)?;
+        let shim = node.root.shown(&node.shim());
+        said += &format!("{name}: installed {}\n{done}", shim.display());
+    }
+    said += &libraries::sweep(&node, &stale)?;
+    Ok(said)
 }
 
 fn apply(node: &Node, plan: Plan) -> Result<String, Error> {

@@ -19,6 +19,7 @@ mod distribution;
 mod docker;
 mod effective;
 mod error;
+mod glob;
 mod install;
 mod kwasm;
 mod names;

@@ -1,8 +1,7 @@
 //! What an install would change, decided before anything is.
 
-use std::ffi::OsString;
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Handler, Pulls};
@@ -10,13 +9,14 @@ use crate::diff;
 use crate::distribution::Style;
 use crate::effective::Effective;
 use crate::error::Error;
-use crate::names::{self, ALIASES, HANDLER, LIBRARIES, PROGRAMS, SEARCHED, SHIM};
+use crate::names::{self, ALIASES, HANDLER, PROGRAMS, SEARCHED, SHIM};
 use crate::node::Node;
 use crate::record::{self, Before, Content, Filed, Record, What};
 use crate::root::{Entry, split};
 use crate::transaction::{New, Step};
 
 mod configuration;
+pub(crate) mod libraries;
 
 pub(crate) use configuration::{Candidate, ours};
 
@@ -56,6 +56,8 @@ pub(crate) struct Planned {
 pub(crate) struct Plan {
     /// What changes. What is as it should be is not in it.
     pub(crate) planned: Vec<Planned>,
+    /// The libraries that an older program has brought and no container uses any more, by their directories.
+    pub(crate) stale: Vec<PathBuf>,
     /// What containerd is to be asked about.
     pub(crate) candidate: Candidate,
     /// The handlers that there are to be.
@@ -69,6 +71,7 @@ pub(crate) fn install(node: &Node) -> Result<Plan, Error> {
     let handlers = requested_handlers(node);
     let mut plan = Plan {
         planned: Vec::new(),
+        stale: Vec::new(),
         candidate: Candidate::None,
         handlers: handlers.clone(),
         notes: Vec::new(),
@@ -108,41 +111,11 @@ fn programs(node: &Node, plan: &mut Plan) -> Result<(), Error> {
             Err(error) => return Err(Error::std("read", &source)(error)),
         };
         // Before the program, which does not run without them.
-        libraries(node, &own.with_file_name(format!("{name}.d")), plan)?;
+        let beside = own.with_file_name(format!("{name}.d"));
+        libraries::plan(node, name, &beside, plan)?;
         program(node, &source, &file, node.bin_dir.join(name), plan)?;
     }
     Ok(())
-}
-
-/// What lies in the directories of a directory: each is one version of the libraries, and keeps its name.
-fn libraries(node: &Node, from: &Path, plan: &mut Plan) -> Result<(), Error> {
-    for version in names_in(from)? {
-        let from = from.join(&version);
-        for name in names_in(&from)? {
-            let source = from.join(&name);
-            let file = File::open(&source).map_err(Error::std("read", &source))?;
-            let path = Path::new(LIBRARIES).join(&version).join(&name);
-            program(node, &source, &file, path, plan)?;
-        }
-    }
-    Ok(())
-}
-
-/// The names in a directory of what is installed, in their order; none if it is not there, or a file: cargo
-/// has a list of sources by that name beside each program that it makes.
-fn names_in(dir: &Path) -> Result<Vec<OsString>, Error> {
-    let failed = || Error::std("read", dir);
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(failed()(error)),
-    };
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-    let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed())?;
-    names.sort();
-    Ok(names)
 }
 
 /// A program, or a library, that is to be at a path; nothing if it is there.
@@ -253,6 +226,17 @@ impl Planned {
         }
     }
 
+    /// What stands there now.
+    fn text_before(&self) -> Option<Cow<'_, str>> {
+        match &self.body {
+            Body::Text {
+                before: Some(bytes),
+                ..
+            } => Some(String::from_utf8_lossy(bytes)),
+            _ => None,
+        }
+    }
+
     /// Whether it is for containerd, or Docker, to read.
     pub(crate) fn is_configuration(&self) -> bool {
         matches!(self.what, What::Config | What::Template | What::Docker)
@@ -268,6 +252,11 @@ impl Planned {
 }
 
 impl Plan {
+    /// Whether all is as it should be.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.planned.is_empty() && self.stale.is_empty()
+    }
+
     /// Whether what containerd, or Docker, reads changes.
     pub(crate) fn changes_configuration(&self) -> bool {
         self.planned.iter().any(Planned::is_configuration)
@@ -291,6 +280,9 @@ impl Plan {
                 }
                 Body::Link(target) => text += &format!("link {path} -> {}\n", target.display()),
             }
+        }
+        for dir in &self.stale {
+            text += &format!("removed {}\n", node.root.shown(dir).display());
         }
         text
     }

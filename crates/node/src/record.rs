@@ -137,6 +137,15 @@ impl Record {
         names
     }
 
+    /// Strikes files off, and the directories that held nothing else.
+    pub(crate) fn forget(&mut self, paths: &[PathBuf]) {
+        self.files.retain(|filed| !paths.contains(&filed.path));
+        let files = &self.files;
+        let held = |dir: &PathBuf| paths.iter().any(|path| path.starts_with(dir));
+        let holds = |dir: &PathBuf| files.iter().any(|filed| filed.path.starts_with(dir));
+        self.dirs.retain(|dir| !held(dir) || holds(dir));
+    }
+
     /// A name for another backup.
     pub(crate) fn free_backup(&self) -> String {
         let used = |name: &str| {

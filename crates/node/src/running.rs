@@ -52,6 +52,26 @@ pub(crate) fn below(node: &Node, dirs: &[PathBuf]) -> Result<Vec<i32>, Error> {
     Ok(pids)
 }
 
+/// The pids of programs that have a file below a directory of the node in their memory, by its path or, where
+/// their root is another one, by what it ends with.
+pub(crate) fn mapping(dir: &Path) -> Result<Vec<i32>, Error> {
+    let end: Vec<_> = dir.iter().rev().take(2).collect();
+    let part: PathBuf = end.into_iter().rev().collect();
+    let part = format!("/{}/", part.display()).into_bytes();
+    let maps = |process: &Path| {
+        // One that has just ended has none.
+        let maps = std::fs::read(process.join("maps")).unwrap_or_default();
+        maps.windows(part.len()).any(|found| *found == part)
+    };
+    let all = processes()?.into_iter();
+    let mut pids: Vec<_> = all
+        .filter(|(_, process, _)| maps(process))
+        .map(|(pid, _, _)| pid)
+        .collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
+
 /// Pids as they are told: the first of them.
 pub(crate) fn shown(pids: &[i32]) -> String {
     let pids: Vec<_> = pids.iter().take(MOST_PIDS).map(i32::to_string).collect();

@@ -10,7 +10,7 @@ use crate::cri::Peer;
 use crate::error::{Error, told};
 use crate::node::Node;
 use crate::plan;
-use crate::record::{self, Content, Filed};
+use crate::record::{self, Content, Filed, Record};
 use crate::root::Entry;
 use crate::running;
 
@@ -61,7 +61,15 @@ pub(crate) fn status(settings: Settings) -> Result<Status, Error> {
         files.push((node.root.shown(&filed.path), state(&node, filed)?));
     }
     let noted = node.record.as_ref();
-    let is_there = noted.is_some() && !files.iter().any(|(_, state)| *state == "missing");
+    // A distribution that has written its configuration anew has left the handlers out.
+    let has_all = |record: &Record| {
+        record
+            .handlers()
+            .iter()
+            .all(|name| configured.contains(name))
+    };
+    let is_there =
+        noted.is_some_and(has_all) && !files.iter().any(|(_, state)| *state == "missing");
     let is_known = match &known {
         Ok(handlers) => !peer.tells() || configured.iter().all(|name| handlers.contains(name)),
         Err(_) => false,

@@ -15,6 +15,12 @@ const BEGIN: &str =
     "# BEGIN containerd-shim-wasm-v1: added by `install`, taken away by `uninstall`\n";
 const END: &str = "# END containerd-shim-wasm-v1\n";
 
+/// The handler that containerd 1.x has without being told.
+const RUNC: &str = "runc";
+
+/// The versions whose configurations add to what containerd has by itself.
+const MERGED: i64 = 3;
+
 /// What a template begins with that adds to their own.
 const BASE: &str = "{{ template \"base\" . }}\n";
 
@@ -50,11 +56,56 @@ pub(crate) fn add(
             }
         }
     }
-    let block: String = handlers
-        .iter()
-        .map(|handler| table(version, handler))
-        .collect();
+    let block = block(text, version, handlers, |_| false);
     Ok(format!("{before}{BEGIN}{block}{END}{after}"))
+}
+
+/// The tables, but for those that are present. Where containerd 1.x has runc's by itself, as long as none is
+/// named, that one comes first.
+fn block(
+    text: Option<&str>,
+    version: i64,
+    handlers: &[Handler],
+    present: impl Fn(&str) -> bool,
+) -> String {
+    let tables = handlers.iter().filter(|handler| !present(&handler.name));
+    let tables: String = tables.map(|handler| table(version, handler)).collect();
+    if is_without_handlers(text, version) && !present(RUNC) {
+        let place = place(version, RUNC);
+        return format!("[{place}]\n  runtime_type = \"io.containerd.runc.v2\"\n{tables}");
+    }
+    tables
+}
+
+/// Whether a template is all of the configuration, and names no handler but ours.
+fn is_without_handlers(text: Option<&str>, version: i64) -> bool {
+    let Some(text) = text.filter(|text| version < MERGED && !is_extension(text)) else {
+        return false;
+    };
+    let (before, after) = cut(text).unwrap_or((text, ""));
+    let mut lines = before.lines().chain(after.lines());
+    !lines.any(|line| handler_of_header(line, version).is_some())
+}
+
+/// Whether it adds to k3s' own template, instead of taking its place.
+fn is_extension(text: &str) -> bool {
+    text.lines()
+        .any(|line| line.contains("{{") && line.contains("template") && line.contains("\"base\""))
+}
+
+/// The version of what is made of a template, which k3s takes for one of `by_name`: that of its own template,
+/// or what the text says, where that is all.
+pub(crate) fn version_of(text: Option<&str>, by_name: i64) -> i64 {
+    let Some(text) = text.filter(|text| !text.trim().is_empty() && !is_extension(text)) else {
+        return by_name;
+    };
+    let version = |line: &str| {
+        let (key, value) = line.split_once('=')?;
+        let value = value.split('#').next()?;
+        (key.trim() == "version").then(|| value.trim().parse().ok())?
+    };
+    // As containerd 1.x has it.
+    text.lines().find_map(version).unwrap_or(1)
 }
 
 /// The template without them; `None` if nothing is left that others wrote.
@@ -81,15 +132,19 @@ pub(crate) fn handlers(text: &str, version: i64) -> Vec<String> {
         return Vec::new();
     };
     let block = &text[before.len()..text.len() - after.len()];
-    block
+    let names = block
         .lines()
-        .filter_map(|line| handler_of_header(line, version))
-        .collect()
+        .filter_map(|line| handler_of_header(line, version));
+    names.filter(|name| name != RUNC).collect()
+}
+
+fn place(version: i64, name: &str) -> String {
+    format!("plugins.'{}'.containerd.runtimes.{name}", plugin(version))
 }
 
 fn table(version: i64, handler: &Handler) -> String {
     let name = &handler.name;
-    let place = format!("plugins.'{}'.containerd.runtimes.{name}", plugin(version));
+    let place = place(version, name);
     let annotations = ANNOTATIONS
         .map(|pattern| format!("\"{pattern}\""))
         .join(", ");
@@ -114,16 +169,22 @@ fn table(version: i64, handler: &Handler) -> String {
 }
 
 /// The block as k3s would fill it in, to be checked by containerd behind a file that k3s has made.
-pub(crate) fn filled(version: i64, handlers: &[Handler], present: impl Fn(&str) -> bool) -> String {
-    let block = handlers
-        .iter()
-        .filter(|handler| !present(&handler.name))
-        .map(|handler| {
-            let text = table(version, handler).replace("{{ .SystemdCgroup }}", "true");
-            let lines = text.lines().filter(|line| !line.starts_with("{{"));
-            lines.fold(String::new(), |text, line| text + line + "\n")
-        });
-    block.collect()
+pub(crate) fn filled(
+    text: Option<&str>,
+    version: i64,
+    handlers: &[Handler],
+    present: impl Fn(&str) -> bool,
+) -> String {
+    let block = block(text, version, handlers, present);
+    let block = block.replace("{{ .SystemdCgroup }}", "true");
+    let lines = block.lines().filter(|line| !line.starts_with("{{"));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Whether the template has a table for this handler that is not ours.
+pub(crate) fn has_own(text: &str, version: i64, name: &str) -> bool {
+    let (before, after) = cut(text).unwrap_or((text, ""));
+    [before, after].iter().any(|part| has(part, version, name))
 }
 
 /// Whether a part of a template has a table for this handler.
@@ -148,7 +209,7 @@ fn handler_of_header(line: &str, version: i64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{add, handlers, remove};
+    use super::{add, handlers, remove, version_of};
     use crate::config::Handler;
     use std::path::Path;
 
@@ -217,5 +278,48 @@ mod tests {
             error.contains("wasm") && error.contains("/t.tmpl"),
             "{error}"
         );
+    }
+
+    /// As people have copied a whole configuration of theirs, of any version, into a template.
+    #[test]
+    fn a_template_that_is_all_of_the_configuration_keeps_runc() {
+        let theirs =
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"/b\"\n";
+        let version = version_of(Some(theirs), 2);
+        assert_eq!(version, 2);
+        let text = add(Path::new("t"), Some(theirs), version, &[handler("wasm")]).unwrap();
+        let runc = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\n";
+        assert!(text.contains(runc), "{text}");
+        assert_eq!(handlers(&text, version), ["wasm"]);
+        let again = add(Path::new("t"), Some(&text), version, &[handler("wasm")]).unwrap();
+        assert_eq!(again, text);
+        assert_eq!(remove(&text).as_deref(), Some(theirs));
+        // One that names a handler, or has k3s' own, has runc's as well or wants none.
+        for more in [
+            "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\n",
+            "{{ template \"base\" . }}\n",
+        ] {
+            let theirs = format!("{theirs}{more}");
+            let text = add(Path::new("t"), Some(&theirs), 2, &[handler("wasm")]).unwrap();
+            assert_eq!(
+                text.matches(".runc]").count(),
+                more.matches(".runc]").count(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_version_is_what_comes_of_the_template() {
+        for (text, expected) in [
+            (None, 3),
+            (Some(""), 3),
+            (Some("{{ template \"base\" . }}\nversion = 2\n"), 3),
+            (Some("{{- template \"base\" . -}}\n"), 3),
+            (Some("# mine\nversion = 2 # two\n"), 2),
+            (Some("[plugins.opt]\npath = \"/a\"\n[plugins.cri]\n"), 1),
+        ] {
+            assert_eq!(version_of(text, 3), expected, "{text:?}");
+        }
     }
 }

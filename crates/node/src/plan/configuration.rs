@@ -65,7 +65,9 @@ fn toml(node: &Node, main: &Path, handlers: &[String], plan: &mut Plan) -> Resul
         );
     }
     let version = effective.main().map(Config::version);
-    let dir = effective.drop_in_dir().filter(|_| version >= Some(MERGED));
+    let dir = effective
+        .drop_in_dir(DROP_IN)
+        .filter(|_| version >= Some(MERGED));
     let Some(dir) = dir else {
         edit(node, &main, NEW, &effective, handlers, plan)?;
         plan.candidate = Candidate::Main(main);
@@ -189,7 +191,7 @@ fn pulls(node: &Node, config: &Config, effective: &Effective) -> bool {
 fn templates(node: &Node, dir: &Path, handlers: &[String], plan: &mut Plan) -> Result<(), Error> {
     let main = dir.join("config.toml");
     let effective = Effective::read(&node.root, &main)?;
-    if let Some(imported) = effective.drop_in_dir() {
+    if let Some(imported) = effective.drop_in_dir(DROP_IN) {
         return drop_in(node, main, &imported, &effective, handlers, plan);
     }
     let made = effective.main().map(Config::version);
@@ -206,7 +208,7 @@ fn templates(node: &Node, dir: &Path, handlers: &[String], plan: &mut Plan) -> R
     let mut added = Vec::new();
     for (name, version) in &targets {
         let path = node.root.real(&dir.join(name))?;
-        let planned = one_template(node, path, *version, handlers, &effective)?;
+        let planned = one_template(node, path, *version, handlers, &effective, &mut plan.notes)?;
         added.extend(planned.1);
         plan.planned.push(planned.0);
     }
@@ -219,7 +221,8 @@ fn templates(node: &Node, dir: &Path, handlers: &[String], plan: &mut Plan) -> R
     }
     if let (Some(version), [_]) = (made, &targets[..]) {
         let present = |name: &str| effective.handler(name).is_some();
-        let text = template::filled(version, &added, present);
+        let theirs = plan.planned.last().and_then(Planned::text_before);
+        let text = template::filled(theirs.as_deref(), version, &added, present);
         plan.candidate = Candidate::Filled { main, text };
     }
     Ok(())
@@ -231,22 +234,35 @@ fn one_template(
     version: i64,
     handlers: &[String],
     effective: &Effective,
+    notes: &mut Vec<String>,
 ) -> Result<(Planned, Vec<Handler>), Error> {
     let before = node.root.read(&path)?;
     let shown = node.root.shown(&path);
     let text = before.as_ref().map(|bytes| String::from_utf8_lossy(bytes));
+    let version = template::version_of(text.as_deref(), version);
     // The block is written anew, with what it has.
     let mut names = template::handlers(text.as_deref().unwrap_or_default(), version);
     for handler in handlers {
         let found = effective.handler(handler);
-        if let Some(found) = found
+        if let Some(found) = &found
             && !names::is_ours(&found.runtime)
         {
             return Err(Error::Taken {
                 handler: handler.clone(),
-                found: found.runtime,
+                found: found.runtime.clone(),
                 path: node.root.shown(&found.file),
             });
+        }
+        // By hand, or by another installer.
+        let own = text
+            .as_deref()
+            .is_some_and(|text| template::has_own(text, version, handler));
+        if own && found.is_some() {
+            notes.push(format!(
+                "the handler {handler} is there already, by {}",
+                shown.display()
+            ));
+            continue;
         }
         if !names.contains(handler) {
             names.push(handler.clone());

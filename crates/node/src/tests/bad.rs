@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::nodes::{self, CONFIG, K3S_CONFIG, KUBEADM};
 use super::{Node, refused};
 use crate::args::{Restart, Settings};
+use crate::install::install;
 use crate::root::Root;
 
 #[test]
@@ -202,6 +203,181 @@ fn tables_in_braces_are_added_to_and_the_rest_keeps_its_meaning() {
         assert!(node.install().contains("nothing to change"), "{config}");
         node.uninstall();
         assert!(node.everything() == before, "{config}");
+    }
+}
+
+/// As editors and tools of other systems leave a file: every byte of what was there stays.
+#[test]
+fn a_configuration_keeps_its_ends_of_lines_and_its_mark() {
+    for text in [
+        "# theirs\r\nversion = 2\r\n[grpc]\r\n\taddress = \"/a\"\r\n",
+        "\u{feff}version = 3\n[debug]\n  level = 'info'\n",
+        "version = 3\r\n# one end of the other kind\n[debug]\r\n  level = \"info\"",
+        "version\t=\t2\n\t[plugins.\"io.containerd.grpc.v1.cri\"]  \n\tsandbox_image = \"a\" # b\n",
+        "version = 2\nx = \"\"\"one\r\ntwo\"\"\"\r\n",
+    ] {
+        let node = Node::empty();
+        node.write(CONFIG, text);
+        let before = node.everything();
+        node.install();
+        let config = node.read(CONFIG);
+        assert!(config.starts_with(text), "{config:?}");
+        let added = &config[text.len()..];
+        let ends = (added.matches("\r\n").count(), added.matches('\n').count());
+        let expected = if text.contains("\r\n") { ends.1 } else { 0 };
+        assert_eq!(ends.0, expected, "{config:?}");
+        // Changed since, it is edited back and not put back.
+        let more = format!("{config}\n# more\n");
+        std::fs::write(node.at(CONFIG), &more).unwrap();
+        node.uninstall();
+        let left = node.read(CONFIG);
+        assert!(left.starts_with(text.trim_end()), "{left:?}");
+        assert!(
+            left.ends_with("# more\n") && !left.contains("wasm"),
+            "{left:?}"
+        );
+        node.write(CONFIG, text);
+        node.install();
+        node.uninstall();
+        assert!(node.everything() == before, "{text:?}");
+    }
+}
+
+/// Both kinds of quotes name the same table, as do the names of older versions of the plugin.
+#[test]
+fn a_handler_is_found_however_its_table_is_written() {
+    for table in [
+        "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm]\nruntime_type = 'a'\n",
+        "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.\"wasm\"]\nruntime_type = \"a\"\n",
+        "[plugins]\n[plugins.'io.containerd.cri.v1.runtime']\ncontainerd.runtimes.wasm.runtime_type = 'a'\n",
+        "[plugins.'io.containerd.cri.v1.runtime'.containerd]\nruntimes = { wasm = { runtime_type = 'a' } }\n",
+        "[ plugins . \"io.containerd.cri.v1.runtime\" . containerd . runtimes ]\nwasm = { runtime_type = 'a' }\n",
+    ] {
+        let node = Node::empty();
+        node.write(CONFIG, &format!("version = 3\n{table}"));
+        refused(&node, node.settings(), &["wasm", "runs a already"]);
+        let said = install(node.with_handlers(&["other"])).unwrap();
+        assert!(said.contains("handlers: other"), "{table}: {said}");
+    }
+}
+
+/// A table of another version's name, as installers append them, says nothing to containerd.
+#[test]
+fn a_table_that_containerd_does_not_read_is_no_handler() {
+    for (text, import) in [
+        ("version = 3\n", ""),
+        ("version = 3\n", "imports = ['conf.d/*.toml']\n"),
+        ("version = 2\n", ""),
+    ] {
+        let stray = match text {
+            "version = 3\n" => "io.containerd.grpc.v1.cri",
+            _ => "cri",
+        };
+        for runtime in ["io.containerd.wasm.v1", "/opt/other/bin/shim"] {
+            let node = Node::empty();
+            let table = format!(
+                "[plugins.'{stray}'.containerd.runtimes.wasm]\nruntime_type = '{runtime}'\n"
+            );
+            let before = format!("{text}{import}{table}");
+            node.write(CONFIG, &before);
+            node.install();
+            let drop_in = node.at("/etc/containerd/conf.d/50-containerd-shim-wasm.toml");
+            let edited = if import.is_empty() {
+                node.read(CONFIG)
+            } else {
+                std::fs::read_to_string(drop_in).unwrap()
+            };
+            let name = match stray {
+                "cri" => "io.containerd.grpc.v1.cri",
+                _ => "io.containerd.cri.v1.runtime",
+            };
+            let own = format!("[plugins.\"{name}\".containerd.runtimes.wasm]");
+            assert!(edited.contains(&own), "{edited}");
+            node.uninstall();
+            assert_eq!(node.read(CONFIG), before);
+        }
+    }
+}
+
+/// Patterns as `path/filepath` has them, in directories too.
+#[test]
+fn handlers_in_files_that_any_pattern_imports_count() {
+    let taken =
+        "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.wasm]\nruntime_type = 'a'\n";
+    for (import, file) in [
+        ("/etc/*/more/*.toml", "/etc/containerd/more/a.toml"),
+        ("conf.d/[0-9]?-*", "/etc/containerd/conf.d/50-b"),
+        ("*.d/a.toml", "/etc/containerd/x.d/a.toml"),
+    ] {
+        let node = Node::empty();
+        node.write(CONFIG, &format!("version = 3\nimports = [{import:?}]\n"));
+        node.write(file, taken);
+        refused(&node, node.settings(), &["wasm", file]);
+        // Ours is never put below a name that is a pattern.
+        std::fs::remove_file(node.at(file)).unwrap();
+        node.install();
+        assert!(!node.at("/etc/*").exists() && !node.at("/etc/containerd/*.d").exists());
+        node.uninstall();
+    }
+}
+
+#[test]
+fn places_that_are_something_else_are_told_of() {
+    let node = Node::of(nodes::named("kubeadm"));
+    node.write("/etc/containerd/conf.d", "a file");
+    refused(
+        &node,
+        node.settings(),
+        &["/etc/containerd/conf.d", "Not a directory"],
+    );
+
+    let node = Node::of(nodes::named("kubeadm"));
+    std::fs::remove_file(node.at(CONFIG)).unwrap();
+    std::fs::create_dir(node.at(CONFIG)).unwrap();
+    refused(&node, node.settings(), &[CONFIG, "not a regular file"]);
+
+    let node = Node::of(nodes::named("kubeadm"));
+    std::fs::remove_file(node.at(CONFIG)).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        node.at(CONFIG),
+        fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    // Not read by `everything`, which would wait for its writer.
+    let error = install(node.settings()).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+
+    let node = Node::of(nodes::named("kubeadm"));
+    let file = std::fs::File::create(node.at(CONFIG)).unwrap();
+    file.set_len(17 << 20).unwrap();
+    refused(&node, node.settings(), &[CONFIG, "no configuration has"]);
+}
+
+/// Deeper than any configuration, and more of it than any: refused or done, and soon.
+#[test]
+fn hostile_configurations_cost_no_stack_and_no_time() {
+    let deep = format!("version = 2\n{}x = 1\n", "a.".repeat(100_000));
+    let nested = format!(
+        "version = 2\nx = {}{}\n",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let tables = format!("version = 2\n{}", "[[a]]\nb = 1\n".repeat(20_000));
+    for text in [&deep, &nested, &tables] {
+        let node = Node::empty();
+        node.write(CONFIG, text);
+        let before = node.everything();
+        match install(node.settings()) {
+            Ok(_) => assert!(node.read(CONFIG).starts_with(text)),
+            Err(error) => {
+                assert!(error.to_string().contains(CONFIG), "{error}");
+                assert!(node.everything() == before);
+            }
+        }
     }
 }
 

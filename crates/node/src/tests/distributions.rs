@@ -226,6 +226,64 @@ fn a_programs_own_libraries_come_and_go_with_it() {
     assert!(node.everything() == before);
 }
 
+/// An upgrade whose libraries are others: the old ones go, unless something runs with them.
+#[test]
+fn an_older_programs_libraries_go_once_they_are_not_used() {
+    let node = Node::of(nodes::named("kind"));
+    let before = node.everything();
+    let unpacked = tempfile::tempdir().unwrap();
+    let settings = |release: &str| Settings {
+        program: unpacked
+            .path()
+            .join(release)
+            .join("containerd-shim-wasm-v1"),
+        ..node.settings()
+    };
+    let library = |release: &str| format!("version-of-{release}-{}", std::process::id());
+    for release in ["a", "b"] {
+        let dir = unpacked.path().join(release);
+        let libraries = dir
+            .join("containerd-shim-wasm-v1-wasmedge.d")
+            .join(library(release));
+        std::fs::create_dir_all(&libraries).unwrap();
+        std::fs::write(dir.join("containerd-shim-wasm-v1"), release).unwrap();
+        std::fs::write(dir.join("containerd-shim-wasm-v1-wasmedge"), release).unwrap();
+        std::fs::write(libraries.join("ld.so"), release).unwrap();
+        std::fs::copy("/bin/sleep", libraries.join("sleep")).unwrap();
+    }
+    let place = |release: &str| {
+        node.at("/var/lib/containerd-shim-wasm/wasmedge")
+            .join(library(release))
+    };
+    install(settings("a")).unwrap();
+    // What a container maps, as far as the kernel tells.
+    let mut running = std::process::Command::new(place("a").join("sleep"))
+        .arg("3600")
+        .spawn()
+        .unwrap();
+    let said = install(settings("b")).unwrap();
+    let pid = running.id().to_string();
+    assert!(
+        said.contains("stay as long as") && said.contains(&pid),
+        "{said}"
+    );
+    assert!(place("a").join("ld.so").exists() && place("b").join("ld.so").exists());
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let shown = node.dry_run(settings("b")).unwrap();
+    let gone = format!(
+        "removed /var/lib/containerd-shim-wasm/wasmedge/{}",
+        library("a")
+    );
+    assert!(shown.contains(&gone) && place("a").exists(), "{shown}");
+    install(settings("b")).unwrap();
+    assert!(!place("a").exists() && place("b").join("ld.so").exists());
+    let again = install(settings("b")).unwrap();
+    assert!(again.contains("nothing to change"), "{again}");
+    node.uninstall();
+    assert!(node.everything() == before);
+}
+
 /// Links inside the root are followed there, and only there.
 #[test]
 fn no_link_leads_out_of_the_root() {
