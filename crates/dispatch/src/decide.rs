@@ -75,13 +75,16 @@ pub fn plan<'o>(
         Ok(entrypoint) => decide(entrypoint, argv_start, &rule, &view, options)?,
         // A directory runs nothing: it stands for "the image's module" where a command has to be
         // given that an artifact has no use for.
-        Err(
-            missing @ (Error::NotFound { .. }
-            | Error::NotAFile {
-                found: FileKind::Directory,
-                ..
-            }),
-        ) => return needs_layers(program, missing, argv_start, rule),
+        Err(Error::NotAFile {
+            path,
+            found: FileKind::Directory,
+        }) => {
+            let missing = in_directory(path, &view);
+            return needs_layers(program, missing, argv_start, rule);
+        }
+        Err(missing @ Error::NotFound { .. }) => {
+            return needs_layers(program, missing, argv_start, rule);
+        }
         Err(error) => return Err(error),
     };
     if argv_start == 0 {
@@ -101,6 +104,20 @@ pub fn plan<'o>(
         }
     }
     Ok(Decision::Planned(planned))
+}
+
+/// Why a directory runs nothing.
+fn in_directory(path: PathBuf, view: &View<'_>) -> Error {
+    /// The manifest of a Spin application, beside which its components lie.
+    const SPIN: &str = "spin.toml";
+    let manifest = path.join(SPIN);
+    if view.file(&manifest).is_ok() {
+        return Error::SpinApplication { manifest };
+    }
+    Error::NotAFile {
+        path,
+        found: FileKind::Directory,
+    }
 }
 
 /// The program that docker-init is to start.

@@ -99,6 +99,17 @@ pub enum Error {
         found: FileKind,
     },
 
+    /// A directory where a Spin application lies, as an image of Spin's own shim is started.
+    #[error(
+        "the image is a Spin application, by {}, and Spin applications do not run on this shim yet: run it by \
+         Spin's own shim on another node, or make its component one for wasi:http and name its file",
+        Quoted::path(manifest)
+    )]
+    SpinApplication {
+        /// Its manifest.
+        manifest: PathBuf,
+    },
+
     /// The entrypoint lies on a mount whose contents do not exist before the container does.
     #[error(
         "entrypoint {} lies on the {kind} mount at {}, which cannot be looked into before it is \
@@ -352,7 +363,9 @@ impl Error {
             Self::LayersUnknown { missing, .. } | Self::NoWasmLayer { missing, .. } => {
                 missing.in_words_of_runc()
             }
-            Self::NotAFile { .. } | Self::NotExecutable { .. } => Some("permission denied"),
+            Self::NotAFile { .. } | Self::SpinApplication { .. } | Self::NotExecutable { .. } => {
+                Some("permission denied")
+            }
             Self::Empty { .. }
             | Self::Unrecognised { .. }
             | Self::NotWasm { .. }

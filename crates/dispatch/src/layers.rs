@@ -90,7 +90,12 @@ impl<'o> NeedsLayers<'o> {
                 let export = entrypoint.split_once('#').map(|(_, export)| export);
                 Ok(selected(only, export))
             }
-            [] if listed.skipped.is_empty() || matches!(*missing, Error::NotAFile { .. }) => {
+            [] if listed.skipped.is_empty()
+                || matches!(
+                    *missing,
+                    Error::NotAFile { .. } | Error::SpinApplication { .. }
+                ) =>
+            {
                 Err(*missing)
             }
             [] => Err(Error::NoWasmLayer {
