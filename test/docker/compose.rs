@@ -44,3 +44,56 @@ volumes:
         docker.expect_clean()
     }
 }
+
+/// As documents of other shims have it: a shim by its runtime type, found by a link, and an image's platform.
+#[tokio::test]
+async fn a_wasm_service_runs_by_another_shims_name_and_platform() -> Result<()> {
+    Docker::with(Runtime::Medley, Storage::Snapshotter, async |docker| {
+        let image = ImageBuilder::scratch("wasi")
+            .file("/hello.wasm", guests::module("hello")?, 0o644)
+            .entrypoint(["/hello.wasm"])
+            .platform("wasi", "wasm")
+            .build()?;
+        docker.load(&[&image]).await?;
+        let link = docker
+            .dir()
+            .with_file_name("bin")
+            .join("containerd-shim-wasmtime-v1");
+        std::os::unix::fs::symlink(Runtime::Medley.binary(), link)?;
+        let file = docker.dir().join("compose.yaml");
+        let text = r#"name: ours
+services:
+  server:
+    image: medley.test/wasi
+    runtime: io.containerd.wasmtime.v1
+    platform: wasi/wasm
+    command: [word]
+"#;
+        std::fs::write(&file, text)?;
+        let file = file.to_string_lossy();
+        let said = docker
+            .says(&[
+                "compose",
+                "--file",
+                &file,
+                "up",
+                "--exit-code-from",
+                "server",
+            ])
+            .await?;
+        assert!(said.contains("word"), "{said}");
+        docker.says(&["compose", "--file", &file, "down"]).await?;
+        let run = [
+            "run",
+            "--rm",
+            "--runtime=io.containerd.wasmtime.v1",
+            "--platform=wasi/wasm",
+            "medley.test/wasi",
+            "again",
+        ];
+        let said = docker.says(&run).await?;
+        assert!(said.contains("again"), "{said}");
+        docker.expect_clean()
+    })
+    .await
+}
