@@ -15,6 +15,7 @@ mod refusals;
 mod restart;
 mod sandbox;
 mod security;
+mod service;
 mod sockets;
 mod streams;
 mod versions;

@@ -112,6 +112,23 @@ impl Cri {
         })
     }
 
+    /// A client of a containerd that is no test's own: its socket, a dir for logs, the cgroup of its pods.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    pub async fn at(socket: &Path, dir: &Path, cgroup_parent: &str) -> Result<Self> {
+        let channel = containerd_client::connect(socket).await?;
+        let house = House::new("node", dir, socket, String::new());
+        Ok(Self {
+            runtime: RuntimeServiceClient::new(channel.clone()),
+            images: ImageServiceClient::new(channel),
+            handler: String::new(),
+            cgroup_parent: cgroup_parent.to_owned(),
+            logs: dir.join("logs"),
+            house: Arc::new(house),
+        })
+    }
+
     /// The version of containerd, as the CRI tells it.
     ///
     /// # Errors
