@@ -121,7 +121,9 @@ test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm co
 	@MEDLEY_RESTARTS=100 MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test docker --locked -- \
 		--test-threads=$(TEST_THREADS) restarted
 
+# The installer's image has what lies beside the shim, the controller too.
 test-k8s: build ## a one-node Kubernetes on this machine: install, kind/ and its examples, uninstall (root)
+	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-controller
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/k8s/run
 
 test-controller: setup ## the controller on an API server of Kubernetes and its etcd (root)

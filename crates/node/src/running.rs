@@ -59,9 +59,11 @@ pub(crate) fn mapping(dir: &Path) -> Result<Vec<i32>, Error> {
     let part: PathBuf = end.into_iter().rev().collect();
     let part = format!("/{}/", part.display()).into_bytes();
     let maps = |process: &Path| {
-        // One that has just ended has none.
-        let maps = std::fs::read(process.join("maps")).unwrap_or_default();
-        maps.windows(part.len()).any(|found| *found == part)
+        match std::fs::read(process.join("maps")) {
+            Ok(maps) => maps.windows(part.len()).any(|found| *found == part),
+            // One that may not be looked at is taken for a user; one that has just ended has none.
+            Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+        }
     };
     let all = processes()?.into_iter();
     let mut pids: Vec<_> = all

@@ -70,6 +70,8 @@ test_fifty_replicas_up_and_down() {
     kubectl delete hpa web
     # Fifty ask for no more than two processors then, with what the RuntimeClass adds.
     kubectl set resources deployment web --requests=cpu=10m
+    # Before there are more of them: those that ask for more would take up the node, and none could be replaced.
+    kubectl rollout status --timeout="${limit}s" deployment/web
     kubectl scale deployment web --replicas=50
     kubectl rollout status --timeout=600s deployment/web
     until_is 60 replicas 50

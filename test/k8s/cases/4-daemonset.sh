@@ -4,6 +4,7 @@
 begin_daemonset() {
     no_shims
     prepared_root
+    cp -p /etc/containerd/config.toml /run/tests/config.toml
     kubectl apply -k "$top/test/k8s/overlay"
 }
 
@@ -71,6 +72,45 @@ test_a_node_that_was_changed_is_put_right() {
     until_is "$limit" said_by_installer "the node is not as it was left"
     until_is "$limit" test -x /usr/local/bin/containerd-shim-wasm-v1
     until_is "$limit" label_is ready true
+    # As an update of the distribution does it.
+    cp -p /run/tests/config.toml /etc/containerd/config.toml
+    systemctl restart containerd
+    until_is "$limit" grep -q runtimes.crun-wasmedge /etc/containerd/config.toml
+    until_is "$limit" label_is ready true
+    kubectl wait --for=condition=Ready --timeout="${limit}s" "node/$node"
+}
+
+# taken: the node has another runtime of a name that the installer is to take.
+taken() {
+    printf '\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.slight]\n  runtime_type = "io.containerd.runc.v2"\n' \
+        >>/etc/containerd/config.toml
+    systemctl restart containerd
+    kubectl wait --for=condition=Ready --timeout="${limit}s" "node/$node"
+}
+
+free() {
+    cp -p /run/tests/config.toml /etc/containerd/config.toml
+    systemctl restart containerd
+    kubectl wait --for=condition=Ready --timeout="${limit}s" "node/$node"
+}
+
+failure() { kubectl get node "$node" -o 'jsonpath={.metadata.annotations.medley\.node/failure}'; }
+failure_is() { [[ $(failure) = *"$1"* ]] && { [ -n "$1" ] || [ -z "$(failure)" ]; }; }
+why_taken="the handler slight runs io.containerd.runc.v2 already"
+
+# Its log, and the node itself, say why; it goes on by itself once that is mended.
+test_an_install_that_fails_is_told_of_until_it_does_not() {
+    kubectl label node "$node" medley.node/install-
+    until_is "$limit" gone
+    taken
+    kubectl label --overwrite node "$node" medley.node/install=true
+    until_is "$limit" failure_is "$why_taken"
+    until_is "$limit" said_by_installer "$why_taken"
+    has "what is said of the node" "$why_taken" "$(kubectl describe node "$node")"
+    label_is ready ""
+    free
+    until_is "$limit" label_is ready true
+    until_is "$limit" failure_is ""
 }
 
 test_a_node_that_loses_the_label_is_as_it_was() {
@@ -93,8 +133,10 @@ test_an_undo_waits_for_containers() {
     # It runs on, and is reached.
     forwarded pod/mixed 18080:8080 -- factored 18080
     [ -x /usr/local/bin/containerd-shim-wasm-v1 ] || fail "the shim is gone though containers run"
+    until_is "$limit" failure_is "shims run containers"
     delete kind/examples/mixed-pod.yaml
     until_is "$limit" gone
+    failure_is ""
     same_root /run/tests/before
 }
 
