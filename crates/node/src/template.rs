@@ -114,16 +114,24 @@ pub(crate) fn remove(text: &str) -> Option<String> {
         return Some(text.to_owned());
     };
     // The empty line that stands before the block is ours too.
-    let before = before.strip_suffix('\n').unwrap_or(before);
+    let empty = before
+        .strip_suffix("\r\n")
+        .or_else(|| before.strip_suffix('\n'));
+    let before = empty.unwrap_or(before);
     let rest = format!("{before}{after}");
     (rest.trim() != BASE.trim()).then_some(rest)
 }
 
 /// What stands before and behind the block.
 fn cut(text: &str) -> Option<(&str, &str)> {
-    let begin = text.find(BEGIN)?;
-    let end = begin + text[begin..].find(END)? + END.len();
-    Some((&text[..begin], &text[end..]))
+    // An editor may have given each line another end.
+    let (first, last) = (BEGIN.trim_end(), END.trim_end());
+    let begin = text.find(first)?;
+    let end = begin + text[begin..].find(last)? + last.len();
+    let rest = text[end..]
+        .find('\n')
+        .map_or("", |newline| &text[end + newline + 1..]);
+    Some((&text[..begin], rest))
 }
 
 /// The handlers in the block.
@@ -259,6 +267,18 @@ mod tests {
             assert_eq!(remove(&more), Some(format!("{theirs}[more]\n")));
             assert_eq!(remove(&text).as_deref(), Some(theirs));
         }
+    }
+
+    #[test]
+    fn a_block_is_known_by_its_lines_and_not_their_ends() {
+        let theirs = "{{ template \"base\" . }}\n[debug]\n  level = \"debug\"\n";
+        let text = added(Some(theirs), &["wasm"]).replace('\n', "\r\n");
+        assert_eq!(handlers(&text, 3), ["wasm"]);
+        let again = added(Some(&text), &["wasm", "crun"]);
+        assert_eq!(handlers(&again, 3), ["wasm", "crun"]);
+        let left = remove(&text);
+        assert_eq!(left, Some(theirs.replace('\n', "\r\n")));
+        assert_eq!(remove(&added(None, &["wasm"]).replace('\n', "\r\n")), None);
     }
 
     #[test]
