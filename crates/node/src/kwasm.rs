@@ -1,10 +1,13 @@
 //! `uninstall --kwasm`: what KWasm's installer has left on a node.
 //!
-//! It appends tables to containerd's configuration and never takes them away. They are two lines each,
-//! with the path of a program below a directory of its own, and are cut out as text: of k3s and RKE2
-//! it is a template, which is no TOML.
+//! It appends tables to containerd's configuration and never takes them away. Each has the path of a program
+//! below a directory of its own; SpinKube's installer, which the operator runs as well, adds a table of
+//! options and a link to the program. They are cut out as text: of k3s and RKE2 it is a template, which is no
+//! TOML.
 
 use std::path::{Path, PathBuf};
+
+use toml_edit::Key;
 
 use crate::args::Settings;
 use crate::config::Config;
@@ -12,8 +15,10 @@ use crate::diff;
 use crate::distribution::Style;
 use crate::error::Error;
 use crate::install::Change;
+use crate::names::SEARCHED;
 use crate::node::Node;
 use crate::plan;
+use crate::root::Entry;
 use crate::running;
 use crate::service::{self, Moment};
 use crate::transaction::{New, Step};
@@ -22,8 +27,11 @@ use crate::tree;
 /// Its directories, that of MicroK8s last.
 const DIRS: [&str; 2] = ["/opt/kwasm", "/var/snap/microk8s/common/kwasm"];
 
-/// The header of a table that it may have added, up to the handler's name.
-const HEADER: &str = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.";
+/// The CRI plugin, by the names that it has in the configurations that are appended to.
+const PLUGINS: [&str; 2] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"];
+
+/// What stands before a table in one of its versions.
+const COMMENT: &str = "# KWASM runtime config for ";
 
 /// The templates that it copies a configuration to.
 const TEMPLATE: &str = "config.toml.tmpl";
@@ -35,6 +43,7 @@ struct Found {
     handlers: Vec<String>,
     shown: String,
     dirs: Vec<PathBuf>,
+    is_configuration: bool,
 }
 
 /// Takes it away; says what was done.
@@ -55,7 +64,7 @@ pub(crate) fn uninstall(settings: Settings) -> Result<String, Error> {
             pids: running::shown(&running),
         });
     }
-    let moment = Moment::of(&node, !found.steps.is_empty())?;
+    let moment = Moment::of(&node, found.is_configuration)?;
     let change = Change {
         node: &node,
         peer: node.peer(plan::effective(&node)?.as_ref()),
@@ -63,7 +72,7 @@ pub(crate) fn uninstall(settings: Settings) -> Result<String, Error> {
         removed: &found.handlers,
         moment,
     };
-    let is_configuration = !found.steps.is_empty();
+    let is_configuration = found.is_configuration;
     change.make(found.steps, |_| Ok(()))?;
     for dir in &found.dirs {
         tree::remove(&node.root, dir)?;
@@ -79,28 +88,19 @@ pub(crate) fn uninstall(settings: Settings) -> Result<String, Error> {
 
 fn find(node: &Node) -> Result<Found, Error> {
     let mut found = Found::default();
-    let (file, is_toml) = match &node.style {
-        Style::Toml { main } | Style::DropIn { main, .. } => (main.clone(), true),
-        Style::Templates { dir } => (dir.join(TEMPLATE), false),
-        // Its installer knows no Docker.
-        Style::Docker { file } => (file.clone(), false),
-    };
-    let file = node.root.real(&file)?;
-    if let Some(before) = node.root.read(&file)? {
-        let before = String::from_utf8_lossy(&before);
-        let (after, handlers) = without(&before);
-        if !handlers.is_empty() {
-            let shown = node.root.shown(&file);
-            if is_toml {
-                Config::parse(&shown, after.as_bytes())?;
+    match &node.style {
+        Style::Toml { main } => found.file(node, main, true)?,
+        Style::DropIn { main, dir } => {
+            found.file(node, main, true)?;
+            for name in node.root.names(dir)? {
+                found.file(node, &dir.join(name), true)?;
             }
-            let shown = shown.display().to_string();
-            found.shown += &diff::unified(&shown, Some(&before), Some(&after));
-            let step = Step::new(&file, New::Bytes(after.into_bytes()));
-            found.steps.push(step);
-            found.handlers = handlers;
         }
+        Style::Templates { dir } => found.file(node, &dir.join(TEMPLATE), false)?,
+        // Its installer knows no Docker.
+        Style::Docker { .. } => {}
     }
+    found.links(node)?;
     for dir in DIRS.map(Path::new) {
         if node.root.exists(dir) {
             found.shown += &format!("removed {}\n", node.root.shown(dir).display());
@@ -110,42 +110,139 @@ fn find(node: &Node) -> Result<Found, Error> {
     Ok(found)
 }
 
-/// A configuration without KWasm's tables and the empty lines around them, and whose tables these were.
+impl Found {
+    /// What a configuration has of it. A file that has nothing else goes.
+    fn file(&mut self, node: &Node, file: &Path, is_toml: bool) -> Result<(), Error> {
+        let file = node.root.real(file)?;
+        let Some(before) = node.root.read(&file)? else {
+            return Ok(());
+        };
+        let before = String::from_utf8_lossy(&before);
+        let (after, handlers) = without(&before);
+        if handlers.is_empty() {
+            return Ok(());
+        }
+        let shown = node.root.shown(&file);
+        if is_toml {
+            Config::parse(&shown, after.as_bytes())?;
+        }
+        let after = (!after.trim().is_empty()).then_some(after);
+        let shown = shown.display().to_string();
+        self.shown += &diff::unified(&shown, Some(&before), after.as_deref());
+        let new = after.map_or(New::Nothing, |text| New::Bytes(text.into_bytes()));
+        self.steps.push(Step::new(&file, new));
+        self.handlers.extend(handlers);
+        self.is_configuration = true;
+        Ok(())
+    }
+
+    /// The links to its programs, where containerd looks for shims.
+    fn links(&mut self, node: &Node) -> Result<(), Error> {
+        for dir in SEARCHED.map(Path::new) {
+            // With a merged /usr the same one is there under another name.
+            if matches!(node.root.entry(dir)?, Some(Entry::Link(_))) {
+                continue;
+            }
+            for name in node.root.names(dir)? {
+                let path = dir.join(name);
+                let is_its = |target: &Path| DIRS.iter().any(|dir| target.starts_with(dir));
+                if let Some(Entry::Link(target)) = node.root.entry(&path)?
+                    && is_its(&target)
+                {
+                    self.shown += &format!("removed {}\n", node.root.shown(&path).display());
+                    self.steps.push(Step::new(&path, New::Nothing));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A configuration without KWasm's tables and the empty line on each side of them, and whose tables these were.
 fn without(text: &str) -> (String, Vec<String>) {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let blocks: Vec<_> = (0..lines.len()).map(|at| block(&lines[at..])).collect();
+    let is_its = |name: &str| {
+        let mut tables = blocks.iter().flatten();
+        tables.any(|block| block.name == name && block.is_its)
+    };
+    let is_empty = |line: &str| line.trim().is_empty();
     let mut kept: Vec<&str> = Vec::new();
-    let mut handlers = Vec::new();
-    let mut at = 0;
+    let mut handlers: Vec<String> = Vec::new();
+    let (mut at, mut removed_to) = (0, None);
     while let Some(line) = lines.get(at) {
-        let Some(name) = table(line, lines.get(at + 1).copied().unwrap_or_default()) else {
+        let Some(block) = blocks[at].as_ref().filter(|block| is_its(&block.name)) else {
             kept.push(line);
             at += 1;
             continue;
         };
-        if handlers.is_empty() && kept.last().is_some_and(|line| line.trim().is_empty()) {
+        if removed_to != Some(at) && kept.last().is_some_and(|line| is_empty(line)) {
             kept.pop();
         }
-        handlers.push(name.to_owned());
-        at += 2;
-        let next = lines.get(at).copied().unwrap_or_default();
-        if next == "\n"
-            && !lines
-                .get(at + 1)
-                .is_some_and(|line| line.starts_with(HEADER))
-        {
+        if !handlers.contains(&block.name) {
+            handlers.push(block.name.clone());
+        }
+        at += block.lines;
+        // The version with a comment has no empty line behind it.
+        if !block.is_commented && lines.get(at).is_some_and(|line| is_empty(line)) {
             at += 1;
         }
+        removed_to = Some(at);
     }
     (kept.concat(), handlers)
 }
 
-/// The handler, if these two lines are one of its tables.
-fn table<'t>(header: &'t str, next: &str) -> Option<&'t str> {
-    let name = header.trim().strip_prefix(HEADER)?.strip_suffix(']')?;
-    let (key, value) = next.split_once('=')?;
-    let program = value.trim().trim_matches('"');
-    let is_its = DIRS.iter().any(|dir| Path::new(program).starts_with(dir));
-    (key.trim() == "runtime_type" && is_its).then_some(name)
+/// A handler's table, or that of its options.
+#[derive(Debug)]
+struct Block {
+    name: String,
+    lines: usize,
+    /// Whether it is a handler's that has a program of KWasm's.
+    is_its: bool,
+    is_commented: bool,
+}
+
+/// The table that these lines begin with, up to an empty line or the next table.
+fn block(lines: &[&str]) -> Option<Block> {
+    let is_commented = lines.first()?.starts_with(COMMENT);
+    let from = usize::from(is_commented);
+    let (name, is_handler) = header(lines.get(from)?)?;
+    let is_body = |line: &&&str| !line.trim().is_empty() && !line.trim_start().starts_with('[');
+    let body = lines[from + 1..].iter().take_while(is_body);
+    let is_its = is_handler && body.clone().any(|line| has_its_program(line));
+    Some(Block {
+        name,
+        lines: from + 1 + body.count(),
+        is_its,
+        is_commented,
+    })
+}
+
+/// The handler whose table, or whose options, a line begins.
+fn header(line: &str) -> Option<(String, bool)> {
+    let inner = line.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let keys = Key::parse(inner).ok()?;
+    let keys: Vec<&str> = keys.iter().map(Key::get).collect();
+    let (name, is_handler) = match keys[..] {
+        ["plugins", plugin, "containerd", "runtimes", name] if PLUGINS.contains(&plugin) => {
+            (name, true)
+        }
+        ["plugins", plugin, "containerd", "runtimes", name, "options"]
+            if PLUGINS.contains(&plugin) =>
+        {
+            (name, false)
+        }
+        _ => return None,
+    };
+    Some((name.to_owned(), is_handler))
+}
+
+fn has_its_program(line: &str) -> bool {
+    let Some((key, value)) = line.split_once('=') else {
+        return false;
+    };
+    let program = Path::new(value.trim().trim_matches('"'));
+    key.trim() == "runtime_type" && DIRS.iter().any(|dir| program.starts_with(dir))
 }
 
 #[cfg(test)]
@@ -208,6 +305,35 @@ mod tests {
             without.contains(mine) && !without.contains("kwasm"),
             "{without}"
         );
-        assert_eq!(handlers.len(), 8);
+        assert_eq!(handlers.len(), 4);
+    }
+
+    /// As SpinKube's script appends it, with options of their own and in both versions, and as one of KWasm's
+    /// programs does.
+    #[test]
+    fn what_its_other_installers_append_goes_too() {
+        let spin = |header: &str, options: &str| {
+            format!(
+                "\n[plugins.{header}]\n    runtime_type = \"/opt/kwasm/bin/containerd-shim-spin-v2\"\n\n\
+                 \n[plugins.{options}]\n    SystemdCgroup = true\n\n"
+            )
+        };
+        let old = "\"io.containerd.grpc.v1.cri\".containerd.runtimes.spin";
+        let new = "\"io.containerd.cri.v1.runtime\".containerd.runtimes";
+        let before = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n  \
+                      SystemdCgroup = true\n";
+        for added in [
+            spin(old, &format!("{old}.options")),
+            spin(&format!("{new}.\"spin\""), &format!("{new}.spin.options")),
+            format!(
+                "\n# KWASM runtime config for spin\n[plugins.{old}]\nruntime_type = \"/opt/kwasm/bin/x\"\n"
+            ),
+        ] {
+            for after in ["", "[debug]\n  level = \"info\"\n"] {
+                let (without, handlers) = without(&format!("{before}{added}{after}"));
+                assert_eq!(without, format!("{before}{after}"));
+                assert_eq!(handlers, ["spin"]);
+            }
+        }
     }
 }

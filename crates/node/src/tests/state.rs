@@ -174,6 +174,10 @@ fn what_kwasm_has_left_makes_room_for_the_handlers() {
         node.with_handlers(&handlers),
         &["wasmtime", "/opt/kwasm"],
     );
+    super::link(
+        "/opt/kwasm/bin/containerd-shim-spin-v2",
+        &node.at("/usr/local/bin/containerd-shim-spin-v2"),
+    );
     let kwasm = || Settings {
         kwasm: true,
         ..node.settings()
@@ -192,14 +196,36 @@ fn what_kwasm_has_left_makes_room_for_the_handlers() {
     uninstall(kwasm()).unwrap();
     assert_eq!(node.read(CONFIG), config);
     assert!(!node.at("/opt/kwasm").exists());
+    let link = node.at("/usr/local/bin/containerd-shim-spin-v2");
+    assert!(link.symlink_metadata().is_err(), "the link is there still");
     let again = uninstall(kwasm()).unwrap();
     assert!(again.contains("left nothing"), "{again}");
     install(node.with_handlers(&handlers)).unwrap();
     node.uninstall();
-    std::fs::create_dir_all(node.at("/opt")).unwrap();
-    let opt = node.at("/opt");
-    let (mut after, mut before) = (node.everything(), before);
-    after.remove(&opt);
-    before.remove(&opt);
+    let (mut after, before) = (node.everything(), before);
+    // The dirs that the other installer has made.
+    for dir in ["/opt", "/usr", "/usr/local", "/usr/local/bin"] {
+        after.remove(&node.at(dir));
+    }
     assert!(after == before);
+}
+
+/// k0s has a file for it alone.
+#[test]
+fn a_file_of_kwasms_alone_goes_whole() {
+    let node = Node::of(nodes::named("k0s"));
+    let before = node.everything();
+    let table = "\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.\"spin\"]\n    \
+                 runtime_type = \"/opt/kwasm/bin/containerd-shim-spin-v2\"\n\n";
+    node.write("/etc/k0s/containerd.d/spin.toml", table);
+    let said = uninstall(Settings {
+        kwasm: true,
+        ..node.settings()
+    });
+    assert!(said.unwrap().contains("took KWasm's shims away"));
+    let mut after = node.everything();
+    after.remove(&node.at("/etc/k0s/containerd.d"));
+    let mut before = before;
+    before.remove(&node.at("/etc/k0s/containerd.d"));
+    assert!(after == before, "{:?}", after.keys());
 }
