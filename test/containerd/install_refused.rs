@@ -282,13 +282,24 @@ async fn what_strangers_have_written_is_taken_as_containerd_reads_it() -> Result
         ),
         (&stray, [NEW, BROKEN, ""]),
         ("version = 2\nplugins = 3\n", ["plugins is integer"; 3]),
+        (
+            "version = 2\nimports = [\"DIR/conf.d/*.toml\"]\n",
+            ["", "", ""],
+        ),
     ] {
         for (suite, expected) in suites.iter().zip(expected) {
             let _guard = one_at_a_time().await?;
             let dir = std::env::temp_dir().join(format!("medley-test-{}", house::unique()));
             std::fs::create_dir(&dir)?;
             let config = dir.join("config.toml");
-            std::fs::write(&config, text)?;
+            std::fs::write(&config, text.replace("DIR", &dir.to_string_lossy()))?;
+            // As NVIDIA's toolkit leaves it, which with containerd 1 replaces all that the main one says of the CRI.
+            let theirs = dir.join("conf.d/99-nvidia.toml");
+            if text.contains("conf.d") {
+                std::fs::create_dir(dir.join("conf.d"))?;
+                let nvidia = table.replace("wasm", "nvidia");
+                std::fs::write(&theirs, format!("version = 2\n{nvidia}"))?;
+            }
             let run = |verb: &str, more: &[String]| {
                 let (state, binary) = (dir.join("state"), debian::containerd(suite)?);
                 let mut command = std::process::Command::new(runtime::shim_path()?);
@@ -309,7 +320,13 @@ async fn what_strangers_have_written_is_taken_as_containerd_reads_it() -> Result
             assert!(said.contains(expected), "{name}");
             let undone = run("uninstall", &[])?;
             assert!(undone.status.success(), "{name}: {undone:?}");
-            assert_eq!(std::fs::read_to_string(&config)?, text, "{name}");
+            let left = std::fs::read_to_string(&config)?;
+            assert_eq!(left, text.replace("DIR", &dir.to_string_lossy()), "{name}");
+            if text.contains("conf.d") {
+                let left = std::fs::read_to_string(&theirs)?;
+                assert!(left.ends_with("/opt/x\"\n"), "{name}: {left}");
+                std::fs::remove_dir_all(dir.join("conf.d"))?;
+            }
             std::fs::remove_file(&config)?;
             std::fs::remove_dir(&dir).with_context(|| format!("something is left by {name}"))?;
         }

@@ -42,6 +42,21 @@ pub(crate) fn check(
             let both = |draft| format!("imports = [{main:?}, {draft:?}]\n").into_bytes();
             (main, draft(file).map(both).map(ConfigSource::Text))
         }
+        Candidate::Imported {
+            main,
+            imports,
+            at,
+            file,
+        } => {
+            let now = node.root.read(main)?.unwrap_or_default();
+            let now = Config::parse(&node.root.shown(main), &now)?;
+            let instead = |draft: PathBuf| {
+                let each = |path: &PathBuf| if path == at { &draft } else { path }.clone();
+                let imports: Vec<_> = imports.iter().map(each).collect();
+                now.importing(&imports).into_bytes()
+            };
+            (main, draft(file).map(instead).map(ConfigSource::Text))
+        }
         Candidate::Filled { main, text } => {
             let now = node.root.read(main)?.unwrap_or_default();
             let text = [&*now, b"\n", text.as_bytes()].concat();

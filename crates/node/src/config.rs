@@ -9,6 +9,11 @@ use crate::diff;
 use crate::error::Error;
 use crate::names::{self, ANNOTATIONS};
 
+mod pulls;
+
+use pulls::LOCAL_PULL;
+pub(crate) use pulls::Pulls;
+
 /// What stands before each table that is added.
 const COMMENT: &str =
     "\n# Added by `containerd-shim-wasm-v1 install`; `uninstall` takes it away.\n";
@@ -25,10 +30,6 @@ const CRI: [&str; 2] = [
     "io.containerd.cri.v1.images",
 ];
 
-/// What has the CRI pull images as containerd's own client does, which unpacks those of the platform
-/// `wasi/wasm` too. The transfer service, which containerd 2.1 and later use without it, does not.
-const LOCAL_PULL: &str = "use_local_image_pull";
-
 /// A handler as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Handler {
@@ -38,16 +39,6 @@ pub(crate) struct Handler {
     pub(crate) path: Option<PathBuf>,
     /// Whether systemd makes the cgroups, if the node says so for its default runtime.
     pub(crate) systemd: Option<bool>,
-}
-
-/// How it came that images are pulled in the way that is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Pulls {
-    /// Nothing was said.
-    Added,
-    /// It was said otherwise, as every configuration does that containerd has printed.
-    Changed,
 }
 
 /// A file.
@@ -103,6 +94,17 @@ impl Config {
         strings(self.doc.get("imports"))
     }
 
+    /// The text with these imports in the place of its own.
+    pub(crate) fn importing(&self, paths: &[PathBuf]) -> String {
+        let mut doc = self.doc.clone();
+        let paths: Array = paths
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        doc.insert("imports", toml_edit::value(paths));
+        doc.to_string()
+    }
+
     /// Whether the CRI is switched off.
     pub(crate) fn has_no_cri(&self) -> bool {
         let off = strings(self.doc.get("disabled_plugins"));
@@ -123,16 +125,34 @@ impl Config {
         Some(here)
     }
 
-    /// A table of the CRI's, by the name that the plugin has in this version: containerd reads no other. An
-    /// imported file needs no version, and may have any.
+    /// The names that the CRI plugin may have here: containerd reads no other than this version's. An imported
+    /// file needs no version, and may have any.
+    fn plugins(&self) -> impl Iterator<Item = &'static str> {
+        let own = self.doc.contains_key("version").then(|| self.plugin());
+        PLUGINS
+            .into_iter()
+            .filter(move |name| own.is_none_or(|own| own == *name))
+    }
+
+    /// Takes the version of the file that imports this one, which says none.
+    pub(crate) fn import_by(&mut self, version: i64) {
+        if !self.doc.contains_key("version") {
+            self.version = version;
+        }
+    }
+
+    /// Whether something is said of the CRI.
+    pub(crate) fn has_cri(&self) -> bool {
+        self.plugins()
+            .any(|plugin| self.table(&["plugins", plugin]).is_some())
+    }
+
+    /// A table of the CRI's.
     fn containerd(&self, rest: &[&str]) -> impl Iterator<Item = &dyn TableLike> {
-        let place =
-            |plugin: &'static &'static str| [&["plugins", *plugin, "containerd"], rest].concat();
-        let is_any = |name: &&&str| **name == self.plugin() || self.doc.get("version").is_none();
-        let places: Vec<_> = PLUGINS.iter().filter(is_any).map(place).collect();
-        let tables: Vec<_> = places
-            .iter()
-            .filter_map(|place| self.table(place))
+        let place = |plugin| [&["plugins", plugin, "containerd"], rest].concat();
+        let tables: Vec<_> = self
+            .plugins()
+            .filter_map(|plugin| self.table(&place(plugin)))
             .collect();
         tables.into_iter()
     }
@@ -159,11 +179,6 @@ impl Config {
     pub(crate) fn systemd(&self, handler: &str) -> Option<bool> {
         self.containerd(&["runtimes", handler, "options"])
             .find_map(|options| options.get("SystemdCgroup")?.as_bool())
-    }
-
-    /// What it says of local pulls.
-    pub(crate) fn local_pull(&self) -> Option<bool> {
-        self.table(&["plugins", CRI[1]])?.get(LOCAL_PULL)?.as_bool()
     }
 
     /// Adds a handler, or what is missing of it. Everything else stays as it is.
@@ -231,69 +246,25 @@ impl Config {
 
     /// Takes a handler away, if it is this shim's; says whether it did.
     pub(crate) fn remove(&mut self, handler: &str) -> Result<bool, Error> {
-        let place = ["plugins", self.plugin(), "containerd", "runtimes"];
-        if self.table(&place).is_none() {
-            return Ok(false);
-        }
         let path = self.path.clone();
-        let runtimes = descend(&path, self.doc.as_table_mut(), &place)?.table;
-        let runtime = runtimes
-            .get(handler)
-            .and_then(Item::as_table_like)
-            .and_then(|table| table.get("runtime_type"))
-            .and_then(Item::as_str);
-        if !runtime.is_some_and(names::is_ours) {
-            return Ok(false);
-        }
-        runtimes.remove(handler);
-        Ok(true)
-    }
-
-    /// Has images pulled as those of `wasi/wasm` need it; says how that came.
-    pub(crate) fn pull_locally(&mut self) -> Result<Option<Pulls>, Error> {
-        let path = self.path.clone();
-        let is_new = self.table(&["plugins", CRI[1]]).is_none();
-        let images = descend(&path, self.doc.as_table_mut(), &["plugins", CRI[1]])?.table;
-        if let Some(item) = images.get_mut(LOCAL_PULL) {
-            if item.as_bool() == Some(true) {
-                return Ok(None);
+        let names: Vec<_> = self.plugins().collect();
+        for plugin in names {
+            let place = ["plugins", plugin, "containerd", "runtimes"];
+            if self.table(&place).is_none() {
+                continue;
             }
-            set(item, true);
-            return Ok(Some(Pulls::Changed));
-        }
-        images.insert(LOCAL_PULL, toml_edit::value(true));
-        if is_new && let Some(table) = self.images() {
-            table.decor_mut().set_prefix(COMMENT);
-        }
-        Ok(Some(Pulls::Added))
-    }
-
-    /// Takes that back.
-    pub(crate) fn pull_as_before(&mut self, pulls: Pulls) {
-        let Some(table) = self.images() else { return };
-        if pulls == Pulls::Changed {
-            if let Some(item) = table.get_mut(LOCAL_PULL) {
-                set(item, false);
-            }
-            return;
-        }
-        table.remove(LOCAL_PULL);
-        let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str());
-        let is_ours = prefix.is_some_and(|prefix| prefix.contains(COMMENT.trim()));
-        if table.is_empty() && is_ours {
-            let plugins = self.doc.get_mut("plugins");
-            if let Some(plugins) = plugins.and_then(Item::as_table_like_mut) {
-                plugins.remove(CRI[1]);
+            let runtimes = descend(&path, self.doc.as_table_mut(), &place)?.table;
+            let runtime = runtimes
+                .get(handler)
+                .and_then(Item::as_table_like)
+                .and_then(|table| table.get("runtime_type"))
+                .and_then(Item::as_str);
+            if runtime.is_some_and(names::is_ours) {
+                runtimes.remove(handler);
+                return Ok(true);
             }
         }
-    }
-
-    fn images(&mut self) -> Option<&mut Table> {
-        self.doc
-            .get_mut("plugins")?
-            .as_table_like_mut()?
-            .get_mut(CRI[1])?
-            .as_table_mut()
+        Ok(false)
     }
 
     /// Whether nothing but a version is left.
@@ -419,15 +390,6 @@ fn as_table<'i>(
         path: file.to_owned(),
         key: key.to_owned(),
     })
-}
-
-/// Sets a value, and leaves what stands around it.
-fn set(item: &mut Item, truth: bool) {
-    let decor = item.as_value().map(|value| value.decor().clone());
-    *item = toml_edit::value(truth);
-    if let (Some(value), Some(decor)) = (item.as_value_mut(), decor) {
-        *value.decor_mut() = decor;
-    }
 }
 
 fn shape(path: &Path, key: &str, item: &Item, expected: &'static str) -> Error {

@@ -116,6 +116,20 @@ impl Effective {
         self.files.iter().rev().find_map(|(_, config)| of(config))
     }
 
+    /// The imported files.
+    pub(crate) fn imported(&self) -> Vec<PathBuf> {
+        let imported = self.files.iter().skip(1);
+        imported.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The last of the imported files that says something of the CRI: where an imported one replaces all that is
+    /// said of a plugin, its word counts.
+    pub(crate) fn says_last_of_cri(&self) -> Option<&Path> {
+        let mut imported = self.files.iter().skip(1).rev();
+        let found = imported.find(|(_, config)| config.has_cri());
+        found.map(|(path, _)| &**path)
+    }
+
     /// The directory of which the main file imports a file of this name.
     pub(crate) fn drop_in_dir(&self, file: &str) -> Option<PathBuf> {
         let (path, config) = self.files.first()?;

@@ -39,6 +39,13 @@ pub(crate) enum Candidate {
     Main(PathBuf),
     /// Another that it is to import.
     DropIn { main: PathBuf, file: PathBuf },
+    /// One of those that it imports changes: `at` leads to it.
+    Imported {
+        main: PathBuf,
+        imports: Vec<PathBuf>,
+        at: PathBuf,
+        file: PathBuf,
+    },
     /// What is to be made of a template, behind what it is made of now.
     Filled { main: PathBuf, text: String },
     /// Docker's.
@@ -68,12 +75,25 @@ fn toml(node: &Node, main: &Path, handlers: &[String], plan: &mut Plan) -> Resul
     let dir = effective
         .drop_in_dir(DROP_IN)
         .filter(|_| version >= Some(MERGED));
-    let Some(dir) = dir else {
-        edit(node, &main, NEW, &effective, handlers, plan)?;
-        plan.candidate = Candidate::Main(main);
+    if let Some(dir) = dir {
+        return drop_in(node, main, &dir, &effective, handlers, plan);
+    }
+    // Another installer's, say, beside which containerd 1.x would not see what the main one says.
+    let imported = effective.says_last_of_cri();
+    if let Some(imported) = imported.filter(|_| version < Some(MERGED)) {
+        let file = node.root.real(imported)?;
+        edit(node, &file, NEW, &effective, handlers, plan)?;
+        plan.candidate = Candidate::Imported {
+            main,
+            imports: effective.imported(),
+            at: imported.to_owned(),
+            file,
+        };
         return Ok(());
-    };
-    drop_in(node, main, &dir, &effective, handlers, plan)
+    }
+    edit(node, &main, NEW, &effective, handlers, plan)?;
+    plan.candidate = Candidate::Main(main);
+    Ok(())
 }
 
 /// A file of our own beside those that the main one imports.
@@ -129,6 +149,7 @@ fn edit(
     let shown = node.root.shown(path);
     let text = before.as_deref().unwrap_or(new.as_bytes());
     let mut config = Config::parse(&shown, text)?;
+    config.import_by(effective.main().map_or(MERGED, Config::version));
     let original = config.clone();
     let mut added = Vec::new();
     if config.version() < MERGED && effective.has_no_handler() {

@@ -321,6 +321,47 @@ fn handlers_in_files_that_any_pattern_imports_count() {
     }
 }
 
+/// As NVIDIA's toolkit configures containerd 1.x: its file replaces all that the main one says of the CRI.
+#[test]
+fn an_imported_file_that_counts_gets_the_handlers() {
+    for version in ["version = 2\n", ""] {
+        let node = Node::empty();
+        let main = "version = 2\nimports = ['/etc/containerd/conf.d/*.toml']\n\
+                    [plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'a'\n";
+        node.write(CONFIG, main);
+        let theirs = "/etc/containerd/conf.d/99-nvidia.toml";
+        let table = format!(
+            "{version}[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.nvidia]\n\
+             runtime_type = 'io.containerd.runc.v2'\n"
+        );
+        node.write(theirs, &table);
+        // One behind it that says nothing of the CRI.
+        node.write(
+            "/etc/containerd/conf.d/99-other.toml",
+            "[debug]\nlevel = 'info'\n",
+        );
+        let before = node.everything();
+        node.install();
+        assert_eq!(node.read(CONFIG), main);
+        let edited = node.read(theirs);
+        let own = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.wasm]";
+        let quoted = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.wasm]";
+        assert!(edited.starts_with(&table), "{edited}");
+        assert!(edited.contains(own) || edited.contains(quoted), "{edited}");
+        assert!(node.install().contains("nothing to change"));
+        std::fs::write(node.at(theirs), format!("# changed\n{edited}")).unwrap();
+        node.uninstall();
+        assert_eq!(
+            node.read(theirs).trim_end(),
+            format!("# changed\n{table}").trim_end()
+        );
+        node.write(theirs, &table);
+        node.install();
+        node.uninstall();
+        assert!(node.everything() == before);
+    }
+}
+
 #[test]
 fn places_that_are_something_else_are_told_of() {
     let node = Node::of(nodes::named("kubeadm"));
