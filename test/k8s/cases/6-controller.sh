@@ -62,7 +62,7 @@ test_a_failure_is_told_where_people_look() {
     same_root /run/tests/before
 }
 
-# The tables and programs that KWasm's installer puts on a node.
+# The tables and programs that KWasm's installer puts on a node, and what SpinKube's adds.
 of_kwasm() {
     local name
     mkdir -p /opt/kwasm/bin
@@ -76,8 +76,9 @@ of_kwasm() {
             echo "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.$name]"
             echo "    runtime_type = \"/opt/kwasm/bin/containerd-shim-$name-v1\""
         done
-        echo
+        printf '\n\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.spin.options]\n    SystemdCgroup = true\n\n'
     } >>/etc/containerd/config.toml
+    ln -s /opt/kwasm/bin/containerd-shim-spin-v2 /usr/local/bin/containerd-shim-spin-v2
     systemctl restart containerd
     kubectl wait --for=condition=Ready --timeout="${limit}s" "node/$node"
     kubectl label --overwrite node "$node" "kwasm.sh/kwasm-provisioned=$node"
