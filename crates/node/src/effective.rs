@@ -20,6 +20,8 @@ const RUNC: &str = "runc";
 #[derive(Debug)]
 pub(crate) struct Effective {
     files: Vec<(PathBuf, Config)>,
+    /// The one file whose word on the CRI counts, if it is but one's.
+    only: Option<PathBuf>,
 }
 
 /// A handler that is there already.
@@ -51,7 +53,7 @@ impl Effective {
             pending.extend(imported.into_iter().rev());
             files.push((path, config));
         }
-        Ok(Self { files })
+        Ok(Self { files, only: None })
     }
 
     /// The main file, if it is there.
@@ -59,9 +61,21 @@ impl Effective {
         self.files.first().map(|(_, config)| config)
     }
 
+    /// Takes the word of one file on the CRI for all of it: containerd 1.x takes that of the last that has any.
+    pub(crate) fn count_only(&mut self, path: &Path) {
+        self.only = Some(path.to_owned());
+    }
+
+    /// The files whose word on the CRI counts.
+    fn counted(&self) -> impl DoubleEndedIterator<Item = &(PathBuf, Config)> {
+        let counts =
+            |(path, _): &&(PathBuf, Config)| self.only.as_ref().is_none_or(|only| only == path);
+        self.files.iter().filter(counts)
+    }
+
     /// The handler of this name.
     pub(crate) fn handler(&self, name: &str) -> Option<Present> {
-        let all = self.files.iter().rev();
+        let all = self.counted().rev();
         all.flat_map(|(file, config)| {
             let handlers = config.handlers().into_iter();
             handlers.map(move |(name, runtime)| (name, runtime, file))
@@ -75,8 +89,7 @@ impl Effective {
 
     /// Whether nothing is said of any handler.
     pub(crate) fn has_no_handler(&self) -> bool {
-        self.files
-            .iter()
+        self.counted()
             .all(|(_, config)| config.handlers().is_empty())
     }
 
@@ -84,11 +97,10 @@ impl Effective {
     /// Of a default that is this shim, or whose name a template has yet to fill in, it is runc's.
     pub(crate) fn systemd(&self) -> Option<bool> {
         let last = |find: &dyn Fn(&Config) -> Option<bool>| {
-            self.files.iter().rev().find_map(|(_, config)| find(config))
+            self.counted().rev().find_map(|(_, config)| find(config))
         };
         let default = self
-            .files
-            .iter()
+            .counted()
             .rev()
             .find_map(|(_, config)| config.default_runtime());
         let default = default.unwrap_or(RUNC);
@@ -97,7 +109,7 @@ impl Effective {
 
     /// What is said of local pulls.
     pub(crate) fn local_pull(&self) -> Option<bool> {
-        let all = self.files.iter().rev();
+        let all = self.counted().rev();
         all.into_iter().find_map(|(_, config)| config.local_pull())
     }
 

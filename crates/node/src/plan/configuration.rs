@@ -63,7 +63,7 @@ pub(super) fn plan(node: &Node, handlers: &[String], plan: &mut Plan) -> Result<
 
 fn toml(node: &Node, main: &Path, handlers: &[String], plan: &mut Plan) -> Result<(), Error> {
     let main = node.root.real(main)?;
-    let effective = Effective::read(&node.root, &main)?;
+    let mut effective = Effective::read(&node.root, &main)?;
     if effective.has_no_cri() {
         plan.notes.push(
             "the CRI is switched off in this containerd (disabled_plugins): handlers are for \
@@ -79,14 +79,17 @@ fn toml(node: &Node, main: &Path, handlers: &[String], plan: &mut Plan) -> Resul
         return drop_in(node, main, &dir, &effective, handlers, plan);
     }
     // Another installer's, say, beside which containerd 1.x would not see what the main one says.
-    let imported = effective.says_last_of_cri();
-    if let Some(imported) = imported.filter(|_| version < Some(MERGED)) {
-        let file = node.root.real(imported)?;
+    let imported = effective.says_last_of_cri().map(Path::to_owned);
+    if let Some(at) = imported.filter(|_| version < Some(MERGED)) {
+        if !matches!(node.version(), Some((2.., _))) {
+            effective.count_only(&at);
+        }
+        let file = node.root.real(&at)?;
         edit(node, &file, NEW, &effective, handlers, plan)?;
         plan.candidate = Candidate::Imported {
             main,
             imports: effective.imported(),
-            at: imported.to_owned(),
+            at,
             file,
         };
         return Ok(());

@@ -362,6 +362,31 @@ fn an_imported_file_that_counts_gets_the_handlers() {
     }
 }
 
+/// It comes after an install, and hides what that has added to the main file.
+#[test]
+fn a_handler_that_an_imported_file_hides_is_added_to_that() {
+    let node = Node::empty();
+    let main = "version = 2\nimports = ['/etc/containerd/conf.d/*.toml']\n";
+    node.write(CONFIG, main);
+    let before = node.everything();
+    node.install();
+    let theirs = "/etc/containerd/conf.d/99-nvidia.toml";
+    let table = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.nvidia]\n\
+                 runtime_type = 'io.containerd.runc.v2'\n";
+    node.write(theirs, table);
+    node.install();
+    assert!(
+        node.read(theirs).contains("runtimes.wasm]"),
+        "{}",
+        node.read(theirs)
+    );
+    assert!(node.install().contains("nothing to change"));
+    node.uninstall();
+    assert_eq!(node.read(theirs), table);
+    std::fs::remove_dir_all(node.at("/etc/containerd/conf.d")).unwrap();
+    assert!(node.everything() == before);
+}
+
 #[test]
 fn places_that_are_something_else_are_told_of() {
     let node = Node::of(nodes::named("kubeadm"));
