@@ -9,7 +9,7 @@
 //! | what the Task API calls | `manager`, `container`, `exec`, `sandbox` |
 //! | Create | `create`, with a table of its steps |
 //! | helper processes | `helper_client`, `engine_binaries`, `prestarted_helper` |
-//! | native code | `code_source`, `cache_slot`, `compile`, `compiler_limit` |
+//! | native code | `code_source`, `sealed_module`, `cache_slot`, `compile`, `compiler_limit` |
 //! | what is on disk | `bundle_layout`, `state_file`, `recover` |
 
 mod bundle_layout;
@@ -38,6 +38,7 @@ mod recover;
 mod resctrl;
 pub mod rootfs;
 pub mod sandbox;
+mod sealed_module;
 mod settings;
 mod state_file;
 mod status;

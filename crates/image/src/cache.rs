@@ -8,6 +8,7 @@
 //!   failed/<digest>    why there can be no code for a key (`failures`)
 //!   locks/<key>        held while the key's code is compiled
 //!   layers/<digest>    what is in a layer of an image (`layer_index`)
+//!   sizes/<bytes>      that a module of this size was kept (`sizes`)
 //!   slots/<number>     held while a compiler runs
 //!   limit              how much it may hold, such as 4G, where that is not the default
 //! ```
@@ -36,13 +37,14 @@ mod lock;
 mod lookup;
 pub(crate) mod open;
 pub(crate) mod permissions;
+mod sizes;
 mod slots;
 mod write;
 
 pub use error::Error;
 pub use eviction::{Entry, Policy, Pruned};
 pub use failures::Failure;
-pub use key::{Key, ModuleInfo, Record};
+pub use key::{Key, ModuleInfo, Record, size};
 pub use limits::{DEFAULT_LIMIT, MAX_MODULE, parse_size};
 pub use lock::{CompileLock, Lock};
 pub use lookup::Found;

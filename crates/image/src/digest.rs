@@ -1,7 +1,7 @@
 //! Digests of files, as hex: SHA-256, and fs-verity's.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use medley_sys::verity::BLOCK;
@@ -22,7 +22,23 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 /// Those of reading it.
 pub fn of_file(file: &File) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    read(file, |chunk| hasher.update(chunk))?;
+    read(file, |chunk| {
+        hasher.update(chunk);
+        Ok(())
+    })?;
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Copies a whole file, wherever its offset stands, and gives the SHA-256 of what was copied.
+///
+/// # Errors
+/// Those of reading the one and of writing the other.
+pub fn copy(from: &File, to: &mut impl Write) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    read(from, |chunk| {
+        hasher.update(chunk);
+        to.write_all(chunk)
+    })?;
     Ok(hex(&hasher.finalize()))
 }
 
@@ -50,6 +66,7 @@ pub(crate) fn of_tree(file: &File) -> io::Result<String> {
         for block in chunk.chunks(BLOCK as usize) {
             tree.add(0, &block_digest(block));
         }
+        Ok(())
     })?;
     let mut descriptor = Sha256::new();
     // Version, SHA-256, log2 of the block's size, size of the salt, 4 reserved bytes.
@@ -107,7 +124,7 @@ fn block_digest(block: &[u8]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn read(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+fn read(file: &File, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut offset = 0;
     loop {
@@ -122,7 +139,7 @@ fn read(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
             }
         }
         if held > 0 {
-            each(&chunk[..held]);
+            each(&chunk[..held])?;
         }
         if held < CHUNK {
             return Ok(());

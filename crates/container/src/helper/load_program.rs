@@ -166,16 +166,23 @@ fn cached(
     let fingerprint = engine
         .fingerprint()
         .map_err(|reason| Error::Fingerprint { reason })?;
-    let key = match module {
-        Module::Digest(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
-        Module::File(file) => Key::new(&File::from(file), engine.name(), &fingerprint)?,
-    };
     let missing = |damage| Cached::Missing {
         fingerprint: fingerprint.clone(),
         damage,
     };
     let Some(cache) = Cache::existing(dir, medley_image::cache::DEFAULT_LIMIT)? else {
         return Ok(missing(None));
+    };
+    let key = match module {
+        Module::Digest(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
+        Module::File(file) => {
+            let file = File::from(file);
+            // Who compiles it reads it: it is not to be read twice.
+            if !cache.may_have(medley_image::cache::size(&file)?) {
+                return Ok(missing(None));
+            }
+            Key::new(&file, engine.name(), &fingerprint)?
+        }
     };
     let code = match cache.find(&key)? {
         Found::Code(code) => code,

@@ -1,7 +1,6 @@
 //! A module's place in the cache, from when its code is asked for until it is there, or is known
 //! not to be possible.
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::Error;
 use super::code_source::{CodeSource, entry, note, warn};
 use super::compile::{self, Compiled, Failed};
 use super::compiler_limit::CompileContext;
+use super::sealed_module::SealedModule;
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
 /// may go to a slow disk.
@@ -44,11 +44,12 @@ impl CacheSlot {
         context: &CompileContext<'_>,
         dir: &Path,
         plan: &WasmPlan,
-        module: &File,
+        module: &SealedModule,
         fingerprint: &str,
     ) -> Result<Self, Error> {
         let cache = Cache::open(dir, DEFAULT_LIMIT)?;
-        let key = Key::new(module, &plan.engine.to_string(), fingerprint)?;
+        let engine = plan.engine.to_string();
+        let key = Key::of_digest(module.digest(), &engine, fingerprint).of_size(module.bytes());
         let requested = format!("{:?}", entry(plan));
         // As long as a compiler may take, and what its shim does then.
         let timeout = compile::TIMEOUT + HANDLING;
@@ -79,12 +80,13 @@ impl CacheSlot {
         self,
         context: &CompileContext<'_>,
         plan: &WasmPlan,
-        module: &File,
+        module: &SealedModule,
         form: Form,
     ) -> Result<CompileOutcome, Error> {
         match self.cache.find(&self.key) {
-            // Another process has compiled it while we waited.
+            // Another process has compiled it while we waited, or its size was not noted.
             Ok(Found::Code(code)) => {
+                self.cache.note_size(module.bytes());
                 return Ok(CompileOutcome {
                     source: CodeSource::Ready { form, code },
                     compiled: false,
@@ -100,7 +102,7 @@ impl CacheSlot {
             log::info!("not compiled again: {reason}");
             return Err(Error::Unfit { reason });
         }
-        let Compiled { code, form } = match compile::compile(context, plan, module) {
+        let Compiled { code, form } = match compile::compile(context, plan, module.file()) {
             Ok(compiled) => compiled,
             Err(failed) => return Err(self.fail(plan, failed)),
         };

@@ -1,7 +1,6 @@
 //! A guest's native code: from the cache, or from a compiler.
 
 use std::fs::File;
-use std::io::{Read, Seek};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,9 +8,8 @@ use std::sync::Once;
 
 use medley_dispatch::{Module, WasmPlan};
 use medley_engine::{Entry, Form, TrustedCode};
-use medley_image::cache::{Error as CacheError, MAX_MODULE};
+use medley_image::cache::Error as CacheError;
 use oci_spec::runtime::{PosixRlimitType, Process};
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::Error;
@@ -19,6 +17,7 @@ use super::cache_slot::CacheSlot;
 use super::compile::{self, Compiled};
 use super::compiler_limit::CompileContext;
 use super::image_layers::Images;
+use super::sealed_module::SealedModule;
 use super::settings::Settings;
 use crate::protocol::{self, CacheMiss, Code, Fingerprint, MadeProcess, MakeReply};
 
@@ -102,12 +101,12 @@ fn compiled(
     else {
         return compile(context, plan, module);
     };
-    let module = sealed_copy(module)?;
+    let module = SealedModule::of(module)?;
     match CacheSlot::open(context, cache, plan, &module, fingerprint) {
         Ok(place) => Ok(place.fill(context, plan, &module, form)?.source),
         Err(Error::Cache(error)) => {
             warn(&error);
-            compile(context, plan, &module)
+            compile(context, plan, module.file())
         }
         Err(error) => Err(error),
     }
@@ -227,7 +226,7 @@ pub(super) fn warm(
     let fingerprint = images.helpers.call(Fingerprint {
         engine: plan.engine,
     })?;
-    let module = sealed_copy(&file(images, module)?)?;
+    let module = SealedModule::of(&file(images, module)?)?;
     let context = CompileContext {
         images,
         cache: Some(cache),
@@ -244,28 +243,6 @@ pub(super) fn warm(
         None if filled.compiled => Ok(WarmOutcome::Compiled),
         None => Ok(WarmOutcome::Found),
     }
-}
-
-/// The module as it is now, in memory, where it cannot be changed.
-fn sealed_copy(module: &File) -> Result<File, Error> {
-    let size = module.metadata().map_err(Error::Spawn)?.len();
-    if size > MAX_MODULE {
-        return Err(CacheError::TooLarge { size }.into());
-    }
-    copy(module).map_err(Error::Spawn)
-}
-
-fn copy(module: &File) -> std::io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut copy = File::from(rustix::fs::memfd_create("medley-module", flags)?);
-    let mut module = module.try_clone()?;
-    module.rewind()?;
-    // It may grow meanwhile.
-    std::io::copy(&mut module.take(MAX_MODULE), &mut copy)?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&copy, seals)?;
-    copy.rewind()?;
-    Ok(copy)
 }
 
 /// Tells of an entry that was damaged.
@@ -317,10 +294,8 @@ fn compile(
 
 #[cfg(test)]
 mod tests {
-    use super::{Settings, sealed_copy, stack};
+    use super::{Settings, stack};
     use oci_spec::runtime::Process;
-    use std::fs::File;
-    use std::io::{Read, Write};
 
     #[test]
     fn the_stack_is_what_the_process_says_else_the_node() {
@@ -340,19 +315,5 @@ mod tests {
         assert_eq!(stack(Some(&limited), &node), Some(8));
         assert_eq!(stack(Some(&process("")), &node), Some(5));
         assert_eq!(stack(None, &Settings::default()), None);
-    }
-
-    /// Even if its file changes afterwards.
-    #[test]
-    fn a_module_is_compiled_as_it_was_copied() {
-        let path = std::env::temp_dir().join(format!("medley-module-{}", std::process::id()));
-        std::fs::write(&path, b"\0asm of one").unwrap();
-        let mut copy = sealed_copy(&File::open(&path).unwrap()).unwrap();
-        std::fs::write(&path, b"\0asm of two").unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let mut bytes = Vec::new();
-        copy.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes, b"\0asm of one");
-        assert!(copy.write_all(b"x").is_err(), "the copy is not sealed");
     }
 }

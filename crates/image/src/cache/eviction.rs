@@ -1,6 +1,6 @@
 //! What is in the cache, and what has to go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,11 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::FlockOperation;
 
 use super::error::Error;
-use super::files::{list, remove};
+use super::files::{is_old, list, remove, unused_for};
 use super::key::Record;
 use super::lock;
 use super::open::Cache;
 use crate::digest;
-
-/// A file that was begun this long ago, and that no process holds, belongs to a process that died.
-const STALE: Duration = Duration::from_secs(60);
 
 /// One content of the cache.
 #[derive(Debug, Clone)]
@@ -226,16 +223,20 @@ impl Cache {
                 remove(&file.path());
             }
         }
+        let mut sizes = HashSet::new();
         for file in list(&self.keys()) {
             let name = file.file_name();
-            let code = fs::read(file.path())
+            let record = fs::read(file.path())
                 .ok()
                 .and_then(|bytes| Record::parse(&bytes, &name.to_string_lossy()))
-                .map(|record| self.code().join(record.code));
-            if !code.is_some_and(|code| code.exists()) && is_old(&file) {
-                remove(&file.path());
+                .filter(|record| self.code().join(&record.code).exists());
+            match record {
+                Some(record) => sizes.extend(record.info.bytes.map(|bytes| bytes.to_string())),
+                None if is_old(&file) => remove(&file.path()),
+                None => {}
             }
         }
+        self.keep_sizes(&sizes);
     }
 }
 
@@ -249,16 +250,6 @@ pub(super) fn is_left_over(file: &fs::DirEntry) -> bool {
     file.file_name().as_encoded_bytes().starts_with(b".")
         && is_old(file)
         && File::open(file.path()).is_ok_and(|file| is_free(&file))
-}
-
-fn is_old(file: &fs::DirEntry) -> bool {
-    unused_for(file).is_some_and(|age| age > STALE)
-}
-
-/// How long ago the file was last written to, or its use noted.
-pub(super) fn unused_for(file: &fs::DirEntry) -> Option<Duration> {
-    let modified = file.metadata().and_then(|found| found.modified());
-    modified.ok()?.elapsed().ok()
 }
 
 impl Entry {

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::eviction::{is_left_over, unused_for};
-use super::files::{self, list, remove};
+use super::eviction::is_left_over;
+use super::files::{self, list, remove, unused_for};
 use super::key::{Key, ModuleInfo};
 use super::open::Cache;
 use crate::digest;

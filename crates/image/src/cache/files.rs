@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// A file that was begun this long ago, and that no process holds, belongs to a process that died.
+const STALE: Duration = Duration::from_secs(60);
 
 /// Makes a directory, and those above it that are not there, for root alone.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
@@ -107,4 +110,15 @@ pub(crate) fn remove(path: &Path) {
 /// What is in a directory; nothing if it can't be read.
 pub(crate) fn list(dir: &Path) -> impl Iterator<Item = fs::DirEntry> {
     fs::read_dir(dir).into_iter().flatten().flatten()
+}
+
+/// How long ago the file was last written to, or its use noted.
+pub(super) fn unused_for(file: &fs::DirEntry) -> Option<Duration> {
+    let modified = file.metadata().and_then(|found| found.modified());
+    modified.ok()?.elapsed().ok()
+}
+
+/// Whether a process that was still to finish with the file would have done so.
+pub(super) fn is_old(file: &fs::DirEntry) -> bool {
+    unused_for(file).is_some_and(|age| age > STALE)
 }

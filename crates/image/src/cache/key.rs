@@ -26,14 +26,9 @@ impl Key {
     /// # Errors
     /// [`Error::Module`] if the module can't be read, [`Error::TooLarge`].
     pub fn new(module: &File, engine: &str, fingerprint: &str) -> Result<Self, Error> {
-        let bytes = module.metadata().map_err(Error::Module)?.len();
-        if bytes > MAX_MODULE {
-            return Err(Error::TooLarge { size: bytes });
-        }
+        let bytes = size(module)?;
         let module = digest::of_file(module).map_err(Error::Module)?;
-        let mut key = Self::of_digest(&module, engine, fingerprint);
-        key.bytes = Some(bytes);
-        Ok(key)
+        Ok(Self::of_digest(&module, engine, fingerprint).of_size(bytes))
     }
 
     /// As [`Self::new`], for a module whose SHA-256, in hex, is known.
@@ -50,6 +45,18 @@ impl Key {
             module: module.to_owned(),
             bytes: None,
         }
+    }
+
+    /// The same key, of a module of so many `bytes`.
+    #[must_use]
+    pub fn of_size(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// The module's size, if it is known.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.bytes
     }
 
     /// Its name.
@@ -74,6 +81,18 @@ impl Key {
             name: name.to_owned(),
         }
     }
+}
+
+/// The size of a module that may be compiled.
+///
+/// # Errors
+/// [`Error::Module`] if it can't be told, [`Error::TooLarge`].
+pub fn size(module: &File) -> Result<u64, Error> {
+    let size = module.metadata().map_err(Error::Module)?.len();
+    if size > MAX_MODULE {
+        return Err(Error::TooLarge { size });
+    }
+    Ok(size)
 }
 
 /// What is written down of a module and of the engine that was to compile it. For people.

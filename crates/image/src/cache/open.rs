@@ -37,6 +37,7 @@ impl Cache {
             &dir.join("code"),
             &dir.join("used"),
             &dir.join("locks"),
+            &dir.join("sizes"),
         ] {
             files::make_dir(path).map_err(Error::file("make", path))?;
         }
@@ -108,6 +109,10 @@ impl Cache {
 
     pub(super) fn locks(&self) -> PathBuf {
         self.dir.join("locks")
+    }
+
+    pub(super) fn sizes(&self) -> PathBuf {
+        self.dir.join("sizes")
     }
 
     pub(super) fn failed(&self) -> PathBuf {

@@ -57,6 +57,9 @@ impl Cache {
                 }
             }
         };
+        if let Some(bytes) = key.bytes() {
+            self.note_size(bytes);
+        }
         let path = self.keys().join(key.as_str());
         let record = serde_json::to_vec(&Record::new(key, &digest, name));
         record
