@@ -14,6 +14,7 @@
 
 mod bootstrap;
 mod cli;
+mod connections;
 mod delete;
 mod engines;
 mod environment;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::Context;
 use containerd_shim::Flags;
 use containerd_shim_protos::ttrpc::r#async::Server;
-use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use medley_container::shim::ContainerManager;
 use medley_image::store::Address;
 use medley_runtime::{Defaults, LocalRuntime};
@@ -17,19 +16,11 @@ use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::connections::{self, Connections};
 use crate::{engines, environment, logging, sockets};
 
 /// How long the last events may take to reach containerd when the shim ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How many turns every task has before the connections are closed. An answer passes through the
-/// task of the work, of the call and of the connection's writer, none of which has to wait.
-const LAST_TURNS: u32 = 16;
-
-/// How long the connection stays open behind the answer that a pod is no more. containerd's client
-/// may take one that ends right behind its answer for one without, and then fails the pod's removal;
-/// of a task it does not mind.
-const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// How often a shim without tasks looks whether its bundle is still there.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -98,10 +89,11 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         tokio::spawn(reap_orphans());
         tokio::spawn(ignore_stops());
 
-        let listener = Listener::try_from(UnixListener::from(listener))
-            .context("cannot listen on the socket that start bound")?;
+        let connections = Connections::new();
+        let listener =
+            nonblocking(listener).context("cannot listen on the socket that start bound")?;
         let mut server = Server::new()
-            .add_listener(listener)
+            .add_listener(connections.listen(listener))
             .register_service(wire::services(&service));
         server.start().await.context("cannot serve")?;
         log::debug!("serving {}", flags.socket);
@@ -123,15 +115,21 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             log::warn!("the last events did not reach containerd within {DRAIN_TIMEOUT:?}");
         }
         medley_runtime::all_copied().await;
-        // The call that ended us is to be answered, and closing its connection would not wait.
-        for _ in 0..LAST_TURNS {
-            tokio::task::yield_now().await;
-        }
+        // Of a task containerd does not mind a connection that ends without a reply.
         if service.is_for_sandbox() {
-            tokio::time::sleep(LAST_ANSWER).await;
+            connections.closed_by_peers().await;
         }
-        server.shutdown().await.context("cannot end the server")
+        connections::close(server)
+            .await
+            .context("cannot end the server")
     })
+}
+
+/// A listener for the runtime around us.
+fn nonblocking(listener: OwnedFd) -> std::io::Result<tokio::net::UnixListener> {
+    let listener = UnixListener::from(listener);
+    listener.set_nonblocking(true)?;
+    tokio::net::UnixListener::from_std(listener)
 }
 
 /// Waits until there is neither a task nor the bundle that the shim was started for: containerd
