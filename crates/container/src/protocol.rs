@@ -3,39 +3,39 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `call` | how a request and the reply that belongs to it go over the socket |
+//! | `socket` | how requests and replies go over the socket |
 //! | `request` | each thing that a helper can be asked for, and the type of its reply |
 //! | `container` | a container that the shim has prepared for the helper to make |
 //! | `reply` | what helpers reply |
 //! | `descriptors` | descriptors as named parts of a message |
 
-mod call;
 mod container;
 mod descriptors;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 mod reply;
 mod request;
+mod socket;
 #[cfg(test)]
 mod tests;
 
 #[cfg(any(test, fuzzing))]
 pub use fuzz::request as fuzz_request;
 
-pub(crate) use call::{Failure, HelperCall, ReceiveError, Reply, receive_reply, send_reply};
 pub(crate) use container::{
     BoundDev, CgroupMount, IdMappedMount, IdMappings, Node, NodeKind, PreparedContainer, Staged,
     TerminalRequest,
 };
 pub(crate) use reply::{
-    CacheMiss, Compiled, FetchedEntrypoint, FetchedModule, MadeProcess, MakeReply, Namespace,
-    SandboxNamespaces, UserNamespace,
+    CacheMiss, Compiled, Failure, FetchedEntrypoint, FetchedModule, MadeProcess, MakeReply,
+    Namespace, Reply, SandboxNamespaces, UserNamespace,
 };
 pub(crate) use request::{
     Code, Compile, Create, CreateFds, Exec, ExecFds, FetchEntrypoint, FetchLayer, Fingerprint,
-    Guest, ImageRef, ListLayers, MakeSandbox, MakeUserNamespace, Module, PreparedProcess, Program,
-    Request, ResolveImage,
+    Guest, HelperCall, ImageRef, ListLayers, MakeSandbox, MakeUserNamespace, Module,
+    PreparedProcess, Program, Request, ResolveImage,
 };
+pub(crate) use socket::{ReceiveError, receive_reply, send_reply};
 
 /// What init writes to the status pipe right before its program runs. A pipe that ends without it
 /// belongs to an init that never came so far.

@@ -28,6 +28,7 @@ mod helper_client;
 mod hooks;
 mod image_layers;
 mod manager;
+mod module;
 mod mounts;
 mod planned_cgroup;
 mod prepare;

@@ -13,7 +13,7 @@ use crate::command::LinkedCommand;
 use crate::config::{self, Profile};
 use crate::error::{NAME, engine_error, is_of_the_machine, malformed};
 use crate::http::{self, LinkedHandler};
-use crate::store_data;
+use crate::linker;
 use crate::wasi_version::{PROVIDED, is, is_of_0_3, other_version};
 
 /// How a component's code is to be compiled. Bytes that are no component are anything: the
@@ -91,8 +91,7 @@ pub(crate) fn link(
     component: &Component,
     entry: &Entry,
 ) -> Result<Box<dyn Program>, ModuleError> {
-    let linker =
-        store_data::linker(engine, component).map_err(|error| engine_error(entry, &error))?;
+    let linker = linker::linker(engine, component).map_err(|error| engine_error(entry, &error))?;
     let instance = linker.instantiate_pre(component).map_err(|error| {
         missing_import(engine, component, entry).unwrap_or_else(|| engine_error(entry, &error))
     })?;

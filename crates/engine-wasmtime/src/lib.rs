@@ -14,6 +14,7 @@ mod http;
 mod http_client;
 mod keyvalue;
 mod limiter;
+mod linker;
 mod module;
 #[cfg(feature = "nn")]
 mod nn;

@@ -1,21 +1,18 @@
-//! What Wasmtime keeps with each component's store, and the linker with the interfaces that work on it.
+//! What Wasmtime keeps with each component's store.
 
 use std::sync::Arc;
 
 use medley_engine::{Guest, GuestExit, Preopen};
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter};
-use wasmtime_wasi::p2::bindings::filesystem::types as p2;
-use wasmtime_wasi::p3::bindings::filesystem::types as p3;
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::files::{Files, Opened, WasiFiles};
+use crate::files::Opened;
 use crate::http_client::HttpClient;
 use crate::keyvalue::{self, Buckets};
 use crate::limiter::StoreLimiter;
-use crate::wasi_version::is_of_0_3;
 use crate::{variables, wasi_ctx};
 
 /// What the engine keeps for one component.
@@ -78,6 +75,25 @@ impl StoreData {
         &self.shared.preopens
     }
 
+    /// Its environment, as `wasi:config` gives it.
+    pub(crate) fn variables(&self) -> &WasiConfigVariables {
+        &self.shared.variables
+    }
+
+    /// Its buckets.
+    pub(crate) fn keyvalue(&mut self) -> keyvalue::View<'_> {
+        keyvalue::View {
+            buckets: &self.shared.buckets,
+            table: &mut self.table,
+        }
+    }
+
+    /// Its graphs and tensors.
+    #[cfg(feature = "nn")]
+    pub(crate) fn nn(&mut self) -> wasmtime_wasi_nn::wit::WasiNnView<'_> {
+        crate::nn::view(&mut self.table, &mut self.nn)
+    }
+
     /// Whom Wasmtime asks for memory.
     pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut *self.limiter
@@ -106,52 +122,4 @@ impl WasiHttpView for StoreData {
             hooks: &mut self.outgoing,
         }
     }
-}
-
-/// A linker with all that `component` may import: what it does not is left out, which most
-/// starts are the quicker for. What is of WASI 0.3 needs an engine of a concurrent profile.
-pub(crate) fn linker(
-    engine: &Engine,
-    component: &Component,
-) -> wasmtime::Result<Linker<StoreData>> {
-    let ty = component.component_type();
-    let any = |wanted: &dyn Fn(&str) -> bool| ty.imports(engine).any(|(name, _)| wanted(name));
-    let imports = |package: &str| any(&|name| name.starts_with(package));
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    if imports("wasi:filesystem/") {
-        linker.allow_shadowing(true);
-        p2::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
-        linker.allow_shadowing(false);
-    }
-    if any(&is_of_0_3) {
-        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-        linker.allow_shadowing(true);
-        p3::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
-        linker.allow_shadowing(false);
-    }
-    if imports("wasi:http/") {
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    }
-    if any(&|name| name.starts_with("wasi:http/") && is_of_0_3(name)) {
-        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    }
-    if imports("wasi:config/") {
-        wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut StoreData| {
-            WasiConfig::from(&host.shared.variables)
-        })?;
-    }
-    #[cfg(feature = "nn")]
-    if imports("wasi:nn/") {
-        crate::nn::add_to_linker(&mut linker, |host: &mut StoreData| {
-            crate::nn::view(&mut host.table, &mut host.nn)
-        })?;
-    }
-    if imports("wasi:keyvalue/") {
-        keyvalue::add_to_linker(&mut linker, |host: &mut StoreData| keyvalue::View {
-            buckets: &host.shared.buckets,
-            table: &mut host.table,
-        })?;
-    }
-    Ok(linker)
 }

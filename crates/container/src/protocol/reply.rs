@@ -7,12 +7,50 @@ use std::path::PathBuf;
 use medley_engine::Form;
 use medley_image::artifact::Target;
 use medley_types::layers::{ImageLayers, ModuleFacts};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::call::Reply;
 use super::descriptors::{Incoming, MissingFd, Outgoing, Slot};
 
-/// The reply to [`Create`](super::Create) and [`Exec`](super::Exec).
+/// What a helper replies if it could do what it was asked for.
+pub(crate) trait Reply: Sized {
+    /// The reply on the wire, with slots for its descriptors.
+    type Wire: Serialize + DeserializeOwned;
+
+    fn pack(self, fds: &mut Outgoing<OwnedFd>) -> Self::Wire;
+
+    fn unpack(wire: Self::Wire, fds: &mut Incoming) -> Result<Self, MissingFd>;
+
+    /// The process that was made, which becomes the shim's child with the helper's end.
+    fn child(&self) -> Option<i32> {
+        None
+    }
+}
+
+/// Why a helper could not do what it was asked for. Nothing is left of what it tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// A module can't be compiled, as often as it is tried.
+    Unfit {
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// Everything else.
+    Failed {
+        /// Why, as a sentence.
+        reason: String,
+    },
+}
+
+impl Failure {
+    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
+        Self::Failed {
+            reason: medley_types::sentence(error),
+        }
+    }
+}
+
+/// The reply to `Create` and `Exec`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MakeReply<F> {
     /// The container waits to be started, or the process runs.

@@ -11,12 +11,17 @@ use medley_types::layers::{ImageLayers, Layer};
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
-use super::call::HelperCall;
 use super::container::{IdMappings, PreparedContainer, TerminalRequest};
 use super::reply::{
-    Compiled, FetchedEntrypoint, FetchedModule, MakeReply, SandboxNamespaces, UserNamespace,
+    Compiled, FetchedEntrypoint, FetchedModule, MakeReply, Reply, SandboxNamespaces, UserNamespace,
 };
 use medley_cgroup::Cgroup;
+
+/// Something that a helper can be asked for. `F` is the kind of its descriptors.
+pub(crate) trait HelperCall<F>: Into<Request<F>> {
+    /// What the helper replies, with its descriptors.
+    type Reply: Reply;
+}
 
 /// Makes a container whose init waits to be started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,10 +39,8 @@ pub(crate) struct CreateFds<F> {
     pub(crate) status: F,
     /// The pipe that is open as long as the shim lives.
     pub(crate) shim_alive: F,
-    /// Namespaces for the container to join, which its spec names by [`FIRST_NAMESPACE`] and the
+    /// Namespaces for the container to join, which its spec names by `FIRST_NAMESPACE` and the
     /// numbers after it.
-    ///
-    /// [`FIRST_NAMESPACE`]: super::FIRST_NAMESPACE
     pub(crate) namespaces: Vec<F>,
 }
 

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use medley_dispatch::WasmPlan;
-use medley_engine::Form;
+use medley_engine::{Form, TrustedCode};
 use medley_image::cache::{
     Cache, CompileLock, DEFAULT_LIMIT, Error as CacheError, Found, Key, Lock,
 };
 
-use super::Error;
-use super::code_source::{CodeSource, entry, note, warn};
 use super::compile::{self, Compiled, Failed};
 use super::compiler_limit::CompileContext;
+use super::error::Error;
+use super::module::entry;
 use super::sealed_module::SealedModule;
 
 /// How long a shim may take from the end of a compiler to the entry's being in its place: gigabytes
@@ -32,7 +32,8 @@ pub(super) struct CacheSlot {
 
 /// What came of filling a place.
 pub(super) struct CompileOutcome {
-    pub(super) source: CodeSource,
+    pub(super) form: Form,
+    pub(super) code: TrustedCode,
     /// Whether a compiler ran.
     pub(super) compiled: bool,
     /// Why the cache does not keep it.
@@ -88,7 +89,8 @@ impl CacheSlot {
             Ok(Found::Code(code)) => {
                 self.cache.note_size(module.bytes());
                 return Ok(CompileOutcome {
-                    source: CodeSource::Ready { form, code },
+                    form,
+                    code,
                     compiled: false,
                     lost: None,
                 });
@@ -114,7 +116,8 @@ impl CacheSlot {
             }
         };
         Ok(CompileOutcome {
-            source: CodeSource::Ready { form, code },
+            form,
+            code,
             compiled: true,
             lost,
         })
@@ -140,4 +143,15 @@ impl CacheSlot {
         }
         error
     }
+}
+
+/// Tells of an entry that was damaged.
+pub(super) fn note(damage: Option<&str>) {
+    if let Some(damage) = damage {
+        log::warn!("{damage}");
+    }
+}
+
+pub(super) fn warn(error: &CacheError) {
+    log::warn!("not cached: {}", medley_types::sentence(error));
 }

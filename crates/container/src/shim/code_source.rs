@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use medley_dispatch::{Module, WasmPlan};
-use medley_engine::{Entry, Form, TrustedCode};
+use medley_engine::{Form, TrustedCode};
 use medley_image::cache::Error as CacheError;
 use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::io::Errno;
 
-use super::Error;
-use super::cache_slot::CacheSlot;
+use super::cache_slot::{CacheSlot, CompileOutcome, note, warn};
 use super::compile::{self, Compiled};
 use super::compiler_limit::CompileContext;
+use super::error::Error;
 use super::image_layers::Images;
+use super::module::{entry, file, form};
 use super::sealed_module::SealedModule;
 use super::settings::Settings;
 use crate::protocol::{self, CacheMiss, Code, Fingerprint, MadeProcess, MakeReply};
@@ -103,7 +104,10 @@ fn compiled(
     };
     let module = SealedModule::of(module)?;
     match CacheSlot::open(context, cache, plan, &module, fingerprint) {
-        Ok(place) => Ok(place.fill(context, plan, &module, form)?.source),
+        Ok(place) => {
+            let CompileOutcome { form, code, .. } = place.fill(context, plan, &module, form)?;
+            Ok(CodeSource::Ready { form, code })
+        }
         Err(Error::Cache(error)) => {
             warn(&error);
             compile(context, plan, module.file())
@@ -190,14 +194,6 @@ fn say_noexec(cache: &Path) {
     });
 }
 
-/// The module's bytes.
-fn file(images: Images<'_>, module: &Module) -> Result<File, Error> {
-    match module {
-        Module::File(file) => file.try_clone().map_err(Error::Spawn),
-        Module::Layer(layer, inside) => images.module(layer, inside),
-    }
-}
-
 /// What a warmed cache has of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WarmOutcome {
@@ -210,7 +206,7 @@ pub enum WarmOutcome {
 /// What stands for a container's id where there is none.
 const WARM: &str = "warm";
 
-/// See [`ContainerManager::warm`](super::ContainerManager::warm).
+/// Sees to it that a module's native code is in the cache: `ContainerManager::warm`.
 pub(super) fn warm(
     images: Images<'_>,
     cache: &Path,
@@ -242,34 +238,6 @@ pub(super) fn warm(
         Some(error) => Err(error.into()),
         None if filled.compiled => Ok(WarmOutcome::Compiled),
         None => Ok(WarmOutcome::Found),
-    }
-}
-
-/// Tells of an entry that was damaged.
-pub(super) fn note(damage: Option<&str>) {
-    if let Some(damage) = damage {
-        log::warn!("{damage}");
-    }
-}
-
-pub(super) fn warn(error: &CacheError) {
-    log::warn!("not cached: {}", medley_types::sentence(error));
-}
-
-/// What a plan knows of its module before its content is looked at.
-fn form(plan: &WasmPlan) -> Option<Form> {
-    match plan.form {
-        medley_dispatch::Form::Module => Some(Form::Module),
-        medley_dispatch::Form::Component => Some(Form::Component),
-        medley_dispatch::Form::Text => None,
-    }
-}
-
-/// What is to be called of a plan's module.
-pub(super) fn entry(plan: &WasmPlan) -> Entry {
-    Entry {
-        path: plan.module.clone(),
-        export: plan.export.clone(),
     }
 }
 

@@ -12,8 +12,9 @@ use medley_sys::signals::FAULT;
 use rustix::process::{Resource, Signal};
 
 use super::compiler_limit::CompileContext;
+use super::error::Error;
 use super::helper_client::{CallError, HelperExit, HelperOutput};
-use super::{Error, code_source};
+use super::module::entry;
 use crate::helper::compile::{CPU_SECONDS, MAX_MEMORY, allowed};
 use crate::helper::log_file;
 use crate::protocol::{self, Compile};
@@ -81,7 +82,7 @@ pub(super) fn compile(
     let placed = cgroups.place(helper.pid(), need);
     let call = Compile {
         engine: plan.engine,
-        entry: code_source::entry(plan),
+        entry: entry(plan),
         module: module.as_fd(),
     };
     let reply = helper.send(call).wait_for(TIMEOUT, || ());

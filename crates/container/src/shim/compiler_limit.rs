@@ -8,7 +8,7 @@ use std::time::Duration;
 use medley_image::cache::{Slot, Slots};
 use oci_spec::runtime::Spec;
 
-use super::Error;
+use super::error::Error;
 use super::image_layers::Images;
 use medley_cgroup::Cgroup;
 use medley_cgroup::compilers::{self, Compilers};

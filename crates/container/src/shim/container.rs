@@ -14,12 +14,13 @@ use medley_sys::pidfd::{Ended, PidFd};
 use medley_types::metrics::Metrics;
 
 use super::context::ShimContext;
+use super::error::Error;
 use super::hooks::Moment;
 use super::reaper::reap_orphans;
 use super::rootfs::Mounted;
 use super::settings::Settings;
 use super::status::await_started;
-use super::{Error, hooks, recover, resctrl};
+use super::{hooks, recover, resctrl};
 use crate::spec::Features;
 use medley_cgroup::{Cgroup, OomWatch, UpdateError};
 

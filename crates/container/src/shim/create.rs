@@ -28,13 +28,14 @@ use super::code_source;
 use super::compiler_limit::CompileContext;
 use super::container::Container;
 use super::context::ShimContext;
+use super::error::Error;
 use super::planned_cgroup::PlannedCgroup;
 use super::prepare::{Namespaces, Prepared, prepare};
 use super::prestarted_helper::PrestartedHelper;
 use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
 use super::unfinished::Unfinished;
-use super::{Error, device_rules, state_file, terminal};
+use super::{device_rules, module, state_file, terminal};
 use crate::protocol::{Create, CreateFds, Guest, MadeProcess, Program};
 use crate::shim::rootfs::{Mounted, cwd};
 use crate::spec::{self, ContainerSpec, Features, asked, devices};
@@ -193,7 +194,7 @@ fn make(
                 code_source::with_code(&context, plan, module, |code| {
                     ask(Program::Wasm(Guest {
                         engine: plan.engine,
-                        entry: code_source::entry(plan),
+                        entry: module::entry(plan),
                         code,
                         preopens: prepared.preopens.clone(),
                         argv_start: plan.argv_start,

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 use medley_sys::own_binary::OwnBinary;
 use medley_types::EngineKind;
 
+use super::error::Error;
+
 /// A program that is a helper for the containers of one engine.
 ///
 /// It is another file because of what it is linked with: libraries of many megabytes, which every
@@ -74,7 +76,10 @@ impl EngineBinaries {
     }
 
     /// The program that has `engine`; our own, if none is needed.
-    pub(super) fn choose(&self, engine: Option<EngineKind>) -> Result<Chosen<'_>, super::Error> {
+    pub(super) fn choose(
+        &self,
+        engine: Option<EngineKind>,
+    ) -> Result<Chosen<'_>, Error> {
         let found = self
             .beside
             .iter()
@@ -87,11 +92,12 @@ impl EngineBinaries {
             // For the first of its containers, and no earlier: most pods have none. Of two that
             // come at once the second lets its own go.
             None => {
-                let opened = open(&beside.path).map_err(|source| super::Error::EngineBinary {
-                    path: beside.path.clone(),
-                    engine: beside.engine,
-                    source,
-                })?;
+                let opened =
+                    open(&beside.path).map_err(|source| Error::EngineBinary {
+                        path: beside.path.clone(),
+                        engine: beside.engine,
+                        source,
+                    })?;
                 binary.get_or_init(|| opened)
             }
         };

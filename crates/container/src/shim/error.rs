@@ -3,10 +3,12 @@
 use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use medley_types::EngineKind;
 
-use super::{device_rules, mounts, rootfs, sandbox};
+use super::{device_rules, mounts, rootfs};
 use crate::spec;
 use crate::spec::environment;
 
@@ -36,7 +38,7 @@ pub enum Error {
     Limits(#[from] medley_cgroup::UpdateError),
     /// Its pod.
     #[error(transparent)]
-    Pod(#[from] sandbox::Error),
+    Sandbox(#[from] SandboxError),
     /// Its device rules.
     #[error(transparent)]
     Devices(#[from] device_rules::Error),
@@ -161,7 +163,7 @@ pub enum Error {
     StartTimeout {
         pid: i32,
         /// How long it had.
-        timeout: std::time::Duration,
+        timeout: Duration,
     },
     /// A helper does not answer.
     #[error(
@@ -170,7 +172,7 @@ pub enum Error {
     )]
     HelperTimeout {
         /// How long it had.
-        timeout: std::time::Duration,
+        timeout: Duration,
     },
     /// Init could not run its program.
     #[error("{reason}")]
@@ -215,7 +217,7 @@ pub enum Error {
     Hook {
         /// Which kind.
         kind: &'static str,
-        source: super::hooks::Failure,
+        source: HookError,
     },
     /// libcontainer's record of the container can't be read.
     #[error("cannot read libcontainer's state of the container")]
@@ -259,4 +261,52 @@ impl std::error::Error for Unrunnable {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.0)
     }
+}
+
+/// Why a pod could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A file of it.
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// Its shared memory.
+    #[error("cannot mount the pod's shared memory at {}", path.display())]
+    Shm { path: PathBuf, source: io::Error },
+    /// Its network namespace.
+    #[error("cannot open the pod's network namespace {}", path.display())]
+    Network { path: PathBuf, source: io::Error },
+    /// Something of it stays.
+    #[error("cannot remove {}", path.display())]
+    Remove { path: PathBuf, source: io::Error },
+    /// Nothing counts what it uses.
+    #[error("the pod has no cgroup of its own that could be measured: its parent is {parent:?}")]
+    NoCgroup {
+        /// As containerd told.
+        parent: String,
+    },
+    /// It has ended.
+    #[error("the pod has been stopped: no container can be made in it")]
+    Ended,
+}
+
+/// Why a hook failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// It is no program.
+    #[error("cannot run {}", path.display())]
+    Run { path: PathBuf, source: io::Error },
+    /// It says so.
+    #[error("{} ended with {status}", path.display())]
+    Status {
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It took longer than it may.
+    #[error("{} took longer than the {limit:?} that it has, and was killed", path.display())]
+    Timeout {
+        path: PathBuf,
+        /// That of the spec, or the one after the container's end.
+        limit: Duration,
+    },
 }

@@ -19,9 +19,10 @@ use oci_spec::runtime::{Process, Spec};
 use super::code_source;
 use super::compiler_limit::CompileContext;
 use super::container::Container;
+use super::error::Error;
 use super::reaper::reap_orphans;
 use super::status::await_started_within;
-use super::{Error, terminal};
+use super::{module, terminal};
 use crate::protocol::{
     self, ExecFds, Guest, MadeProcess, MakeReply, PreparedProcess, Program, TerminalRequest,
 };
@@ -209,7 +210,7 @@ impl Exec {
                 |code| {
                     ask(Program::Wasm(Guest {
                         engine: plan.engine,
-                        entry: code_source::entry(plan),
+                        entry: module::entry(plan),
                         code,
                         preopens: spec::preopens(&self.spec),
                         argv_start: plan.argv_start,

@@ -16,8 +16,8 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::Error;
 use super::engine_binaries::{Chosen, EngineBinaries, EngineBinary};
+use super::error::Error;
 use super::recorded_process::RecordedProcess;
 use crate::helper::log_file;
 use crate::protocol::{Failure, HelperCall, Reply, Request, receive_reply};

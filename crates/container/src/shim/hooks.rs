@@ -15,7 +15,7 @@ use medley_sys::pidfd::PidFd;
 use medley_sys::{children, watch};
 use rustix::fs::MemfdFlags;
 
-use super::Error;
+use super::error::{Error, HookError};
 
 /// When hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -40,28 +40,6 @@ impl Moment {
             Self::Poststop => Duration::from_secs(120),
         }
     }
-}
-
-/// Why a hook failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// It is no program.
-    #[error("cannot run {}", path.display())]
-    Run { path: PathBuf, source: io::Error },
-    /// It says so.
-    #[error("{} ended with {status}", path.display())]
-    Status {
-        path: PathBuf,
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// It took longer than it may.
-    #[error("{} took longer than the {limit:?} that it has, and was killed", path.display())]
-    Timeout {
-        path: PathBuf,
-        /// That of the spec, or the one after the container's end.
-        limit: Duration,
-    },
 }
 
 /// Runs the hooks of a moment, one after the other, until one fails.
@@ -94,9 +72,14 @@ pub(super) fn run(state: &Path, init: &PidFd, moment: Moment) -> Result<(), Erro
 }
 
 /// `end` is what a hook without a limit may go on after, and for how long.
-fn run_one(hook: &Hook, state: &[u8], cwd: &Path, end: (&PidFd, Duration)) -> Result<(), Failure> {
+fn run_one(
+    hook: &Hook,
+    state: &[u8],
+    cwd: &Path,
+    end: (&PidFd, Duration),
+) -> Result<(), HookError> {
     let path = hook.path();
-    let failed = |source| Failure::Run {
+    let failed = |source| HookError::Run {
         path: path.clone(),
         source,
     };
@@ -125,12 +108,12 @@ fn run_one(hook: &Hook, state: &[u8], cwd: &Path, end: (&PidFd, Duration)) -> Re
     }
     let status = children::wait(&mut child).map_err(failed)?;
     match late {
-        Some(limit) if status.signal().is_some() => Err(Failure::Timeout {
+        Some(limit) if status.signal().is_some() => Err(HookError::Timeout {
             path: path.clone(),
             limit,
         }),
         _ if status.success() => Ok(()),
-        _ => Err(Failure::Status {
+        _ => Err(HookError::Status {
             path: path.clone(),
             status,
         }),
@@ -168,7 +151,8 @@ fn wait(
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, run_one};
+    use super::run_one;
+    use crate::shim::error::HookError;
     use libcontainer::oci_spec::runtime::Hook;
     use medley_sys::pidfd::PidFd;
     use std::path::Path;
@@ -179,7 +163,7 @@ mod tests {
         serde_json::from_str(&json).unwrap()
     }
 
-    fn run(hook: &Hook) -> Result<(), Failure> {
+    fn run(hook: &Hook) -> Result<(), HookError> {
         let own = PidFd::open(std::process::id().try_into().unwrap()).unwrap();
         run_one(hook, b"{\"a\":1}", Path::new("/"), (&own, Duration::ZERO))
     }
@@ -196,7 +180,7 @@ mod tests {
     fn a_hook_that_takes_too_long_is_killed() {
         let hook = shell("exec sleep 3600", r#","timeout":1"#);
         let error = run(&hook).unwrap_err();
-        assert!(matches!(error, Failure::Timeout { .. }), "{error}");
+        assert!(matches!(error, HookError::Timeout { .. }), "{error}");
     }
 
     /// Not for long, that is.
@@ -209,6 +193,6 @@ mod tests {
         let hook = shell("exec sleep 3600", "");
         let error =
             run_one(&hook, b"", Path::new("/"), (&dead, Duration::from_secs(1))).unwrap_err();
-        assert!(matches!(error, Failure::Timeout { .. }), "{error}");
+        assert!(matches!(error, HookError::Timeout { .. }), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use medley_image::layer_index::LayerIndex;
 use medley_image::store::Address;
 use medley_types::layers::{Cause, ImageLayers, Layer, LayerContent};
 
-use super::Error;
+use super::error::Error;
 use super::helper_client::Helpers;
 use crate::protocol::{
     FetchEntrypoint, FetchLayer, FetchedModule, ImageRef, ListLayers, ResolveImage,
@@ -224,7 +224,7 @@ fn records(cache: &Path) -> Option<LayerIndex> {
 }
 
 impl<'h> Images<'h> {
-    /// See [`ContainerManager::modules_of`](super::ContainerManager::modules_of).
+    /// The modules of an image: `ContainerManager::modules_of`.
     pub(super) fn modules_of(self, image: &str, cache: &Path) -> Result<ImageModules<'h>, Error> {
         let listing = self.list(ImageRef::Name(image.to_owned()))?;
         let mut modules = ImageModules {

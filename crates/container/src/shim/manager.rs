@@ -13,10 +13,11 @@ use super::code_source::WarmOutcome;
 use super::container::Container;
 use super::context::ShimContext;
 use super::engine_binaries::EngineBinary;
+use super::error::Error;
 use super::image_layers::ImageModules;
 use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
-use super::{Error, code_source, create};
+use super::{code_source, create};
 
 /// Makes containers on this node.
 #[derive(Debug)]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use medley_cgroup::{Cgroup, DeferredLimits};
 
+use super::compiler_limit;
+use super::error::Error;
 use super::settings::Settings;
-use super::{Error, compiler_limit};
 use crate::spec::{self, ContainerSpec};
 
 /// A cgroup that is not there yet, or has no process.

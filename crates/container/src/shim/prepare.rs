@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use medley_dispatch::Plan;
 use medley_engine::Preopen;
 
+use super::code_source;
+use super::error::Error;
 use super::helper_client::Helpers;
 use super::planned_cgroup::PlannedCgroup;
 use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
 use super::user_namespace::{self, UserNamespaces};
-use super::{Error, code_source};
 use crate::protocol::{PreparedContainer, TerminalRequest};
 use crate::shim::mounts::{self, Resolved};
 use crate::spec::{self, ContainerSpec, propagation};

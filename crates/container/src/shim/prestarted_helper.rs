@@ -7,7 +7,7 @@ use std::path::Path;
 use medley_image::artifact::Target;
 use medley_types::{Cancel, RootfsMount};
 
-use super::Error;
+use super::error::Error;
 use super::helper_client::{HelperProcess, PendingCall};
 use super::image_layers::{Images, Listed};
 use crate::protocol::{Create, MakeReply};

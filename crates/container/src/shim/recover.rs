@@ -7,8 +7,9 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use super::bundle_layout::STATE;
+use super::error::Error;
 use super::state_file::{self, Planned};
-use super::{Error, resctrl, rootfs};
+use super::{resctrl, rootfs};
 use medley_cgroup::compilers::Compilers;
 
 /// Removes a container's directory.

@@ -22,6 +22,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::protocol::{FIRST_NAMESPACE, MakeSandbox, Namespace};
 use crate::shim::bundle_layout::SANDBOX;
+use crate::shim::error::{Error, SandboxError};
 use crate::shim::helper_client::Helpers;
 use medley_cgroup::Cgroup;
 
@@ -40,32 +41,6 @@ const HELPERS: &str = "/proc/self/fd";
 
 /// Where containers see the shared memory.
 const DEV_SHM: &str = "/dev/shm";
-
-/// Why a pod could not be made or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file of it.
-    #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
-    /// Its shared memory.
-    #[error("cannot mount the pod's shared memory at {}", path.display())]
-    Shm { path: PathBuf, source: io::Error },
-    /// Its network namespace.
-    #[error("cannot open the pod's network namespace {}", path.display())]
-    Network { path: PathBuf, source: io::Error },
-    /// Something of it stays.
-    #[error("cannot remove {}", path.display())]
-    Remove { path: PathBuf, source: io::Error },
-    /// Nothing counts what it uses.
-    #[error("the pod has no cgroup of its own that could be measured: its parent is {parent:?}")]
-    NoCgroup {
-        /// As containerd told.
-        parent: String,
-    },
-    /// It has ended.
-    #[error("the pod has been stopped: no container can be made in it")]
-    Ended,
-}
 
 /// A pod.
 #[derive(Debug)]
@@ -87,7 +62,7 @@ struct Held {
 
 impl Sandbox {
     /// Makes the pod; on failure nothing of it is left.
-    pub(super) fn new(helpers: &Helpers, request: SandboxRequest) -> Result<Self, super::Error> {
+    pub(super) fn new(helpers: &Helpers, request: SandboxRequest) -> Result<Self, Error> {
         let dir = request.bundle.join(SANDBOX);
         let made = Self::make(helpers, request, &dir);
         if made.is_err()
@@ -98,7 +73,7 @@ impl Sandbox {
         made
     }
 
-    fn make(helpers: &Helpers, request: SandboxRequest, dir: &Path) -> Result<Self, super::Error> {
+    fn make(helpers: &Helpers, request: SandboxRequest, dir: &Path) -> Result<Self, Error> {
         write_files(&request, dir)?;
         if request.ipc != Scope::Node {
             mount_shm(&dir.join(SHM))?;
@@ -122,13 +97,13 @@ impl Sandbox {
     /// What all of its containers use together.
     ///
     /// # Errors
-    /// [`Error::NoCgroup`], or [`super::Error::Cgroup`] if its cgroup can't be read.
-    pub fn metrics(&self) -> Result<Metrics, super::Error> {
+    /// [`SandboxError::NoCgroup`], or [`Error::Cgroup`] if its cgroup can't be read.
+    pub fn metrics(&self) -> Result<Metrics, Error> {
         let parent = &self.request.cgroup_parent;
         let cgroup = Cgroup::of_pod(parent);
         if cgroup.is_empty() {
             let parent = parent.clone();
-            return Err(Error::NoCgroup { parent }.into());
+            return Err(SandboxError::NoCgroup { parent }.into());
         }
         Ok(cgroup.metrics()?)
     }
@@ -137,7 +112,7 @@ impl Sandbox {
     /// be called again.
     ///
     /// # Errors
-    /// [`Error::Remove`] if a file of it stays.
+    /// [`SandboxError::Remove`] if a file of it stays.
     pub fn end(&self) -> Result<(), Error> {
         drop(self.held().take());
         remove(&self.dir)
@@ -147,7 +122,7 @@ impl Sandbox {
     /// go with it.
     pub(crate) fn adapt(&self, spec: &mut Spec) -> Result<Vec<OwnedFd>, Error> {
         let held = self.held();
-        let held = held.as_ref().ok_or(Error::Ended)?;
+        let held = held.as_ref().ok_or(SandboxError::Ended)?;
         let mut fds = Vec::new();
         let namespaces = spec.linux_mut().as_mut();
         let namespaces = namespaces.and_then(|linux| linux.namespaces_mut().as_mut());
@@ -172,7 +147,7 @@ impl Sandbox {
                 // In the helper, as a number that is known by then: no other process can open it from
                 // within the pod's user namespace.
                 namespace.set_path(Some(path_of(fds.len())));
-                fds.push(fd.try_clone().map_err(|source| Error::Network {
+                fds.push(fd.try_clone().map_err(|source| SandboxError::Network {
                     path: the_pods,
                     source,
                 })?);
@@ -219,7 +194,7 @@ impl Sandbox {
 /// Removes what the pod of a bundle has left there, whose shim is gone.
 ///
 /// # Errors
-/// [`Error::Remove`].
+/// [`SandboxError::Remove`].
 pub fn remove_after_crash(bundle: &Path) -> Result<(), Error> {
     remove(&bundle.join(SANDBOX))
 }
@@ -230,7 +205,7 @@ fn remove(dir: &Path) -> Result<(), Error> {
         // Not a mount point, or not there.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(errno) => {
-            return Err(Error::Remove {
+            return Err(SandboxError::Remove {
                 path: shm,
                 source: errno.into(),
             });
@@ -239,7 +214,7 @@ fn remove(dir: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(dir) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(Error::Remove {
+        Err(source) => Err(SandboxError::Remove {
             path: dir.to_owned(),
             source,
         }),
@@ -250,7 +225,7 @@ fn remove(dir: &Path) -> Result<(), Error> {
 fn write_files(request: &SandboxRequest, dir: &Path) -> Result<(), Error> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| Error::Write { path, source }
+        move |source| SandboxError::Write { path, source }
     };
     fs::create_dir_all(dir).map_err(failed(dir))?;
     let write = |name: &str, text: Vec<u8>| {
@@ -294,7 +269,7 @@ fn mount_shm(path: &Path) -> Result<(), Error> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let mounted = fs::create_dir_all(path)
         .and_then(|()| Ok(rustix::mount::mount("shm", path, "tmpfs", flags, OPTIONS)?));
-    mounted.map_err(|source| Error::Shm {
+    mounted.map_err(|source| SandboxError::Shm {
         path: path.to_owned(),
         source,
     })
@@ -304,18 +279,18 @@ fn mount_shm(path: &Path) -> Result<(), Error> {
 fn namespaces(
     helpers: &Helpers,
     request: &SandboxRequest,
-) -> Result<(Held, Option<PidFd>), super::Error> {
+) -> Result<(Held, Option<PidFd>), Error> {
     let network = request.netns.as_ref().map(|path| {
         fs::File::open(path)
             .map(OwnedFd::from)
-            .map_err(|source| Error::Network {
+            .map_err(|source| SandboxError::Network {
                 path: path.clone(),
                 source,
             })
     });
     let network = network.transpose()?;
     let lifeline = match request.pid {
-        Scope::Pod => Some(io::pipe().map_err(super::Error::Spawn)?),
+        Scope::Pod => Some(io::pipe().map_err(Error::Spawn)?),
         _ => None,
     };
     let made = helpers.call(MakeSandbox {
@@ -323,7 +298,7 @@ fn namespaces(
         ipc: request.ipc != Scope::Node,
         // A pod in the node's network has the node's name, as one with a pause container has.
         hostname: match &network {
-            Some(_) => Some(hostname(request).map_err(super::Error::Spawn)?),
+            Some(_) => Some(hostname(request).map_err(Error::Spawn)?),
             None => None,
         },
         holder_lifeline: lifeline.as_ref().map(|(reader, _)| reader.as_fd()),
@@ -331,7 +306,8 @@ fn namespaces(
         debug: helpers.debug(),
     })?;
     let holder = made.holder.map(|pid| {
-        let holder = PidFd::open(pid).map_err(|source| super::Error::InitGone { pid, source });
+        let holder =
+            PidFd::open(pid).map_err(|source| Error::InitGone { pid, source });
         // From here on the handle tells its end, and any sweep may reap it.
         medley_sys::children::let_go(pid);
         holder

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::Error;
 use super::recorded_process::RecordedProcess;
 use super::rootfs::Mounted;
 use medley_cgroup::Cgroup;

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::Error;
+use super::error::Error;
 use crate::protocol::STARTED;
 
 /// As [`await_started`], for `timeout` at the longest.

@@ -3,7 +3,7 @@
 use medley_io::Stdio;
 use oci_spec::runtime::{Process, Spec};
 
-use super::Error;
+use super::error::Error;
 use crate::protocol::TerminalRequest;
 use crate::spec;
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use medley_cgroup::Cgroup;
 use medley_types::RootfsMount;
 
+use super::error::Error;
 use super::recorded_process::RecordedProcess;
 use super::rootfs::Mounted;
-use super::{Error, recover, state_file};
+use super::{recover, state_file};
 
 /// Removes what there is of a container when it is dropped, unless it was kept.
 pub(super) struct Unfinished {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 
-use super::Error;
+use super::error::Error;
 use super::helper_client::Helpers;
 use crate::protocol::{IdMappedMount, IdMappings, MakeUserNamespace};
 use crate::shim::sandbox;

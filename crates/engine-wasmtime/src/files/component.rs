@@ -10,9 +10,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::opened::{Again, same};
-use super::resolve::Change;
-use super::{Files, Last};
+use super::component_files::{Again, Files, same};
+use super::resolve::{Change, Last};
 
 /// Whether a call was refused as one that leaves its dir.
 fn was_refused<T>(result: &FsResult<T>) -> bool {

@@ -21,9 +21,9 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::opened::{Again, same};
-use super::resolve::Change;
-use super::{Files, Last, Stream, WasiFiles};
+use super::component_files::{Again, Files, WasiFiles, same};
+use super::resolve::{Change, Last};
+use super::streams::Stream;
 use crate::store_data::StoreData;
 
 type Store = Accessor<StoreData, WasiFiles>;

@@ -8,16 +8,8 @@ mod native;
 mod race;
 mod tree;
 
-use calls::Call;
+use calls::Does;
 use tree::Tree;
-
-/// An answer: what was told, or the number of an error.
-type Outcome = Result<String, i32>;
-
-/// What does calls in a tree.
-trait Does {
-    fn does(&mut self, call: Call, path: &str) -> Outcome;
-}
 
 /// Ways to the directory that a name is in.
 const WAYS: [&str; 14] = [
@@ -108,9 +100,4 @@ fn a_module_is_answered_as_a_linux_program_is() {
 #[test]
 fn a_component_is_answered_as_a_linux_program_is() {
     compare("component", component::Component::new);
-}
-
-/// What is told of a stat: the time says what it is of.
-fn told(kind: rustix::fs::FileType, time: i64) -> String {
-    format!("{kind:?} {time}")
 }

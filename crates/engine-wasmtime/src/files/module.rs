@@ -9,10 +9,10 @@ use wasmtime_wasi::p1::types::{
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::{GuestMemory, GuestPtr};
 
+use super::dirs::Elsewhere;
 use super::paths::{Path, both, errno, put, text, unless_refused};
 use super::preview1::Preview1;
-use super::resolve::Change;
-use super::{Elsewhere, Last};
+use super::resolve::{Change, Last};
 
 /// Calls that are Wasmtime's as they are, on the descriptor that is meant.
 macro_rules! handed_on {

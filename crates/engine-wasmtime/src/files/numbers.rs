@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use wasmtime_wasi::p1::types::Errno;
 
-use super::Stream;
+use super::streams::Stream;
 
 /// How many streams a guest may have open as files, more than any has use for.
 const MOST: usize = 1 << 12;

@@ -9,9 +9,11 @@ use wasmtime_wasi::p1::types::{
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr, GuestType};
 
+use super::dirs::{Elsewhere, PreopenDir, PreopenDirs};
 use super::numbers::Numbers;
 use super::paths::{Path, errno};
-use super::{Elsewhere, Last, PreopenDir, PreopenDirs, Stream, streams};
+use super::resolve::Last;
+use super::streams::{self, Stream};
 
 /// What the engine keeps of WASI for a module.
 pub(crate) struct Preview1 {

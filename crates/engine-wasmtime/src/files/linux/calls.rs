@@ -113,3 +113,16 @@ pub(super) const MARK: &str = "mark";
 
 /// The time that is set, in seconds.
 pub(super) const TIME: u32 = 7_000;
+
+/// An answer: what was told, or the number of an error.
+pub(super) type Outcome = Result<String, i32>;
+
+/// What does calls in a tree.
+pub(super) trait Does {
+    fn does(&mut self, call: Call, path: &str) -> Outcome;
+}
+
+/// What is told of a stat: the time says what it is of.
+pub(super) fn told(kind: rustix::fs::FileType, time: i64) -> String {
+    format!("{kind:?} {time}")
+}

@@ -14,11 +14,12 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 
 use super::super::Files;
-use super::super::opened::same;
-use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
+use super::super::component_files::same;
+use super::calls::{
+    Call, Does, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, Outcome, TIME, told,
+};
 use super::module::guest;
 use super::tree::Tree;
-use super::{Does, Outcome};
 use crate::limiter::BudgetLimiter;
 use crate::store_data::{ProcessShared, StoreData};
 
@@ -60,7 +61,7 @@ impl Component {
             Call::Stat { follow } => {
                 let stat = runtime.block_on(files.stat_at(root, looking(follow), at))?;
                 let time = stat.data_modification_timestamp.unwrap().seconds;
-                return Ok(super::told(kind(stat.type_), i64::try_from(time).unwrap()));
+                return Ok(told(kind(stat.type_), i64::try_from(time).unwrap()));
             }
             Call::SetTimes { follow } => {
                 let time = NewTimestamp::Timestamp(Datetime {

@@ -11,9 +11,10 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::super::Preview1;
-use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
+use super::calls::{
+    Call, Does, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, Outcome, TIME, told,
+};
 use super::tree::Tree;
-use super::{Does, Outcome};
 
 /// The first dir that is open.
 const ROOT: u32 = 3;
@@ -77,7 +78,7 @@ impl Module {
                 let stat = files.path_filestat_get(memory, root, looking(follow), at);
                 let stat = self.runtime.block_on(stat)?;
                 let time = i64::try_from(stat.mtim / 1_000_000_000).unwrap();
-                return Ok(super::told(kind(stat.filetype), time));
+                return Ok(told(kind(stat.filetype), time));
             }
             Call::SetTimes { follow } => {
                 let (time, which) = (

@@ -6,9 +6,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::calls::{Call, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, TIME};
+use super::calls::{
+    Call, Does, FREE, HELD, MARK, OTHER_DIR, OTHER_FILE, Open, Outcome, TIME, told,
+};
 use super::tree::Tree;
-use super::{Does, Outcome};
 
 pub(super) struct CompiledModule(String);
 
@@ -28,7 +29,7 @@ impl CompiledModule {
             Call::Stat { follow } => {
                 let stat = rustix::fs::statat(CWD, at, looking(follow))?;
                 let kind = FileType::from_raw_mode(stat.st_mode);
-                return Ok(super::told(kind, stat.st_mtime));
+                return Ok(told(kind, stat.st_mtime));
             }
             Call::ReadLink => {
                 let held = rustix::fs::readlinkat(CWD, at, Vec::new())?;

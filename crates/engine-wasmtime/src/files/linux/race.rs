@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags};
 
-use super::calls::{Call, Open};
+use super::calls::{Call, Does, Open, Outcome};
 use super::component::Component;
 use super::module::Module;
 use super::tree::Tree;
-use super::{Does, Outcome};
 
 const TRIES: usize = 3_000;
 

@@ -1,59 +1,14 @@
-//! One call: a request, and the reply that belongs to it.
+//! How requests and replies go over the socket.
 
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use medley_sys::message;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::descriptors::{Incoming, MissingFd, Outgoing, Slot};
+use super::reply::{Failure, Reply};
 use super::request::Request;
-
-/// Something that a helper can be asked for. `F` is the kind of its descriptors.
-pub(crate) trait HelperCall<F>: Into<Request<F>> {
-    /// What the helper replies, with its descriptors.
-    type Reply: Reply;
-}
-
-/// What a helper replies if it could do what it was asked for.
-pub(crate) trait Reply: Sized {
-    /// The reply on the wire, with slots for its descriptors.
-    type Wire: Serialize + DeserializeOwned;
-
-    fn pack(self, fds: &mut Outgoing<OwnedFd>) -> Self::Wire;
-
-    fn unpack(wire: Self::Wire, fds: &mut Incoming) -> Result<Self, MissingFd>;
-
-    /// The process that was made, which becomes the shim's child with the helper's end.
-    fn child(&self) -> Option<i32> {
-        None
-    }
-}
-
-/// Why a helper could not do what it was asked for. Nothing is left of what it tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Failure {
-    /// A module can't be compiled, as often as it is tried.
-    Unfit {
-        /// Why, as a sentence.
-        reason: String,
-    },
-    /// Everything else.
-    Failed {
-        /// Why, as a sentence.
-        reason: String,
-    },
-}
-
-impl Failure {
-    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
-        Self::Failed {
-            reason: medley_types::sentence(error),
-        }
-    }
-}
 
 /// Why a message could not be received.
 #[derive(Debug, thiserror::Error)]

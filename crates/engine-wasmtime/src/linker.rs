@@ -1,0 +1,55 @@
+//! The linker of a component: the interfaces that it may import.
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::p2::bindings::filesystem::types as p2;
+use wasmtime_wasi::p3::bindings::filesystem::types as p3;
+use wasmtime_wasi_config::WasiConfig;
+
+use crate::files::{Files, WasiFiles};
+use crate::keyvalue;
+use crate::store_data::StoreData;
+use crate::wasi_version::is_of_0_3;
+
+/// A linker with all that `component` may import: what it does not is left out, which most
+/// starts are the quicker for. What is of WASI 0.3 needs an engine of a concurrent profile.
+pub(crate) fn linker(
+    engine: &Engine,
+    component: &Component,
+) -> wasmtime::Result<Linker<StoreData>> {
+    let ty = component.component_type();
+    let any = |matches: &dyn Fn(&str) -> bool| ty.imports(engine).any(|(name, _)| matches(name));
+    let imports = |package: &str| any(&|name| name.starts_with(package));
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    if imports("wasi:filesystem/") {
+        linker.allow_shadowing(true);
+        p2::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
+        linker.allow_shadowing(false);
+    }
+    if any(&is_of_0_3) {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        linker.allow_shadowing(true);
+        p3::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
+        linker.allow_shadowing(false);
+    }
+    if imports("wasi:http/") {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    }
+    if any(&|name| name.starts_with("wasi:http/") && is_of_0_3(name)) {
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
+    if imports("wasi:config/") {
+        wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut StoreData| {
+            WasiConfig::from(host.variables())
+        })?;
+    }
+    #[cfg(feature = "nn")]
+    if imports("wasi:nn/") {
+        crate::nn::add_to_linker(&mut linker, |host: &mut StoreData| host.nn())?;
+    }
+    if imports("wasi:keyvalue/") {
+        keyvalue::add_to_linker(&mut linker, StoreData::keyvalue)?;
+    }
+    Ok(linker)
+}
