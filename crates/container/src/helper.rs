@@ -8,6 +8,7 @@ pub(crate) mod compile;
 mod console;
 mod copy_up;
 mod create;
+mod engines;
 mod exec;
 mod image;
 mod inside;
@@ -24,9 +25,9 @@ mod user_namespace;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use medley_engine::Engine;
 use medley_sys::clone::SingleThreaded;
-use medley_types::EngineKind;
+
+pub use engines::Engines;
 
 use crate::protocol::{Failure, HelperCall, ReceiveError, Reply, Request, send_reply};
 
@@ -35,9 +36,6 @@ pub const VERB: &str = "helper";
 
 /// The first descriptor that a helper is not meant to have when it begins.
 const FIRST_UNMEANT: u32 = 3;
-
-/// Gives the engine of a kind, if it is built in.
-pub type Engines = fn(EngineKind) -> Option<&'static dyn Engine>;
 
 /// Runs the helper. Its request comes over the socket that is its stdin.
 ///
@@ -124,13 +122,6 @@ fn reply<C: HelperCall<OwnedFd>>(
         rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut [0; 1])).ok();
     }
     0
-}
-
-/// Logs to stderr, which the shim reads.
-fn start_log(debug: bool) -> Result<(), Failure> {
-    log_file::start(debug).map_err(|error| Failure::Failed {
-        reason: format!("the helper cannot log: {error}"),
-    })
 }
 
 /// Writes to the log why there is no reply.

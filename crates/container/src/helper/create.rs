@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::inside::{self, Inside};
-use super::{bound_dev, cgroup_mount, copy_up, keyring, loopback, propagation, sources, start_log};
+use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, propagation, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::Engines;
 use crate::helper::console::{self, ConsoleSocket};
@@ -74,7 +74,7 @@ const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TER
 
 /// Makes the container.
 pub(crate) fn run(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>, Failure> {
-    start_log(call.container.debug)?;
+    log_file::start(call.container.debug)?;
     create(call, engines).map_err(|error| Failure::of(&error))
 }
 

@@ -17,7 +17,7 @@ use crate::helper::console;
 use crate::helper::keyring;
 use crate::helper::load_program::{self, LoadOutcome};
 use crate::helper::schedule::{self, Schedule};
-use crate::helper::{Engines, start_log};
+use crate::helper::{Engines, log_file};
 use crate::init::Init;
 use crate::init::exec::{self, ExecSetup};
 use crate::protocol::{Exec, Failure, MadeProcess, MakeReply};
@@ -67,7 +67,7 @@ pub(crate) fn run(
     socket: &OwnedFd,
     engines: Engines,
 ) -> Result<MakeReply<OwnedFd>, Failure> {
-    start_log(call.process.debug)?;
+    log_file::start(call.process.debug)?;
     exec(call, socket, engines).map_err(|error| Failure::of(&error))
 }
 

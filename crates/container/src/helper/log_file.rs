@@ -8,6 +8,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::protocol::Failure;
+
 static FILE: OnceLock<Mutex<std::fs::File>> = OnceLock::new();
 
 struct HelperLog;
@@ -27,8 +29,11 @@ impl log::Log for HelperLog {
 }
 
 /// Logs to what stderr is now: init gives stderr to the container later.
-pub(crate) fn start(debug: bool) -> std::io::Result<()> {
-    let file = std::io::stderr().as_fd().try_clone_to_owned()?;
+pub(crate) fn start(debug: bool) -> Result<(), Failure> {
+    let file = std::io::stderr().as_fd().try_clone_to_owned();
+    let file = file.map_err(|error| Failure::Failed {
+        reason: format!("the helper cannot log: {error}"),
+    })?;
     if FILE.set(Mutex::new(file.into())).is_ok() && log::set_logger(&HelperLog).is_ok() {
         log::set_max_level(if debug {
             log::LevelFilter::Debug

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use medley_sys::clone::SingleThreaded;
 use medley_sys::namespaces::{are_one, become_nobody, owner};
 
-use crate::helper::start_log;
+use crate::helper::log_file;
 use crate::protocol::{Failure, MakeSandbox, Namespace, SandboxNamespaces};
 
 /// Where sysctls are.
@@ -38,7 +38,7 @@ enum Error {
 
 /// Makes them.
 pub(crate) fn run(call: MakeSandbox<OwnedFd>) -> Result<SandboxNamespaces<OwnedFd>, Failure> {
-    start_log(call.debug)?;
+    log_file::start(call.debug)?;
     make(call).map_err(|error| Failure::of(&error))
 }
 

@@ -8,7 +8,6 @@ use std::sync::Once;
 
 use medley_dispatch::{Module, WasmPlan};
 use medley_engine::{Form, TrustedCode};
-use medley_image::cache::Error as CacheError;
 use oci_spec::runtime::{PosixRlimitType, Process};
 use rustix::io::Errno;
 
@@ -17,7 +16,7 @@ use super::compile::{self, Compiled};
 use super::compiler_limit::CompileContext;
 use super::error::Error;
 use super::image_layers::Images;
-use super::module::{entry, file, form};
+use super::module::{file, form};
 use super::sealed_module::SealedModule;
 use super::settings::Settings;
 use crate::protocol::{self, CacheMiss, Code, Fingerprint, MadeProcess, MakeReply};

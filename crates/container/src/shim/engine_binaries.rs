@@ -76,10 +76,7 @@ impl EngineBinaries {
     }
 
     /// The program that has `engine`; our own, if none is needed.
-    pub(super) fn choose(
-        &self,
-        engine: Option<EngineKind>,
-    ) -> Result<Chosen<'_>, Error> {
+    pub(super) fn choose(&self, engine: Option<EngineKind>) -> Result<Chosen<'_>, Error> {
         let found = self
             .beside
             .iter()
@@ -92,12 +89,11 @@ impl EngineBinaries {
             // For the first of its containers, and no earlier: most pods have none. Of two that
             // come at once the second lets its own go.
             None => {
-                let opened =
-                    open(&beside.path).map_err(|source| Error::EngineBinary {
-                        path: beside.path.clone(),
-                        engine: beside.engine,
-                        source,
-                    })?;
+                let opened = open(&beside.path).map_err(|source| Error::EngineBinary {
+                    path: beside.path.clone(),
+                    engine: beside.engine,
+                    source,
+                })?;
                 binary.get_or_init(|| opened)
             }
         };

@@ -113,14 +113,14 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`SandboxError::Remove`] if a file of it stays.
-    pub fn end(&self) -> Result<(), Error> {
+    pub fn end(&self) -> Result<(), SandboxError> {
         drop(self.held().take());
         remove(&self.dir)
     }
 
     /// Makes a container of its namespaces and files out of `spec`, and gives the namespaces that
     /// go with it.
-    pub(crate) fn adapt(&self, spec: &mut Spec) -> Result<Vec<OwnedFd>, Error> {
+    pub(crate) fn adapt(&self, spec: &mut Spec) -> Result<Vec<OwnedFd>, SandboxError> {
         let held = self.held();
         let held = held.as_ref().ok_or(SandboxError::Ended)?;
         let mut fds = Vec::new();
@@ -195,11 +195,11 @@ impl Sandbox {
 ///
 /// # Errors
 /// [`SandboxError::Remove`].
-pub fn remove_after_crash(bundle: &Path) -> Result<(), Error> {
+pub fn remove_after_crash(bundle: &Path) -> Result<(), SandboxError> {
     remove(&bundle.join(SANDBOX))
 }
 
-fn remove(dir: &Path) -> Result<(), Error> {
+fn remove(dir: &Path) -> Result<(), SandboxError> {
     let shm = dir.join(SHM);
     match rustix::mount::unmount(&shm, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // Not a mount point, or not there.
@@ -222,7 +222,7 @@ fn remove(dir: &Path) -> Result<(), Error> {
 }
 
 /// The names that the pod's containers know: their host's, other hosts', and whom to ask for more.
-fn write_files(request: &SandboxRequest, dir: &Path) -> Result<(), Error> {
+fn write_files(request: &SandboxRequest, dir: &Path) -> Result<(), SandboxError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| SandboxError::Write { path, source }
@@ -263,7 +263,7 @@ fn hostname(request: &SandboxRequest) -> io::Result<String> {
     }
 }
 
-fn mount_shm(path: &Path) -> Result<(), Error> {
+fn mount_shm(path: &Path) -> Result<(), SandboxError> {
     /// As in a pod with a pause container: 64 MiB, for every user.
     const OPTIONS: &std::ffi::CStr = c"mode=1777,size=65536k";
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -276,10 +276,7 @@ fn mount_shm(path: &Path) -> Result<(), Error> {
 }
 
 /// Has a helper make the namespaces that are the pod's own.
-fn namespaces(
-    helpers: &Helpers,
-    request: &SandboxRequest,
-) -> Result<(Held, Option<PidFd>), Error> {
+fn namespaces(helpers: &Helpers, request: &SandboxRequest) -> Result<(Held, Option<PidFd>), Error> {
     let network = request.netns.as_ref().map(|path| {
         fs::File::open(path)
             .map(OwnedFd::from)
@@ -306,8 +303,7 @@ fn namespaces(
         debug: helpers.debug(),
     })?;
     let holder = made.holder.map(|pid| {
-        let holder =
-            PidFd::open(pid).map_err(|source| Error::InitGone { pid, source });
+        let holder = PidFd::open(pid).map_err(|source| Error::InitGone { pid, source });
         // From here on the handle tells its end, and any sweep may reap it.
         medley_sys::children::let_go(pid);
         holder

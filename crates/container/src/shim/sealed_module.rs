@@ -7,7 +7,7 @@ use medley_image::cache;
 use medley_image::digest;
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use super::Error;
+use super::error::Error;
 
 /// What keeps a file in memory from being changed.
 const SEALS: SealFlags = SealFlags::WRITE

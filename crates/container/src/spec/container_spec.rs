@@ -4,7 +4,13 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
-use super::{Error, asked, environment, for_linux, for_wasm, labels, mount_label, read, save};
+use super::change::{for_linux, for_wasm};
+use super::facts::{
+    has_own_pid_namespace, has_poststart_hooks, has_poststop_hooks, has_resctrl, labels,
+    mount_label,
+};
+use super::file::{Error, read, save, warn_of_unknown};
+use super::{asked, environment};
 use crate::confinement::check_selinux;
 
 /// A container's spec, which becomes what libcontainer reads.
@@ -19,7 +25,7 @@ impl ContainerSpec {
     /// Reads the spec of the container `id`, and refuses what is not done.
     pub(crate) fn load(id: &str, bundle: &Path) -> Result<Self, Error> {
         let read = read(bundle)?;
-        super::warn_of_unknown(id, &read.unknown_capabilities);
+        warn_of_unknown(id, &read.unknown_capabilities);
         let spec = read.value;
         asked::check(&spec)?;
         check_selinux(labels(&spec).selinux.as_deref(), "process.selinuxLabel")?;
@@ -71,10 +77,10 @@ pub(crate) struct Features {
 impl Features {
     pub(crate) fn of(spec: &Spec) -> Self {
         Self {
-            own_pid_namespace: super::has_own_pid_namespace(spec),
-            poststart_hooks: super::has_poststart_hooks(spec),
-            poststop_hooks: super::has_poststop_hooks(spec),
-            resctrl: super::has_resctrl(spec),
+            own_pid_namespace: has_own_pid_namespace(spec),
+            poststart_hooks: has_poststart_hooks(spec),
+            poststop_hooks: has_poststop_hooks(spec),
+            resctrl: has_resctrl(spec),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{Mount, Spec};
 
-use super::Error;
+use super::error::Error;
+use super::own::mount;
 use crate::protocol::CgroupMount;
 use crate::spec::has_option;
 
@@ -32,5 +33,5 @@ pub(crate) fn adapt(spec: &mut Spec) -> Result<Vec<CgroupMount>, Error> {
 
 fn tmpfs(at: &Path) -> Result<Mount, Error> {
     let options = ["nosuid", "noexec", "nodev", "mode=755"];
-    super::mount("tmpfs", Path::new("tmpfs"), at, &options)
+    mount("tmpfs", Path::new("tmpfs"), at, &options)
 }

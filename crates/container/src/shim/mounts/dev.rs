@@ -8,7 +8,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 
-use super::{DEV, Error, mount};
+use super::error::Error;
+use super::own::{DEV, mount};
 use crate::protocol::{BoundDev, Staged};
 use crate::spec::propagation::Kind;
 use crate::spec::{has_option, is_bind};

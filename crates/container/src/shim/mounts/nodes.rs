@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, Spec};
 
-use super::{DEV, Error, Image, mount};
+use super::error::Error;
+use super::image::Image;
+use super::own::{DEV, mount};
 use crate::protocol::{Node, NodeKind};
 use crate::spec::host_id;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use oci_spec::runtime::Mount;
 use rustix::fs::FileType;
 
-use super::{Error, Image};
+use super::error::Error;
+use super::image::Image;
 use crate::spec::has_option;
 
 /// The option that has what the image has there copied into it.
