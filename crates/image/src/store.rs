@@ -5,9 +5,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+mod descriptor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod grpc;
@@ -15,6 +17,7 @@ pub mod message;
 #[cfg(test)]
 mod tests;
 
+pub use descriptor::Descriptor;
 pub use grpc::Error as CallError;
 
 /// Where a containerd is asked, and about whose containers.
@@ -26,20 +29,8 @@ pub struct Address {
     pub namespace: String,
 }
 
-/// What names a blob of the content store, as in the OCI image specification.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// What it is.
-    #[serde(default)]
-    pub media_type: String,
-    /// `sha256:` and 64 hex digits.
-    pub digest: String,
-    /// In bytes.
-    pub size: u64,
-}
-
 /// Why a record or a blob could not be read.
+#[allow(missing_docs, reason = "the sentence of each says what its fields are")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// containerd could not be asked.
@@ -50,7 +41,7 @@ pub enum Error {
     Runtime(#[source] io::Error),
     /// containerd's reply makes no sense.
     #[error("cannot read containerd's answer to {asked}")]
-    Answer {
+    Reply {
         /// What was asked.
         asked: String,
         /// What is wrong with it.
@@ -66,24 +57,16 @@ pub enum Error {
     },
     /// The blob is not in the content store.
     #[error("{digest} is not in containerd's content store; pull the image again")]
-    Missing {
-        /// Its digest.
-        digest: String,
-    },
+    Missing { digest: String },
     /// Digests of this kind can't be checked.
     #[error("the digest {digest:?} is not of the kind sha256, with 64 hex digits")]
-    Kind {
-        /// The digest.
-        digest: String,
-    },
+    Kind { digest: String },
     /// More than is read.
     #[error("{digest} has {size} bytes; the most that is read is {max}")]
     TooLarge {
-        /// Its digest.
         digest: String,
         /// Its size, as its descriptor says.
         size: u64,
-        /// The limit.
         max: u64,
     },
     /// Other content than its name says.
@@ -102,7 +85,6 @@ pub enum Error {
     /// What was read could not be kept.
     #[error("cannot keep the content of {digest}")]
     Keep {
-        /// Its digest.
         digest: String,
         /// The system's word.
         source: io::Error,
@@ -146,7 +128,7 @@ impl Store {
     /// known.
     ///
     /// # Errors
-    /// [`Error::Call`], [`Error::Answer`].
+    /// [`Error::Call`], [`Error::Reply`].
     pub fn image_of(&mut self, container: &str) -> Result<Option<String>, Error> {
         let reply = self.ask(
             "/containerd.services.containers.v1.Containers/Get",
@@ -177,7 +159,7 @@ impl Store {
         message::target_of_image(&reply).map_err(malformed(image))
     }
 
-    /// Reads a blob of at max `max` bytes and gives it to `keep`, piece by piece. Only when this
+    /// Reads a blob of at most `max` bytes and gives it to `keep`, piece by piece. Only when this
     /// has returned is it known that the pieces are what `blob` names.
     ///
     /// # Errors
@@ -209,14 +191,14 @@ impl Store {
             found,
             size,
         };
-        let take = |reply: &[u8]| {
+        let take = |reply: Bytes| {
             let data = message::data(reply).map_err(malformed(digest))?;
             size = size.saturating_add(data.len() as u64);
             if size > blob.size {
                 return Err(damaged("longer than its descriptor says".to_owned(), size));
             }
-            hasher.update(data);
-            keep(data).map_err(|source| Error::Keep {
+            hasher.update(&data);
+            keep(&data).map_err(|source| Error::Keep {
                 digest: digest.clone(),
                 source,
             })
@@ -238,10 +220,10 @@ impl Store {
     }
 
     /// Asks for one thing by its name.
-    fn ask(&mut self, method: &'static str, name: &str) -> Result<Vec<u8>, CallError> {
-        let mut reply = Vec::new();
-        let take = |message: &[u8]| {
-            reply = message.to_vec();
+    fn ask(&mut self, method: &'static str, name: &str) -> Result<Bytes, CallError> {
+        let mut reply = Bytes::new();
+        let take = |message: Bytes| {
+            reply = message;
             Ok::<(), CallError>(())
         };
         let question = message::encode_name_request(name);
@@ -253,7 +235,7 @@ impl Store {
 
 fn malformed(asked: &str) -> impl Fn(message::Malformed) -> Error {
     let asked = asked.to_owned();
-    move |source| Error::Answer {
+    move |source| Error::Reply {
         asked: asked.clone(),
         source,
     }

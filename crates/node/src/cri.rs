@@ -1,6 +1,6 @@
 //! Whether the runtime is up, and which handlers it has: the kubelet's own question.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -8,25 +8,37 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use medley_image::store::grpc::Connection;
-use medley_image::store::message::{Fields, Value};
+use prost::Message;
 use rustix::fs::OFlags;
 use serde_json::Value as Json;
 
 use crate::error::{Error, told};
 use crate::root::Root;
 
-/// Kubernetes' `RuntimeService`, and its question with `verbose` set: field 1 of the request.
+/// Kubernetes' `RuntimeService`.
 const STATUS: &str = "/runtime.v1.RuntimeService/Status";
-const VERBOSE: [u8; 2] = [1 << 3, 1];
 
-/// Fields of `StatusResponse`: the conditions, more about it as JSON, and the handlers, which
-/// containerd tells of since 2.0.
-const INFO: u64 = 2;
-const HANDLERS: u64 = 3;
+#[derive(Clone, PartialEq, Message)]
+struct StatusRequest {
+    #[prost(bool, tag = "1")]
+    verbose: bool,
+}
 
-/// Of an entry of a map, and of a handler.
-const KEY: u64 = 1;
-const VALUE: u64 = 2;
+#[derive(Clone, PartialEq, Message)]
+struct StatusResponse {
+    /// More about it, as JSON.
+    #[prost(map = "string, string", tag = "2")]
+    info: HashMap<String, String>,
+    /// containerd tells of them since 2.0.
+    #[prost(message, repeated, tag = "3")]
+    handlers: Vec<RuntimeHandler>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeHandler {
+    #[prost(string, tag = "1")]
+    name: String,
+}
 
 /// How often a runtime that is on its way up is asked.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -127,17 +139,18 @@ fn call(path: &Path, method: &'static str, request: &[u8]) -> Result<Vec<u8>, Ca
     runtime.block_on(async {
         let mut connection = Connection::open(path, "k8s.io").await?;
         let mut answer = Vec::new();
-        let take = |message: &[u8]| {
-            answer.extend_from_slice(message);
+        let called = connection.call(method, request, |message| {
+            answer.extend_from_slice(&message);
             Ok::<(), medley_image::store::CallError>(())
-        };
-        connection.call(method, request, take).await?;
+        });
+        called.await?;
         Ok(answer)
     })
 }
 
 fn ask_cri(path: &Path) -> Result<BTreeSet<String>, Cause> {
-    handlers_of(&call(path, STATUS, &VERBOSE)?)
+    let request = StatusRequest { verbose: true }.encode_to_vec();
+    handlers_of(&call(path, STATUS, &request)?)
 }
 
 fn ask_containerd(path: &Path) -> Result<BTreeSet<String>, Cause> {
@@ -147,37 +160,17 @@ fn ask_containerd(path: &Path) -> Result<BTreeSet<String>, Cause> {
 
 /// The handlers in a `StatusResponse`: told since containerd 2.0, and in its configuration before.
 fn handlers_of(answer: &[u8]) -> Result<BTreeSet<String>, Cause> {
-    let mut handlers = BTreeSet::new();
-    for field in Fields::of(answer) {
-        match field? {
-            (HANDLERS, Value::Bytes(handler)) => {
-                handlers.insert(String::from_utf8(bytes(handler, KEY)?.to_vec())?);
-            }
-            (INFO, Value::Bytes(entry)) if bytes(entry, KEY)? == b"config" => {
-                let config: Json = serde_json::from_slice(bytes(entry, VALUE)?)?;
-                let runtimes = config.pointer("/containerd/runtimes");
-                let names = runtimes.and_then(Json::as_object).into_iter().flatten();
-                handlers.extend(names.map(|(name, _)| name.clone()));
-            }
-            _ => {}
-        }
+    let status = StatusResponse::decode(answer)?;
+    let mut handlers: BTreeSet<_> = status.handlers.into_iter().map(|one| one.name).collect();
+    if let Some(config) = status.info.get("config") {
+        let config: Json = serde_json::from_str(config)?;
+        let runtimes = config.pointer("/containerd/runtimes");
+        let names = runtimes.and_then(Json::as_object).into_iter().flatten();
+        handlers.extend(names.map(|(name, _)| name.clone()));
     }
     // The default one has no name of its own.
     handlers.remove("");
     Ok(handlers)
-}
-
-/// The bytes of a field; none if it is not there.
-fn bytes(message: &[u8], number: u64) -> Result<&[u8], Cause> {
-    let mut found: &[u8] = &[];
-    for field in Fields::of(message) {
-        if let (at, Value::Bytes(bytes)) = field?
-            && at == number
-        {
-            found = bytes;
-        }
-    }
-    Ok(found)
 }
 
 /// Docker's runtimes, out of `GET /info`.

@@ -4,22 +4,25 @@
     reason = "what the input is not to blame for ends the test, or the fuzzer"
 )]
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use medley_fuzzing::Unstructured;
 
 use super::{grpc, message};
 
 /// Reads a message as each of those that are asked for.
 pub fn message(input: &[u8]) {
-    let fields = message::Fields::of(input).count();
-    assert!(fields <= input.len(), "each field has a byte at least");
-    let data = message::data(input);
-    assert!(data.is_err() || data.unwrap().len() <= input.len());
-    let name = message::image_of_container(input);
-    let target = message::target_of_image(input);
-    // Each looks at another field: what no field can be read of is refused by all.
-    if message::Fields::of(input).any(|field| field.is_err()) {
-        assert!(data.is_err() && name.is_err() && target.is_err());
+    if let Ok(data) = message::data(Bytes::copy_from_slice(input)) {
+        assert!(data.len() <= input.len(), "it is a part of the message");
+    }
+    if let Ok(name) = message::image_of_container(input) {
+        assert!(name.len() <= input.len());
+    }
+    if let Ok(target) = message::target_of_image(input) {
+        assert!(target.media_type.len() <= input.len() && target.digest.len() <= input.len());
+    }
+    if let Ok(name) = std::str::from_utf8(input) {
+        let request = message::encode_name_request(name);
+        assert!(request.ends_with(input), "it names what is asked for");
     }
 }
 

@@ -1,158 +1,98 @@
-//! Protobuf's messages, and the few fields of containerd's that are asked and read here.
+//! The messages of containerd that are sent and read here, with the few fields that count.
 //!
 //! Field numbers as in containerd's `api/services/{containers,images,content}/v1` and
-//! `api/types/descriptor.proto`. Protobuf's encoding is small enough to be read in place; what is
-//! not known is stepped over, as it has to be.
+//! `api/types/descriptor.proto`. What is not known is stepped over.
 
-use super::Descriptor;
+use bytes::Bytes;
+use prost::{DecodeError, Message};
+
+use super::descriptor::Descriptor;
 
 /// A message that is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is no protobuf message")]
-pub struct Malformed;
+pub struct Malformed(#[from] DecodeError);
 
-/// A field's value, as far as it is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'m> {
-    /// A number, an enumeration's value or a truth.
-    Number(u64),
-    /// A string, bytes or another message.
-    Bytes(&'m [u8]),
-    /// 32 or 64 bits, of which nothing here makes use.
-    Fixed,
+/// `GetContainerRequest`, `GetImageRequest` or `ReadContentRequest`: the first field names what is
+/// asked for, in each of them.
+#[derive(Clone, PartialEq, Message)]
+struct NameRequest {
+    #[prost(string, tag = "1")]
+    name: String,
 }
 
-/// The fields of a message, in their order; ends after the first that is malformed.
-#[derive(Debug)]
-pub struct Fields<'m> {
-    rest: &'m [u8],
+#[derive(Clone, PartialEq, Message)]
+struct GetContainerResponse {
+    #[prost(message, optional, tag = "1")]
+    container: Option<Container>,
 }
 
-impl<'m> Fields<'m> {
-    /// Those of this message.
-    #[must_use]
-    pub fn of(message: &'m [u8]) -> Self {
-        Self { rest: message }
-    }
-
-    fn number(&mut self) -> Result<u64, Malformed> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(7) {
-            let (byte, rest) = self.rest.split_first().ok_or(Malformed)?;
-            self.rest = rest;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Malformed)
-    }
-
-    fn bytes(&mut self, length: u64) -> Result<&'m [u8], Malformed> {
-        let length = usize::try_from(length).map_err(|_| Malformed)?;
-        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    fn field(&mut self) -> Result<(u64, Value<'m>), Malformed> {
-        let tag = self.number()?;
-        let value = match tag & 7 {
-            0 => Value::Number(self.number()?),
-            1 => self.bytes(8).map(|_| Value::Fixed)?,
-            2 => {
-                let length = self.number()?;
-                Value::Bytes(self.bytes(length)?)
-            }
-            5 => self.bytes(4).map(|_| Value::Fixed)?,
-            _ => return Err(Malformed),
-        };
-        Ok((tag >> 3, value))
-    }
+#[derive(Clone, PartialEq, Message)]
+struct Container {
+    #[prost(string, tag = "3")]
+    image: String,
 }
 
-impl<'m> Iterator for Fields<'m> {
-    type Item = Result<(u64, Value<'m>), Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_err() {
-            self.rest = &[];
-        }
-        Some(field)
-    }
+#[derive(Clone, PartialEq, Message)]
+struct GetImageResponse {
+    #[prost(message, optional, tag = "1")]
+    image: Option<Image>,
 }
 
-/// The bytes of field `number`, empty if it is absent. The last of several counts.
-fn bytes(message: &[u8], number: u64) -> Result<&[u8], Malformed> {
-    let mut found: &[u8] = &[];
-    for field in Fields::of(message) {
-        match field? {
-            (at, Value::Bytes(bytes)) if at == number => found = bytes,
-            _ => {}
-        }
-    }
-    Ok(found)
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(message, optional, tag = "3")]
+    target: Option<Target>,
 }
 
-fn text(message: &[u8], number: u64) -> Result<String, Malformed> {
-    let bytes = bytes(message, number)?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| Malformed)
+#[derive(Clone, PartialEq, Message)]
+struct Target {
+    #[prost(string, tag = "1")]
+    media_type: String,
+    #[prost(string, tag = "2")]
+    digest: String,
+    #[prost(uint64, tag = "3")]
+    size: u64,
 }
 
-fn whole(message: &[u8], number: u64) -> Result<u64, Malformed> {
-    let mut found = 0;
-    for field in Fields::of(message) {
-        match field? {
-            (at, Value::Number(value)) if at == number => found = value,
-            _ => {}
-        }
-    }
-    Ok(found)
+#[derive(Clone, PartialEq, Message)]
+struct ReadContentResponse {
+    #[prost(bytes = "bytes", tag = "2")]
+    data: Bytes,
 }
 
-/// `GetContainerRequest`, `GetImageRequest` or `ReadContentRequest`: field 1 names what is asked
-/// for, in each of them.
+/// What asks for one thing by its name.
 pub(super) fn encode_name_request(name: &str) -> Vec<u8> {
-    let mut message = vec![1 << 3 | 2];
-    let mut length = name.len();
-    while length >= 0x80 {
-        message.push(length.to_le_bytes()[0] | 0x80);
-        length >>= 7;
-    }
-    message.push(length.to_le_bytes()[0]);
-    message.extend_from_slice(name.as_bytes());
-    message
+    let name = name.to_owned();
+    NameRequest { name }.encode_to_vec()
 }
 
 /// The image's name in a `GetContainerResponse`; empty if the container has none.
-pub(super) fn image_of_container(answer: &[u8]) -> Result<String, Malformed> {
-    text(bytes(answer, 1)?, 3)
+pub(super) fn image_of_container(reply: &[u8]) -> Result<String, Malformed> {
+    let reply = GetContainerResponse::decode(reply)?;
+    Ok(reply.container.unwrap_or_default().image)
 }
 
 /// The target in a `GetImageResponse`.
-pub(super) fn target_of_image(answer: &[u8]) -> Result<Descriptor, Malformed> {
-    let target = bytes(bytes(answer, 1)?, 3)?;
+pub(super) fn target_of_image(reply: &[u8]) -> Result<Descriptor, Malformed> {
+    let reply = GetImageResponse::decode(reply)?;
+    let target = reply.image.unwrap_or_default().target.unwrap_or_default();
     Ok(Descriptor {
-        media_type: text(target, 1)?,
-        digest: text(target, 2)?,
-        size: whole(target, 3)?,
+        media_type: target.media_type,
+        digest: target.digest,
+        size: target.size,
     })
 }
 
-/// The data in a `ReadContentResponse`.
-pub(super) fn data(answer: &[u8]) -> Result<&[u8], Malformed> {
-    bytes(answer, 2)
+/// The data in a `ReadContentResponse`, a part of `reply` that is not copied.
+pub(super) fn data(reply: Bytes) -> Result<Bytes, Malformed> {
+    Ok(ReadContentResponse::decode(reply)?.data)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        Descriptor, Malformed, bytes, data, encode_name_request, image_of_container,
-        target_of_image,
+        Bytes, Descriptor, data, encode_name_request, image_of_container, target_of_image,
     };
 
     /// A field of bytes, short.
@@ -165,25 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_what_is_read_back() {
-        for length in [0, 1, 127, 128, 300, 20_000] {
-            let name = "x".repeat(length);
-            assert_eq!(
-                bytes(&encode_name_request(&name), 1),
-                Ok(name.as_bytes()),
-                "{length}"
-            );
-        }
+    fn a_request_names_what_it_is_for_in_its_first_field() {
+        assert_eq!(encode_name_request("an/image:1"), field(1, b"an/image:1"));
+        let long = encode_name_request(&"x".repeat(300));
+        assert_eq!(long[..4], [1 << 3 | 2, 0xac, 2, b'x']);
+        assert_eq!(long.len(), 303);
     }
 
     #[test]
     fn answers_are_read_past_what_is_not_known() {
         let unknown = [vec![9 << 3, 0x96, 1], vec![10 << 3 | 5, 1, 2, 3, 4]].concat();
         let container = [field(1, b"id"), unknown.clone(), field(3, b"an/image:1")].concat();
-        assert_eq!(
-            image_of_container(&field(1, &container)).as_deref(),
-            Ok("an/image:1")
-        );
+        let image = image_of_container(&field(1, &container)).unwrap();
+        assert_eq!(image, "an/image:1");
         let target = [
             field(1, b"a/type"),
             unknown,
@@ -196,16 +130,17 @@ mod tests {
             digest: "sha256:00".into(),
             size: 300,
         };
-        assert_eq!(target_of_image(&image), Ok(expected));
-        assert_eq!(
-            data(&[vec![1 << 3, 5], field(2, b"bytes")].concat()),
-            Ok(&b"bytes"[..])
-        );
-        assert_eq!(
-            image_of_container(b"").as_deref(),
-            Ok(""),
-            "nothing is there"
-        );
+        assert_eq!(target_of_image(&image).unwrap(), expected);
+        let content = [vec![1 << 3, 5], field(2, b"bytes")].concat();
+        assert_eq!(data(content.into()).unwrap(), &b"bytes"[..]);
+        assert_eq!(image_of_container(b"").unwrap(), "", "nothing is there");
+    }
+
+    #[test]
+    fn data_is_not_copied() {
+        let reply = Bytes::from(field(2, b"bytes"));
+        let data = data(reply.clone()).unwrap();
+        assert_eq!(data.as_ptr(), reply[2..].as_ptr());
     }
 
     #[test]
@@ -216,14 +151,12 @@ mod tests {
             b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
             b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
             b"\x0f",
-            b"\x0b\x0c",
+            b"\x0b",
             b"\x0d\0",
         ] {
-            assert_eq!(data(message), Err(Malformed), "{}", message.escape_ascii());
+            let read = data(Bytes::from_static(message));
+            assert!(read.is_err(), "{}", message.escape_ascii());
         }
-        assert_eq!(
-            image_of_container(&field(1, &field(3, b"\xff"))),
-            Err(Malformed)
-        );
+        assert!(image_of_container(&field(1, &field(3, b"\xff"))).is_err());
     }
 }

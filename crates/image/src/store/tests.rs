@@ -15,7 +15,7 @@ use super::{Address, Descriptor, Error, Store, digest_of};
 
 /// What it answers to a call.
 #[derive(Default)]
-struct Answer {
+struct Reply {
     status: StatusCode,
     /// gRPC's status and message, before any message.
     refused: Option<(&'static str, &'static str)>,
@@ -33,7 +33,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn answering(answer: Option<Answer>) -> Self {
+    fn replying(answer: Option<Reply>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("containerd.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -65,7 +65,7 @@ impl Peer {
 
 async fn serve(
     listener: std::os::unix::net::UnixListener,
-    answer: Option<Answer>,
+    answer: Option<Reply>,
 ) -> io::Result<()> {
     let (socket, _) = UnixListener::from_std(listener)?.accept().await?;
     let Some(answer) = answer else {
@@ -85,7 +85,7 @@ async fn serve(
     Ok(())
 }
 
-fn give(mut respond: SendResponse<Bytes>, answer: Answer) -> Result<(), h2::Error> {
+fn give(mut respond: SendResponse<Bytes>, answer: Reply) -> Result<(), h2::Error> {
     let mut head = Response::new(());
     *head.status_mut() = answer.status;
     if let Some((code, message)) = answer.refused {
@@ -130,12 +130,12 @@ fn read(content: &[u8], body: Vec<Vec<u8>>) -> Result<Vec<u8>, Error> {
         digest: digest_of(hasher),
         size: content.len() as u64,
     };
-    let answer = Answer {
+    let answer = Reply {
         body,
         end: Some("0"),
-        ..Answer::default()
+        ..Reply::default()
     };
-    Peer::answering(Some(answer)).heard(|store| {
+    Peer::replying(Some(answer)).heard(|store| {
         let mut kept = Vec::new();
         store.read(&blob, 1 << 20, |piece| {
             kept.extend_from_slice(piece);
@@ -146,14 +146,14 @@ fn read(content: &[u8], body: Vec<Vec<u8>>) -> Result<Vec<u8>, Error> {
 }
 
 fn refusing(code: &'static str, message: &'static str) -> Peer {
-    Peer::answering(Some(Answer {
+    Peer::replying(Some(Reply {
         refused: Some((code, message)),
-        ..Answer::default()
+        ..Reply::default()
     }))
 }
 
-fn target(answer: Answer) -> String {
-    let heard = Peer::answering(Some(answer)).heard(|store| store.target_of("an/image:1"));
+fn target(answer: Reply) -> String {
+    let heard = Peer::replying(Some(answer)).heard(|store| store.target_of("an/image:1"));
     let mut text = String::new();
     let error = heard.unwrap_err();
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
@@ -193,26 +193,26 @@ fn content_without_end_is_not_read_to_its_end() {
 
 #[test]
 fn answers_that_are_not_grpc_say_what_they_are() {
-    let missing = Answer {
+    let missing = Reply {
         status: StatusCode::NOT_FOUND,
-        ..Answer::default()
+        ..Reply::default()
     };
     assert!(target(missing).contains("HTTP status 404"));
-    let endless = Answer {
+    let endless = Reply {
         body: vec![message(b"")],
-        ..Answer::default()
+        ..Reply::default()
     };
     assert!(target(endless).contains("it has no status"));
-    let cut = Answer {
+    let cut = Reply {
         body: vec![message(b"half of it")[..9].to_vec()],
         end: Some("0"),
-        ..Answer::default()
+        ..Reply::default()
     };
     assert!(target(cut).contains("it is cut"));
-    let nonsense = Answer {
+    let nonsense = Reply {
         body: vec![message(b"\xff\xff\xff\xff")],
         end: Some("0"),
-        ..Answer::default()
+        ..Reply::default()
     };
     let text = target(nonsense);
     assert!(
@@ -234,7 +234,7 @@ fn what_is_not_there_is_told_from_what_is_refused() {
 
 #[test]
 fn a_peer_that_hangs_up_is_no_hang() {
-    let heard = Peer::answering(None).heard(|store| store.image_of("a-container"));
+    let heard = Peer::replying(None).heard(|store| store.image_of("a-container"));
     assert!(matches!(heard, Err(Error::Call(_))), "{heard:?}");
 }
 
