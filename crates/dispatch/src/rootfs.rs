@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use medley_sys::in_root;
+use rustix::fs::{FileType, OFlags, fstat};
 
 use crate::error::Error;
 
@@ -15,9 +16,6 @@ pub(crate) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
-
-/// How often a lookup is repeated that the kernel gave up because something was renamed meanwhile.
-const RACES: u32 = 16;
 
 /// A root filesystem, held by a descriptor that only names it (`O_PATH`).
 #[derive(Debug)]
@@ -31,8 +29,7 @@ impl Rootfs {
     /// # Errors
     /// [`Error::Rootfs`] if it is missing or no directory.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(CWD, path, flags, Mode::empty())
+        in_root::root(path)
             .map(|dir| Self { dir })
             .map_err(|errno| Error::Rootfs {
                 path: path.to_owned(),
@@ -41,15 +38,15 @@ impl Rootfs {
     }
 
     /// Opens the regular file at `path` for reading. Symlinks and `..` are resolved with this
-    /// directory as `/` (`openat2`, `RESOLVE_IN_ROOT`); mounts of the spec are not looked at.
+    /// directory as `/`; mounts of the spec are not looked at.
     ///
     /// # Errors
     /// As `open(2)`; [`io::ErrorKind::InvalidInput`] if it is anything but a regular file, which
     /// is then not opened: a device or FIFO notices nothing.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
-        let seen = self.in_root(path, OFlags::PATH | OFlags::CLOEXEC)?;
+        let seen = in_root::open(&self.dir, path, OFlags::PATH)?;
         must_be_regular(seen.as_fd())?;
-        let file = self.in_root(path, READ)?;
+        let file = in_root::open(&self.dir, path, READ)?;
         // Someone may have put another file there since.
         must_be_regular(file.as_fd())?;
         Ok(File::from(file))
@@ -57,19 +54,6 @@ impl Rootfs {
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
-    }
-
-    fn in_root(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let mut races = 0;
-        loop {
-            match openat2(&self.dir, path, flags, Mode::empty(), resolve) {
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if races < RACES => {
-                    races += 1;
-                }
-                other => return Ok(other?),
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use medley_types::StdioPaths;
 use rustix::fs::OFlags;
 
 use crate::copy_output::{Copying, Sink, Source};
@@ -15,6 +16,18 @@ use crate::terminal::Terminal;
 use crate::{ContainerStdio, Error, Owner, Stdio, fifo};
 
 impl Stdio {
+    /// The stdio of the process `owner`.
+    #[must_use]
+    pub fn new(paths: StdioPaths, owner: Owner) -> Self {
+        Self {
+            stdin: paths.stdin,
+            stdout: paths.stdout,
+            stderr: paths.stderr,
+            terminal: paths.terminal,
+            owner,
+        }
+    }
+
     /// Opens all streams. The container's ends belong to its user `uid`, so that it can open
     /// `/dev/stdout` again. Terminals and logs need a tokio runtime.
     ///

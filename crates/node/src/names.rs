@@ -1,17 +1,20 @@
 //! The names by which containerd, its clients and Kubernetes know this shim.
 
 use std::ffi::OsStr;
+use std::iter;
 use std::path::Path;
+
+use medley_types::EngineKind;
 
 /// The shim's file.
 pub(crate) const SHIM: &str = "containerd-shim-wasm-v1";
 
 /// The shim, and the programs with engines of their own that may lie beside it.
-pub(crate) const PROGRAMS: [&str; 3] = [
-    SHIM,
-    "containerd-shim-wasm-v1-wasmedge",
-    "containerd-shim-wasm-v1-wasmer",
-];
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    let engines = EngineKind::ALL.iter();
+    let beside = engines.filter_map(|engine| engine.descriptor().binary.as_ref());
+    iter::once(SHIM).chain(beside.map(|program| program.file))
+}
 
 /// Where the libraries are that the program with WasmEdge brings along, by their version: it is linked to
 /// their loader there (`release/wasmedge`).
@@ -46,7 +49,7 @@ pub struct Alias {
     /// The runtime type by which containerd comes to that name.
     pub runtime: &'static str,
     /// The engine of a module that asks for none.
-    pub engine: &'static str,
+    pub engine: EngineKind,
 }
 
 /// All of them.
@@ -54,22 +57,22 @@ pub const ALIASES: [Alias; 4] = [
     Alias {
         file: "containerd-shim-wasmedge-v1",
         runtime: "io.containerd.wasmedge.v1",
-        engine: "wasmedge",
+        engine: EngineKind::Wasmedge,
     },
     Alias {
         file: "containerd-shim-wasmtime-v1",
         runtime: "io.containerd.wasmtime.v1",
-        engine: "wasmtime",
+        engine: EngineKind::Wasmtime,
     },
     Alias {
         file: "containerd-shim-wasmer-v1",
         runtime: "io.containerd.wasmer.v1",
-        engine: "wasmer",
+        engine: EngineKind::Wasmer,
     },
     Alias {
         file: "containerd-shim-spin-v2",
         runtime: "io.containerd.spin.v2",
-        engine: "wasmtime",
+        engine: EngineKind::Wasmtime,
     },
 ];
 
@@ -111,14 +114,18 @@ pub(crate) fn is_handler(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{alias, is_handler, runtime_of_handler};
+    use medley_types::EngineKind;
     use std::ffi::OsStr;
 
     #[test]
     fn an_alias_is_known_by_the_file_that_was_called() {
         let engine = |path: &str| alias(OsStr::new(path)).map(|alias| alias.engine);
         let path = "/usr/local/bin/containerd-shim-wasmedge-v1";
-        assert_eq!(engine(path), Some("wasmedge"));
-        assert_eq!(engine("containerd-shim-spin-v2"), Some("wasmtime"));
+        assert_eq!(engine(path), Some(EngineKind::Wasmedge));
+        assert_eq!(
+            engine("containerd-shim-spin-v2"),
+            Some(EngineKind::Wasmtime)
+        );
         assert_eq!(engine("/bin/containerd-shim-wasm-v1"), None);
         assert_eq!(engine("/bin/containerd-shim-wasmedge-v1/other"), None);
         assert_eq!(engine(""), None);

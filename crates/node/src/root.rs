@@ -7,22 +7,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use medley_sys::in_root;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, fstat, openat,
-    openat2, readlinkat, statat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat, fstat, openat, readlinkat,
+    statat,
 };
 use rustix::io::Errno;
 
 use crate::error::Error;
 
-/// How often a look-up is repeated that the kernel gave up because something was renamed meanwhile.
-const RACES: u32 = 16;
-
 /// As many symlinks as the kernel follows in one path (`MAXSYMLINKS`).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 /// Largest configuration that is read, in bytes.
-const LARGEST: u64 = 16 << 20;
+const MAX_SIZE: u64 = 16 << 20;
 
 /// A regular file is read without waiting for another process.
 const READ: OFlags = OFlags::RDONLY
@@ -99,14 +97,7 @@ impl Root {
 
     /// Opens what `path` leads to, every symlink resolved with this root as `/`.
     pub(crate) fn at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let mut races = 0;
-        loop {
-            match openat2(&self.dir, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN | Errno::INTR) if races < RACES => races += 1,
-                other => return other,
-            }
-        }
+        in_root::open(&self.dir, path, flags)
     }
 
     /// The directory `path`.
@@ -127,7 +118,7 @@ impl Root {
     /// written through them, as an editor would.
     pub(crate) fn real(&self, path: &Path) -> Result<PathBuf, Error> {
         let mut here = path.to_owned();
-        for _ in 0..MOST_LINKS {
+        for _ in 0..MAX_LINKS {
             match self.entry(&here)? {
                 Some(Entry::Link(target)) => {
                     let parent = here.parent().unwrap_or(Path::new("/"));
@@ -176,13 +167,13 @@ impl Root {
         };
         let shown = self.shown(path);
         let mut bytes = Vec::new();
-        file.take(LARGEST + 1)
+        file.take(MAX_SIZE + 1)
             .read_to_end(&mut bytes)
             .map_err(Error::std("read", &shown))?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_SIZE) {
             return Err(Error::TooLarge {
                 path: shown,
-                limit: LARGEST,
+                limit: MAX_SIZE,
             });
         }
         Ok(Some(bytes))

@@ -102,13 +102,7 @@ impl Container for LocalContainer {
         };
         let request = shim::ExecRequest {
             process: request.process,
-            stdio: Stdio {
-                stdin: request.stdin,
-                stdout: request.stdout,
-                stderr: request.stderr,
-                terminal: request.terminal,
-                owner,
-            },
+            stdio: Stdio::new(request.stdio, owner),
         };
         let container = Arc::clone(&self.container);
         let exec = tokio::task::spawn_blocking(move || Exec::new(&container, request))

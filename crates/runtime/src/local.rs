@@ -83,13 +83,7 @@ impl Runtime for LocalRuntime {
                 bundle: request.bundle,
                 rootfs: request.rootfs,
                 cancel: request.cancel,
-                stdio: Stdio {
-                    stdin: request.stdin,
-                    stdout: request.stdout,
-                    stderr: request.stderr,
-                    terminal: request.terminal,
-                    owner,
-                },
+                stdio: Stdio::new(request.stdio, owner),
             };
             Ok::<_, Cause>(manager.create(request)?)
         })

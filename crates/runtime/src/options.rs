@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
-use medley_container::shim::MOST_COMPILERS;
+use medley_container::shim::MAX_COMPILERS;
 use medley_types::EngineKind;
 
 /// The message for every runtime but runc's: a path to TOML, or TOML.
@@ -262,7 +262,7 @@ pub const COMPILERS: &str = "it must be a number of compilers, from 1 to 256";
 /// A number of compilers, if it is one.
 #[must_use]
 pub fn compilers(number: u32) -> Option<NonZeroU32> {
-    NonZeroU32::new(number).filter(|number| number.get() <= MOST_COMPILERS)
+    NonZeroU32::new(number).filter(|number| number.get() <= MAX_COMPILERS)
 }
 
 /// Whether a type's name is this one, with or without a prefix.

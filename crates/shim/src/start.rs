@@ -52,7 +52,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 
 /// The bundle that `start` or `delete` was called for: containerd makes it the working directory.
 pub(crate) fn bundle(flags: &Flags) -> anyhow::Result<PathBuf> {
-    let cwd = std::env::current_dir().context("the bundle, our working folder, is gone")?;
+    let cwd = std::env::current_dir().context("the bundle, our working directory, is gone")?;
     Ok(cwd.join(&flags.bundle))
 }
 
@@ -88,7 +88,7 @@ fn spawn(
     }
     // By the name of a link that is for one engine, that one is the default, and not the node's.
     if let Some(alias) = engines::called_by() {
-        command.env(engines::DEFAULT, alias.engine);
+        command.env(engines::DEFAULT, alias.engine.descriptor().name);
     }
     let mut shim = command
         .spawn()

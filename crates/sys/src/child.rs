@@ -187,8 +187,8 @@ pub fn pass_on_no_capabilities() -> io::Result<()> {
 /// Those of `capset`.
 pub fn make_inheritable(capabilities: u64) -> io::Result<()> {
     let sets = rustix::thread::capabilities(None)?;
-    let wanted = rustix::thread::CapabilitySet::from_bits_retain(capabilities);
-    let inheritable = sets.inheritable | wanted;
+    let requested = rustix::thread::CapabilitySet::from_bits_retain(capabilities);
+    let inheritable = sets.inheritable | requested;
     Ok(rustix::thread::set_capabilities(
         None,
         rustix::thread::CapabilitySets {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use medley_types::exit_status;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 
@@ -29,7 +30,7 @@ impl Ended {
     pub fn status(self) -> u32 {
         match self {
             Self::Exited(code) => u32::from(code),
-            Self::Signaled(signal) => 128 + u32::from(signal),
+            Self::Signaled(signal) => u32::from(exit_status::of_signal(signal)),
         }
     }
 }

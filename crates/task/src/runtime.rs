@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use medley_types::metrics::Metrics;
 use medley_types::sandbox::SandboxRequest;
-use medley_types::{Cancel, RootfsMount};
+use medley_types::{Cancel, RootfsMount, StdioPaths};
 
 use crate::error::Cause;
 use crate::exit::Exit;
@@ -21,14 +21,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// What to mount as the rootfs, in this order; empty if it is already there.
     pub rootfs: Vec<RootfsMount>,
-    /// Paths or URIs of the stdio; empty means none.
-    pub stdin: String,
-    /// See `stdin`.
-    pub stdout: String,
-    /// See `stdin`.
-    pub stderr: String,
-    /// Whether the process wants a terminal.
-    pub terminal: bool,
+    /// The stdio of its init.
+    pub stdio: StdioPaths,
     /// The runtime options: a type name and that type's protobuf bytes.
     pub options: Option<(String, Vec<u8>)>,
     /// Gives the Create up, for a task that is to be deleted.
@@ -88,14 +82,8 @@ pub struct ExecRequest {
     pub id: String,
     /// The process's own, unique in the task.
     pub exec_id: String,
-    /// Paths or URIs of the stdio; empty means none.
-    pub stdin: String,
-    /// See `stdin`.
-    pub stdout: String,
-    /// See `stdin`.
-    pub stderr: String,
-    /// Whether the process wants a terminal.
-    pub terminal: bool,
+    /// Its stdio.
+    pub stdio: StdioPaths,
     /// The OCI runtime spec's `process`, as JSON.
     pub process: Vec<u8>,
 }

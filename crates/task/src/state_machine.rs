@@ -63,12 +63,12 @@ impl StateMachine {
         }
     }
 
-    /// Waits until `wanted` gives something.
-    pub(crate) async fn wait_for<T>(&self, wanted: impl Fn(Status) -> Option<T>) -> T {
+    /// Waits until `condition` gives something.
+    pub(crate) async fn wait_for<T>(&self, condition: impl Fn(Status) -> Option<T>) -> T {
         let mut receiver = self.status.subscribe();
         loop {
             let now = *receiver.borrow_and_update();
-            if let Some(value) = wanted(now) {
+            if let Some(value) = condition(now) {
                 return value;
             }
             if receiver.changed().await.is_err() {

@@ -6,19 +6,16 @@
 
 mod event;
 mod metrics;
+mod parts;
 mod request;
 mod sandbox;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use containerd_shim_protos::api;
 use containerd_shim_protos::api::Empty;
-use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
-use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::sandbox_async;
 use containerd_shim_protos::shim::oci::ProcessDetails;
 use containerd_shim_protos::shim_async::{Task, create_task};
@@ -26,6 +23,7 @@ use containerd_shim_protos::ttrpc::r#async::{Service as WireService, TtrpcContex
 use containerd_shim_protos::ttrpc::{self, Code};
 
 pub(crate) use event::envelope;
+use parts::{pack, timestamp};
 use request::{create_request, exec_request, size, update_request};
 
 use crate::error::Error;
@@ -125,16 +123,17 @@ impl Task for Edge {
             exec_id => self.service.exec_state(&request.id, exec_id)?,
         };
         let exit = task.status.exit();
+        let stdio = task.request.stdio;
         Ok(api::StateResponse {
             id: request.id,
             exec_id: request.exec_id,
             bundle: task.request.bundle.display().to_string(),
             pid: task.pid,
             status: status(task.status).into(),
-            stdin: task.request.stdin,
-            stdout: task.request.stdout,
-            stderr: task.request.stderr,
-            terminal: task.request.terminal,
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: stdio.stderr,
+            terminal: stdio.terminal,
             exit_status: exit.map(|exit| exit.status).unwrap_or_default(),
             exited_at: exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
@@ -325,35 +324,6 @@ fn status(status: Status) -> api::Status {
         Status::Paused => api::Status::PAUSED,
         Status::Stopped(_) | Status::Deleting(_) => api::Status::STOPPED,
     }
-}
-
-fn timestamp(at: SystemTime) -> Timestamp {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
-        ..Default::default()
-    }
-}
-
-/// Packs a message under containerd's bare type name.
-///
-/// The caller names it, and the message is not asked: protobuf's reflection would build and keep
-/// every descriptor of the file for it.
-fn pack(
-    name: &str,
-    message: &impl Message,
-) -> Result<Any, containerd_shim_protos::protobuf::Error> {
-    Ok(Any {
-        type_url: name.to_owned(),
-        value: message.write_to_bytes()?,
-        ..Default::default()
-    })
-}
-
-/// `Some` for a message that is present.
-fn present<T>(message: T) -> MessageField<T> {
-    MessageField::some(message)
 }
 
 #[cfg(test)]

@@ -8,13 +8,19 @@ pub const NOT_EXECUTABLE: u8 = 126;
 pub const NOT_FOUND: u8 = 127;
 
 /// A process that a signal ended has this and the signal's number.
-pub const SIGNALED: u8 = 128;
+const SIGNALED: u8 = 128;
+
+/// The status of a process that the signal `number` ended.
+#[must_use]
+pub const fn of_signal(number: u8) -> u8 {
+    SIGNALED.saturating_add(number)
+}
 
 /// A guest that trapped: SIGABRT, as of a C program that aborts.
-pub const TRAPPED: u8 = SIGNALED + 6;
+pub const TRAPPED: u8 = of_signal(6);
 
 /// What SIGKILL ended, or is taken to have ended.
-pub const KILLED: u8 = SIGNALED + 9;
+pub const KILLED: u8 = of_signal(9);
 
 /// A process whose status could not be learnt, or that was never started.
 pub const UNKNOWN: u8 = 255;

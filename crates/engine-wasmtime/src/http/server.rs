@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use medley_engine::Guest;
+use medley_types::exit_status;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -29,9 +30,6 @@ const MIN_CONNECTIONS: usize = 16;
 
 /// Memory that a connection takes, its socket's in the kernel included, in bytes.
 const PER_CONNECTION: u64 = 64 << 10;
-
-/// Exit statuses after a signal begin here.
-const SIGNALLED: u8 = 128;
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +98,7 @@ async fn serve(
             handlers.say("ended with requests unanswered, at the second signal");
         }
     }
-    Ok(SIGNALLED + signal)
+    Ok(exit_status::of_signal(signal))
 }
 
 fn runtime(workers: usize) -> std::io::Result<Runtime> {

@@ -93,10 +93,7 @@ impl Service {
         let task = self.task(id)?;
         let exec = task.exec(exec_id)?;
         let mut request = task.request.clone();
-        request.stdin.clone_from(&exec.request.stdin);
-        request.stdout.clone_from(&exec.request.stdout);
-        request.stderr.clone_from(&exec.request.stderr);
-        request.terminal = exec.request.terminal;
+        request.stdio.clone_from(&exec.request.stdio);
         Ok(Snapshot {
             request,
             pid: exec.process.pid(),

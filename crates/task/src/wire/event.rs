@@ -11,7 +11,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::{api, topics};
 
-use super::{pack, present, timestamp};
+use super::parts::{pack, present, timestamp};
 use crate::events::Event;
 
 /// The envelope of `event`, stamped with the time at which it is made.
@@ -41,10 +41,10 @@ fn body(event: &Event) -> Result<(&'static str, Any), Error> {
                 bundle: request.bundle.display().to_string(),
                 rootfs: request.rootfs.iter().map(mount).collect(),
                 io: present(TaskIO {
-                    stdin: request.stdin.clone(),
-                    stdout: request.stdout.clone(),
-                    stderr: request.stderr.clone(),
-                    terminal: request.terminal,
+                    stdin: request.stdio.stdin.clone(),
+                    stdout: request.stdio.stdout.clone(),
+                    stderr: request.stdio.stderr.clone(),
+                    terminal: request.stdio.terminal,
                     ..Default::default()
                 }),
                 pid: *pid,

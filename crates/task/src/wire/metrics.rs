@@ -7,7 +7,7 @@ use containerd_shim_protos::cgroups_v2::metrics as v2;
 use containerd_shim_protos::protobuf::Error;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
-use super::{pack, present};
+use super::parts::{pack, present};
 use medley_types::metrics::{CgroupVersion, Disk, Memory, Metrics};
 
 const NS_PER_US: u64 = 1_000;

@@ -4,7 +4,7 @@ use containerd_shim_protos::api;
 
 use crate::error::{Cause, Error};
 use crate::runtime::{CreateRequest, ExecRequest, Size};
-use medley_types::{Cancel, RootfsMount};
+use medley_types::{Cancel, RootfsMount, StdioPaths};
 
 /// What is wrong with a request before anything was tried.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +55,12 @@ pub(super) fn create_request(request: api::CreateTaskRequest) -> Result<CreateRe
                 options: mount.options,
             })
             .collect(),
-        stdin: request.stdin,
-        stdout: request.stdout,
-        stderr: request.stderr,
-        terminal: request.terminal,
+        stdio: StdioPaths {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        },
         options: request
             .options
             .into_option()
@@ -81,10 +83,12 @@ pub(super) fn exec_request(request: api::ExecProcessRequest) -> Result<ExecReque
     Ok(ExecRequest {
         id: request.id,
         exec_id: request.exec_id,
-        stdin: request.stdin,
-        stdout: request.stdout,
-        stderr: request.stderr,
-        terminal: request.terminal,
+        stdio: StdioPaths {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        },
         process: process.value,
     })
 }

@@ -10,7 +10,8 @@ use containerd_shim_protos::ttrpc;
 use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
 use containerd_shim_protos::types::platform::Platform;
 
-use super::{Edge, metrics, timestamp};
+use super::parts::timestamp;
+use super::{Edge, metrics};
 use crate::error::{Cause, Error};
 use crate::name::Name;
 use medley_types::sandbox::{Dns, SandboxRequest, Scope};

@@ -8,6 +8,7 @@ use crate::status::Status;
 use containerd_shim_protos::api;
 use containerd_shim_protos::events::task::TaskExit;
 use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::Code;
 use std::time::SystemTime;
 
@@ -178,7 +179,7 @@ fn an_exec_needs_ids_and_a_process() {
 #[test]
 fn an_update_needs_the_oci_specs_resources() {
     let update = |type_url: &str| {
-        let resources = super::Any {
+        let resources = Any {
             type_url: type_url.into(),
             value: b"{}".to_vec(),
             ..Default::default()
