@@ -49,13 +49,17 @@ pub(crate) fn send_reply<R: Reply>(socket: &OwnedFd, reply: Result<R, Failure>) 
     message::send_document(socket, &bytes, &fds)
 }
 
-/// Takes a helper's reply.
+/// Takes a helper's reply. One that was received and makes no sense is [`io::ErrorKind::InvalidData`].
 pub(crate) fn receive_reply<R: Reply>(socket: &OwnedFd) -> io::Result<Result<R, Failure>> {
     let (bytes, fds) = message::receive_document(socket)?;
-    let wire: Result<R::Wire, Failure> = serde_json::from_slice(&bytes)?;
+    let wire: Result<R::Wire, Failure> = serde_json::from_slice(&bytes).map_err(malformed)?;
     let mut fds = Incoming::new(fds);
     match wire {
-        Ok(wire) => Ok(Ok(R::unpack(wire, &mut fds).map_err(io::Error::other)?)),
+        Ok(wire) => Ok(Ok(R::unpack(wire, &mut fds).map_err(malformed)?)),
         Err(failure) => Ok(Err(failure)),
     }
+}
+
+fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -15,28 +15,21 @@ use crate::spec::environment;
 /// Why a container could not be made, started or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its spec.
     #[error(transparent)]
     Spec(#[from] spec::Error),
-    /// Its rootfs.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
     /// Where its mounts go.
     #[error(transparent)]
     Mounts(#[from] mounts::Error),
-    /// Its entrypoint.
     #[error(transparent)]
     Dispatch(#[from] Unrunnable),
-    /// Its stdio.
     #[error(transparent)]
     Stdio(#[from] medley_io::Error),
-    /// Its cgroup.
     #[error(transparent)]
     Cgroup(#[from] medley_cgroup::Error),
-    /// Its limits.
     #[error("cannot limit the container")]
     Limits(#[from] medley_cgroup::UpdateError),
-    /// Its pod.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// Its device rules.
@@ -59,6 +52,9 @@ pub enum Error {
     /// The request is larger than a helper takes.
     #[error("cannot talk to the helper process")]
     Talk(#[source] io::Error),
+    /// A helper's reply is none, or lacks a descriptor.
+    #[error("cannot understand the helper process's reply")]
+    Reply(#[source] io::Error),
     /// A helper ended without an answer.
     #[error("the helper process ended without an answer: {reason}")]
     NoAnswer {
@@ -70,16 +66,10 @@ pub enum Error {
     Page,
     /// A helper said no.
     #[error("{reason}")]
-    Refused {
-        /// Its sentence.
-        reason: String,
-    },
+    Refused { reason: String },
     /// A module can't be compiled, as often as it is tried.
     #[error("{reason}")]
-    Unfit {
-        /// Its sentence.
-        reason: String,
-    },
+    Unfit { reason: String },
     /// systemd is to make its cgroup, and can't.
     #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
     Systemd {
@@ -96,7 +86,6 @@ pub enum Error {
         /// libcontainer's word.
         reason: String,
     },
-    /// Its environment.
     #[error(transparent)]
     Environment(#[from] environment::Error),
     /// A module could not be compiled.
@@ -130,7 +119,7 @@ pub enum Error {
     #[error("init, process {pid}, was gone right after it was made")]
     InitGone { pid: i32, source: io::Error },
     /// The directory for the container's state could not be made.
-    #[error("cannot make the folder {}", path.display())]
+    #[error("cannot make the directory {}", path.display())]
     Dir { path: PathBuf, source: io::Error },
     /// A user namespace to enter is not there.
     #[error("cannot open the user namespace {}", path.display())]
@@ -176,10 +165,7 @@ pub enum Error {
     },
     /// Init could not run its program.
     #[error("{reason}")]
-    NotStarted {
-        /// Its sentence.
-        reason: String,
-    },
+    NotStarted { reason: String },
     /// A process to add is malformed.
     #[error("the process to run is not a valid OCI process")]
     Process {
@@ -215,7 +201,6 @@ pub enum Error {
     /// A hook failed.
     #[error("a {kind} hook failed")]
     Hook {
-        /// Which kind.
         kind: &'static str,
         source: HookError,
     },

@@ -300,7 +300,7 @@ impl<R: Reply> PendingCall<R> {
                     log,
                     error,
                 };
-                Err(CallError::NoReply(output).into())
+                Err(CallError::from(output).into())
             }
         }
     }
@@ -321,7 +321,7 @@ impl<R: Reply> PendingCall<R> {
         let failed = match reply {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(failure)) => CallError::Failed(refused(failure, &log)),
-            Err(error) => CallError::NoReply(HelperOutput {
+            Err(error) => CallError::from(HelperOutput {
                 exit,
                 time,
                 log,
@@ -339,6 +339,16 @@ impl<R: Reply> PendingCall<R> {
             Some(error) => Err(error),
             None => self.helper.receive(timeout),
         }
+    }
+}
+
+impl From<HelperOutput> for CallError {
+    /// A reply that makes no sense says so itself: the helper was killed for it, and by no limit.
+    fn from(output: HelperOutput) -> Self {
+        if output.error.kind() == io::ErrorKind::InvalidData {
+            return Self::Failed(Error::Reply(output.error));
+        }
+        Self::NoReply(output)
     }
 }
 
@@ -407,4 +417,43 @@ fn read_log(log: &mut File) -> io::Result<String> {
     log.rewind()?;
     log.take(LOG_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CallError, Error, HelperExit, HelperOutput};
+    use crate::protocol::{Compiled, Failure, receive_reply};
+    use rustix::process::Signal;
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+    use std::time::Duration;
+
+    /// Of a helper that was killed as soon as its reply could not be received.
+    fn failed(error: io::Error) -> CallError {
+        CallError::from(HelperOutput {
+            exit: HelperExit::Exited(ExitStatus::from_raw(Signal::KILL.as_raw())),
+            time: Duration::ZERO,
+            log: String::new(),
+            error,
+        })
+    }
+
+    #[test]
+    fn a_reply_without_its_descriptor_is_no_killed_helper() {
+        let without_fd = r#"{"Ok": {"form": "module", "code": 0}}"#;
+        for reply in [without_fd, r#"{"Ok": {"form": "#, "{}"] {
+            let (ours, theirs) = medley_sys::message::pair().unwrap();
+            medley_sys::message::send_document(&ours, reply.as_bytes(), &[]).unwrap();
+            let received: io::Result<Result<Compiled<OwnedFd>, Failure>> = receive_reply(&theirs);
+            let failed = failed(received.unwrap_err());
+            assert!(
+                matches!(failed, CallError::Failed(Error::Reply(_))),
+                "{reply}: {failed:?}"
+            );
+        }
+        let failed = failed(io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(failed, CallError::NoReply(_)), "{failed:?}");
+    }
 }
