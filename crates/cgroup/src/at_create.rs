@@ -9,7 +9,7 @@ use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, Spec};
 
 use crate::cgroup::Cgroup;
 use crate::files::words;
-use crate::paths::{self, MOUNT};
+use crate::mount::{self, MOUNT};
 use crate::processes::PROCS;
 use crate::update::{self, UpdateError};
 
@@ -52,7 +52,7 @@ impl DeferredLimits {
                 cpu: counts("cpu"),
             }
         };
-        Self::take_on(paths::is_v2(), driver, spec)
+        Self::take_on(mount::is_v2(), driver, spec)
     }
 
     fn take_on(unified: bool, driver: Driver, spec: &mut Spec) -> Result<Self, UpdateError> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::metrics;
-use crate::paths::MOUNT;
+use crate::mount::MOUNT;
 
 /// One container's cgroup: one directory on pure cgroup v2, one for each controller otherwise. All
 /// are the container's own; none is shared with the shim.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::{Cgroup, CgroupDir, has_controller};
 use crate::error::Error;
-use crate::paths::MOUNT;
+use crate::mount::MOUNT;
 use crate::processes::{PROCS, collect_pids, is_gone};
 
 use pod_limits::Limited;

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::paths::{MOUNT, is_v2};
+use crate::mount::{MOUNT, is_v2};
 
 /// A process's place in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::cgroup::{Cgroup, CgroupDir};
 use crate::error::Error;
 use crate::hierarchies;
-
-/// Where cgroups are mounted.
-pub const MOUNT: &str = "/sys/fs/cgroup";
+use crate::mount::{MOUNT, is_v2};
 
 impl Cgroup {
     /// The cgroup of process `pid`, less the parts that it shares with us.
@@ -214,14 +212,6 @@ pub fn no_systemd() -> Option<&'static str> {
     }
 }
 
-/// Whether the unified hierarchy is all there is: pure cgroup v2.
-#[must_use]
-pub fn is_v2() -> bool {
-    /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
-    const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
-    rustix::fs::statfs(MOUNT).is_ok_and(|stat| stat.f_type == CGROUP2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::Cgroup;
@@ -249,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unified_hierarchy_is_one_folder() {
+    fn the_unified_hierarchy_is_one_dir() {
         let cgroup = Cgroup::parse("0::/kubepods/pod1/abc\n", "0::/system.slice/c\n", true);
         assert_eq!(cgroup.dirs.len(), 1);
         assert_eq!(

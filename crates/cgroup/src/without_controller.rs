@@ -10,7 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::hierarchies;
-use crate::paths::{is_v2, relative};
+use crate::mount::is_v2;
+use crate::paths::relative;
 use crate::processes::PROCS;
 
 /// Moves this process to where a container `id` with this `cgroupsPath` belongs, in each hierarchy

@@ -29,6 +29,7 @@ use wasmtime_wasi_http::{
 
 use body::{BodyError, Sending, Timed};
 use connect::TlsConfig;
+use exchange::Driver;
 use knowledge::Knowledge;
 
 use crate::variables;
@@ -57,9 +58,6 @@ impl HttpClient {
         })))
     }
 }
-
-/// What is done for the connection as long as the response is read.
-type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Headers that a guest may neither see nor set.
 static FORBIDDEN: LazyLock<ForbiddenHeaderFilter> =

@@ -9,7 +9,7 @@ use crate::diff;
 use crate::distribution::Style;
 use crate::effective::Effective;
 use crate::error::Error;
-use crate::names::{self, ALIASES, HANDLER, PROGRAMS, SEARCHED, SHIM};
+use crate::names::{self, ALIASES, HANDLER, SEARCHED, SHIM};
 use crate::node::Node;
 use crate::record::{self, Before, Content, Filed, Record, What};
 use crate::root::{Entry, split};
@@ -99,7 +99,7 @@ fn requested_handlers(node: &Node) -> Vec<String> {
 fn programs(node: &Node, plan: &mut Plan) -> Result<(), Error> {
     let own = std::fs::read_link(&node.settings.program);
     let own = own.unwrap_or_else(|_| node.settings.program.clone());
-    for name in PROGRAMS {
+    for name in names::programs() {
         let source = if name == SHIM {
             node.settings.program.clone()
         } else {

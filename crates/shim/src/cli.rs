@@ -34,7 +34,7 @@ pub(crate) fn containerd_call(args: &[OsString]) -> Result<Call, ExitCode> {
         Ok(Some(call)) => Ok(call),
         Ok(None) => Err(shown(help::TOP)),
         Err(Usage(reason)) => {
-            eprintln!("{}: {reason}; see --help", crate::NAME);
+            eprintln!("{}: {reason}; see --help", crate::names::NAME);
             Err(MISUSED.into())
         }
     }
@@ -53,7 +53,7 @@ fn help(args: &[OsString]) -> ExitCode {
             let first = first.display();
             eprintln!(
                 "{}: {}; see --help",
-                crate::NAME,
+                crate::names::NAME,
                 help::unknown(&first.to_string())
             );
             MISUSED.into()
@@ -65,7 +65,7 @@ fn shown(text: &str) -> ExitCode {
     match print(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error:#}", crate::NAME);
+            eprintln!("{}: {error:#}", crate::names::NAME);
             ExitCode::FAILURE
         }
     }

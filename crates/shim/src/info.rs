@@ -43,7 +43,7 @@ pub(crate) fn print_version() -> anyhow::Result<()> {
 
 /// The runtime type, by the name that we were called by.
 fn runtime() -> &'static str {
-    engines::called_by().map_or(crate::RUNTIME, |alias| alias.runtime)
+    engines::called_by().map_or(crate::names::RUNTIME, |alias| alias.runtime)
 }
 
 /// Only what works and is tested. Kubernetes schedules pods by it.

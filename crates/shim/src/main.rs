@@ -20,6 +20,7 @@ mod engines;
 mod environment;
 mod info;
 mod logging;
+mod names;
 mod serve;
 mod sockets;
 mod start;
@@ -28,13 +29,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use cli::Call;
+use names::NAME;
 use rustix::fs::Mode;
-
-/// This program's.
-const NAME: &str = "containerd-shim-wasm-v1";
-
-/// The runtime type that containerd knows this shim by.
-const RUNTIME: &str = "io.containerd.wasm.v1";
 
 /// The first descriptor that containerd does not mean for a shim.
 const FIRST_UNMEANT: u32 = 3;

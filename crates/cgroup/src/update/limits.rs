@@ -10,7 +10,7 @@ use super::values::named;
 use super::write::{Write, apply, restore};
 use super::{enable, systemd, v1, v2};
 use crate::cgroup::Cgroup;
-use crate::paths::MOUNT;
+use crate::mount::MOUNT;
 
 impl Cgroup {
     /// Sets limits as `resources` has them, the OCI runtime spec's `linux.resources` as JSON.

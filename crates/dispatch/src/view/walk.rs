@@ -10,10 +10,11 @@ use std::rc::Rc;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat};
 use rustix::io::Errno;
 
-use super::{LookupError, Mounted, View, What, kind_of};
+use super::lookup::{LookupError, kind_of};
+use super::mounts::{Mounted, Mounts, What};
 
 /// As many symlinks as the kernel follows in one path (`MAXSYMLINKS`).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 /// A symlink that was followed.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub(super) enum End<'v> {
 /// One walk of a path.
 #[derive(Debug)]
 pub(super) struct Walk<'v> {
-    view: &'v View<'v>,
+    mounts: &'v Mounts<'v>,
     levels: Vec<Level<'v>>,
     /// Where the walk is, symlinks resolved.
     here: PathBuf,
@@ -67,9 +68,9 @@ pub(super) struct Walk<'v> {
 
 impl<'v> Walk<'v> {
     /// A walk of `path` from the container's `/`.
-    pub(super) fn new(view: &'v View<'v>, path: &Path) -> Self {
+    pub(super) fn new(mounts: &'v Mounts<'v>, path: &Path) -> Self {
         let mut walk = Self {
-            view,
+            mounts,
             levels: Vec::new(),
             here: PathBuf::from("/"),
             pending: VecDeque::new(),
@@ -127,8 +128,8 @@ impl<'v> Walk<'v> {
         self.here.push(&step.name);
         let from = self.levels.last().and_then(|level| level.mount);
 
-        if let Some(n) = self.view.mounted(&self.here, from) {
-            let dir = match &self.view.mounts[n].what {
+        if let Some(n) = self.mounts.mounted(&self.here, from) {
+            let dir = match &self.mounts.list[n].what {
                 What::Directory(fd) => Dir::Borrowed(fd.as_fd()),
                 What::Unseen(_) => Dir::Virtual,
                 What::File(path) => {
@@ -144,12 +145,12 @@ impl<'v> Walk<'v> {
         }
 
         let parent = match self.levels.last() {
-            None => Dir::Borrowed(self.view.rootfs.dir()),
+            None => Dir::Borrowed(self.mounts.rootfs.dir()),
             Some(level) => level.dir.share(),
         };
         let fd = match open_beneath(parent.share(), &step.name, OFlags::PATH | OFlags::NOFOLLOW) {
             Ok(fd) => fd,
-            Err(Errno::NOENT) if self.view.leads_to_mount(&self.here, from) => {
+            Err(Errno::NOENT) if self.mounts.leads_to_mount(&self.here, from) => {
                 self.levels.push(Level {
                     dir: Dir::Virtual,
                     mount: from,
@@ -172,7 +173,7 @@ impl<'v> Walk<'v> {
                 let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
                 let path = std::mem::replace(&mut self.here, above);
                 self.links += 1;
-                if self.links > MOST_LINKS {
+                if self.links > MAX_LINKS {
                     return Err(LookupError::Loop { link: path });
                 }
                 if target.is_absolute() {
@@ -206,7 +207,7 @@ impl<'v> Walk<'v> {
 
     /// Why `step` leads nowhere: for want of a look, for a symlink, or because it is not there.
     fn absent(&self, step: &Step, from: Option<usize>) -> LookupError {
-        let mount = from.map(|n| &self.view.mounts[n]);
+        let mount = from.map(|n| &self.mounts.list[n]);
         if let Some(Mounted {
             at,
             what: What::Unseen(kind),

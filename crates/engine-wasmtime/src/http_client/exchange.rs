@@ -14,10 +14,11 @@ use hyper::client::conn;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
+use wasmtime_wasi_http::Error;
 
 use super::body::{HEAD_READ_MAX, Sending};
 use super::connect::Stream;
-use super::{Driver, failure};
+use super::failure;
 
 /// Longest head of a response of HTTP/1.1, in bytes.
 const HTTP1_HEAD_MAX: usize = 64 << 10;
@@ -32,6 +33,9 @@ const HTTP2_WINDOW: u32 = 8 << 20;
 
 /// What a guest may send ahead of an HTTP/2 server that does not read, in bytes.
 const HTTP2_SEND_BUFFER: usize = 128 << 10;
+
+/// What is done for the connection as long as the response is read.
+pub(super) type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 type Exchanged = Result<(Response<Incoming>, Driver), hyper::Error>;
 
