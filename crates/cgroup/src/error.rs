@@ -1,5 +1,10 @@
 //! Why a cgroup could not be used.
 
+#![allow(
+    missing_docs,
+    reason = "the sentence of an error says what its fields are"
+)]
+
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,28 +14,16 @@ use std::time::Duration;
 pub enum Error {
     /// The kernel does not say where a process is.
     #[error("cannot read the cgroups of process {pid}")]
-    Locate {
-        /// Its pid.
-        pid: i32,
-        /// The system's error.
-        source: io::Error,
-    },
+    Locate { pid: i32, source: io::Error },
     /// A file could not be read.
     #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A file could not be written.
     #[error("cannot write {value:?} to {}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// What was to be in it.
         value: String,
-        /// The system's error.
         source: io::Error,
     },
     /// Nothing there can be frozen.
@@ -42,50 +35,28 @@ pub enum Error {
     /// Something in it goes on.
     #[error("the cgroup {} is not frozen {timeout:?} after it was told to be", path.display())]
     NotFrozen {
-        /// The dir.
         path: PathBuf,
         /// How long was waited.
         timeout: Duration,
     },
     /// The kernel can't be asked to tell.
     #[error("cannot watch {}", path.display())]
-    Watch {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Watch { path: PathBuf, source: io::Error },
     /// A process could not be moved there.
     #[error("cannot join the container's cgroup by {}", path.display())]
-    Join {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Join { path: PathBuf, source: io::Error },
     /// A dir could not be made.
     #[error("cannot make the cgroup {}", path.display())]
-    Make {
-        /// The dir.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Make { path: PathBuf, source: io::Error },
     /// A dir could not be removed.
     #[error("cannot remove the cgroup {}", path.display())]
-    Remove {
-        /// The dir.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Remove { path: PathBuf, source: io::Error },
     /// It holds processes of another.
     #[error(
         "the cgroup {} holds {count} processes already: a container needs one of its own",
         path.display()
     )]
     Taken {
-        /// The dir.
         path: PathBuf,
         /// How many.
         count: usize,
@@ -96,14 +67,10 @@ pub enum Error {
          process: a container needs one of its own",
         path.display()
     )]
-    NotLeaf {
-        /// The directory.
-        path: PathBuf,
-    },
+    NotLeaf { path: PathBuf },
     /// Processes are still there.
     #[error("{count} processes are still in the cgroup {} {timeout:?} after SIGKILL", path.display())]
     Occupied {
-        /// The dir.
         path: PathBuf,
         /// How many.
         count: usize,

@@ -15,7 +15,7 @@ use medley_engine::memory::{Available, MemoryLimit};
 use crate::cgroup::Cgroup;
 use crate::error::Error;
 use crate::files::{self, V1_UNLIMITED};
-use crate::paths;
+use crate::mount;
 
 /// What the process uses besides its guest, at most, in bytes: stacks, buffers, page tables of its
 /// own, and what its tasks in the kernel take.
@@ -62,7 +62,7 @@ impl MemoryFiles {
     pub fn of_process(pid: i32) -> Result<Self, Error> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup"));
         let text = text.map_err(|source| Error::Locate { pid, source })?;
-        let unified = paths::is_v2();
+        let unified = mount::is_v2();
         let cgroup = Cgroup::parse(&text, "", unified);
         let mut files = Self {
             unified,
@@ -125,21 +125,26 @@ impl Level {
     }
 
     /// What the guest may have of this level, when `resident` bytes of it are in use.
-    pub(crate) fn most(&self, unified: bool, resident: u64, wanted: u64) -> Option<Available> {
+    pub(crate) fn available(
+        &self,
+        unified: bool,
+        resident: u64,
+        requested: u64,
+    ) -> Option<Available> {
         let limit = self.limit()?;
         let usage: u64 = files::parse(&read(&self.usage).ok()?)?;
-        let most = |others: u64| Available {
+        let available = |others: u64| Available {
             bytes: room(limit, others),
             limit,
         };
         let others = usage.saturating_sub(resident);
-        let first = most(others);
-        if wanted <= first.bytes {
+        let first = available(others);
+        if requested <= first.bytes {
             return Some(first);
         }
         // Pages of files can be given back. To count them takes the kernel some time.
         let files = read(&self.stat).map_or(0, |stat| reclaimable(&stat, unified));
-        Some(most(others.saturating_sub(files)))
+        Some(available(others.saturating_sub(files)))
     }
 }
 
@@ -241,14 +246,14 @@ impl CgroupMemoryLimit {
 }
 
 impl MemoryLimit for CgroupMemoryLimit {
-    fn available(&self, taken: u64, wanted: u64) -> Option<Available> {
+    fn available(&self, taken: u64, requested: u64) -> Option<Available> {
         // The rest of what it has taken is still to be touched.
         let resident = anonymous(&self.process)
             .saturating_sub(self.before)
             .min(taken);
-        let of = |level: &Level| level.most(self.unified, resident, wanted);
+        let of = |level: &Level| level.available(self.unified, resident, requested);
         let levels = self.levels.iter().filter_map(of);
-        levels.min_by_key(|most| most.bytes)
+        levels.min_by_key(|available| available.bytes)
     }
 }
 
@@ -313,18 +318,18 @@ mod tests {
             process,
             before,
         };
-        let most = allowance.available(0, u64::MAX).unwrap();
+        let available = allowance.available(0, u64::MAX).unwrap();
         // 40 MiB are in use, 10 of them are pages of files.
-        assert_eq!(most.limit, 64 * MIB);
-        assert_eq!(most.bytes, room(64 * MIB, 30 * MIB));
+        assert_eq!(available.limit, 64 * MIB);
+        assert_eq!(available.bytes, room(64 * MIB, 30 * MIB));
         // Those are counted only where it matters.
         assert_eq!(
             allowance.available(0, MIB).unwrap().bytes,
             room(64 * MIB, 40 * MIB)
         );
         std::fs::write(own.join("memory.max"), (32 * MIB).to_string()).unwrap();
-        let most = allowance.available(0, u64::MAX).unwrap();
-        assert_eq!(most.bytes, room(32 * MIB, 10 * MIB));
+        let available = allowance.available(0, u64::MAX).unwrap();
+        assert_eq!(available.bytes, room(32 * MIB, 10 * MIB));
         std::fs::remove_dir_all(own).unwrap();
         std::fs::remove_dir_all(pod).unwrap();
     }

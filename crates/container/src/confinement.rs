@@ -30,17 +30,13 @@ pub enum Error {
     #[error(
         "the AppArmor profile {profile:?} is asked for on a node where AppArmor is not enabled"
     )]
-    NoAppArmor {
-        /// The profile.
-        profile: String,
-    },
+    NoAppArmor { profile: String },
     /// There is no SELinux.
     #[error(
         "the SELinux label {label:?} is asked for by {field} on a node where SELinux is disabled or \
          not supported; leave it out, or enable SELinux"
     )]
     NoSelinux {
-        /// The label.
         label: String,
         /// Where in the spec.
         field: &'static str,
@@ -50,18 +46,10 @@ pub enum Error {
     Procfs(#[source] io::Error),
     /// The profile is refused.
     #[error("cannot set the AppArmor profile {profile:?}, which has to be loaded on this node")]
-    Profile {
-        /// The profile.
-        profile: String,
-        source: io::Error,
-    },
+    Profile { profile: String, source: io::Error },
     /// The label is refused.
     #[error("cannot set the SELinux label {label:?}, which this node's policy has to allow")]
-    Label {
-        /// The label.
-        label: String,
-        source: io::Error,
-    },
+    Label { label: String, source: io::Error },
 }
 
 /// What a process is to be confined by.

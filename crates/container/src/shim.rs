@@ -48,7 +48,7 @@ mod unfinished;
 mod user_namespace;
 
 pub use code_source::WarmOutcome;
-pub use compiler_limit::{MOST_COMPILERS, default_compilers};
+pub use compiler_limit::{MAX_COMPILERS, default_compilers};
 pub use container::Container;
 pub use engine_binaries::EngineBinary;
 pub use error::Error;

@@ -87,12 +87,12 @@ mod tests {
         };
         assert_eq!(settings.lease, Duration::from_secs(15));
         let all = parsed("--namespace a --identity=b --lease 60");
-        let wanted = Settings {
+        let expected = Settings {
             namespace: Some("a".to_owned()),
             identity: Some("b".to_owned()),
             lease: Duration::from_secs(60),
         };
-        assert_eq!(all, Ok(Wish::Run(wanted)));
+        assert_eq!(all, Ok(Wish::Run(expected)));
         assert_eq!(parsed("--lease 60 --help"), Ok(Wish::Help));
     }
 

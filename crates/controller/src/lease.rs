@@ -113,11 +113,11 @@ impl Election {
     /// Renews the lease until that fails for too long; says why.
     pub(crate) async fn keep(&self) -> String {
         let (of, parts) = GIVE_UP;
-        let patience = self.duration * of / parts;
+        let limit = self.duration * of / parts;
         let mut renewed = Instant::now();
         loop {
             sleep(self.duration / PART).await;
-            let left = patience.saturating_sub(renewed.elapsed());
+            let left = limit.saturating_sub(renewed.elapsed());
             let reason = match timeout(left, self.renew()).await {
                 Ok(Ok(true)) => {
                     renewed = Instant::now();
@@ -127,7 +127,7 @@ impl Election {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "the API server does not answer".to_owned(),
             };
-            if renewed.elapsed() >= patience {
+            if renewed.elapsed() >= limit {
                 return format!("the lease {} could not be renewed: {reason}", self.name);
             }
         }

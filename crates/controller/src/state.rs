@@ -7,7 +7,7 @@ use crate::names::{
 };
 
 /// Longest text of an installer's that is passed on. Events take 1 kB.
-const LONGEST: usize = 700;
+const MAX_MESSAGE: usize = 700;
 
 /// What the cluster has for a node.
 #[derive(Debug, Clone, Copy)]
@@ -228,7 +228,7 @@ fn failure_of_container(container: &ContainerStatus) -> Option<String> {
 
 /// The end of a text, which tells most.
 fn tail(text: &str) -> &str {
-    let mut from = text.len().saturating_sub(LONGEST);
+    let mut from = text.len().saturating_sub(MAX_MESSAGE);
     while !text.is_char_boundary(from) {
         from += 1;
     }

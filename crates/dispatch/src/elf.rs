@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use crate::content::read_up_to;
 
 /// The kernel takes program headers of at most this many bytes.
-const MOST_HEADERS: usize = 65_536;
+const MAX_HEADERS: usize = 65_536;
 
 /// The kernel takes the path of a loader of at most this many bytes, its NUL included.
 const LONGEST_LOADER: usize = 4096;
@@ -84,7 +84,7 @@ impl<'h> Elf<'h> {
             )
         };
         let length = usize::from(size) * usize::from(count);
-        if usize::from(size) != kind_size || length > MOST_HEADERS {
+        if usize::from(size) != kind_size || length > MAX_HEADERS {
             return None;
         }
         let mut headers = vec![0; length];

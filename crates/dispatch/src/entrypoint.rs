@@ -12,10 +12,10 @@ use medley_types::quoted::FirstBytes;
 
 /// An entrypoint with more `#` than this is tried as a whole and at the last ones only; every
 /// export's name in use has at most two.
-const MOST_SPLITS: usize = 8;
+const MAX_SPLITS: usize = 8;
 
 /// Of `PATH`, this many directories are searched, so that a hostile one cannot keep the shim busy.
-const MOST_DIRECTORIES: usize = 256;
+const MAX_DIRECTORIES: usize = 256;
 
 /// The kernel's `NAME_MAX` in bytes.
 const LONGEST_NAME: usize = 255;
@@ -69,7 +69,7 @@ pub(crate) fn find(
         return Ok(entrypoint);
     }
     // From the right, so that the longest path that exists wins.
-    for (path, export) in given.rmatch_indices('#').take(MOST_SPLITS).map(|(at, _)| {
+    for (path, export) in given.rmatch_indices('#').take(MAX_SPLITS).map(|(at, _)| {
         let (path, export) = given.split_at(at);
         (path, &export[1..])
     }) {
@@ -267,7 +267,7 @@ fn candidates(name: &str, req: &Request<'_>) -> Vec<Candidate> {
     let mut candidates: Vec<_> = req
         .path()
         .split(':')
-        .take(MOST_DIRECTORIES)
+        .take(MAX_DIRECTORIES)
         .map(|dir| Candidate {
             path: tidy(&cwd.join(dir).join(name)),
             only_wasm: false,

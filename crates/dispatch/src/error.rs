@@ -1,5 +1,10 @@
 //! What makes a container impossible to run, each as one sentence for the person on call.
 
+#![allow(
+    missing_docs,
+    reason = "the sentence of an error says what its fields are"
+)]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +60,6 @@ pub enum Error {
     DanglingLink {
         /// The entrypoint's path.
         path: PathBuf,
-        /// The symlink.
         link: PathBuf,
         /// What it holds.
         target: PathBuf,
@@ -132,7 +136,6 @@ pub enum Error {
         Quoted::path(path)
     )]
     NotExecutable {
-        /// The file.
         path: PathBuf,
         /// Permission bits.
         mode: u32,
@@ -145,10 +148,7 @@ pub enum Error {
         "entrypoint {} is empty: 0 bytes; rebuild the image",
         Quoted::path(path)
     )]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
 
     /// Content that nothing runs.
     #[error(
@@ -157,7 +157,6 @@ pub enum Error {
         Quoted::path(path)
     )]
     Unrecognised {
-        /// The file.
         path: PathBuf,
         /// How it begins.
         first: FirstBytes,
@@ -170,7 +169,6 @@ pub enum Error {
         Quoted::path(path)
     )]
     ForcedOnLinux {
-        /// The file.
         path: PathBuf,
         /// "an ELF program" or "a script".
         found: &'static str,
@@ -187,7 +185,6 @@ pub enum Error {
         Quoted::path(path)
     )]
     NotWasm {
-        /// The file.
         path: PathBuf,
         /// How it begins.
         first: FirstBytes,
@@ -202,7 +199,6 @@ pub enum Error {
         Quoted::path(path)
     )]
     Architecture {
-        /// The file.
         path: PathBuf,
         /// The program's machine, named as in an image's platform.
         program: String,
@@ -218,7 +214,6 @@ pub enum Error {
         crlf(interpreter)
     )]
     NoInterpreter {
-        /// The script.
         path: PathBuf,
         /// The program after `#!`.
         interpreter: PathBuf,
@@ -232,7 +227,6 @@ pub enum Error {
         Quoted::path(loader)
     )]
     NoLoader {
-        /// The program.
         path: PathBuf,
         /// Its `PT_INTERP`.
         loader: PathBuf,
@@ -245,10 +239,7 @@ pub enum Error {
          into the image",
         Quoted::path(path)
     )]
-    Precompiled {
-        /// The file.
-        path: PathBuf,
-    },
+    Precompiled { path: PathBuf },
 
     /// No such file, and the image's layers could not be looked at.
     #[error("{missing}; whether its image has a Wasm layer instead cannot be told")]
@@ -268,7 +259,6 @@ pub enum Error {
     NoWasmLayer {
         /// What is missing in the rootfs.
         missing: Box<Self>,
-        /// The image.
         image: String,
         /// What it has.
         skipped: Vec<SkippedLayer>,
@@ -285,7 +275,6 @@ pub enum Error {
     WhichLayer {
         /// The entrypoint as given.
         entrypoint: String,
-        /// The image.
         image: String,
         /// Those that may be.
         layers: Vec<Layer>,
@@ -294,7 +283,6 @@ pub enum Error {
     /// A Wasm layer can't be run.
     #[error("cannot run the layer {layer} of the image {}", Quoted::text(image))]
     Layer {
-        /// Which.
         layer: Box<Layer>,
         /// Of which image.
         image: String,
@@ -310,9 +298,7 @@ pub enum Error {
         engine.descriptor().remedy
     )]
     EngineNotBuiltIn {
-        /// The module.
         path: PathBuf,
-        /// The engine.
         engine: EngineKind,
         /// The import, annotation or default that asks for it.
         demanded_by: String,
@@ -327,7 +313,6 @@ pub enum Error {
         Quoted::path(path)
     )]
     ComponentEngine {
-        /// The component.
         path: PathBuf,
         /// The engine asked for.
         engine: EngineKind,
@@ -338,7 +323,6 @@ pub enum Error {
     /// The kernel refused to look a path up or to read a file.
     #[error("cannot read the entrypoint {}", Quoted::path(path))]
     Io {
-        /// The path.
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,

@@ -13,11 +13,11 @@ use medley_types::EngineKind;
 use medley_types::quoted::Quoted;
 
 /// Of an import section, this many bytes are read: thousands of imports.
-const MOST_IMPORTS: usize = 1 << 20;
+const MAX_IMPORTS: usize = 1 << 20;
 
 /// Sections looked at before the search is given up. Only custom sections and the types can come
 /// before the imports, so a real module has a handful.
-const MOST_SECTIONS: usize = 256;
+const MAX_SECTIONS: usize = 256;
 
 /// Magic number, version and layer, in bytes.
 const HEADER: u64 = 8;
@@ -52,10 +52,10 @@ pub(crate) fn requirement(module: &File) -> Option<EngineRequirement> {
         })
 }
 
-/// The contents of the import section, as much of it as there is and as is wanted.
+/// The contents of the import section, as much of it as there is and as is read.
 fn import_section(module: &File) -> Option<Vec<u8>> {
     let mut at = HEADER;
-    for _ in 0..MOST_SECTIONS {
+    for _ in 0..MAX_SECTIONS {
         // One byte of id, at most five of length.
         let mut start = [0; 6];
         let filled = read_up_to(module, &mut start, at).ok()?;
@@ -65,8 +65,8 @@ fn import_section(module: &File) -> Option<Vec<u8>> {
         at = at.checked_add(u64::try_from(reader.original_position()).ok()?)?;
         match id {
             IMPORTS => {
-                let wanted = usize::try_from(length).ok()?.min(MOST_IMPORTS);
-                let mut section = vec![0; wanted];
+                let length = usize::try_from(length).ok()?.min(MAX_IMPORTS);
+                let mut section = vec![0; length];
                 let filled = read_up_to(module, &mut section, at).ok()?;
                 section.truncate(filled);
                 return Some(section);

@@ -137,8 +137,8 @@ impl Selected<'_> {
 /// The ways to read `given` as a name and an export, the longest name first.
 fn names(given: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     /// As for a path.
-    const MOST_SPLITS: usize = 8;
-    let split = given.rmatch_indices('#').take(MOST_SPLITS);
+    const MAX_SPLITS: usize = 8;
+    let split = given.rmatch_indices('#').take(MAX_SPLITS);
     std::iter::once((given, None))
         .chain(split.map(|(at, _)| (&given[..at], Some(&given[at + 1..]))))
         .filter(|(name, _)| !name.is_empty())

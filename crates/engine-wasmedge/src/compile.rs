@@ -139,7 +139,10 @@ fn to_native(compiler: &Owned<Compiler>, module: &[u8]) -> Result<Vec<u8>, Strin
     let _alone = LINKER.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new().map_err(|error| {
         let dir = std::env::temp_dir();
-        format!("its compiler has no folder in {}: {error}", dir.display())
+        format!(
+            "its compiler has no directory in {}: {error}",
+            dir.display()
+        )
     })?;
     let output = scratch.0.join("module.so");
     let path = CString::new(output.as_os_str().as_bytes()).map_err(|error| error.to_string())?;

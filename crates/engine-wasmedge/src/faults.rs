@@ -53,18 +53,18 @@ pub(crate) unsafe extern "C" fn sigaction(
     old: *mut libc::sigaction,
 ) -> c_int {
     // SAFETY: the caller's: `new` is null or an action.
-    let wanted = unsafe { new.as_ref() };
-    let (Some(slot), Some(wanted)) = (slot(signal), wanted) else {
+    let requested = unsafe { new.as_ref() };
+    let (Some(slot), Some(requested)) = (slot(signal), requested) else {
         // SAFETY: of the caller's call, handed on as it is.
         return unsafe { __sigaction(signal, new, old) };
     };
-    if wanted.sa_flags & SA_SIGINFO == 0 || wanted.sa_flags & SA_ONSTACK != 0 {
+    if requested.sa_flags & SA_SIGINFO == 0 || requested.sa_flags & SA_ONSTACK != 0 {
         // Not WasmEdge's, or it knows how: Rust's own handler is one such.
         // SAFETY: as above.
         return unsafe { __sigaction(signal, new, old) };
     }
-    slot.store(wanted.sa_sigaction, Ordering::SeqCst);
-    let mut ours: libc::sigaction = *wanted;
+    slot.store(requested.sa_sigaction, Ordering::SeqCst);
+    let mut ours: libc::sigaction = *requested;
     ours.sa_flags |= SA_ONSTACK;
     ours.sa_sigaction = on_fault as *const () as usize;
     // SAFETY: an action like the caller's, with a handler of the same kind, which is

@@ -22,7 +22,7 @@ pub(crate) fn export(entry: &Entry) -> &str {
 
 /// Checks that the module exports a function by the name that is to be called, which can be.
 pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(), ModuleError> {
-    let wanted = export(entry);
+    let requested = export(entry);
     let mut functions = Vec::new();
     // SAFETY: the module lives, and the list is as long as WasmEdge says that it has to be.
     let exports = unsafe {
@@ -38,7 +38,7 @@ pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(
                 continue;
             }
             let name = owned_text(ffi::WasmEdge_ExportTypeGetExternalName(export));
-            if name != wanted {
+            if name != requested {
                 functions.push(name);
                 continue;
             }
@@ -51,16 +51,16 @@ pub(crate) fn check_export(module: &Owned<AstModule>, entry: &Entry) -> Result<(
             }
             Signature::new(kind)
         };
-        let checked = invoke::check(wanted, &signature.parameters(), &signature.results());
+        let checked = invoke::check(requested, &signature.parameters(), &signature.results());
         return checked.map_err(|reason| ModuleError::Signature {
             path: entry.path.clone(),
-            export: wanted.to_owned(),
+            export: requested.to_owned(),
             reason,
         });
     }
     Err(ModuleError::NoExport {
         path: entry.path.clone(),
-        wanted: wanted.to_owned(),
+        requested: requested.to_owned(),
         exports: functions,
     })
 }
@@ -118,8 +118,8 @@ pub(crate) fn check_imports(
                 return Err(unknown(entry, &from, &name));
             }
             let there = ffi::WasmEdge_FunctionInstanceGetFunctionType(there);
-            let wanted = ffi::WasmEdge_ImportTypeGetFunctionType(module.get(), import);
-            wanted.is_null() || Signature::new(there).is(&Signature::new(wanted))
+            let requested = ffi::WasmEdge_ImportTypeGetFunctionType(module.get(), import);
+            requested.is_null() || Signature::new(there).is(&Signature::new(requested))
         };
         if !fits {
             return Err(ModuleError::ImportSignature {

@@ -150,8 +150,8 @@ const PAGE: u64 = 64 << 10;
 /// Has every memory of the guest end where its container's limit, as it is now, would be passed.
 /// WasmEdge can be told once, and of each memory alone.
 fn limit(configure: &Owned<Configure>, guest: &Guest) {
-    if let Some(most) = guest.memory.available()
-        && let Ok(pages) = u32::try_from(most.bytes / PAGE)
+    if let Some(max) = guest.memory.available()
+        && let Ok(pages) = u32::try_from(max.bytes / PAGE)
     {
         // SAFETY: the configuration lives.
         unsafe { ffi::WasmEdge_ConfigureSetMaxMemoryPage(configure.get(), pages.max(1)) };

@@ -36,7 +36,7 @@ pub(crate) fn check(engine: &Engine, module: &Module, entry: &Entry) -> Result<(
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         // For a command it makes one that threads share, and no other.
-        let makes = |memory: &MemoryType| memory.shared || exports::wanted(entry) != START;
+        let makes = |memory: &MemoryType| memory.shared || exports::requested(entry) != START;
         if (from, name) == MEMORY && matches!(import.ty(), ExternType::Memory(ty) if makes(ty)) {
             continue;
         }

@@ -13,7 +13,7 @@ use wasmer::{Engine, MemoryError, MemoryStyle, MemoryType, Pages, TableType, WAS
 struct Limits {
     base: BaseTunables,
     budget: MemoryBudget,
-    most: Option<Available>,
+    max: Option<Available>,
     refused: Refusal,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn limited(engine: &Engine, budget: &MemoryBudget) -> (Engine, Refusa
     engine.set_tunables(Limits {
         base: BaseTunables::for_target(engine.target()),
         budget: budget.clone(),
-        most: budget.available(),
+        max: budget.available(),
         refused: refused.clone(),
     });
     (engine, refused)
@@ -44,7 +44,7 @@ pub(crate) fn limited(engine: &Engine, budget: &MemoryBudget) -> (Engine, Refusa
 impl Limits {
     /// The type that a memory is made of.
     fn limit(&self, ty: &MemoryType) -> Result<MemoryType, MemoryError> {
-        let Some(most) = self.most else {
+        let Some(max) = self.max else {
             return Ok(*ty);
         };
         let page = u64::try_from(WASM_PAGE_SIZE).unwrap_or(u64::MAX);
@@ -56,7 +56,7 @@ impl Limits {
             self.refused.0.set(text.clone()).ok();
             return Err(MemoryError::Generic(text));
         }
-        let pages = Pages(u32::try_from(most.bytes / page).unwrap_or(u32::MAX));
+        let pages = Pages(u32::try_from(max.bytes / page).unwrap_or(u32::MAX));
         let maximum = ty.maximum.unwrap_or(Pages::max_value()).min(pages);
         Ok(MemoryType {
             maximum: Some(maximum.max(ty.minimum)),

@@ -49,7 +49,7 @@ impl LoadedModule {
             engine,
             module,
             path: entry.path.clone(),
-            export: exports::wanted(entry).to_owned(),
+            export: exports::requested(entry).to_owned(),
         })
     }
 

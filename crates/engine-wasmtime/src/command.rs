@@ -48,8 +48,8 @@ impl LinkedCommand {
             any_other_version(exports, entry).unwrap_or_else(|| engine_error(entry, &error))
         };
         let mut run = exports.iter().filter(|name| is(name, RUN));
-        let wanted = entry.export.as_deref();
-        let callable = match wanted {
+        let requested = entry.export.as_deref();
+        let callable = match requested {
             Some(name) if !is(RUN, name) => Callable::Export {
                 index: export(component, exports, entry, name)?,
                 name: name.to_owned(),
@@ -66,7 +66,7 @@ impl LinkedCommand {
             _ => {
                 return Err(ModuleError::NoExport {
                     path: entry.path.clone(),
-                    wanted: RUN.to_owned(),
+                    requested: RUN.to_owned(),
                     exports: exports.to_vec(),
                 });
             }
@@ -97,7 +97,7 @@ fn export(
         }
         _ => Err(ModuleError::NoExport {
             path: entry.path.clone(),
-            wanted: name.to_owned(),
+            requested: name.to_owned(),
             exports: exports.to_vec(),
         }),
     }

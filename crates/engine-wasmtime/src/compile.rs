@@ -271,9 +271,9 @@ mod tests {
         let imports = format!(r#"(component (import "{draft}" {run}))"#);
         let exports = format!(r#"(component {ASYNC_RUN} (export "{draft}" (instance $run)))"#);
         for wat in [imports, exports] {
-            let wanted =
+            let expected =
                 format!("/app.wasm is built for {draft}, but wasmtime has 0.2 and 0.3 of it");
-            assert_eq!(fails(&wat, None), wanted);
+            assert_eq!(fails(&wat, None), expected);
         }
     }
 

@@ -95,11 +95,11 @@ pub(crate) fn link(
     let instance = linker.instantiate_pre(component).map_err(|error| {
         missing_import(engine, component, entry).unwrap_or_else(|| engine_error(entry, &error))
     })?;
-    let wanted = entry.export.as_deref();
+    let requested = entry.export.as_deref();
     let exports = exports(engine, component);
-    let handler = exports
-        .iter()
-        .find(|name| http::is_handler(name) && wanted.is_none_or(|wanted| is(name, wanted)));
+    let handler = exports.iter().find(|name| {
+        http::is_handler(name) && requested.is_none_or(|requested| is(name, requested))
+    });
     match handler {
         Some(name) => Ok(Box::new(LinkedHandler::new(
             component, instance, name, entry,

@@ -70,8 +70,8 @@ mod tests {
         let lock = include_str!("../../../Cargo.lock");
         let fingerprint = fingerprint().unwrap();
         let (version, _) = fingerprint.split_once(' ').unwrap();
-        let wanted = format!("name = \"wasmtime\"\nversion = \"{version}\"\n");
-        assert!(lock.contains(&wanted), "{version}");
+        let expected = format!("name = \"wasmtime\"\nversion = \"{version}\"\n");
+        assert!(lock.contains(&expected), "{version}");
     }
 
     #[test]

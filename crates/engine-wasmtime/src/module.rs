@@ -80,7 +80,7 @@ fn check_export(module: &Module, entry: &Entry, export: &str) -> Result<(), Modu
         }
         _ => Err(ModuleError::NoExport {
             path: entry.path.clone(),
-            wanted: export.to_owned(),
+            requested: export.to_owned(),
             exports: module
                 .exports()
                 .filter(|export| matches!(export.ty(), ExternType::Func(_)))

@@ -36,9 +36,9 @@ pub(crate) fn is_of_0_3(interface: &str) -> bool {
     interface.starts_with("wasi:") && version.is_some_and(|version| provides(&["0.3"], version))
 }
 
-/// Whether `wanted` names an interface, with or without its version.
-pub(crate) fn is(interface: &str, wanted: &str) -> bool {
-    let rest = interface.strip_prefix(wanted);
+/// Whether `requested` names an interface, with or without its version.
+pub(crate) fn is(interface: &str, requested: &str) -> bool {
+    let rest = interface.strip_prefix(requested);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }
 

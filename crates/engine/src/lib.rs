@@ -61,12 +61,12 @@ impl CompiledModule {
 }
 
 /// Why a module can't be run. Each is one sentence that names the module.
+#[allow(missing_docs, reason = "the sentence of each says what its fields are")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
     /// It is not valid Wasm.
     #[error("{} is not valid Wasm: {reason}", path.display())]
     Malformed {
-        /// The module.
         path: PathBuf,
         /// What the engine says, with the offset where it knows one.
         reason: String,
@@ -74,21 +74,17 @@ pub enum ModuleError {
     /// It imports something that the engine does not have.
     #[error("{} imports {import}, which {engine} does not provide", path.display())]
     UnknownImport {
-        /// The module.
         path: PathBuf,
         /// The import's module and name.
         import: String,
-        /// Which engine.
         engine: &'static str,
     },
     /// It imports something that the engine does not have in this build.
     #[error("{} imports {import}, which {engine} has in a build with {by} only", path.display())]
     NotBuiltIn {
-        /// The module.
         path: PathBuf,
         /// The import's name.
         import: String,
-        /// Which engine.
         engine: &'static str,
         /// What brings it.
         by: &'static str,
@@ -96,21 +92,18 @@ pub enum ModuleError {
     /// It imports something by another signature than the engine has it.
     #[error("{} imports {import} with other parameters or results than {engine} has", path.display())]
     ImportSignature {
-        /// The module.
         path: PathBuf,
         /// The import's module and name.
         import: String,
-        /// Which engine.
         engine: &'static str,
     },
     /// It imports something that a plugin of the engine would have.
     #[error(
         "{} imports {import}, and no plugin of wasmedge on this node has {module}: install it, and \
-         name its folder by WASMEDGE_PLUGIN_PATH in containerd's environment (now {searched})",
+         name its directory by WASMEDGE_PLUGIN_PATH in containerd's environment (now {searched})",
         path.display()
     )]
     NoPlugin {
-        /// The module.
         path: PathBuf,
         /// The import's module and name.
         import: String,
@@ -120,23 +113,20 @@ pub enum ModuleError {
         searched: String,
     },
     /// It does not export what is to be called.
-    #[error("{} has no function {wanted:?} to call; it exports {}", path.display(), list(exports))]
+    #[error("{} has no function {requested:?} to call; it exports {}", path.display(), list(exports))]
     NoExport {
-        /// The module.
         path: PathBuf,
         /// What was looked for.
-        wanted: String,
+        requested: String,
         /// What there is.
         exports: Vec<String>,
     },
     /// It was built for a version of WASI that the engine does not have.
     #[error("{} is built for {interface}, but {engine} has {provided} of it", path.display())]
     WasiVersion {
-        /// The module.
         path: PathBuf,
         /// What it imports or exports, with its version.
         interface: String,
-        /// Which engine.
         engine: &'static str,
         /// The versions that there are.
         provided: String,
@@ -144,9 +134,7 @@ pub enum ModuleError {
     /// What is to be called takes or gives what it can't.
     #[error("{} cannot be called at {export:?}: {reason}", path.display())]
     Signature {
-        /// The module.
         path: PathBuf,
-        /// The export.
         export: String,
         /// What is wrong with it.
         reason: String,
@@ -154,9 +142,7 @@ pub enum ModuleError {
     /// Something else that the engine objects to.
     #[error("{} cannot be run by {engine}: {reason}", path.display())]
     Engine {
-        /// The module.
         path: PathBuf,
-        /// Which engine.
         engine: &'static str,
         /// What it says.
         reason: String,
@@ -310,7 +296,7 @@ mod tests {
     fn a_missing_export_names_what_there_is() {
         let error = ModuleError::NoExport {
             path: "/app.wasm".into(),
-            wanted: "_start".into(),
+            requested: "_start".into(),
             exports: vec!["add".into(), "sub".into()],
         };
         assert_eq!(

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Tells how much a container has left for its guest, which changes while it runs.
 pub trait MemoryLimit: Send + Sync {
     /// The most that the guest may have in all, in bytes, when it has `taken` already and wants
-    /// `wanted` in all. More than that may be left, if it is not less than `wanted`. `None` if
+    /// `requested` in all. More than that may be left, if it is not less than `requested`. `None` if
     /// nothing limits it.
-    fn available(&self, taken: u64, wanted: u64) -> Option<Available>;
+    fn available(&self, taken: u64, requested: u64) -> Option<Available>;
 }
 
 /// The most that a guest may have, and what makes it so.
@@ -90,18 +90,18 @@ impl Reservation {
         };
         let more = to.saturating_sub(from);
         let mut taken = inner.taken();
-        let wanted = taken.saturating_add(more);
-        if let Some(most) = inner.limit.available(*taken, wanted)
-            && wanted > most.bytes
+        let requested = taken.saturating_add(more);
+        if let Some(max) = inner.limit.available(*taken, requested)
+            && requested > max.bytes
         {
             self.refused = Some(LimitExceeded {
-                wanted: to,
-                left: most.bytes.saturating_sub(*taken).saturating_add(from),
-                limit: most.limit,
+                requested: to,
+                left: max.bytes.saturating_sub(*taken).saturating_add(from),
+                limit: max.limit,
             });
             return false;
         }
-        *taken = wanted;
+        *taken = requested;
         self.taken = self.taken.saturating_add(more);
         true
     }
@@ -125,12 +125,12 @@ impl Drop for Reservation {
 /// More than there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it needs a memory of {wanted} bytes, and the container's memory limit of {limit} bytes leaves \
+    "it needs a memory of {requested} bytes, and the container's memory limit of {limit} bytes leaves \
      {left} for it; raise the limit"
 )]
 pub struct LimitExceeded {
-    /// What was wanted, in bytes.
-    wanted: u64,
+    /// What was requested, in bytes.
+    requested: u64,
     /// What could have been had, in bytes.
     left: u64,
     /// The container's limit, in bytes.

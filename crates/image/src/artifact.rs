@@ -24,16 +24,16 @@ use crate::store::{Descriptor, Error as StoreError, Store, is_sha256};
 const MAX_MANIFEST: u64 = 4 << 20;
 
 /// Most manifests that are looked at. An image has one for each platform.
-const MOST_MANIFESTS: usize = 64;
+const MAX_MANIFESTS: usize = 64;
 
 /// Most layers of a kind that are told of.
-const MOST_LAYERS: usize = 64;
+const MAX_LAYERS: usize = 64;
 
 /// Longest text of a manifest that is repeated, in bytes: as long as a file's name.
-const LONGEST: usize = 255;
+const MAX_TEXT: usize = 255;
 
 /// How deep indexes may be nested.
-const MOST_NESTED: usize = 4;
+const MAX_NESTED: usize = 4;
 
 /// What a file of the layer was called when the image was made.
 const TITLE: &str = "org.opencontainers.image.title";
@@ -67,6 +67,7 @@ const FILE_SYSTEMS: [&str; 3] = [
 pub type Inspect = fn(&File) -> Result<ModuleFacts, NotAModule>;
 
 /// Why an image's layers can't be told or taken.
+#[allow(missing_docs, reason = "the sentence of each says what its fields are")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// containerd did not give what was asked for.
@@ -75,7 +76,6 @@ pub enum Error {
     /// A manifest or index makes no sense.
     #[error("{digest} is no {what}")]
     Json {
-        /// Its digest.
         digest: String,
         /// "manifest" or "index".
         what: &'static str,
@@ -85,7 +85,6 @@ pub enum Error {
     /// The image is something else altogether.
     #[error("the image {image:?} is a {media_type:?}, which is neither a manifest nor an index")]
     Target {
-        /// Its name.
         image: String,
         /// What it is.
         media_type: String,
@@ -222,7 +221,7 @@ fn manifests(store: &mut Store, target: Entry) -> Result<Vec<Entry>, Error> {
             found.push(entry);
             continue;
         }
-        if !is(&INDEXES, &entry.blob) || depth == MOST_NESTED || found.len() > MOST_MANIFESTS {
+        if !is(&INDEXES, &entry.blob) || depth == MAX_NESTED || found.len() > MAX_MANIFESTS {
             continue;
         }
         let index: Index = match read_json(store, &entry.blob, "index") {
@@ -231,10 +230,10 @@ fn manifests(store: &mut Store, target: Entry) -> Result<Vec<Entry>, Error> {
             Err(error) => return Err(error),
         };
         // From the end, so that the first is taken first.
-        let entries = index.manifests.into_iter().take(MOST_MANIFESTS).rev();
+        let entries = index.manifests.into_iter().take(MAX_MANIFESTS).rev();
         open.extend(entries.map(|entry| (entry, depth + 1)));
     }
-    found.truncate(MOST_MANIFESTS);
+    found.truncate(MAX_MANIFESTS);
     let rank = |entry: &Entry| entry.platform.as_ref().map(Platform::rank);
     // One whose platform is not told is taken for the one that was asked for.
     found.retain(|entry| rank(entry) != Some(None));
@@ -250,7 +249,7 @@ fn sort(listing: &mut ImageLayers, store: &mut Store, entry: &Entry, manifest: M
             if !is_sha256(&layer.blob.digest) {
                 let reason = "has a digest of another kind than sha256".to_owned();
                 skip(listing, &layer.blob, reason);
-            } else if listing.layers.len() < MOST_LAYERS {
+            } else if listing.layers.len() < MAX_LAYERS {
                 listing.layers.push(Layer {
                     digest: layer.blob.digest,
                     media_type: layer.blob.media_type,
@@ -258,7 +257,7 @@ fn sort(listing: &mut ImageLayers, store: &mut Store, entry: &Entry, manifest: M
                     title: layer
                         .annotations
                         .and_then(|annotations| annotations.get(TITLE).cloned())
-                        .filter(|title| !title.is_empty() && title.len() <= LONGEST),
+                        .filter(|title| !title.is_empty() && title.len() <= MAX_TEXT),
                 });
             }
         } else if is_file_system(&layer.blob.media_type) {
@@ -302,10 +301,10 @@ fn platform_of(store: &mut Store, config: Descriptor) -> Option<Platform> {
 }
 
 fn skip(listing: &mut ImageLayers, blob: &Descriptor, reason: String) {
-    if listing.skipped.len() < MOST_LAYERS {
+    if listing.skipped.len() < MAX_LAYERS {
         listing.skipped.push(SkippedLayer {
-            digest: blob.digest.chars().take(LONGEST / 2).collect(),
-            media_type: blob.media_type.chars().take(LONGEST / 2).collect(),
+            digest: blob.digest.chars().take(MAX_TEXT / 2).collect(),
+            media_type: blob.media_type.chars().take(MAX_TEXT / 2).collect(),
             reason,
         });
     }

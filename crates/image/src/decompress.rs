@@ -19,6 +19,7 @@ pub(crate) enum Compression {
 }
 
 /// Why a layer could not be unpacked.
+#[allow(missing_docs, reason = "the sentence of each says what its fields are")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is damaged, though it has the right digest: it was made so.
@@ -31,10 +32,7 @@ pub enum Error {
     },
     /// There is more in it than is run.
     #[error("more than {max} bytes are in it")]
-    TooLarge {
-        /// The limit.
-        max: u64,
-    },
+    TooLarge { max: u64 },
     /// What came out could not be kept.
     #[error("what is in it cannot be kept")]
     Keep(#[source] io::Error),

@@ -25,7 +25,7 @@ const MAX_LAYER: u64 = 2 << 30;
 const MAX_ARCHIVE: u64 = 16 << 30;
 
 /// Most layers: as many as overlayfs takes.
-const MOST_LAYERS: usize = 500;
+const MAX_LAYERS: usize = 500;
 
 /// In front of the name of a file that is gone.
 const WHITEOUT: &[u8] = b".wh.";
@@ -34,6 +34,7 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..opq";
 
 /// Why there is no file to be had.
+#[allow(missing_docs, reason = "the sentence of each says what its fields are")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The image can't be read.
@@ -41,32 +42,18 @@ pub enum Error {
     Image(#[from] artifact::Error),
     /// It says of no file that it is to be run.
     #[error("the image {image:?} has no Wasm layer, and its config has no entrypoint")]
-    NoEntrypoint {
-        /// Its name.
-        image: String,
-    },
+    NoEntrypoint { image: String },
     /// It is in no layer.
     #[error(
         "the image {image:?} has no Wasm layer, and in its file system there is no {program:?}"
     )]
-    NotThere {
-        /// Its name.
-        image: String,
-        /// The entrypoint.
-        program: String,
-    },
+    NotThere { image: String, program: String },
     /// Links are not followed.
     #[error("{} of the image {image:?} is, or is behind, a link; warm the file itself", path.display())]
-    Link {
-        /// Its name.
-        image: String,
-        /// The entrypoint.
-        path: PathBuf,
-    },
+    Link { image: String, path: PathBuf },
     /// A layer is none.
     #[error("the layer {digest} of the image cannot be read")]
     Layer {
-        /// Its digest.
         digest: String,
         /// Where it is wrong.
         source: io::Error,
@@ -74,7 +61,6 @@ pub enum Error {
     /// A layer can't be unpacked.
     #[error("the layer {digest} of the image cannot be unpacked")]
     Unpack {
-        /// Its digest.
         digest: String,
         /// Why.
         source: decompress::Error,
@@ -82,9 +68,7 @@ pub enum Error {
     /// The file is not Wasm.
     #[error("cannot run {} of the image {image:?}", path.display())]
     NotAModule {
-        /// Its name.
         image: String,
-        /// The entrypoint.
         path: PathBuf,
         /// What it is instead.
         source: NotAModule,
@@ -118,7 +102,7 @@ struct Settings {
 
 /// A file that is looked for.
 #[derive(Debug)]
-struct Wanted {
+struct Candidate {
     /// Relative to the root.
     path: PathBuf,
     state: State,
@@ -147,29 +131,29 @@ pub fn of_image(store: &mut Store, image: &str, inspect: Inspect) -> Result<Entr
     let config: Config = artifact::read_json(store, &config.blob, "config")?;
     let settings = config.config.unwrap_or_default();
     let program = settings.program().ok_or_else(no_entrypoint)?;
-    let mut wanted: Vec<_> = settings
+    let mut candidates: Vec<_> = settings
         .places(&program)
         .into_iter()
-        .map(|path| Wanted {
+        .map(|path| Candidate {
             path,
             state: State::Open,
         })
         .collect();
     let layers = manifest.layers.iter().map(|layer| &layer.blob);
-    for layer in layers.rev().take(MOST_LAYERS) {
-        if decided(&wanted).is_some() {
+    for layer in layers.rev().take(MAX_LAYERS) {
+        if decided(&candidates).is_some() {
             break;
         }
         if artifact::is_file_system(&layer.media_type) {
-            read_layer(store, layer, &mut wanted)?;
+            read_layer(store, layer, &mut candidates)?;
         }
     }
-    match wanted.iter().find(|wanted| wanted.is_there()) {
-        Some(Wanted {
+    match candidates.iter().find(|candidate| candidate.is_there()) {
+        Some(Candidate {
             path,
             state: State::Found(file),
         }) => opened(image, path, file, inspect),
-        Some(Wanted { path, .. }) => Err(Error::Link {
+        Some(Candidate { path, .. }) => Err(Error::Link {
             image: image.to_owned(),
             path: Path::new("/").join(path),
         }),
@@ -195,18 +179,18 @@ fn first_manifest(store: &mut Store, image: &str) -> Result<Option<Manifest>, Er
     Ok(None)
 }
 
-impl Wanted {
+impl Candidate {
     fn is_there(&self) -> bool {
         matches!(self.state, State::Found(_) | State::Link)
     }
 }
 
 /// The file that it is going to be, even if lower layers have others: those in front of it are gone.
-fn decided(wanted: &[Wanted]) -> Option<&Wanted> {
-    wanted
+fn decided(candidates: &[Candidate]) -> Option<&Candidate> {
+    candidates
         .iter()
-        .find(|wanted| !matches!(wanted.state, State::Gone))
-        .filter(|wanted| wanted.is_there())
+        .find(|candidate| !matches!(candidate.state, State::Gone))
+        .filter(|candidate| candidate.is_there())
 }
 
 impl Settings {
@@ -254,7 +238,11 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-fn read_layer(store: &mut Store, layer: &Descriptor, wanted: &mut [Wanted]) -> Result<(), Error> {
+fn read_layer(
+    store: &mut Store,
+    layer: &Descriptor,
+    candidates: &mut [Candidate],
+) -> Result<(), Error> {
     let failed = |source| Error::Layer {
         digest: layer.digest.clone(),
         source,
@@ -270,12 +258,12 @@ fn read_layer(store: &mut Store, layer: &Descriptor, wanted: &mut [Wanted]) -> R
             })?
         }
     };
-    look(archive.take(MAX_ARCHIVE), wanted).map_err(failed)
+    look(archive.take(MAX_ARCHIVE), candidates).map_err(failed)
 }
 
-/// Looks for what is wanted in one layer.
-fn look(archive: impl Read, wanted: &mut [Wanted]) -> io::Result<()> {
-    let mut hidden = vec![false; wanted.len()];
+/// Looks for the candidates in one layer.
+fn look(archive: impl Read, candidates: &mut [Candidate]) -> io::Result<()> {
+    let mut hidden = vec![false; candidates.len()];
     for member in tar::Archive::new(archive).entries()? {
         let mut member = member?;
         let path = plain(&member.path()?);
@@ -286,35 +274,35 @@ fn look(archive: impl Read, wanted: &mut [Wanted]) -> io::Result<()> {
                 OPAQUE => dir.to_owned(),
                 name => dir.join(OsStr::from_bytes(name)),
             };
-            for (wanted, hidden) in wanted.iter().zip(&mut hidden) {
-                *hidden |= wanted.path.starts_with(&gone);
+            for (candidate, hidden) in candidates.iter().zip(&mut hidden) {
+                *hidden |= candidate.path.starts_with(&gone);
             }
             continue;
         }
         let kind = member.header().entry_type();
-        for (wanted, hidden) in wanted.iter_mut().zip(&mut hidden) {
-            if matches!(wanted.state, State::Gone) || wanted.is_there() && !*hidden {
+        for (candidate, hidden) in candidates.iter_mut().zip(&mut hidden) {
+            if matches!(candidate.state, State::Gone) || candidate.is_there() && !*hidden {
                 continue;
             }
-            if wanted.path == path {
+            if candidate.path == path {
                 // The last member of a name is the one that counts, and hides what lies below.
                 *hidden = true;
-                wanted.state = if kind.is_file() || kind.is_contiguous() {
+                candidate.state = if kind.is_file() || kind.is_contiguous() {
                     State::Found(copy(&mut member)?)
                 } else if kind.is_symlink() || kind.is_hard_link() {
                     State::Link
                 } else {
                     State::Open
                 };
-            } else if kind.is_symlink() && wanted.path.starts_with(&path) {
+            } else if kind.is_symlink() && candidate.path.starts_with(&path) {
                 *hidden = true;
-                wanted.state = State::Link;
+                candidate.state = State::Link;
             }
         }
     }
-    for (wanted, hidden) in wanted.iter_mut().zip(hidden) {
-        if hidden && !wanted.is_there() {
-            wanted.state = State::Gone;
+    for (candidate, hidden) in candidates.iter_mut().zip(hidden) {
+        if hidden && !candidate.is_there() {
+            candidate.state = State::Gone;
         }
     }
     Ok(())
@@ -361,7 +349,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use std::path::{Path, PathBuf};
 
-    use super::{Settings, State, Wanted, decided, look};
+    use super::{Candidate, Settings, State, decided, look};
 
     /// What a member of a layer is.
     enum Member {
@@ -397,16 +385,16 @@ mod tests {
 
     /// What is found of `path` in these layers, the lowest first.
     fn found(path: &str, layers: &[Vec<u8>]) -> String {
-        let mut wanted = [Wanted {
+        let mut candidates = [Candidate {
             path: PathBuf::from(path),
             state: State::Open,
         }];
         for layer in layers.iter().rev() {
-            if decided(&wanted).is_none() {
-                look(&layer[..], &mut wanted).unwrap();
+            if decided(&candidates).is_none() {
+                look(&layer[..], &mut candidates).unwrap();
             }
         }
-        match &wanted[0].state {
+        match &candidates[0].state {
             State::Found(file) => {
                 let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
                 file.read_exact_at(&mut bytes, 0).unwrap();
@@ -452,15 +440,15 @@ mod tests {
     fn a_layer_that_is_no_archive_or_cut_is_refused() {
         let whole = layer(&[("a.wasm", Member::File("module"))]);
         for bytes in [&[b'x'; 600][..], &whole[..100], &whole[..515]] {
-            let mut wanted = [Wanted {
+            let mut candidates = [Candidate {
                 path: PathBuf::from("a.wasm"),
                 state: State::Open,
             }];
-            assert!(look(bytes, &mut wanted).is_err(), "{}", bytes.len());
+            assert!(look(bytes, &mut candidates).is_err(), "{}", bytes.len());
         }
         // One that never ends is left when enough has come out of it.
-        let mut wanted: [Wanted; 0] = [];
-        assert!(look(std::io::repeat(b'x').take(1 << 20), &mut wanted).is_err());
+        let mut candidates: [Candidate; 0] = [];
+        assert!(look(std::io::repeat(b'x').take(1 << 20), &mut candidates).is_err());
     }
 
     #[test]

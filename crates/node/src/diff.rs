@@ -6,7 +6,7 @@ use std::fmt::Write;
 const CONTEXT: usize = 3;
 
 /// More lines than this on both sides are not compared one by one, but shown as exchanged.
-const MOST_CELLS: usize = 16 << 20;
+const MAX_CELLS: usize = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line<'t> {
@@ -87,7 +87,7 @@ fn compare<'t>(before: &'t str, after: &'t str) -> Vec<Line<'t>> {
 /// The longest common subsequence of lines, as tables have it.
 fn middle<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<Line<'t>> {
     let (rows, columns) = (old.len(), new.len());
-    if rows.saturating_mul(columns) > MOST_CELLS {
+    if rows.saturating_mul(columns) > MAX_CELLS {
         let removed = old.iter().map(|line| Line::Old(line));
         return removed
             .chain(new.iter().map(|line| Line::New(line)))

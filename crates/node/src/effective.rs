@@ -11,7 +11,7 @@ use crate::glob;
 use crate::root::Root;
 
 /// Most files that are looked at: more are a circle or a mistake.
-const MOST_FILES: usize = 256;
+const MAX_FILES: usize = 256;
 
 /// The handler that runc has where no configuration says which is the default.
 const RUNC: &str = "runc";
@@ -39,7 +39,7 @@ impl Effective {
         let mut seen = BTreeSet::new();
         let mut files = Vec::new();
         while let Some(path) = pending.pop() {
-            if !seen.insert(path.clone()) || seen.len() > MOST_FILES {
+            if !seen.insert(path.clone()) || seen.len() > MAX_FILES {
                 continue;
             }
             let Some(bytes) = root.read(&path)? else {

@@ -18,7 +18,7 @@ use crate::root::Root;
 pub(crate) const ENTER: &str = "enter-node";
 
 /// Longest text of a program that is told, in bytes.
-const LONGEST: usize = 2000;
+const MAX_OUTPUT: usize = 2000;
 
 /// Where the node's programs are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn file_of(bytes: &[u8]) -> std::io::Result<File> {
 
 /// The end of what a program said, in one line.
 fn last_of(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&said[said.len().saturating_sub(LONGEST)..]);
+    let text = String::from_utf8_lossy(&said[said.len().saturating_sub(MAX_OUTPUT)..]);
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     lines.join("; ").trim_matches(['"', ' ']).to_owned()
 }

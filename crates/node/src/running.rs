@@ -12,7 +12,7 @@ use crate::run::Runner;
 const REPLACED: &str = " (deleted)";
 
 /// Most pids that are named.
-const MOST_PIDS: usize = 10;
+const MAX_PIDS: usize = 10;
 
 /// Their pids. A shim that runs from a file that was replaced since is one as well.
 pub(crate) fn shims(node: &Node) -> Result<Vec<i32>, Error> {
@@ -76,7 +76,7 @@ pub(crate) fn mapping(dir: &Path) -> Result<Vec<i32>, Error> {
 
 /// Pids as they are told: the first of them.
 pub(crate) fn shown(pids: &[i32]) -> String {
-    let pids: Vec<_> = pids.iter().take(MOST_PIDS).map(i32::to_string).collect();
+    let pids: Vec<_> = pids.iter().take(MAX_PIDS).map(i32::to_string).collect();
     pids.join(", ")
 }
 

@@ -56,7 +56,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
     medley_cgroup::prepare_for_move();
     let listener: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let ttrpc_address = std::env::var("TTRPC_ADDRESS").context("TTRPC_ADDRESS is not set")?;
-    let bundle = std::env::current_dir().context("the bundle, our working folder, is gone")?;
+    let bundle = std::env::current_dir().context("the bundle, our working directory, is gone")?;
     // The bundle may be deleted before the pod's other containers are.
     std::env::set_current_dir("/")?;
     medley_sys::child::become_subreaper().context("cannot become a subreaper")?;

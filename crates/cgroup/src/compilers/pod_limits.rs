@@ -40,12 +40,13 @@ pub(super) fn fit(leaf: &Cgroup, need: Need) -> bool {
 fn leave_enough(unified: bool, (memory, cpu): (&[&Path], &[&Path]), need: Need) -> bool {
     let has_memory = memory.iter().all(|at| {
         let level = Level::open(unified, at).ok();
-        let most = level.and_then(|level| level.most(unified, 0, need.memory));
-        most.is_none_or(|most| most.bytes >= need.memory)
+        let available = level.and_then(|level| level.available(unified, 0, need.memory));
+        available.is_none_or(|available| available.bytes >= need.memory)
     });
     let is_quick = cpu.iter().all(|at| {
-        let most = millicpus(at, unified).map(u128::from);
-        most.is_none_or(|most| need.cpu.as_millis() * 1000 <= MAX_TIME.as_millis() * most)
+        let available = millicpus(at, unified).map(u128::from);
+        available
+            .is_none_or(|available| need.cpu.as_millis() * 1000 <= MAX_TIME.as_millis() * available)
     });
     has_memory && is_quick
 }

@@ -1,5 +1,10 @@
 //! Why a container's limits could not be changed.
 
+#![allow(
+    missing_docs,
+    reason = "the sentence of an error says what its fields are"
+)]
+
 use std::io;
 use std::path::PathBuf;
 
@@ -61,7 +66,6 @@ pub enum UpdateError {
     Missing {
         /// Its name in the spec.
         name: String,
-        /// The file.
         file: String,
     },
     /// The cgroup has no such controller, and can't be given it.
@@ -77,7 +81,6 @@ pub enum UpdateError {
         controller: String,
         /// The cgroup above, for whose children it is to be enabled.
         dir: PathBuf,
-        /// The system's error.
         source: io::Error,
     },
     /// A cgroup of cgroup v2 has processes, or controllers for those below it.
@@ -101,12 +104,7 @@ pub enum UpdateError {
     },
     /// What holds now could not be read.
     #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The cgroup is systemd's, which would undo what it does not know of.
     #[error("systemd does not take {properties:?} for {unit}: {reason}")]
     Systemd {
@@ -120,11 +118,9 @@ pub enum UpdateError {
     /// The kernel refused.
     #[error("cannot write {value:?} to {}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// What was to be in it.
         value: String,
-        /// The system's error.
         source: io::Error,
     },
 }

@@ -97,9 +97,9 @@ fn compile(call: Compile<OwnedFd>, engines: Engines) -> Result<Compiled<OwnedFd>
 }
 
 /// A limit of a compiler: ours, or the lower one that its parent was given.
-pub(crate) fn allowed(resource: Resource, most: u64) -> u64 {
+pub(crate) fn allowed(resource: Resource, max: u64) -> u64 {
     let given = rustix::process::getrlimit(resource).current;
-    given.unwrap_or(u64::MAX).min(most)
+    given.unwrap_or(u64::MAX).min(max)
 }
 
 fn confine(scratch: bool) -> std::io::Result<()> {
@@ -114,13 +114,13 @@ fn confine(scratch: bool) -> std::io::Result<()> {
         std::fs::create_dir_all(&dir)?;
         rustix::fs::chown(&dir, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
     }
-    let limit = |resource, most, grace| {
+    let limit = |resource, max, grace| {
         let given = rustix::process::getrlimit(resource);
         rustix::process::setrlimit(
             resource,
             Rlimit {
-                current: Some(allowed(resource, most)),
-                maximum: Some(given.maximum.unwrap_or(u64::MAX).min(most + grace)),
+                current: Some(allowed(resource, max)),
+                maximum: Some(given.maximum.unwrap_or(u64::MAX).min(max + grace)),
             },
         )
     };

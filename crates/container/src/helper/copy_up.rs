@@ -39,7 +39,7 @@ enum OfOne {
     Cgroup(#[from] medley_cgroup::Error),
     #[error("the container cannot be entered")]
     Enter(#[source] io::Error),
-    #[error("the folder and the tmpfs on it cannot be opened")]
+    #[error("the directory and the tmpfs on it cannot be opened")]
     Open(#[source] io::Error),
     #[error(transparent)]
     Tree(#[from] tree::Error),

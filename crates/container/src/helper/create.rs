@@ -26,7 +26,7 @@ use medley_cgroup::without_controller;
 enum Error {
     #[error(transparent)]
     Code(#[from] load_program::Error),
-    #[error("cannot make the folder {} for libcontainer's state", path.display())]
+    #[error("cannot make the directory {} for libcontainer's state", path.display())]
     State {
         path: std::path::PathBuf,
         source: std::io::Error,

@@ -106,12 +106,12 @@ fn connect(containerd: &medley_image::store::Address) -> Result<Store, Error> {
 
 fn confine() -> std::io::Result<()> {
     let user = medley_sys::child::unused_user()?;
-    let limit = |resource, most| {
+    let limit = |resource, max| {
         rustix::process::setrlimit(
             resource,
             Rlimit {
-                current: Some(most),
-                maximum: Some(most),
+                current: Some(max),
+                maximum: Some(max),
             },
         )
     };

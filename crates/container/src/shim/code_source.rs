@@ -186,7 +186,7 @@ fn say_noexec(cache: &Path) {
             log::warn!(
                 "native code can't be mapped from the cache {} ({error}): each container has a \
                  copy of its own in memory; mount it without noexec, allow it to the security \
-                 module, or name another folder by CONTAINERD_SHIM_WASM_CACHE",
+                 module, or name another directory by CONTAINERD_SHIM_WASM_CACHE",
                 cache.display()
             );
         }

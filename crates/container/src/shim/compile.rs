@@ -187,7 +187,7 @@ fn why(
 /// Why a compiler was killed: by a limit, of its pod if that is said, or for want of memory.
 fn killed(met: Option<(HitLimit, bool)>) -> String {
     let Some((HitLimit { cgroup, limit }, by_pod)) = met else {
-        return "the compiler was killed, most likely because the node ran out of memory; try again \
+        return "the compiler was killed, max likely because the node ran out of memory; try again \
                 when there is more"
             .to_owned();
     };
@@ -309,7 +309,7 @@ mod tests {
         let lasts = |signal, log| told(signal, log).1.is_some();
         assert!(told(Signal::SEGV, &format!("{FAULT}\n")).1.is_some());
         // By our own limits, and not by lower ones that this process was given.
-        let is_ours = |resource, most| allowed(resource, most) == most;
+        let is_ours = |resource, max| allowed(resource, max) == max;
         assert_eq!(lasts(Signal::XCPU, ""), is_ours(Resource::Cpu, CPU_SECONDS));
         let failed = "memory allocation of 64 bytes failed\n";
         assert_eq!(

@@ -17,7 +17,7 @@ use medley_cgroup::compilers::{self, Compilers};
 const WITHOUT_CACHE: &str = "/run/containerd-shim-wasm";
 
 /// Most compilers that a node can be told to run at a time.
-pub const MOST_COMPILERS: u32 = 256;
+pub const MAX_COMPILERS: u32 = 256;
 
 /// Whom a module is compiled for.
 pub(super) struct CompileContext<'a> {
@@ -46,11 +46,11 @@ pub(super) fn is_in_pod(spec: &Spec) -> bool {
 /// does not hold up the others, and no more than 16, each of which may take 8 GiB.
 #[must_use]
 pub fn default_compilers() -> NonZeroU32 {
-    const LEAST: u32 = 2;
-    const MOST: u32 = 16;
+    const MIN: u32 = 2;
+    const MAX: u32 = 16;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let half = u32::try_from(processors / 2).unwrap_or(MOST);
-    NonZeroU32::new(half.clamp(LEAST, MOST)).unwrap_or(NonZeroU32::MIN)
+    let half = u32::try_from(processors / 2).unwrap_or(MAX);
+    NonZeroU32::new(half.clamp(MIN, MAX)).unwrap_or(NonZeroU32::MIN)
 }
 
 /// One of the compilers that this shim, and so its pod, may have at a time: one less than the node has,

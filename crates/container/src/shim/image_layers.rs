@@ -70,7 +70,7 @@ impl ImageModules<'_> {
                 facts: content.facts.clone(),
                 file: content.file.as_ref().map(File::try_clone).transpose()?,
             }),
-            None => Ok(self.images.look_into(Some(&self.cache), layer)?),
+            None => Ok(self.images.inspect(Some(&self.cache), layer)?),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Images<'_> {
         listed: Listed,
     ) -> Result<Planned, medley_dispatch::Error> {
         let selected = needed.select(listed.map_err(Into::into))?;
-        let content = self.look_into(cache, selected.layer());
+        let content = self.inspect(cache, selected.layer());
         selected.plan(content.map_err(Into::into))
     }
 
@@ -142,7 +142,7 @@ impl Images<'_> {
     }
 
     /// What is in a layer, if need be by reading it.
-    fn look_into(&self, cache: Option<&Path>, layer: &Layer) -> Result<LayerContent, Error> {
+    fn inspect(&self, cache: Option<&Path>, layer: &Layer) -> Result<LayerContent, Error> {
         let known = cache.and_then(records);
         if let Some(inside) = known.as_ref().and_then(|known| known.find(layer)) {
             return Ok(inside);

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
-pub use error::Error;
+pub(super) use error::Error;
 use image::Image;
 use own::DEV;
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_whose_dev_or_proc_is_no_folder_is_refused() {
+    fn an_image_whose_dev_or_proc_is_no_dir_is_refused() {
         for (name, kind) in [("dev", "tmpfs"), ("proc", "proc"), ("sys", "sysfs")] {
             let rootfs = tempfile::tempdir().unwrap();
             symlink("/", rootfs.path().join(name)).unwrap();

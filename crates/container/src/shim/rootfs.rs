@@ -55,7 +55,7 @@ pub enum Error {
     NoUserNamespace { path: PathBuf },
     /// A mount below it could not be made.
     #[error(
-        "cannot mount at {} of the rootfs {}: the folder has to be there",
+        "cannot mount at {} of the rootfs {}: the directory has to be there",
         target.display(), path.display()
     )]
     Target {
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_mounts_is_used_as_it_is() {
+    fn a_dir_without_mounts_is_used_as_it_is() {
         let mounted = Mounted::new(std::env::temp_dir(), &[], Path::new("/"), None).unwrap();
         mounted.unmount().unwrap();
     }

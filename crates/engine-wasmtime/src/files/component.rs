@@ -156,9 +156,9 @@ impl HostDescriptor for Files<'_> {
     }
 
     tried_again! {
-        async fn create_directory_at([]) -> (), Last::Named(Change::MakeFolder);
+        async fn create_directory_at([]) -> (), Last::Named(Change::MakeDir);
         async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> (), last(flags);
-        async fn remove_directory_at([]) -> (), Last::Named(Change::RemoveFolder);
+        async fn remove_directory_at([]) -> (), Last::Named(Change::RemoveDir);
         async fn unlink_file_at([]) -> (), Last::Named(Change::RemoveFile);
     }
 

@@ -219,9 +219,9 @@ impl HostDescriptorWithStore<StoreData> for WasiFiles {
     }
 
     tried_again! {
-        async fn create_directory_at([]) -> (), Last::Named(Change::MakeFolder);
+        async fn create_directory_at([]) -> (), Last::Named(Change::MakeDir);
         async fn set_times_at([flags], atim: NewTimestamp, mtim: NewTimestamp) -> (), last(flags);
-        async fn remove_directory_at([]) -> (), Last::Named(Change::RemoveFolder);
+        async fn remove_directory_at([]) -> (), Last::Named(Change::RemoveDir);
         async fn unlink_file_at([]) -> (), Last::Named(Change::RemoveFile);
     }
 
@@ -262,9 +262,9 @@ impl HostDescriptorWithStore<StoreData> for WasiFiles {
         let stream = with(store, |files| files.named_stream(&fd, &path, follow));
         let mut result = Err(ErrorCode::NotPermitted.into());
         if stream.is_none() {
-            let (dir, wanted) = (same(&fd), path.clone());
+            let (dir, requested) = (same(&fd), path.clone());
             result =
-                WasiFilesystem::open_at(&wasi, dir, path_flags, wanted, open_flags, flags).await;
+                WasiFilesystem::open_at(&wasi, dir, path_flags, requested, open_flags, flags).await;
             if let Ok(opened) = &result {
                 with(store, |files| files.note(&fd, &path, opened));
             }
@@ -292,9 +292,9 @@ impl HostDescriptorWithStore<StoreData> for WasiFiles {
             }
             Some(Again::Stream(stream)) => open_stream(store, stream),
             Some(Again::Beneath(dir, path)) => {
-                let (own, wanted) = (same(&dir), path.clone());
+                let (own, requested) = (same(&dir), path.clone());
                 let result =
-                    WasiFilesystem::open_at(&wasi, own, path_flags, wanted, open_flags, flags)
+                    WasiFilesystem::open_at(&wasi, own, path_flags, requested, open_flags, flags)
                         .await;
                 if let Ok(opened) = &result {
                     with(store, |files| files.note(&dir, &path, opened));

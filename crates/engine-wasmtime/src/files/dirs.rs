@@ -16,7 +16,7 @@ use super::resolve::{self, Change, End, Last, Place, Start};
 use super::streams::Stream;
 
 /// The longest path by which a dir is remembered that a guest has opened, step by step.
-const LONGEST: usize = 16 * resolve::PATH_MAX;
+const MAX_PATH: usize = 16 * resolve::PATH_MAX;
 
 /// As Wasmtime says it of what leaves its dir.
 pub(super) const DENIED: Errno = Errno::PERM;
@@ -94,7 +94,7 @@ impl PreopenDirs {
         let path = self.start(dir).ok()?.path.join(path);
         // Without the dots and slashes that say nothing.
         let path: PathBuf = path.components().collect();
-        (path.as_os_str().len() <= LONGEST).then_some(path)
+        (path.as_os_str().len() <= MAX_PATH).then_some(path)
     }
 
     /// Where a call on `path` of a dir, which was refused, is to be tried again.

@@ -40,14 +40,14 @@ macro_rules! tried_again {
             path: GuestPtr<str>,
         ) -> Result<(), Error> {
             let dirfd = self.read(dirfd);
-            let wanted = Path::of(memory, dirfd, path)?;
+            let requested = Path::of(memory, dirfd, path)?;
             let last = Last::Named(Change::$change);
-            if !last.is_odd(&wanted.path)
+            if !last.is_odd(&requested.path)
                 && let Some(result) = unless_refused(self.inner.$name(memory, dirfd, path).await)
             {
                 return result;
             }
-            let path = self.again(wanted, last).await?;
+            let path = self.again(requested, last).await?;
             let pointer = path.pointer();
             let mut bytes = path.path.into_bytes();
             let memory = &mut GuestMemory::Unshared(&mut bytes);
@@ -93,8 +93,8 @@ impl WasiSnapshotPreview1 for Preview1 {
     }
 
     tried_again! {
-        async fn path_create_directory, MakeFolder;
-        async fn path_remove_directory, RemoveFolder;
+        async fn path_create_directory, MakeDir;
+        async fn path_remove_directory, RemoveDir;
         async fn path_unlink_file, RemoveFile;
     }
 
@@ -157,8 +157,8 @@ impl WasiSnapshotPreview1 for Preview1 {
     ) -> Result<Filestat, Error> {
         let dirfd = self.read(dirfd);
         let last = Last::of(flags.contains(Lookupflags::SYMLINK_FOLLOW));
-        let wanted = Path::of(memory, dirfd, path)?;
-        if !last.is_odd(&wanted.path) {
+        let requested = Path::of(memory, dirfd, path)?;
+        if !last.is_odd(&requested.path) {
             let result = self
                 .inner
                 .path_filestat_get(memory, dirfd, flags, path)
@@ -167,7 +167,7 @@ impl WasiSnapshotPreview1 for Preview1 {
                 return result;
             }
         }
-        let path = match self.elsewhere(&wanted, last).await {
+        let path = match self.elsewhere(&requested, last).await {
             Ok(Elsewhere::Stream(stream)) => {
                 let fd = self.open(stream)?;
                 let stat = self.fd_filestat_get(memory, fd).await;
@@ -178,7 +178,7 @@ impl WasiSnapshotPreview1 for Preview1 {
                 dir: dir.into(),
                 path,
             },
-            Err(Errno::Perm) => wanted,
+            Err(Errno::Perm) => requested,
             Err(errno) => return Err(errno.into()),
         };
         let pointer = path.pointer();
@@ -262,9 +262,9 @@ impl WasiSnapshotPreview1 for Preview1 {
     ) -> Result<Fd, Error> {
         let follow = dirflags.contains(Lookupflags::SYMLINK_FOLLOW);
         let dirfd = self.read(dirfd);
-        let wanted = Path::of(memory, dirfd, path)?;
+        let requested = Path::of(memory, dirfd, path)?;
         let exclusive = oflags.contains(Oflags::CREAT | Oflags::EXCL);
-        let stream = self.stream(&wanted, follow).await;
+        let stream = self.stream(&requested, follow).await;
         if stream.is_none() {
             let result = self
                 .inner
@@ -273,7 +273,7 @@ impl WasiSnapshotPreview1 for Preview1 {
                 )
                 .await;
             if let Some(result) = unless_refused(result) {
-                return self.opened(&wanted, result?);
+                return self.opened(&requested, result?);
             }
         }
         let elsewhere = match stream {
@@ -286,7 +286,7 @@ impl WasiSnapshotPreview1 for Preview1 {
                 } else {
                     Last::of(follow)
                 };
-                self.elsewhere(&wanted, last).await?
+                self.elsewhere(&requested, last).await?
             }
         };
         match elsewhere {

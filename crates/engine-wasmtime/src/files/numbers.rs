@@ -8,7 +8,7 @@ use wasmtime_wasi::p1::types::Errno;
 use super::streams::Stream;
 
 /// How many streams a guest may have open as files, more than any has use for.
-const MOST: usize = 1 << 12;
+const MAX: usize = 1 << 12;
 
 /// Those of Wasmtime's descriptors that are the process's streams, which are never closed.
 const STREAMS: u32 = 3;
@@ -90,7 +90,7 @@ impl Numbers {
             },
             Stream::Terminal => return Err(Errno::Nxio),
         };
-        if meant.by_name && self.used.values().filter(|meant| meant.by_name).count() >= MOST {
+        if meant.by_name && self.used.values().filter(|meant| meant.by_name).count() >= MAX {
             return Err(Errno::Nfile);
         }
         let number = self.put(meant)?;
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn streams_that_are_open_as_files_have_a_bound() {
         let mut numbers = Numbers::new(3);
-        let opened = (0..=super::MOST).map(|_| numbers.open(Stream::Stderr));
+        let opened = (0..=super::MAX).map(|_| numbers.open(Stream::Stderr));
         let refused: Vec<_> = opened.filter_map(Result::err).collect();
         assert_eq!(refused, [Errno::Nfile]);
     }

@@ -149,15 +149,15 @@ impl Preview1 {
         // One more than is needed, for where the first one is aligned as they have to be.
         let mut bytes = vec![0_u8; usize::try_from(room)? + ALIGNED];
         let start = u32::try_from(bytes.as_ptr().align_offset(ALIGNED))?;
-        let wanted = GuestPtr::<Subscription>::new(start);
+        let requested = GuestPtr::<Subscription>::new(start);
         let events = GuestPtr::<Event>::new(start + Subscription::guest_size() * count);
         let memory = &mut GuestMemory::Unshared(&mut bytes);
-        for (place, subscription) in wanted.as_array(count).iter().zip(subscriptions) {
+        for (place, subscription) in requested.as_array(count).iter().zip(subscriptions) {
             memory.write(place?, subscription)?;
         }
         let told = self
             .inner
-            .poll_oneoff(memory, wanted, events, count)
+            .poll_oneoff(memory, requested, events, count)
             .await?;
         let told = events.as_array(told);
         told.iter().map(|event| Ok(memory.read(event?)?)).collect()

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use super::streams::{self, Stream};
 
 /// Links that a path may lead through: the kernel's own limit.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The length from which on the kernel takes no path.
 pub(super) const PATH_MAX: usize = 4096;
@@ -48,13 +48,13 @@ pub(crate) enum Last {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It is that of a new directory.
-    MakeFolder,
+    MakeDir,
     /// It is that of a new link.
     MakeLink,
     /// It is given or taken by a rename.
     Move,
     /// Its directory goes.
-    RemoveFolder,
+    RemoveDir,
     /// Its file goes.
     RemoveFile,
 }
@@ -208,7 +208,7 @@ impl Walk {
             let ends = todo.is_empty();
             if part.name == "." || part.name == ".." {
                 self.dots(&part)?;
-                if ends && part.name == ".." && last == Last::Named(Change::RemoveFolder) {
+                if ends && part.name == ".." && last == Last::Named(Change::RemoveDir) {
                     return Err(Errno::NOTEMPTY.into());
                 }
                 continue;
@@ -259,7 +259,7 @@ impl Walk {
         };
         Ok(match (last, part.slash) {
             (Last::Kept | Last::Created { follow: false } | Last::Named(_), false) => kept(""),
-            (Last::Named(Change::MakeFolder | Change::RemoveFolder), true) => kept(""),
+            (Last::Named(Change::MakeDir | Change::RemoveDir), true) => kept(""),
             (Last::Named(Change::Move), true) => kept("/"),
             (Last::Named(change), true) => return Err(self.never(&part.name, change).into()),
             // Whether one may look there comes first.
@@ -291,7 +291,7 @@ impl Walk {
     /// Goes through a link.
     fn follow(&mut self, target: &OsStr, part: &Part, todo: &mut VecDeque<Part>) -> io::Result<()> {
         self.links += 1;
-        if self.links > MOST_LINKS {
+        if self.links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
         if target.as_bytes().starts_with(b"/") {

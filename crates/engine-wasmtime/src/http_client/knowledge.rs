@@ -80,7 +80,7 @@ impl Server {
         let host = self.host.as_deref();
         let port = authority.port_u16().unwrap_or(80);
         host.is_none_or(|host| host.eq_ignore_ascii_case(authority.host()))
-            && self.port.is_none_or(|wanted| wanted == port)
+            && self.port.is_none_or(|expected| expected == port)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_server_is_known_by_its_name_and_port() {
-        for (list, uri, wanted) in [
+        for (list, uri, expected) in [
             ("", "http://api:50051/", false),
             ("api:50051", "http://api:50051/", true),
             ("api:50051", "http://API:50051/", true),
@@ -124,13 +124,13 @@ mod tests {
             // There TLS tells.
             ("*", "https://api/", false),
         ] {
-            assert_eq!(known(list, uri, "text/plain"), wanted, "{list} {uri}");
+            assert_eq!(known(list, uri, "text/plain"), expected, "{list} {uri}");
         }
     }
 
     #[test]
     fn grpc_is_known_by_its_content_type() {
-        for (content_type, wanted) in [
+        for (content_type, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
             ("application/GRPC;charset=utf-8", true),
@@ -140,12 +140,12 @@ mod tests {
         ] {
             assert_eq!(
                 known("", "http://api/", content_type),
-                wanted,
+                expected,
                 "{content_type}"
             );
             assert_eq!(
                 known("", "https://api/", content_type),
-                wanted,
+                expected,
                 "{content_type}"
             );
         }

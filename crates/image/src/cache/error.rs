@@ -1,5 +1,10 @@
 //! Why the cache can't be used.
 
+#![allow(
+    missing_docs,
+    reason = "the sentence of an error says what its fields are"
+)]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,10 +18,7 @@ pub enum Error {
     Module(#[source] io::Error),
     /// Modules of this size are not compiled.
     #[error("the module has {size} bytes; the most that is compiled is {MAX_MODULE}")]
-    TooLarge {
-        /// Its size.
-        size: u64,
-    },
+    TooLarge { size: u64 },
     /// Another user could write into it.
     #[error(
         "the cache {} is not safe: {} belongs to user {owner} with mode {mode:04o}, and {expected}",
@@ -27,9 +29,7 @@ pub enum Error {
         dir: PathBuf,
         /// The directory that is wrong: itself, or one above.
         path: PathBuf,
-        /// Its owner.
         owner: u32,
-        /// Its mode.
         mode: u32,
         /// What it must be.
         expected: &'static str,
@@ -55,7 +55,6 @@ pub enum Error {
     File {
         /// What was tried.
         verb: &'static str,
-        /// The file.
         path: PathBuf,
         /// The system's word.
         source: io::Error,

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_write_to_has_none() {
+    fn a_dir_that_others_may_write_to_has_none() {
         let dir = dir("others");
         std::fs::create_dir(&dir).unwrap();
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();

@@ -140,8 +140,8 @@ fn every_part_of_a_key_makes_another_entry() {
         node.cache.store(&key, Path::new("/m"), &code).unwrap();
     }
     for (number, parts) in keys.into_iter().enumerate() {
-        let wanted = format!("native {number}").into_bytes();
-        assert_eq!(node.find(&key(parts)), Some(wanted), "{parts:?}");
+        let expected = format!("native {number}").into_bytes();
+        assert_eq!(node.find(&key(parts)), Some(expected), "{parts:?}");
     }
 }
 
@@ -422,7 +422,7 @@ fn wait_for_waiters(path: &Path, count: usize) {
 fn a_failure_is_told_to_whoever_waited_for_the_same() {
     let node = Node::new("failure", DEFAULT_LIMIT);
     let key = node.key(b"module");
-    let take = |wanted: &str| node.cache.lock(&key, wanted, TIMEOUT, &|| true).unwrap();
+    let take = |request: &str| node.cache.lock(&key, request, TIMEOUT, &|| true).unwrap();
     let CompileLock::Acquired(lock) = take("_start") else {
         panic!("nobody else is there");
     };

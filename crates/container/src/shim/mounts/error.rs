@@ -15,11 +15,11 @@ pub enum Error {
     },
     /// A symlink, or a file, where a directory has to be.
     #[error(
-        "{} of the image is {what}: it must be a folder, or not there, for the container's own to \
+        "{} of the image is {what}: it must be a directory, or not there, for the container's own to \
          be put there",
         path.display()
     )]
-    NoFolder {
+    NoDir {
         /// As the container sees it.
         path: PathBuf,
         /// What it is.
@@ -38,7 +38,7 @@ pub enum Error {
     /// Nothing can be mounted over the root.
     #[error(
         "the mount destination {} is the root of the container, which the image is mounted at: \
-         mount it at a folder",
+         mount it at a directory",
         path.display()
     )]
     Root {
@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// Nothing is masked in a directory of the node that is mounted at `/dev`, and none works there.
     #[error(
-        "{} is to be {what}, but a folder of the node is mounted at /dev: mount only what is needed \
+        "{} is to be {what}, but a directory of the node is mounted at /dev: mount only what is needed \
          of it",
         path.display()
     )]

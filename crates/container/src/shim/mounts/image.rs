@@ -64,7 +64,7 @@ impl Image {
                 _ => "a file",
             },
         };
-        Err(Error::NoFolder {
+        Err(Error::NoDir {
             path: path.to_owned(),
             what,
         })

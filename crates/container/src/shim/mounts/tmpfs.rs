@@ -56,7 +56,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_tmpfs_has_the_mode_of_the_folder_that_it_covers() {
+    fn a_tmpfs_has_the_mode_of_the_dir_that_it_covers() {
         let rootfs = tempfile::tempdir().unwrap();
         let dir = rootfs.path().join("private");
         std::fs::create_dir(&dir).unwrap();

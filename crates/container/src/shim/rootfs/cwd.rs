@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_to_no_folder_of_the_host() {
+    fn a_link_leads_to_no_dir_of_the_host() {
         let rootfs = tempfile::tempdir().unwrap();
         let host = tempfile::tempdir().unwrap();
         symlink(host.path(), rootfs.path().join("out")).unwrap();
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_folder() {
+    fn a_file_is_no_dir() {
         let rootfs = tempfile::tempdir().unwrap();
         std::fs::write(rootfs.path().join("file"), "").unwrap();
         let error = make((0, 0), rootfs.path(), Path::new("/file/below")).unwrap_err();

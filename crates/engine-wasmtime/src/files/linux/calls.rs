@@ -11,15 +11,15 @@ pub(super) enum Call {
     SetTimes {
         follow: bool,
     },
-    MakeFolder,
-    RemoveFolder,
+    MakeDir,
+    RemoveDir,
     RemoveFile,
     /// From the path to a name that is free.
     MoveFrom,
     /// A file to the path.
     MoveFile,
     /// A directory to the path.
-    MoveFolder,
+    MoveDir,
     /// A new name for what is at the path.
     LinkFrom,
     /// A new name at the path for a file.
@@ -88,12 +88,12 @@ pub(super) const ALL: [Call; 24] = [
     Call::ReadLink,
     Call::SetTimes { follow: true },
     Call::SetTimes { follow: false },
-    Call::MakeFolder,
-    Call::RemoveFolder,
+    Call::MakeDir,
+    Call::RemoveDir,
     Call::RemoveFile,
     Call::MoveFrom,
     Call::MoveFile,
-    Call::MoveFolder,
+    Call::MoveDir,
     Call::LinkFrom,
     Call::LinkTo,
     Call::Symlink { absolute: false },

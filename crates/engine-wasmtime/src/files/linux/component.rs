@@ -71,14 +71,14 @@ impl Component {
                 let look = looking(follow);
                 runtime.block_on(files.set_times_at(root, look, at, time, time))?;
             }
-            Call::MakeFolder => runtime.block_on(files.create_directory_at(root, at))?,
-            Call::RemoveFolder => runtime.block_on(files.remove_directory_at(root, at))?,
+            Call::MakeDir => runtime.block_on(files.create_directory_at(root, at))?,
+            Call::RemoveDir => runtime.block_on(files.remove_directory_at(root, at))?,
             Call::RemoveFile => runtime.block_on(files.unlink_file_at(root, at))?,
             Call::MoveFrom => runtime.block_on(files.rename_at(root, at, also, FREE.into()))?,
             Call::MoveFile => {
                 runtime.block_on(files.rename_at(root, OTHER_FILE.into(), also, at))?
             }
-            Call::MoveFolder => {
+            Call::MoveDir => {
                 runtime.block_on(files.rename_at(root, OTHER_DIR.into(), also, at))?;
             }
             Call::LinkFrom => runtime.block_on(files.link_at(root, none, at, also, FREE.into()))?,

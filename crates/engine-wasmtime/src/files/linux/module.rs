@@ -61,7 +61,7 @@ impl Module {
     fn tries(&mut self, call: Call, path: &str) -> Result<String, Error> {
         let other = match call {
             Call::MoveFile | Call::LinkTo => OTHER_FILE,
-            Call::MoveFolder => OTHER_DIR,
+            Call::MoveDir => OTHER_DIR,
             Call::Symlink { absolute } => HELD[usize::from(absolute)],
             _ => FREE,
         };
@@ -90,10 +90,10 @@ impl Module {
                     files.path_filestat_set_times(memory, root, look, at, time, time, which),
                 )
             }
-            Call::MakeFolder => self
+            Call::MakeDir => self
                 .runtime
                 .block_on(files.path_create_directory(memory, root, at)),
-            Call::RemoveFolder => self
+            Call::RemoveDir => self
                 .runtime
                 .block_on(files.path_remove_directory(memory, root, at)),
             Call::RemoveFile => self
@@ -102,7 +102,7 @@ impl Module {
             Call::MoveFrom => self
                 .runtime
                 .block_on(files.path_rename(memory, root, at, root, other)),
-            Call::MoveFile | Call::MoveFolder => self
+            Call::MoveFile | Call::MoveDir => self
                 .runtime
                 .block_on(files.path_rename(memory, root, other, root, at)),
             Call::LinkFrom => self

@@ -46,12 +46,12 @@ impl CompiledModule {
                 };
                 rustix::fs::utimensat(CWD, at, &times, looking(follow))?;
             }
-            Call::MakeFolder => rustix::fs::mkdir(at, Mode::from_raw_mode(0o777))?,
-            Call::RemoveFolder => rustix::fs::rmdir(at)?,
+            Call::MakeDir => rustix::fs::mkdir(at, Mode::from_raw_mode(0o777))?,
+            Call::RemoveDir => rustix::fs::rmdir(at)?,
             Call::RemoveFile => rustix::fs::unlink(at)?,
             Call::MoveFrom => rustix::fs::rename(at, self.at(FREE))?,
             Call::MoveFile => rustix::fs::rename(self.at(OTHER_FILE), at)?,
-            Call::MoveFolder => rustix::fs::rename(self.at(OTHER_DIR), at)?,
+            Call::MoveDir => rustix::fs::rename(self.at(OTHER_DIR), at)?,
             Call::LinkFrom => rustix::fs::link(at, self.at(FREE))?,
             Call::LinkTo => rustix::fs::link(self.at(OTHER_FILE), at)?,
             Call::Symlink { absolute } => rustix::fs::symlink(HELD[usize::from(absolute)], at)?,

@@ -118,21 +118,21 @@ fn a_name_to_be_changed_is_never_looked_through() {
     let (exists, dir, not_empty) = (Err(17), Err(21), Err(39));
     let at = |place: &str| Ok(place.to_owned());
     for (path, change, place) in [
-        ("etc/whole/in", Change::RemoveFolder, at("data/in")),
-        ("etc/whole/in/", Change::RemoveFolder, at("data/in")),
+        ("etc/whole/in", Change::RemoveDir, at("data/in")),
+        ("etc/whole/in/", Change::RemoveDir, at("data/in")),
         // Which fails, as it has to.
-        ("etc/whole/in/.", Change::RemoveFolder, at("data/in/.")),
-        ("etc/whole/in/..", Change::RemoveFolder, not_empty),
-        ("etc/whole", Change::RemoveFolder, at("etc/whole")),
-        ("etc/whole/", Change::RemoveFolder, at("etc/whole")),
+        ("etc/whole/in/.", Change::RemoveDir, at("data/in/.")),
+        ("etc/whole/in/..", Change::RemoveDir, not_empty),
+        ("etc/whole", Change::RemoveDir, at("etc/whole")),
+        ("etc/whole/", Change::RemoveDir, at("etc/whole")),
         ("etc/whole/in/..", Change::Move, at("data/.")),
         ("etc/whole/new/", Change::Move, at("data/new/")),
         ("etc/none/", Change::MakeLink, exists),
         ("etc/whole/new/", Change::MakeLink, Err(2)),
-        ("etc/whole/new/", Change::MakeFolder, at("data/new")),
+        ("etc/whole/new/", Change::MakeDir, at("data/new")),
         ("etc/whole/in/", Change::RemoveFile, dir),
         ("etc/whole/", Change::RemoveFile, Err(20)),
-        ("etc/none/new", Change::MakeFolder, Err(2)),
+        ("etc/none/new", Change::MakeDir, Err(2)),
     ] {
         let said = tree.place(path, Last::Named(change));
         assert_eq!(said, place, "{change:?} {path}");
@@ -162,7 +162,7 @@ fn nothing_is_gone_through_that_is_no_directory() {
 }
 
 #[test]
-fn a_folder_that_took_the_place_of_another_is_none_to_begin_at() {
+fn a_dir_that_took_the_place_of_another_is_none_to_begin_at() {
     let tree = Tree::new("moved");
     let etc = fs::File::open(tree.0.join("etc")).unwrap();
     let path = tree.0.join("etc");
@@ -244,7 +244,7 @@ fn streams_are_found_by_their_names_and_through_links() {
 }
 
 #[test]
-fn a_place_is_reached_from_the_deepest_folder_around_it() {
+fn a_place_is_reached_from_the_deepest_dir_around_it() {
     let dirs = ["/", "/data", "/data/deep", "/other"].map(Path::new);
     let found = |place: &str| beneath(Path::new(place), dirs);
     assert_eq!(found("/data/deep/x/y"), Some((2, "x/y".to_owned())));
