@@ -12,6 +12,7 @@ mod files;
 mod fingerprint;
 mod http;
 mod http_client;
+mod interfaces;
 mod keyvalue;
 mod limiter;
 mod linker;

@@ -2,11 +2,9 @@
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi::p2::bindings::filesystem::types as p2;
-use wasmtime_wasi::p3::bindings::filesystem::types as p3;
 use wasmtime_wasi_config::WasiConfig;
 
-use crate::files::{Files, WasiFiles};
+use crate::interfaces;
 use crate::keyvalue;
 use crate::store_data::StoreData;
 use crate::wasi_version::is_of_0_3;
@@ -21,17 +19,9 @@ pub(crate) fn linker(
     let any = |matches: &dyn Fn(&str) -> bool| ty.imports(engine).any(|(name, _)| matches(name));
     let imports = |package: &str| any(&|name| name.starts_with(package));
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    if imports("wasi:filesystem/") {
-        linker.allow_shadowing(true);
-        p2::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
-        linker.allow_shadowing(false);
-    }
+    interfaces::add_0_2(&mut linker, &imports)?;
     if any(&is_of_0_3) {
-        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-        linker.allow_shadowing(true);
-        p3::add_to_linker::<_, WasiFiles>(&mut linker, |host| Files(host))?;
-        linker.allow_shadowing(false);
+        interfaces::add_0_3(&mut linker, &imports)?;
     }
     if imports("wasi:http/") {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
