@@ -13,7 +13,7 @@ mod calls;
 mod daemon;
 mod terminal;
 
-pub use calls::Said;
+pub use calls::{Said, finish};
 use daemon::Daemon;
 pub use terminal::Terminal;
 
