@@ -80,7 +80,7 @@ pub(crate) fn reader(compression: Compression, layer: File) -> Result<Box<dyn Re
     })
 }
 
-/// Unpacks `layer`, at max `max` bytes of it, and gives the digest of what came out.
+/// Unpacks `layer`, at most `max` bytes of it, and gives the digest of what came out.
 pub(crate) fn decompress(
     compression: Compression,
     layer: File,

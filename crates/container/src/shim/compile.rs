@@ -187,7 +187,7 @@ fn why(
 /// Why a compiler was killed: by a limit, of its pod if that is said, or for want of memory.
 fn killed(met: Option<(HitLimit, bool)>) -> String {
     let Some((HitLimit { cgroup, limit }, by_pod)) = met else {
-        return "the compiler was killed, max likely because the node ran out of memory; try again \
+        return "the compiler was killed, most likely because the node ran out of memory; try again \
                 when there is more"
             .to_owned();
     };
