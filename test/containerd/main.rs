@@ -36,6 +36,7 @@ mod http_grpc;
 mod http_hostile;
 mod http_listener;
 mod http_outgoing;
+mod http_reuse;
 mod http_tls;
 mod install;
 mod install_refused;

@@ -69,6 +69,8 @@ static int is(const char *path, const char *name) {
 
 __attribute__((noinline)) static void answer(handle request) {
     static char path[4096], line[4096 + 16];
+    static int served;
+    served++;
     request_path_of(request, &r);
     snprintf(path, sizeof path, "%.*s", (int)word(&r, 8), pointer(&r, 4));
     char *argument = strchr(path, '?');
@@ -119,6 +121,10 @@ __attribute__((noinline)) static void answer(handle request) {
     } else if (is(path, "/env")) {
         const char *value = variable(argument);
         say(value ? 200 : 404, value ? value : "unset\n");
+    } else if (is(path, "/served")) {
+        /* The requests that this very instance has had. */
+        snprintf(line, sizeof line, "%d\n", served);
+        say(200, line);
     } else if (is(path, "/slow")) {
         sleep_ms(atol(argument));
         say(200, "slow\n");

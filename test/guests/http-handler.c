@@ -114,6 +114,8 @@ __attribute__((export_name("wasi:http/incoming-handler@0.2.0#handle"))) void
 handle_request(handle request, handle out) {
     result r;
     static char path[4096];
+    static int served;
+    served++;
     request_path(request, &r);
     snprintf(path, sizeof path, "%.*s", (int)word(&r, 8), (char *)(intptr_t)word(&r, 4));
     char *argument = strchr(path, '?');
@@ -192,6 +194,26 @@ handle_request(handle request, handle out) {
             say(out, 404, "no such file\n");
         else
             say(out, 200, path);
+    } else if (is(path, "/served")) {
+        /* The requests that this very instance has had. */
+        snprintf(path, sizeof path, "%d\n", served);
+        say(out, 200, path);
+    } else if (is(path, "/keep")) {
+        /* Returns with an answer that it has not finished. */
+        handle body;
+        write_all(answer(out, 200, &body), "kept\n", 5);
+    } else if (is(path, "/leave")) {
+        /* Answers, and keeps the body of its request without having read it. */
+        request_consume(request, &r);
+        say(out, 200, "left\n");
+    } else if (is(path, "/grow")) {
+        int grown = __builtin_wasm_memory_grow(0, 16 * (size_t)atol(argument)) != (size_t)-1;
+        say(out, 200, grown ? "grown\n" : "refused\n");
+    } else if (is(path, "/begin")) {
+        /* A line without its end. */
+        printf("begun %s", argument);
+        fflush(stdout);
+        say(out, 200, "begun\n");
     } else if (is(path, "/slow")) {
         usleep(1000 * atol(argument));
         say(out, 200, "slow\n");

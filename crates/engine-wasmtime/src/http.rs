@@ -12,7 +12,9 @@
 //! | `protocol` | what is spoken with it, and the limits of that |
 //! | `watched` | what is known of a connection, and how long it may be silent |
 //! | `stream` | its socket |
-//! | `request` | one request: an instance of its own |
+//! | `request` | one request, from its first byte to its answer's last |
+//! | `instance` | what answers it, and whether it may answer another |
+//! | `idle_instances` | those that wait for another |
 //! | `call` | what an instance is called with, by the WASI that it is of |
 //! | `body` | bodies on their way in and out |
 //! | `memory_budget` | what handlers may take of the container's memory |
@@ -24,6 +26,8 @@ mod body;
 mod call;
 mod clients;
 mod connection;
+mod idle_instances;
+mod instance;
 mod line_writer;
 mod listen;
 mod listener;

@@ -21,17 +21,29 @@ pub(crate) trait Reserve {
     fn refused(&self) -> Option<LimitExceeded> {
         None
     }
+
+    /// Whether anything was refused.
+    fn has_refused(&self) -> bool {
+        self.refused().is_some()
+    }
 }
 
 /// The limiter of any store.
 pub(crate) trait StoreLimiter: ResourceLimiter + Send {
     /// What the guest was refused last.
     fn refused(&self) -> Option<LimitExceeded>;
+
+    /// Whether the guest was refused anything.
+    fn has_refused(&self) -> bool;
 }
 
 impl<G: Reserve + Send> StoreLimiter for BudgetLimiter<G> {
     fn refused(&self) -> Option<LimitExceeded> {
         self.room.refused()
+    }
+
+    fn has_refused(&self) -> bool {
+        self.room.has_refused()
     }
 }
 

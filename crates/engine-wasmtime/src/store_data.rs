@@ -99,6 +99,16 @@ impl StoreData {
         &mut *self.limiter
     }
 
+    /// Whether its guest was refused memory.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.limiter.has_refused()
+    }
+
+    /// All resources of its guest.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
     /// Why it could not be instantiated.
     pub(crate) fn not_started(&self, error: &wasmtime::Error) -> GuestExit {
         wasi_ctx::not_started(error, self.limiter.refused())

@@ -50,6 +50,8 @@ pub(super) struct Arrival {
     last: AtomicU64,
     /// Whether the answer has begun.
     answered: OneWayFlag,
+    /// Whether all of it is there, or the handler has let go of it.
+    over: OneWayFlag,
     /// Whether it has been too slow, and who is told of that.
     too_late: OneWayFlag,
     late: Notify,
@@ -77,6 +79,7 @@ impl Arrival {
             http2: version == Version::HTTP_2,
             last: AtomicU64::new(watched::now()),
             answered: OneWayFlag::default(),
+            over: OneWayFlag::default(),
             too_late: OneWayFlag::default(),
             late: Notify::new(),
         })
@@ -95,6 +98,11 @@ impl Arrival {
     /// Whether it has been too slow: what a handler makes of that is not its own failure.
     pub(super) fn is_late(&self) -> bool {
         self.too_late.is_set()
+    }
+
+    /// Whether the handler waits for nothing more of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_set()
     }
 
     /// The answer has begun: from here on a client may say as little as it likes, if only it says
@@ -191,6 +199,9 @@ impl Body for Upload {
         {
             Some(left) => {
                 self.left = left;
+                if frame.is_none() || self.body.is_end_stream() {
+                    self.arrival.over.set();
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
             }
             None => {
@@ -212,6 +223,7 @@ impl Body for Upload {
 /// A handler that has gone away waits for nothing.
 impl Drop for Upload {
     fn drop(&mut self) {
+        self.arrival.over.set();
         if self.since.is_some() {
             self.arrival.watched.waits_for_body(0);
         }

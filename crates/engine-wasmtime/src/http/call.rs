@@ -21,6 +21,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
 
 use super::Callable;
+use super::instance::{Exports, Instance};
 use crate::store_data::StoreData;
 
 /// What a handler answers: a response, or the name of an error.
@@ -89,17 +90,24 @@ impl Call {
         }
     }
 
-    /// Makes it, with an instance of its own, and lets the instance run to its end.
-    pub(super) async fn make(self, store: &mut Store<StoreData>) -> wasmtime::Result<()> {
+    /// Makes it, with `instance`, whose store it was put into, and lets the instance run until it has
+    /// done all that the request asks of it.
+    pub(super) async fn make(self, instance: &mut Instance) -> wasmtime::Result<()> {
+        let Instance { store, exports, .. } = instance;
         match self {
             Self::Proxy {
                 handler,
                 request,
                 out,
             } => {
-                let handler = handler.instantiate_async(&mut *store).await?;
-                let handler = handler.wasi_http_incoming_handler();
-                handler.call_handle(store, request, out).await
+                let made = match exports.take() {
+                    Some(Exports::Proxy(made)) => made,
+                    _ => handler.instantiate_async(&mut *store).await?,
+                };
+                let handler = made.wasi_http_incoming_handler();
+                handler.call_handle(store, request, out).await?;
+                *exports = Some(Exports::Proxy(made));
+                Ok(())
             }
             Self::Service {
                 handler,
@@ -107,9 +115,12 @@ impl Call {
                 over,
                 sender,
             } => {
-                let handler = handler.instantiate_async(&mut *store).await?;
+                let made = match exports.take() {
+                    Some(Exports::Service(made)) => made,
+                    _ => handler.instantiate_async(&mut *store).await?,
+                };
                 let handled = store.run_concurrent(async |accessor| {
-                    let said = match handler.handle(accessor, request).await? {
+                    let said = match made.handle(accessor, request).await? {
                         Ok(response) => Ok(
                             accessor.with(|mut access| response.into_http(&mut access, over))?
                         ),
@@ -125,7 +136,9 @@ impl Call {
                     poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
                     Ok(())
                 });
-                handled.await.flatten()
+                handled.await.flatten()?;
+                *exports = Some(Exports::Service(made));
+                Ok(())
             }
         }
     }

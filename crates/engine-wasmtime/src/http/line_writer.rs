@@ -18,7 +18,7 @@ const LINE_MAX: usize = 4096;
 /// Most that a guest writes at once, in bytes.
 const WRITE_MAX: usize = 64 << 10;
 
-/// One request's stdout or stderr.
+/// An instance's stdout or stderr.
 #[derive(Debug, Clone)]
 pub(super) struct LineWriter(Arc<Shared>);
 
@@ -57,22 +57,30 @@ impl LineWriter {
         begun.extend_from_slice(rest);
         Ok(())
     }
+
+    /// The end of a request is the end of its last line.
+    pub(super) fn end(&self) {
+        self.0.end();
+    }
 }
 
 impl Shared {
     fn begun(&self) -> MutexGuard<'_, Vec<u8>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The end of a request is the end of its last line.
-impl Drop for Shared {
-    fn drop(&mut self) {
+    fn end(&self) {
         let begun = std::mem::take(&mut *self.begun());
         if !begun.is_empty() {
             // That the log is gone can be told to no one else.
             drop((&*self.file).write_all(&begun));
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -3,10 +3,11 @@
 //! To ask the cgroup costs more than to answer a request. So the server asks for some more than it
 //! needs, and keeps what handlers give back for the next ones.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use medley_engine::memory::{MemoryBudget, Reservation};
 
+use super::idle_instances::IdleInstances;
 use crate::limiter::{self, BudgetLimiter, Reserve};
 
 /// What the server asks for at a time, in bytes.
@@ -18,6 +19,8 @@ pub(super) struct SharedBudget {
     held: Arc<Mutex<Held>>,
     /// How many instances, memories or tables a handler may have of each.
     max_objects: usize,
+    /// What is taken back before a handler is refused anything.
+    idle: Weak<IdleInstances>,
 }
 
 #[derive(Debug)]
@@ -34,10 +37,11 @@ struct Held {
 pub(crate) struct HandlerReservation {
     budget: SharedBudget,
     given: u64,
+    refused: bool,
 }
 
 impl SharedBudget {
-    pub(super) fn new(container: &MemoryBudget) -> Self {
+    pub(super) fn new(container: &MemoryBudget, idle: &Arc<IdleInstances>) -> Self {
         Self {
             held: Arc::new(Mutex::new(Held {
                 reservation: container.reservation(),
@@ -45,6 +49,7 @@ impl SharedBudget {
                 given: 0,
             })),
             max_objects: limiter::max_objects(container),
+            idle: Arc::downgrade(idle),
         }
     }
 
@@ -57,7 +62,15 @@ impl SharedBudget {
         HandlerReservation {
             budget: self.clone(),
             given: 0,
+            refused: false,
         }
+    }
+
+    /// Gives a handler so many bytes more, of those that instances without a request hold if need be.
+    fn give(&self, bytes: u64) -> bool {
+        let given = self.held().give(bytes);
+        // Not while it is locked: those that end give back what they have.
+        given || (self.idle.upgrade().is_some_and(|idle| idle.clear()) && self.held().give(bytes))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -84,11 +97,17 @@ impl Held {
 impl Reserve for HandlerReservation {
     fn grow(&mut self, from: u64, to: u64) -> bool {
         let more = to.saturating_sub(from);
-        let given = self.budget.held().give(more);
+        let given = self.budget.give(more);
         if given {
             self.given = self.given.saturating_add(more);
+        } else {
+            self.refused = true;
         }
         given
+    }
+
+    fn has_refused(&self) -> bool {
+        self.refused
     }
 }
 
@@ -101,7 +120,7 @@ impl Drop for HandlerReservation {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reserve, SharedBudget};
+    use super::{IdleInstances, Reserve, SharedBudget};
     use medley_engine::memory::{Available, MemoryBudget, MemoryLimit};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,7 +142,7 @@ mod tests {
     fn handlers_together_have_no_more_than_the_container() {
         let asked = Arc::new(AtomicUsize::new(0));
         let limited = MemoryBudget::limited_by(Box::new(Counted(asked.clone())));
-        let budget = SharedBudget::new(&limited);
+        let budget = SharedBudget::new(&limited, &IdleInstances::new(1, None));
         let before = asked.load(Ordering::Relaxed);
         for _ in 0..100 {
             assert!(budget.part().grow(0, 1 << 20));

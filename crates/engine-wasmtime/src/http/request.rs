@@ -1,4 +1,4 @@
-//! One request: an instance of its own, from its first byte to its answer's last.
+//! One request, from its first byte to its answer's last.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -27,7 +27,8 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use super::body::{Arrival, HandlerTask, OneWayFlag, ResponseBody, Taking, Upload};
 use super::call::{Call, HandlerResponse};
 use super::clients::Clients;
-use super::line_writer::LineWriter;
+use super::idle_instances::IdleInstances;
+use super::instance::{Instance, Output};
 use super::memory_budget::SharedBudget;
 use super::protocol::Protocol;
 use super::settings::Settings;
@@ -37,7 +38,8 @@ use super::{Callable, LinkedHandler};
 use crate::store_data::{ProcessShared, StoreData};
 use crate::{stdio, wasi_ctx};
 
-/// What runwasi tells a handler beside its environment: a number for the request.
+/// What runwasi tells a handler beside its environment: a number for the request, of an instance that
+/// answers several for the first of them.
 const REQUEST_ID: &str = "REQUEST_ID";
 
 /// How long a request waits for its turn before another handler's may end for it.
@@ -49,7 +51,7 @@ const TELL: Duration = Duration::from_secs(1);
 /// Held by everything that has to end before the server may: a connection, a handler.
 pub(super) type DrainToken = mpsc::Sender<()>;
 
-/// Makes an instance for every request.
+/// Has an instance answer each request.
 pub(super) struct Handlers {
     handler: Callable,
     engine: Engine,
@@ -59,6 +61,7 @@ pub(super) struct Handlers {
     dirs: WasiFilesystemCtx,
     shared: Arc<ProcessShared>,
     budget: SharedBudget,
+    idle: Arc<IdleInstances>,
     stdout: Arc<File>,
     stderr: Arc<File>,
     request_timeout: Option<Duration>,
@@ -92,6 +95,7 @@ impl Handlers {
         builder.allow_blocking_current_thread(false);
         wasi_ctx::preopens(&mut builder, guest);
         let dirs = builder.build().filesystem().clone();
+        let idle = IdleInstances::new(settings.instance_reuse, settings.idle_instance_timeout);
         Ok(Self {
             handler: linked.handler.clone(),
             engine: linked.engine().clone(),
@@ -99,7 +103,8 @@ impl Handlers {
             guest: guest.clone(),
             dirs,
             shared,
-            budget: SharedBudget::new(&guest.memory),
+            budget: SharedBudget::new(&guest.memory, &idle),
+            idle,
             stdout: Arc::new(stdio::stdio(std::io::stdout())?),
             stderr: Arc::new(stdio::stdio(std::io::stderr())?),
             request_timeout: settings.request_timeout,
@@ -292,7 +297,7 @@ impl Handlers {
         }
     }
 
-    /// Makes the WASI context of a request, and a call of the handler that waits to be polled.
+    /// Makes a call of the handler that waits to be polled.
     fn begin(
         self: &Arc<Self>,
         request: Request<Incoming>,
@@ -303,44 +308,50 @@ impl Handlers {
         failed: &OneWayFlag,
     ) -> Result<Running, StatusCode> {
         let turn = self.ticker.turn();
-        let mut store = Store::new(&self.engine, self.host());
-        store.limiter(StoreData::limiter);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        let mut instance = self.idle.take().unwrap_or_else(|| self.instance());
+        instance.begin();
+        let store = &mut instance.store;
         let call = match arrival {
-            None => Call::new(&self.handler, &mut store, request, sender),
+            None => Call::new(&self.handler, store, request, sender),
             Some(arrival) => {
                 let (overflowed, arrival) = (overflowed.clone(), arrival.clone());
                 let (limit, timeout) = (self.max_body, self.body_timeout);
                 let request =
                     request.map(|body| Upload::new(body, limit, overflowed, arrival, timeout));
-                Call::new(&self.handler, &mut store, request, sender)
+                Call::new(&self.handler, store, request, sender)
             }
         }?;
-        let failed = failed.clone();
+        let (failed, arrival, idle) = (failed.clone(), arrival.cloned(), self.idle.clone());
         Ok(Box::pin(async move {
             let _held = (turn, permit);
-            let result = call.make(&mut store).await;
-            if result.is_err() {
-                failed.set();
+            let result = call.make(&mut instance).await;
+            match &result {
+                // One that holds the rest of its request keeps the next one from its connection.
+                Ok(()) if arrival.is_none_or(|arrival| arrival.is_over()) => idle.put(instance),
+                // Not before it has failed: it closes the answer's body.
+                _ => {
+                    if result.is_err() {
+                        failed.set();
+                    }
+                    drop(instance);
+                }
             }
-            // Not before: it closes the answer's body.
-            drop(store);
             result
         }))
     }
 
-    fn host(&self) -> StoreData {
+    /// A new one.
+    fn instance(&self) -> Instance {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = WasiCtxBuilder::new();
         wasi_ctx::args_env_network(&mut builder, &self.guest);
-        builder
-            .env(REQUEST_ID, number.to_string())
-            .stdout(LineWriter::new(self.stdout.clone()))
-            .stderr(LineWriter::new(self.stderr.clone()));
+        builder.env(REQUEST_ID, number.to_string());
+        let output = Output::new(&self.stdout, &self.stderr);
+        output.give(&mut builder);
         let mut context = builder.build();
         *context.filesystem() = self.dirs.clone();
-        StoreData::new(context, self.shared.clone(), self.budget.limiter())
+        let host = StoreData::new(context, self.shared.clone(), self.budget.limiter());
+        Instance::new(Store::new(&self.engine, host), output)
     }
 
     /// Says on stderr why a handler failed, and tells the answer that its client gets.

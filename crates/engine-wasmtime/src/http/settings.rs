@@ -45,6 +45,12 @@ const PING_INTERVAL: &str = "WASMTIME_HTTP_PROXY_PING_INTERVAL";
 /// Requests that are handled at the same time.
 const CONCURRENCY: &str = "WASMTIME_HTTP_PROXY_CONCURRENCY";
 
+/// Requests that one instance may answer, one after the other.
+const MAX_INSTANCE_REUSE: &str = "WASMTIME_HTTP_PROXY_MAX_INSTANCE_REUSE";
+
+/// How long an instance that may answer another request waits for one.
+const IDLE_INSTANCE_TIMEOUT: &str = "WASMTIME_HTTP_PROXY_IDLE_INSTANCE_TIMEOUT";
+
 /// Threads that handle them.
 const WORKERS: &str = "WASMTIME_HTTP_PROXY_WORKERS";
 
@@ -73,6 +79,9 @@ const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Below the minutes after which a router forgets a connection that is silent.
 const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// As Wasmtime's own server has it.
+const DEFAULT_IDLE_INSTANCE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What the server keeps to. A time that is absent means for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -90,6 +99,9 @@ pub(crate) struct Settings {
     pub(super) max_body: Option<u64>,
     pub(super) drain_timeout: Duration,
     pub(super) concurrency: Option<usize>,
+    /// 1: no instance sees two requests.
+    pub(super) instance_reuse: u32,
+    pub(super) idle_instance_timeout: Option<Duration>,
     pub(super) workers: Option<usize>,
 }
 
@@ -133,6 +145,14 @@ impl Settings {
             max_body: parse(env, MAX_BODY, "a size such as 1048576, 512K or 1M", size)?,
             drain_timeout: timeout(DRAIN_TIMEOUT)?.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             concurrency: count(CONCURRENCY, "a number of requests above 0")?,
+            instance_reuse: parse(
+                env,
+                MAX_INSTANCE_REUSE,
+                "a number of requests above 0",
+                positive,
+            )?
+            .unwrap_or(1),
+            idle_instance_timeout: limit(IDLE_INSTANCE_TIMEOUT, DEFAULT_IDLE_INSTANCE_TIMEOUT)?,
             workers: count(WORKERS, "a number of threads above 0")?,
         })
     }
@@ -186,6 +206,8 @@ mod tests {
         assert_eq!(settings.listen, Listen::All(8080));
         assert_eq!(settings.request_timeout, Some(Duration::from_secs(60)));
         assert_eq!((settings.max_body, settings.workers), (None, None));
+        // Each request has an instance of its own.
+        assert_eq!(settings.instance_reuse, 1);
     }
 
     #[test]
@@ -245,6 +267,8 @@ mod tests {
             ("WASMTIME_HTTP_PROXY_MAX_BODY", "much"),
             ("WASMTIME_HTTP_PROXY_MAX_CONNECTIONS", "0"),
             ("WASMTIME_HTTP_PROXY_WRITE_TIMEOUT", "soon"),
+            ("WASMTIME_HTTP_PROXY_MAX_INSTANCE_REUSE", "0"),
+            ("WASMTIME_HTTP_PROXY_IDLE_INSTANCE_TIMEOUT", "never"),
             ("WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT", "-1"),
         ] {
             assert!(of(&[(name, value)]).is_err(), "{name}={value}");

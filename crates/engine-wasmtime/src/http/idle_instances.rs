@@ -1,0 +1,111 @@
+//! Instances that have answered a request and wait for another one.
+//!
+//! There is never more of them and of those that have requests than of requests that may be handled at
+//! the same time: an instance is made only when none waits, and joins those that wait before its
+//! request gives up its turn.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::instance::Instance;
+
+/// The instances that wait.
+pub(super) struct IdleInstances {
+    /// Requests for each in all.
+    most: u32,
+    /// How long one waits. Absent: for ever.
+    timeout: Option<Duration>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// With the moment since which it waits, the longest first.
+    instances: VecDeque<(Instant, Instance)>,
+    /// Whether a task looks after those that wait for too long.
+    is_watched: bool,
+}
+
+impl IdleInstances {
+    pub(super) fn new(most: u32, timeout: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            timeout,
+            waiting: Mutex::default(),
+        })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one that has waited for the shortest time, whose memory is the likeliest to be at hand.
+    pub(super) fn take(&self) -> Option<Instance> {
+        if self.most == 1 {
+            return None;
+        }
+        self.waiting().instances.pop_back().map(|(_, one)| one)
+    }
+
+    /// Keeps an instance whose request has ended as it should, if it may have another one.
+    pub(super) fn put(self: &Arc<Self>, mut instance: Instance) {
+        if !instance.end(self.most) {
+            return;
+        }
+        let mut waiting = self.waiting();
+        waiting.instances.push_back((Instant::now(), instance));
+        if let Some(timeout) = self.timeout
+            && !waiting.is_watched
+        {
+            waiting.is_watched = true;
+            tokio::spawn(watch(self.clone(), timeout));
+        }
+    }
+
+    /// Ends all that wait; false if there are none.
+    pub(super) fn clear(&self) -> bool {
+        let ended = std::mem::take(&mut self.waiting().instances);
+        !ended.is_empty()
+    }
+
+    /// Takes out those that have waited for `timeout`, and says how long the next one has.
+    fn ended(&self, timeout: Duration) -> (Vec<Instance>, Option<Duration>) {
+        let mut waiting = self.waiting();
+        let mut ended = Vec::new();
+        let is_due = |(since, _): &mut (Instant, Instance)| since.elapsed() >= timeout;
+        while let Some((_, one)) = waiting.instances.pop_front_if(is_due) {
+            ended.push(one);
+        }
+        let next = waiting.instances.front().map(|(since, _)| since.elapsed());
+        waiting.is_watched = next.is_some();
+        (ended, next)
+    }
+}
+
+/// Ends those that wait for too long, as long as there are any: a server without requests is not to
+/// wake the processor.
+async fn watch(idle: Arc<IdleInstances>, timeout: Duration) {
+    let mut waited = Duration::ZERO;
+    loop {
+        tokio::time::sleep(timeout.saturating_sub(waited)).await;
+        let (ended, next) = idle.ended(timeout);
+        drop(ended);
+        match next {
+            Some(next) => waited = next,
+            None => return,
+        }
+    }
+}
+
+impl fmt::Debug for IdleInstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdleInstances")
+            .field("most", &self.most)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
