@@ -36,6 +36,21 @@ pub enum Error {
         /// The URI as containerd gave it.
         uri: String,
     },
+    /// The URI names a host.
+    #[error(
+        "{stream} {uri:?} names the host {host:?}, and this node is meant: begin its path with a third \
+         slash, as in {scheme}:///var/log/it"
+    )]
+    Host {
+        /// `stdin`, `stdout` or `stderr`.
+        stream: &'static str,
+        /// The URI as containerd gave it.
+        uri: String,
+        /// What stands before the path.
+        host: String,
+        /// Of the URI.
+        scheme: String,
+    },
     /// The URI names no file.
     #[error("{stream} {uri:?} names no absolute path")]
     NoPath {

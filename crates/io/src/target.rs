@@ -36,7 +36,8 @@ impl Target {
     /// Parses `text`, which containerd gave for `stream`.
     ///
     /// # Errors
-    /// [`Error::Scheme`] if the scheme is unknown, [`Error::NoPath`] if the path is missing.
+    /// [`Error::Scheme`] if the scheme is unknown, [`Error::Host`] if it is of a host, [`Error::NoPath`]
+    /// if the path is missing.
     pub(crate) fn parse(stream: &'static str, text: &str) -> Result<Self, Error> {
         if text.is_empty() {
             return Ok(Self::Null);
@@ -46,10 +47,11 @@ impl Target {
         };
         let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // Between `//` and the next slash a URI has its host: it is ignored.
-        let path = match path.strip_prefix("//") {
-            Some(path) => path.find('/').map_or("", |at| &path[at..]),
-            None => path,
+        // Between `//` and the next slash a URI has its host. runc's shim passes over it, and a
+        // relative path is short of a directory then.
+        let (host, path) = match path.strip_prefix("//") {
+            Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+            None => ("", path),
         };
         let path = PathBuf::from(OsString::from_vec(unescaped(path, false)));
         let target = match scheme {
@@ -67,6 +69,14 @@ impl Target {
                 });
             }
         };
+        if !path.as_os_str().is_empty() && !["", "localhost"].contains(&host) {
+            return Err(Error::Host {
+                stream,
+                uri: text.to_owned(),
+                host: host.to_owned(),
+                scheme: scheme.to_owned(),
+            });
+        }
         if !path.is_absolute() {
             return Err(Error::NoPath {
                 stream,
@@ -194,5 +204,20 @@ mod tests {
             assert!(error.contains("names no absolute path"), "{error}");
         }
         assert_eq!(parsed("/a"), Target::Fifo(PathBuf::from("/a")));
+    }
+
+    #[test]
+    fn a_relative_path_is_not_taken_for_a_host() {
+        let error = Target::parse("stdout", "file://relative/x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "stdout \"file://relative/x\" names the host \"relative\", and this node is meant: begin its \
+             path with a third slash, as in file:///var/log/it"
+        );
+        for scheme in ["fifo", "binary", "binary-v2"] {
+            let error = Target::parse("stdout", &format!("{scheme}://usr/bin/log"));
+            assert!(matches!(error, Err(crate::Error::Host { .. })), "{error:?}");
+        }
+        assert_eq!(parsed("file://localhost/x"), Target::File("/x".into()));
     }
 }
