@@ -268,7 +268,7 @@ mod tests {
         LayerIndex::open(&cache).unwrap();
         for (path, mode, words) in [
             (cache.join("layers"), 0o770, "root's alone"),
-            (cache.clone(), 0o777, "nobody but root may write there"),
+            (cache.clone(), 0o777, "only root may write there"),
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = LayerIndex::open(&cache).unwrap_err();

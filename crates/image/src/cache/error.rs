@@ -19,6 +19,9 @@ pub enum Error {
     /// Modules of this size are not compiled.
     #[error("the module has {size} bytes; the most that is compiled is {MAX_MODULE}")]
     TooLarge { size: u64 },
+    /// It is root's, and this process is another user's.
+    #[error("the cache {} is root's alone: run this as root", dir.display())]
+    NotRoot { dir: PathBuf },
     /// Another user could write into it.
     #[error(
         "the cache {} is not safe: {} belongs to user {owner} with mode {mode:04o}, and {expected}",
@@ -62,6 +65,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of a file at `path` in the cache `dir`: to a user who may not, it says who may.
+    pub(super) fn unless_root(
+        dir: &Path,
+        verb: &'static str,
+        path: &Path,
+        source: io::Error,
+    ) -> Self {
+        let denied = source.kind() == io::ErrorKind::PermissionDenied;
+        if denied && !rustix::process::geteuid().is_root() {
+            let dir = dir.to_owned();
+            return Self::NotRoot { dir };
+        }
+        Self::file(verb, path)(source)
+    }
+
     /// Of a file at `path` that could not be used, as `verb` says.
     pub(crate) fn file(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

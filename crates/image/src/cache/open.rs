@@ -39,7 +39,7 @@ impl Cache {
             &dir.join("locks"),
             &dir.join("sizes"),
         ] {
-            files::make_dir(path).map_err(Error::file("make", path))?;
+            files::make_dir(path).map_err(|error| Error::unless_root(dir, "make", path, error))?;
         }
         Self::checked(dir, limit)
     }
