@@ -223,6 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn the_engine_that_has_an_import_is_named() {
+        for (import, engine) in [
+            (r#""wasix_32v1" "fd_dup""#, "wasmer"),
+            (r#""wasi_ephemeral_nn" "load""#, "wasmedge"),
+        ] {
+            let error = fails(
+                &format!("(module (import {import} (func)) (func (export \"_start\")))"),
+                None,
+            );
+            let told = format!(
+                "which wasmtime does not provide, but {engine} does; name it by the annotation run.oci.handler"
+            );
+            assert!(error.ends_with(&told), "{error}");
+        }
+    }
+
+    #[test]
     fn a_module_without_start_lists_its_exports() {
         let wat = r#"(module (func (export "add")) (memory (export "memory") 1))"#;
         assert_eq!(

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use medley_types::EngineKind;
+
 pub use code::{NotSealed, TrustedCode};
 
 /// What is to be run, and what is asked of it.
@@ -72,7 +74,11 @@ pub enum ModuleError {
         reason: String,
     },
     /// It imports something that the engine does not have.
-    #[error("{} imports {import}, which {engine} does not provide", path.display())]
+    #[error(
+        "{} imports {import}, which {engine} does not provide{}",
+        path.display(),
+        other_engine(import, engine)
+    )]
     UnknownImport {
         path: PathBuf,
         /// The import's module and name.
@@ -273,6 +279,18 @@ pub trait Program {
 
 /// At most this many exports are listed in an error.
 const LISTED: usize = 8;
+
+/// The engine that has an import which `engine` has not, and how to get it: of text, which only an
+/// engine parses, the imports do not choose one.
+fn other_engine(import: &str, engine: &str) -> String {
+    let other = import
+        .split_once("::")
+        .and_then(|(module, name)| EngineKind::that_provides(module, name))
+        .filter(|other| other.descriptor().name != engine);
+    other.map_or_else(String::new, |other| {
+        format!(", but {other} does; name it by the annotation run.oci.handler")
+    })
+}
 
 fn list(names: &[String]) -> String {
     match names {
