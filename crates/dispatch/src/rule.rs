@@ -81,7 +81,9 @@ impl Mode {
             let remedy = match own {
                 Some(own) => format!("set {} to compat-smart", Quoted::text(own).bare()),
                 None => {
-                    format!("set {HANDLER} to wasm-smart, or only {VARIANT} and to compat-smart")
+                    format!(
+                        "set {HANDLER} to wasm-smart, or remove it and set {VARIANT} to compat-smart"
+                    )
                 }
             };
             return Self::Wasm {

@@ -108,9 +108,8 @@ pub(crate) fn names() -> String {
 pub(crate) fn described() -> Vec<String> {
     let own = EngineKind::ALL
         .iter()
-        .copied()
-        .filter(|kind| built_in(*kind).is_some())
-        .map(|kind| format!("{kind} (built in)"));
+        .filter_map(|kind| built_in(*kind))
+        .map(|engine| format!("{} {} (built in)", engine.name(), engine.version()));
     let beside = beside().into_iter().map(|beside| {
         let EngineBinary { engine, path, .. } = beside;
         let path_shown = path.display();

@@ -7,7 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use containerd_shim::cgroup::{add_task_to_cgroup, adjust_oom_score};
 use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
 use medley_dispatch::sandbox_of;
@@ -94,13 +95,30 @@ fn spawn(
         .spawn()
         .with_context(|| format!("cannot run {}", binary.display()))?;
     // The kernel is to kill a shim before containerd, and a container before its shim.
-    let placed = containerd_shim::cgroup::set_cgroup_and_oom_score(shim.id(), cgroup);
+    let placed = place(shim.id(), cgroup)
+        .and_then(|()| adjust_oom_score(shim.id()).context("cannot set the shim's oom_score_adj"));
     if let Err(error) = placed {
         shim.kill().ok();
         shim.wait().ok();
-        return Err(error).context("cannot place the shim");
+        return Err(error);
     }
     Ok(shim)
+}
+
+/// Puts the shim `pid` into the cgroup of the runtime option `ShimCgroup`, if that is set.
+fn place(pid: u32, cgroup: &str) -> anyhow::Result<()> {
+    if cgroup.is_empty() {
+        return Ok(());
+    }
+    add_task_to_cgroup(cgroup, pid).map_err(|error| {
+        let error = error.to_string();
+        // The library quotes Rust's own text of it.
+        let cause = medley_types::os_error(&error).map_or(error, |error| error.to_string());
+        anyhow!(
+            "cannot put the shim into the cgroup {cgroup:?} that the runtime option ShimCgroup names; \
+             it has to be there, on cgroup v1 in each hierarchy: {cause}"
+        )
+    })
 }
 
 /// Makes sure that a shim which was just run has not been killed already.

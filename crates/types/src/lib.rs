@@ -14,7 +14,7 @@ mod stdio;
 pub use cancel::Cancel;
 pub use engines::{EngineDescriptor, EngineKind, EngineProgram, UnknownEngine};
 pub use rootfs::RootfsMount;
-pub use sentence::sentence;
+pub use sentence::{os_error, sentence};
 pub use stdio::StdioPaths;
 
 /// Where a program without a slash in its name is looked for if the environment has no `PATH`, as by runc.

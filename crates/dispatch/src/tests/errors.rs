@@ -177,7 +177,7 @@ fn wasm_by_order_on_something_else() {
     let handled = handled.annotation("run.oci.handler", "wasm");
     assert_eq!(
         handled.error(),
-        r#""/app" is a script, but the annotation run.oci.handler=wasm says that it is Wasm; to decide by content, set run.oci.handler to wasm-smart, or only module.wasm.image/variant and to compat-smart"#
+        r#""/app" is a script, but the annotation run.oci.handler=wasm says that it is Wasm; to decide by content, set run.oci.handler to wasm-smart, or remove it and set module.wasm.image/variant to compat-smart"#
     );
     let named = handled.annotation("io.kubernetes.cri.container-name", "proxy");
     assert!(

@@ -16,10 +16,10 @@ const PRUNE: &str = "  \
   containerd-shim-wasm-v1 cache prune [WHAT]      remove what is not in use: running containers keep theirs
       --older-than AGE                            ... and was not used for 90m, 12h, 30d
       --to-size SIZE                              ... the longest unused first, until 500M, 2G are left
-      --all                                       ... whatever it is
+      --all                                       ... all of it
                                                   (without any of these: down to the cache's limit)
-                                                  modules that can't be compiled are tried again, but after
-                                                  --to-size
+                                                  It also forgets which modules can't be compiled, and
+                                                  they are tried again; with --to-size it does not.
 ";
 
 const WARM: &str = "  \
