@@ -91,6 +91,17 @@ pub(crate) fn check_selinux(label: Option<&str>, field: &'static str) -> Result<
     }
 }
 
+/// Refuses a profile where there is no AppArmor.
+pub(crate) fn check_apparmor(profile: Option<&str>) -> Result<(), Error> {
+    match profile {
+        Some(profile) if !libcontainer::apparmor::is_enabled().unwrap_or(false) => {
+            let profile = profile.to_owned();
+            Err(Error::NoAppArmor { profile })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether SELinux is there and has a policy.
 fn is_selinux_enabled() -> bool {
     let mounted = SELINUX
@@ -114,13 +125,7 @@ impl Confinement {
         if labels == Labels::default() {
             return Ok(None);
         }
-        if let Some(profile) = &labels.apparmor
-            && !libcontainer::apparmor::is_enabled().unwrap_or(false)
-        {
-            return Err(Error::NoAppArmor {
-                profile: profile.clone(),
-            });
-        }
+        check_apparmor(labels.apparmor.as_deref())?;
         check_selinux(labels.selinux.as_deref(), "process.selinuxLabel")?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let procfs = rustix::fs::open("/proc", flags, Mode::empty())

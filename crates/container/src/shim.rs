@@ -27,6 +27,7 @@ mod exec;
 mod helper_client;
 mod hooks;
 mod image_layers;
+mod libcontainer_text;
 mod manager;
 mod module;
 mod mounts;

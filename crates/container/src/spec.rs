@@ -18,6 +18,7 @@ pub(crate) mod environment;
 mod facts;
 mod file;
 mod inherit;
+mod nul;
 pub(crate) mod propagation;
 pub(crate) mod seccomp;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 )]
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a container's limits could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +116,34 @@ pub enum UpdateError {
         reason: String,
     },
     /// The kernel refused.
-    #[error("cannot write {value:?} to {}", path.display())]
+    #[error("cannot write {value:?} to {}{}", path.display(), taken(path))]
     Write {
         path: PathBuf,
         /// What was to be in it.
         value: String,
         source: io::Error,
     },
+}
+
+/// What a file of a cgroup takes, where the kernel's own word does not tell it.
+fn taken(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let taken = match file.as_ref() {
+        "cpuset.cpus" => "processors that the cgroup above has, such as 0-1",
+        "cpuset.mems" => "memory nodes that the cgroup above has, such as 0",
+        "cpu.idle" => "0 or 1",
+        "cpu.cfs_quota_us" => {
+            "microseconds, more than a burst and within the quota of the cgroup above"
+        }
+        "cpu.rt_runtime_us" => "microseconds within those of the cgroup above, which may have none",
+        "pids.max" => "a number up to 4194304, or max",
+        "io.max" | "io.weight" | "io.bfq.weight" => "a device that is there, by its numbers",
+        file if file.starts_with("blkio.") && file.ends_with("_device") => {
+            "a device that is there, by its numbers"
+        }
+        _ => return String::new(),
+    };
+    format!(", which takes {taken}")
 }
 
 impl UpdateError {
@@ -149,5 +170,38 @@ impl UpdateError {
                 | Self::Processes { .. }
                 | Self::Missing { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UpdateError;
+
+    #[test]
+    fn what_a_file_takes_is_told_where_the_kernel_does_not() {
+        let told = |file: &str| {
+            let error = UpdateError::Write {
+                path: format!("/c/{file}").into(),
+                value: "99".to_owned(),
+                source: std::io::ErrorKind::InvalidInput.into(),
+            };
+            error.to_string()
+        };
+        assert_eq!(
+            told("cpuset.cpus"),
+            "cannot write \"99\" to /c/cpuset.cpus, which takes processors that the cgroup above has, such \
+             as 0-1"
+        );
+        for file in [
+            "blkio.throttle.read_bps_device",
+            "blkio.bfq.weight_device",
+            "io.max",
+        ] {
+            assert!(
+                told(file).ends_with("takes a device that is there, by its numbers"),
+                "{file}"
+            );
+        }
+        assert_eq!(told("memory.max"), "cannot write \"99\" to /c/memory.max");
     }
 }

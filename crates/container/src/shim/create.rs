@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
@@ -29,6 +29,7 @@ use super::compiler_limit::CompileContext;
 use super::container::Container;
 use super::context::ShimContext;
 use super::error::Error;
+use super::libcontainer_text::{self, Step};
 use super::planned_cgroup::PlannedCgroup;
 use super::prepare::{Namespaces, Prepared, prepare};
 use super::prestarted_helper::PrestartedHelper;
@@ -176,7 +177,7 @@ fn make(
                 program,
                 fds: fds.clone(),
             });
-            made.map_err(|error| name_cwd(error, &prepared.cwd))
+            made.map_err(|error| name(error, prepared))
         };
         match (&planned.plan, &planned.module) {
             (Plan::Linux(plan), _) => code_source::made(ask(Program::Linux {
@@ -255,13 +256,16 @@ fn watch(
     }
 }
 
-/// libcontainer does not say which directory it could not enter.
-fn name_cwd(error: Error, cwd: &Path) -> Error {
+/// Names what libcontainer could not do, where the spec alone tells it.
+fn name(error: Error, prepared: &Prepared) -> Error {
     match error {
-        Error::Refused { reason } if reason.contains("failed to chdir") => Error::Cwd {
-            cwd: PathBuf::from(cwd),
-            reason,
+        Error::Libcontainer(fault) if fault.step == Step::WorkingDir => Error::Cwd {
+            cwd: prepared.cwd.clone(),
+            source: fault.into_cause(),
         },
+        Error::Libcontainer(fault) => {
+            Error::Libcontainer(libcontainer_text::named(fault, prepared.spec()))
+        }
         error => error,
     }
 }

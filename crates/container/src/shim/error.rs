@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use medley_types::EngineKind;
 
-use super::{device_rules, mounts, rootfs};
+use rustix::io::Errno;
+
+use super::{device_rules, libcontainer_text, mounts, rootfs};
 use crate::spec;
 use crate::spec::environment;
 
@@ -67,6 +69,9 @@ pub enum Error {
     /// A helper said no.
     #[error("{reason}")]
     Refused { reason: String },
+    /// libcontainer could not make it.
+    #[error(transparent)]
+    Libcontainer(libcontainer_text::Fault),
     /// A module can't be compiled, as often as it is tried.
     #[error("{reason}")]
     Unfit { reason: String },
@@ -79,12 +84,11 @@ pub enum Error {
         reason: &'static str,
     },
     /// The working directory is no good.
-    #[error("cannot enter the working directory {} inside the container: {reason}", cwd.display())]
+    #[error("cannot enter the working directory {} inside the container", cwd.display())]
     Cwd {
         /// As the spec has it.
         cwd: PathBuf,
-        /// libcontainer's word.
-        reason: String,
+        source: io::Error,
     },
     #[error(transparent)]
     Environment(#[from] environment::Error),
@@ -212,7 +216,8 @@ pub enum Error {
 impl Error {
     /// Whether root may not enter the working directory, which is not to say that its user may not.
     pub(super) fn is_denied_cwd(&self) -> bool {
-        matches!(self, Self::Cwd { reason, .. } if reason.contains("EACCES"))
+        let denied = Some(Errno::ACCESS.raw_os_error());
+        matches!(self, Self::Cwd { source, .. } if source.raw_os_error() == denied)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::protocol::{
     self, ExecFds, Guest, MadeProcess, MakeReply, PreparedProcess, Program, TerminalRequest,
 };
 use crate::spec;
+use crate::spec::asked;
 use crate::spec::environment;
 use crate::spec::words;
 
@@ -76,6 +77,7 @@ impl Exec {
         spec::warn_of_unknown(&container.id, &read.unknown_capabilities);
         let mut process = read.value;
         environment::check(&process)?;
+        asked::check_process(&process).map_err(spec::Error::from)?;
         let decision = match container.plan {
             Plan::Linux(_) => None,
             Plan::Wasm(_) => {

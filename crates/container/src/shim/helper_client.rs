@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::engine_binaries::{Chosen, EngineBinaries, EngineBinary};
 use super::error::Error;
+use super::libcontainer_text;
 use super::recorded_process::RecordedProcess;
 use crate::helper::log_file;
 use crate::protocol::{Failure, HelperCall, Reply, Request, receive_reply};
@@ -388,28 +389,14 @@ impl From<HelperOutput> for Error {
 /// What a helper said that could not do what it was asked for.
 fn refused(failure: Failure, log: &str) -> Error {
     match failure {
-        Failure::Failed { reason } => Error::Refused {
-            reason: explain(&reason, log),
+        Failure::Failed { reason } => match libcontainer_text::fault(&reason, log) {
+            Some(fault) => Error::Libcontainer(fault),
+            None => Error::Refused {
+                reason: libcontainer_text::unknown(&reason, log),
+            },
         },
         Failure::Unfit { reason } => Error::Unfit { reason },
     }
-}
-
-/// A helper's reason, with the detail that only its log has.
-fn explain(reason: &str, log: &str) -> String {
-    /// Hooks as libcontainer writes them, and as the OCI runtime spec and its users do.
-    const HOOKS: [(&str, &str); 3] = [
-        ("create runtime hook", "createRuntime hook"),
-        ("create container hook", "createContainer hook"),
-        ("start container hook", "startContainer hook"),
-    ];
-    let reason = match log_file::cause(log) {
-        Some(cause) if !reason.contains(cause) => format!("{reason} ({cause})"),
-        _ => reason.to_owned(),
-    };
-    HOOKS.iter().fold(reason, |reason, (theirs, ours)| {
-        reason.replace(theirs, ours)
-    })
 }
 
 fn read_log(log: &mut File) -> io::Result<String> {

@@ -11,6 +11,7 @@ mod error;
 mod image;
 mod nodes;
 mod own;
+mod proc;
 mod tmpfs;
 
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ pub(crate) fn resolve(spec: &mut Spec, rootfs: &Path, dir: &Path) -> Result<Reso
         if found == Path::new("/") {
             return Err(Error::Root { path: asked });
         }
+        proc::check(mount, &found)?;
         let is_filled = tmpfs::is_filled(mount);
         changed |= tmpfs::forget_filling(mount);
         if kind == "tmpfs" {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use medley_dispatch::Plan;
 use medley_engine::Preopen;
+use oci_spec::runtime::Spec;
 
 use super::code_source;
 use super::error::Error;
@@ -128,6 +129,10 @@ pub(super) fn prepare(
 }
 
 impl Prepared {
+    pub(super) fn spec(&self) -> &Spec {
+        &self.spec.oci
+    }
+
     /// Whether a user may enter the working directory whom root is not: of a volume of NFS or FUSE.
     pub(super) fn may_enter_cwd_late(&self) -> bool {
         self.cwd != Path::new("/") && self.user != 0

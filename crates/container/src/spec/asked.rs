@@ -3,39 +3,37 @@
 //!
 //! The tests hold a list of every field that a spec can have, and of what becomes of it.
 
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSeccompAction, Spec};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType, LinuxSeccompAction, Spec};
 
+use self::refused::refused;
 use super::propagation;
 
 #[cfg(test)]
 mod fields;
+mod process;
+mod refused;
 #[cfg(test)]
 mod tests;
 
-/// Something that is not done.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{place} of the container's spec {what}")]
-pub struct Refused {
-    place: String,
-    what: String,
-}
-
-fn refused(place: impl Into<String>, what: impl Into<String>) -> Result<(), Refused> {
-    Err(Refused {
-        place: place.into(),
-        what: what.into(),
-    })
-}
+pub(crate) use process::check_process;
+pub(crate) use refused::Refused;
 
 /// Refuses what is not done.
 pub(crate) fn check(spec: &Spec) -> Result<(), Refused> {
     if let Some(hooks) = spec.hooks() {
         check_hooks(hooks)?;
     }
+    if let Some(process) = spec.process() {
+        check_process(process)?;
+    }
+    check_name("hostname", spec.hostname().as_deref())?;
+    check_name("domainname", spec.domainname().as_deref())?;
     let Some(linux) = spec.linux() else {
         return Ok(());
     };
     check_namespaces(linux)?;
+    check_user_namespace(linux)?;
+    check_filter(linux)?;
     check_propagation(linux)?;
     check_personality(linux)?;
     check_agent(linux)
@@ -74,6 +72,55 @@ fn check_hook(place: &str, hook: &Hook) -> Result<(), Refused> {
         }
         _ => Ok(()),
     }
+}
+
+/// The kernel has room for as much.
+fn check_name(place: &str, name: Option<&str>) -> Result<(), Refused> {
+    const LONGEST: usize = 64;
+    match name.map(str::len) {
+        Some(length) if length > LONGEST => {
+            let what = format!("has {length} bytes: it has to have {LONGEST} at most");
+            refused(place, what)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A new one without mappings has no ids, so that no process in it could be root.
+fn check_user_namespace(linux: &Linux) -> Result<(), Refused> {
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let is_new =
+        namespaces.any(|one| one.typ() == LinuxNamespaceType::User && one.path().is_none());
+    let mappings = [
+        ("linux.uidMappings", linux.uid_mappings()),
+        ("linux.gidMappings", linux.gid_mappings()),
+    ];
+    for (place, mappings) in mappings {
+        if is_new && mappings.as_ref().is_none_or(Vec::is_empty) {
+            return refused(
+                place,
+                "is missing, which a new user namespace takes its ids from",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A filter can look at the six arguments that a call has.
+fn check_filter(linux: &Linux) -> Result<(), Refused> {
+    const ARGUMENTS: usize = 6;
+    let seccomp = linux.seccomp().as_ref();
+    let rules = seccomp.and_then(|seccomp| seccomp.syscalls().as_deref());
+    for (rule, call) in rules.unwrap_or_default().iter().enumerate() {
+        for (at, argument) in call.args().iter().flatten().enumerate() {
+            if argument.index() >= ARGUMENTS {
+                let place = format!("linux.seccomp.syscalls[{rule}].args[{at}].index");
+                let what = format!("is {}: a call's arguments are 0 to 5", argument.index());
+                return refused(place, what);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_namespaces(linux: &Linux) -> Result<(), Refused> {

@@ -11,7 +11,7 @@ use super::facts::{
 };
 use super::file::{Error, read, save, warn_of_unknown};
 use super::{asked, environment};
-use crate::confinement::check_selinux;
+use crate::confinement::{check_apparmor, check_selinux};
 
 /// A container's spec, which becomes what libcontainer reads.
 #[derive(Debug, Clone)]
@@ -28,7 +28,9 @@ impl ContainerSpec {
         warn_of_unknown(id, &read.unknown_capabilities);
         let spec = read.value;
         asked::check(&spec)?;
-        check_selinux(labels(&spec).selinux.as_deref(), "process.selinuxLabel")?;
+        let labels = labels(&spec);
+        check_apparmor(labels.apparmor.as_deref())?;
+        check_selinux(labels.selinux.as_deref(), "process.selinuxLabel")?;
         check_selinux(mount_label(&spec), "linux.mountLabel")?;
         if let Some(process) = spec.process() {
             environment::check(process)?;

@@ -17,6 +17,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use serde_json::Value;
 
+use super::nul;
+
 /// The sets of capabilities that a process has.
 const SETS: [&str; 5] = [
     "bounding",
@@ -39,6 +41,14 @@ pub enum Error {
     /// It is malformed.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// A text in it ends before its end.
+    #[error("{place} is {text:?}, which has a NUL in it")]
+    Nul {
+        /// Where in the spec.
+        place: String,
+        /// What stands there.
+        text: String,
+    },
     /// It asks for something that is not known here.
     #[error("{place} is {word:?}, which this runtime does not know")]
     Word {
@@ -60,14 +70,20 @@ pub(super) fn spec(text: &[u8]) -> Result<Read<Spec>, Error> {
     let outline = serde_json::from_slice::<Outline<'_>>(text).ok();
     let linux = outline.as_ref().and_then(|outline| outline.linux.as_ref());
     linux.map_or(Ok(()), OutlineOfLinux::check)?;
+    refuse_nul(text)?;
     let known = outline.is_some_and(|outline| outline.process.is_none_or(|named| named.known()));
     read(text, known, "/process")
 }
 
 /// Reads a process.
 pub(crate) fn process(text: &[u8]) -> Result<Read<Process>, Error> {
+    refuse_nul(text)?;
     let known = serde_json::from_slice::<Named<'_>>(text).is_ok_and(|named| named.known());
     read(text, known, "")
+}
+
+fn refuse_nul(text: &[u8]) -> Result<(), Error> {
+    nul::find(text).map_or(Ok(()), |(place, text)| Err(Error::Nul { place, text }))
 }
 
 /// Fields that the crate which reads a spec has by names of its own, and would pass over.

@@ -45,6 +45,15 @@ pub enum Error {
         /// As the spec has it.
         path: PathBuf,
     },
+    /// What the kernel tells would be another's word.
+    #[error(
+        "the mount destination {} lies in /proc, where the kernel's own files are: mount it elsewhere",
+        path.display()
+    )]
+    OverProc {
+        /// As the spec has it.
+        path: PathBuf,
+    },
     /// No such node can be made.
     #[error(
         "the device {} is none that can be made: its type must be b, c, u or p, and its numbers not \

@@ -5,6 +5,7 @@
 //! them: inside the rootfs in spite of the links that the image has, on a rootfs that is read-only, and over a
 //! file that the image or an earlier life of the container has left there.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, Spec};
@@ -34,8 +35,15 @@ pub(super) fn adapt(
     let (uids, gids) = (linux.uid_mappings().clone(), linux.gid_mappings().clone());
     let mut changed = false;
     let (mut kept, mut nodes, mut mounts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found_before = HashSet::new();
     for mut device in linux.devices().clone().unwrap_or_default() {
         let found = image.resolve(device.path())?;
+        // As with runc: the first is there then.
+        if !found_before.insert(found.clone()) {
+            changed = true;
+            continue;
+        }
+        numbers(&device)?;
         if found.starts_with(DEV) && !is_in_volume(&found, image) {
             if found.as_os_str() != device.path().as_os_str() {
                 device.set_path(found);
@@ -74,7 +82,8 @@ fn is_in_volume(device: &Path, image: &Image) -> bool {
 
 type Mappings<'m> = (Option<&'m [LinuxIdMapping]>, Option<&'m [LinuxIdMapping]>);
 
-fn node(device: &LinuxDevice, at: PathBuf, (uids, gids): Mappings<'_>) -> Result<Node, Error> {
+/// The kind of a device, and its numbers.
+fn numbers(device: &LinuxDevice) -> Result<(NodeKind, u32, u32), Error> {
     let invalid = || Error::Device {
         path: device.path().clone(),
     };
@@ -86,10 +95,16 @@ fn node(device: &LinuxDevice, at: PathBuf, (uids, gids): Mappings<'_>) -> Result
         // In a rule it stands for all of them.
         LinuxDeviceType::A => return Err(invalid()),
     };
-    let (major, minor) = match kind {
-        NodeKind::Fifo => (0, 0),
-        NodeKind::Block | NodeKind::Char => (number(device.major())?, number(device.minor())?),
-    };
+    match kind {
+        NodeKind::Fifo => Ok((kind, 0, 0)),
+        NodeKind::Block | NodeKind::Char => {
+            Ok((kind, number(device.major())?, number(device.minor())?))
+        }
+    }
+}
+
+fn node(device: &LinuxDevice, at: PathBuf, (uids, gids): Mappings<'_>) -> Result<Node, Error> {
+    let (kind, major, minor) = numbers(device)?;
     Ok(Node {
         at,
         kind,
@@ -190,11 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn of_two_devices_at_one_path_the_first_is_there() {
+        let rootfs = tempfile::tempdir().unwrap();
+        let mut spec = spec(
+            r#"{"type": "c", "path": "/dev/x", "major": 1, "minor": 3},
+            {"type": "c", "path": "/dev/../dev/x", "major": 1, "minor": 5},
+            {"type": "c", "path": "/y", "major": 1, "minor": 3},
+            {"type": "c", "path": "/y", "major": 1, "minor": 5}"#,
+        );
+        let resolved = resolve(&mut spec, rootfs.path(), Path::new("/state")).unwrap();
+        let kept = spec.linux().as_ref().unwrap().devices().clone().unwrap();
+        let numbers: Vec<_> = kept.iter().map(|device| device.minor()).collect();
+        assert_eq!((numbers, resolved.nodes.len()), (vec![3], 1));
+        assert_eq!(resolved.nodes[0].minor, 3);
+    }
+
+    #[test]
     fn what_is_no_device_is_refused() {
         let rootfs = tempfile::tempdir().unwrap();
-        for (kind, major) in [("a", 1), ("c", -1)] {
+        for (kind, path, major) in [("a", "/x", 1), ("c", "/x", -1), ("c", "/dev/x", -1)] {
             let device =
-                format!(r#"{{"type": "{kind}", "path": "/x", "major": {major}, "minor": 0}}"#);
+                format!(r#"{{"type": "{kind}", "path": "{path}", "major": {major}, "minor": 0}}"#);
             let resolved = resolve(&mut spec(&device), rootfs.path(), Path::new("/state"));
             let error = resolved.unwrap_err();
             assert!(matches!(error, Error::Device { .. }), "{error}");

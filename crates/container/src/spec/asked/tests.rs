@@ -210,3 +210,24 @@ fn a_hook_has_an_absolute_path_and_a_timeout_that_is_one() {
         assert!(error.starts_with(place), "{error}");
     }
 }
+
+#[test]
+fn what_the_kernel_would_refuse_is_told_by_its_place() {
+    let long = "x".repeat(65);
+    let users = r#"{"linux":{"namespaces":[{"type":"user"}],"uidMappings":
+        [{"containerID":0,"hostID":1000,"size":1}]}}"#;
+    let filter = r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
+        {"names":["read"],"action":"SCMP_ACT_ERRNO","args":[
+            {"index":5,"value":1,"op":"SCMP_CMP_EQ"},{"index":6,"value":1,"op":"SCMP_CMP_EQ"}]}]}}}"#;
+    for (json, place) in [
+        (format!(r#"{{"hostname":"{long}"}}"#).as_str(), "hostname "),
+        (&format!(r#"{{"domainname":"{long}"}}"#), "domainname "),
+        (users, "linux.gidMappings "),
+        (filter, "linux.seccomp.syscalls[0].args[1].index "),
+    ] {
+        let error = check(&spec(json)).unwrap_err().to_string();
+        assert!(error.starts_with(place), "{error}");
+    }
+    let joined = r#"{"linux":{"namespaces":[{"type":"user","path":"/proc/1/ns/user"}]}}"#;
+    assert_eq!(check(&spec(joined)), Ok(()));
+}

@@ -1,0 +1,156 @@
+//! Faults that libcontainer tells of without saying which one of several it means.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use medley_types::quoted::{Quoted, first_of};
+use oci_spec::runtime::{Hook, Spec};
+
+use super::fault::{Fault, Step};
+
+/// `fault`, with what `spec` tells about it.
+pub(in super::super) fn named(fault: Fault, spec: &Spec) -> Fault {
+    match fault.step {
+        Step::Hook(kind) => hook(fault, kind, spec),
+        Step::UnknownSysctl => sysctl(fault, spec),
+        Step::WorkingDir | Step::Other => fault,
+    }
+}
+
+fn hook(mut fault: Fault, kind: &str, spec: &Spec) -> Fault {
+    let hooks = hooks(spec, kind);
+    // What can't be run is told by it; else it may be any of them.
+    let unfit = hooks
+        .iter()
+        .find_map(|hook| Some((hook, unfit(hook.path())?)));
+    let name = match (unfit, hooks.as_slice()) {
+        (Some((hook, error)), _) => {
+            let path = Quoted::path(hook.path());
+            fault.what = format!("the {kind} hook {path} cannot be run: {error}");
+            fault.cause = None;
+            return fault;
+        }
+        (None, [hook]) => format!("the {kind} hook {}", Quoted::path(hook.path())),
+        (None, hooks) => {
+            let paths: Vec<_> = hooks.iter().map(|hook| Quoted::path(hook.path())).collect();
+            format!("one of the {kind} hooks {}", first_of(&paths))
+        }
+    };
+    fault.what = fault.what.replacen(&format!("a {kind} hook"), &name, 1);
+    fault
+}
+
+fn hooks<'s>(spec: &'s Spec, kind: &str) -> Vec<&'s Hook> {
+    let Some(all) = spec.hooks() else {
+        return Vec::new();
+    };
+    #[allow(deprecated, reason = "a spec may have them, and they are run")]
+    let hooks = match kind {
+        "prestart" => all.prestart(),
+        "createRuntime" => all.create_runtime(),
+        _ => all.create_container(),
+    };
+    hooks.iter().flatten().collect()
+}
+
+/// Why the file at `path` is no program, if it is none.
+fn unfit(path: &Path) -> Option<io::Error> {
+    match fs::metadata(path) {
+        Err(error) => Some(error),
+        Ok(file) if file.is_dir() => Some(io::ErrorKind::IsADirectory.into()),
+        Ok(file) if file.permissions().mode() & 0o111 == 0 => {
+            Some(io::ErrorKind::PermissionDenied.into())
+        }
+        Ok(_) => None,
+    }
+}
+
+fn sysctl(mut fault: Fault, spec: &Spec) -> Fault {
+    let linux = spec.linux().as_ref();
+    let sysctls = linux.and_then(|linux| linux.sysctl().as_ref());
+    let is_there = |name: &str| {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        // Some can be written alone.
+        fs::symlink_metadata(path).is_ok_and(|file| file.is_file())
+    };
+    let mut names: Vec<_> = sysctls
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name)
+        .collect();
+    names.sort();
+    // A namespace may have others than the node: each may be the one, if the node has all.
+    let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    let missing = if missing.is_empty() {
+        names.iter().collect()
+    } else {
+        missing
+    };
+    let missing: Vec<_> = missing.iter().map(|name| Quoted::text(name)).collect();
+    fault.what = format!(
+        "linux.sysctl of the container's spec has {}, which this node's kernel has not",
+        first_of(&missing)
+    );
+    fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault;
+    use super::named;
+    use oci_spec::runtime::Spec;
+
+    fn told(spec: &str, line: &str) -> String {
+        let spec: Spec = serde_json::from_str(spec).unwrap();
+        let fault = fault("", &format!("it broke\nERROR {line}\n")).unwrap();
+        named(fault, &spec).to_string()
+    }
+
+    #[test]
+    fn a_hook_that_cannot_be_run_is_named() {
+        let spec = |paths: &str| {
+            format!(r#"{{"ociVersion": "1.0.2", "hooks": {{"createRuntime": [{paths}]}}}}"#)
+        };
+        let line = "failed to run create runtime hooks: failed to execute hook command";
+        let text = told(&spec(r#"{"path": "/bin/true"}, {"path": "/nope"}"#), line);
+        assert_eq!(
+            text,
+            "the createRuntime hook \"/nope\" cannot be run: No such file or directory (os error 2)"
+        );
+        let text = told(&spec(r#"{"path": "/etc"}"#), line);
+        assert!(
+            text.starts_with("the createRuntime hook \"/etc\" cannot be run: "),
+            "{text}"
+        );
+        let line =
+            "failed to run create runtime hooks: hook command exited with non-zero exit code: 3";
+        let text = told(&spec(r#"{"path": "/bin/false"}"#), line);
+        assert_eq!(
+            text,
+            "the createRuntime hook \"/bin/false\" ended with exit code 3, saying \"it broke\""
+        );
+        let text = told(
+            &spec(r#"{"path": "/bin/true"}, {"path": "/bin/false"}"#),
+            line,
+        );
+        assert!(
+            text.starts_with(
+                "one of the createRuntime hooks \"/bin/true\", \"/bin/false\" ended with"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_sysctl_that_the_kernel_lacks_is_named() {
+        let spec = r#"{"ociVersion": "1.0.2", "linux": {"sysctl":
+            {"net.frob.x": "1", "kernel.hostname": "a"}}}"#;
+        let line = "failed to initialize container process: open subpath in procfs failed";
+        assert_eq!(
+            told(spec, line),
+            "linux.sysctl of the container's spec has \"net.frob.x\", which this node's kernel has not"
+        );
+    }
+}
