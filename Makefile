@@ -54,7 +54,7 @@ SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact im
 	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
 	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-podman test-k8s test-controller kind k3d quick demo bench bench-http soak install release release-try release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-podman test-k8s test-controller kind k3d quick demo bench bench-http trace soak install release release-try release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -167,6 +167,9 @@ bench-http: setup ## the HTTP server beside a plain Wasmtime host, both as relea
 	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim -p medley-engine-wasmtime \
 		--bins --example plain-host
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench-http
+
+trace: build ## where the milliseconds of a life are, as docs/trace-linux.svg and docs/trace-wasm.svg (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin trace
 
 soak: build ## 10,000 execs, the shim's memory as docs/soak.svg; 1,000 kills of shims: nothing left (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin soak

@@ -29,6 +29,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use cli::Call;
+use medley_sys::trace;
 use names::NAME;
 use rustix::fs::Mode;
 
@@ -56,9 +57,9 @@ fn main() -> ExitCode {
     let result = match cli::containerd_call(&args) {
         Ok(Call::Info) => info::print(),
         Ok(Call::Version) => info::print_version(),
-        Ok(Call::Start(flags)) => start::run(&flags),
-        Ok(Call::Delete(flags)) => delete::run(&flags),
-        Ok(Call::Serve(flags)) => serve::run(&flags),
+        Ok(Call::Start(flags)) => traced("start", || start::run(&flags)),
+        Ok(Call::Delete(flags)) => traced("delete", || delete::run(&flags)),
+        Ok(Call::Serve(flags)) => traced("shim", || serve::run(&flags)),
         Err(code) => return code,
     };
     match result {
@@ -69,4 +70,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs one of containerd's calls, with a trace if containerd's environment asks for one.
+fn traced(process: &'static str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    trace::begin(process);
+    let _whole = trace::span(process);
+    run()
 }

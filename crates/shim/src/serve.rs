@@ -12,6 +12,7 @@ use containerd_shim_protos::ttrpc::r#async::Server;
 use medley_container::shim::ContainerManager;
 use medley_image::store::Address;
 use medley_runtime::{Defaults, LocalRuntime};
+use medley_sys::trace;
 use medley_task::events::Events;
 use medley_task::{Service, publish, wire};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +52,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 }
 
 fn serve(flags: &Flags) -> anyhow::Result<()> {
+    let beginning = trace::span("begin to serve");
     medley_sys::memory::keep_heaps_short();
     // The first Create is on its way.
     medley_cgroup::prepare_for_move();
@@ -97,6 +99,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             .register_service(wire::services(&service));
         server.start().await.context("cannot serve")?;
         log::debug!("serving {}", flags.socket);
+        drop(beginning);
         tokio::select! {
             () = service.ended() => {}
             () = abandoned(&service, &bundle) => {
@@ -104,6 +107,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             }
         }
 
+        let _ending = trace::span("end");
         // First of all: a start from here on needs another shim.
         std::fs::remove_file(sockets::path(&flags.socket)).ok();
         service.abandon_sandbox().await;

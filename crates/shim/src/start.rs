@@ -12,6 +12,7 @@ use containerd_shim::cgroup::{add_task_to_cgroup, adjust_oom_score};
 use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
 use medley_dispatch::sandbox_of;
+use medley_sys::trace;
 
 use crate::{bootstrap, engines, environment, sockets};
 
@@ -91,9 +92,13 @@ fn spawn(
     if let Some(alias) = engines::called_by() {
         command.env(engines::DEFAULT, alias.engine.descriptor().name);
     }
+    command.envs(trace::environment());
+    let spawning = trace::span("spawn the shim");
     let mut shim = command
         .spawn()
         .with_context(|| format!("cannot run {}", binary.display()))?;
+    drop(spawning);
+    let _placing = trace::span("place the shim");
     // The kernel is to kill a shim before containerd, and a container before its shim.
     let placed = place(shim.id(), cgroup)
         .and_then(|()| adjust_oom_score(shim.id()).context("cannot set the shim's oom_score_adj"));

@@ -122,6 +122,18 @@ pub fn enter_empty_root(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Leaves the mounts for a copy of them.
+///
+/// # Errors
+/// Those of `unshare`.
+pub fn leave_mounts() -> io::Result<()> {
+    // SAFETY: without CLONE_FILES no descriptor of another thread changes its meaning.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Leaves the network, the mounts and the IPC objects of the node.
 ///
 /// # Errors
@@ -273,6 +285,7 @@ pub fn close_from(first: u32) {
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint) {
+    crate::trace::closed(first, last);
     // SAFETY: a plain system call. It is for a process that does nothing more with what is closed
     // and ends without running destructors.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };

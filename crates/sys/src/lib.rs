@@ -26,6 +26,7 @@ pub mod seccomp;
 pub mod signals;
 pub mod spawn;
 pub mod title;
+pub mod trace;
 pub mod user_namespace;
 pub mod verity;
 pub mod watch;
