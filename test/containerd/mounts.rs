@@ -170,3 +170,43 @@ async fn mounted_twice(bench: &Bench, rootfs: &std::path::Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// However many mounts the node has: what a container mounts from goes along, by whatever way it leads.
+#[tokio::test]
+async fn containers_begin_in_a_copy_of_one_empty_mount_namespace() -> Result<()> {
+    let kept = std::path::Path::new("/run/containerd-shim-wasm/mounts/empty");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let script = "cat /data/note /note; wc -l < /proc/self/mountinfo";
+        let said = shell(
+            Runtime::Medley,
+            |image| image,
+            script,
+            |spec, volume| {
+                let link = volume.with_file_name("link");
+                std::os::unix::fs::symlink(volume, &link).unwrap_or_default();
+                spec.edit(|json| {
+                    let bind = |from: &std::path::Path, at: &str| {
+                        serde_json::json!({"destination": at, "type": "bind",
+                            "source": from, "options": ["rbind", "ro"]})
+                    };
+                    if let Some(mounts) = json["mounts"].as_array_mut() {
+                        mounts.push(bind(&link, "/data"));
+                        mounts.push(bind(&link.join("note"), "/note"));
+                    }
+                })
+            },
+        )
+        .await?;
+        let count = said
+            .strip_prefix("a note\na note\n")
+            .context("both notes")?;
+        let count: u32 = count.trim().parse()?;
+        assert!(count < 40, "{count} mounts in a container");
+        seen.push(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(
+            kept,
+        )?));
+    }
+    assert_eq!(seen[0], seen[1]);
+    Ok(())
+}

@@ -1,82 +1,65 @@
 //! A container's limits at its beginning. libcontainer drops some, refuses others and gets a few wrong
-//! (docs/upstream.md says which). So it is left only what has to hold before, or what systemd is to
-//! hear at once; all are set once the cgroup is there, by the code of an update, so that the same
-//! words mean the same.
-
-use std::path::Path;
+//! (docs/upstream.md says which). So all are set by the code of an update, so that the same words mean
+//! the same: what has to hold from the first process on when the cgroup is made, and the rest, which
+//! init's way there might not get by with, once init is there. Of a cgroup that systemd makes,
+//! libcontainer tells it what it knows rightly.
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, Spec};
 
+use medley_sys::device_filter::Rule;
+
 use crate::cgroup::Cgroup;
-use crate::files::words;
-use crate::mount::{self, MOUNT};
-use crate::processes::PROCS;
+use crate::error::Error;
 use crate::update::{self, UpdateError};
 
-/// What is to be set in a container's cgroup once it is there.
+/// What is to be set in a container's cgroup.
 #[derive(Debug, Default)]
 pub struct DeferredLimits {
     /// Whether the spec says less than before.
     changed: bool,
     limits: LinuxResources,
-    /// What of it systemd knows by then, as libcontainer tells it.
+    /// What of it systemd knows once init is there, as libcontainer tells it.
     told: LinuxResources,
+    /// What of it holds before init is there, in a cgroup that systemd does not make.
+    meanwhile: LinuxResources,
 }
 
-/// What makes a container's cgroup.
-#[derive(Debug, Clone, Copy)]
-enum Driver {
-    Systemd,
-    /// libcontainer itself, in a cgroup that has these controllers or gets them.
-    Cgroupfs {
-        memory: bool,
-        cpu: bool,
-    },
+/// Why a cgroup could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// A directory, or a file in one.
+    #[error(transparent)]
+    Cgroup(#[from] Error),
+    /// A limit.
+    #[error(transparent)]
+    Limit(#[from] UpdateError),
 }
 
 impl DeferredLimits {
-    /// Takes it out of a container's spec; `systemd` makes its cgroup, or libcontainer itself.
+    /// Takes it out of a container's spec, if `systemd` makes its cgroup; otherwise the spec stays as
+    /// it is, and only we read it.
     ///
     /// # Errors
     /// [`UpdateError`] for what makes no sense.
-    pub fn take(spec: &mut Spec, systemd: bool, cgroup: &Cgroup) -> Result<Self, UpdateError> {
-        let counts = |controller: &str| {
-            let dir = cgroup.v2_dir();
-            dir.is_none_or(|dir| has_controller_v2(Path::new(MOUNT), dir, controller))
-        };
-        let driver = if systemd {
-            Driver::Systemd
-        } else {
-            Driver::Cgroupfs {
-                memory: counts("memory"),
-                cpu: counts("cpu"),
-            }
-        };
-        Self::take_on(mount::is_v2(), driver, spec)
-    }
-
-    fn take_on(unified: bool, driver: Driver, spec: &mut Spec) -> Result<Self, UpdateError> {
+    pub fn take(spec: &mut Spec, systemd: bool) -> Result<Self, UpdateError> {
         let Some(resources) = spec.linux().as_ref().and_then(|it| it.resources().clone()) else {
             return Ok(Self::default());
         };
         update::check(&resources)?;
         let mut limits = resources.clone();
         limits.set_devices(None);
-        let mut told = LinuxResources::default();
-        let mut kept = match driver {
-            Driver::Systemd => {
-                let known = known_to_systemd(&limits);
-                told = known.clone();
-                told.set_cpu(known.cpu().clone().map(without_rounded_quota));
-                known
-            }
-            Driver::Cgroupfs { memory, cpu } => needed_meanwhile(&limits, memory, cpu),
-        };
-        kept.set_devices(resources.devices().clone());
-        if !unified {
-            // Which update does not know.
-            kept.set_network(limits.network().clone());
+        if !systemd {
+            return Ok(Self {
+                changed: false,
+                meanwhile: needed_meanwhile(&limits),
+                limits,
+                told: LinuxResources::default(),
+            });
         }
+        let mut kept = known_to_systemd(&limits);
+        let mut told = kept.clone();
+        told.set_cpu(kept.cpu().clone().map(without_rounded_quota));
+        kept.set_devices(resources.devices().clone());
         let changed = kept != resources;
         if changed && let Some(linux) = spec.linux_mut() {
             linux.set_resources(Some(kept));
@@ -85,6 +68,7 @@ impl DeferredLimits {
             changed,
             limits,
             told,
+            meanwhile: LinuxResources::default(),
         })
     }
 
@@ -93,7 +77,19 @@ impl DeferredLimits {
         self.changed
     }
 
-    /// Sets it.
+    /// Makes `cgroup`, which systemd does not, with what has to hold at once, `devices` among it.
+    ///
+    /// # Errors
+    /// [`MakeError`]; what was made until then is there.
+    pub fn make(&self, cgroup: &Cgroup, devices: &[Rule]) -> Result<(), MakeError> {
+        cgroup.make(devices, self.limits.network().as_ref())?;
+        if self.meanwhile != LinuxResources::default() {
+            cgroup.limit_beyond(&LinuxResources::default(), &self.meanwhile)?;
+        }
+        Ok(())
+    }
+
+    /// Sets it, where init is.
     ///
     /// # Errors
     /// [`UpdateError`]; none of it is set then.
@@ -105,36 +101,12 @@ impl DeferredLimits {
     }
 }
 
-/// Whether a cgroup of cgroup v2 has a controller, or gets it when libcontainer makes it. Otherwise
-/// libcontainer would write to a file that is not there: a cgroup that was there before may have no
-/// controllers yet, and one below a cgroup with processes can have none. An update says which.
-fn has_controller_v2(mount: &Path, dir: &Path, controller: &str) -> bool {
-    if dir.exists() {
-        return words(dir, "cgroup.controllers")
-            .iter()
-            .any(|it| it == controller);
-    }
-    let above = dir.ancestors().skip(1).take_while(|at| *at != mount);
-    above.filter(|at| at.exists()).all(|at| {
-        let enabled = words(at, "cgroup.subtree_control");
-        enabled.iter().any(|it| it == controller) || words(at, PROCS).is_empty()
-    })
-}
-
-/// What of `limits` has to hold before they are set, and libcontainer sets rightly too: of memory and
-/// of processor time, where the cgroup has their controllers.
-fn needed_meanwhile(limits: &LinuxResources, memory: bool, cpu: bool) -> LinuxResources {
+/// What of `limits` has to hold before they are all set: the memory, as what of the image is copied to a
+/// tmpfs counts.
+fn needed_meanwhile(limits: &LinuxResources) -> LinuxResources {
     let mut needed = LinuxResources::default();
-    if let Some(cpu) = limits.cpu().as_ref().filter(|_| cpu) {
-        // A guest's process learns of its share by it.
-        let mut quota = LinuxCpu::default();
-        quota.set_quota(cpu.quota());
-        quota.set_period(cpu.period());
-        needed.set_cpu(Some(quota).filter(|quota| *quota != LinuxCpu::default()));
-    }
     let limit = limits.memory().and_then(|memory| memory.limit());
-    if let Some(limit) = limit.filter(|limit| memory && *limit > 0) {
-        // What of the image is copied to a tmpfs counts.
+    if let Some(limit) = limit.filter(|limit| *limit > 0) {
         let mut memory = LinuxMemory::default();
         memory.set_limit(Some(limit));
         needed.set_memory(Some(memory));
@@ -180,7 +152,7 @@ fn without_rounded_quota(mut cpu: LinuxCpu) -> LinuxCpu {
 
 #[cfg(test)]
 mod tests {
-    use super::{DeferredLimits, Driver, has_controller_v2};
+    use super::DeferredLimits;
     use oci_spec::runtime::{LinuxResources, Spec};
 
     const SPEC: &str = r#"{
@@ -198,14 +170,9 @@ mod tests {
         }}
     }"#;
 
-    const CGROUPFS: Driver = Driver::Cgroupfs {
-        memory: true,
-        cpu: true,
-    };
-
-    fn taken(unified: bool, driver: Driver, json: &str) -> (LinuxResources, DeferredLimits) {
+    fn taken(systemd: bool, json: &str) -> (LinuxResources, DeferredLimits) {
         let mut spec: Spec = serde_json::from_str(json).unwrap();
-        let rest = DeferredLimits::take_on(unified, driver, &mut spec).unwrap();
+        let rest = DeferredLimits::take(&mut spec, systemd).unwrap();
         let linux = spec.linux().as_ref();
         let kept = linux.and_then(|linux| linux.resources().clone());
         (kept.unwrap_or_default(), rest)
@@ -218,32 +185,23 @@ mod tests {
 
     const DEVICES: &str = r#""devices": [{"allow": false, "access": "rwm"}]"#;
 
-    /// The guest is to see that one.
     #[test]
-    fn libcontainer_sets_no_limit_but_a_guests_quota() {
-        for unified in [true, false] {
-            let (kept, rest) = taken(unified, CGROUPFS, SPEC);
-            let network = if unified {
-                ""
-            } else {
-                r#", "network": {"classID": 5}"#
-            };
-            let expected = format!(
-                r#"{{{DEVICES}, "cpu": {{"quota": 5000}}, "memory": {{"limit": 1000}}{network}}}"#
-            );
-            assert_eq!(kept, resources(&expected));
-            assert!(rest.has_changed_spec());
-            let all = serde_json::from_str::<serde_json::Value>(SPEC).unwrap();
-            let mut all = all["linux"]["resources"].clone();
-            all.as_object_mut().unwrap().remove("devices");
-            assert_eq!(rest.limits, serde_json::from_value(all).unwrap());
-            assert_eq!(rest.told, LinuxResources::default());
-        }
+    fn without_systemd_the_spec_stays_as_it_is() {
+        let (kept, rest) = taken(false, SPEC);
+        let all = serde_json::from_str::<serde_json::Value>(SPEC).unwrap();
+        let mut all = all["linux"]["resources"].clone();
+        assert_eq!(kept, serde_json::from_value(all.clone()).unwrap());
+        assert!(!rest.has_changed_spec());
+        all.as_object_mut().unwrap().remove("devices");
+        assert_eq!(rest.limits, serde_json::from_value(all).unwrap());
+        assert_eq!(rest.told, LinuxResources::default());
+        // What is copied from the image counts.
+        assert_eq!(rest.meanwhile, resources(r#"{"memory": {"limit": 1000}}"#));
     }
 
     #[test]
     fn systemd_is_told_at_once_of_what_libcontainer_says_rightly() {
-        let (kept, rest) = taken(true, Driver::Systemd, SPEC);
+        let (kept, rest) = taken(true, SPEC);
         let told = r#""memory": {"limit": 1000, "swap": 1000}, "pids": {"limit": 7},
             "cpu": {"shares": 512, "quota": 5000}"#;
         assert_eq!(kept, resources(&format!("{{{DEVICES}, {told}}}")));
@@ -260,7 +218,7 @@ mod tests {
         ] {
             let limits = format!(r#"{{"cpu": {cpu}}}"#);
             let json = format!(r#"{{"ociVersion": "1.1.0", "linux": {{"resources": {limits}}}}}"#);
-            let (kept, rest) = taken(true, Driver::Systemd, &json);
+            let (kept, rest) = taken(true, &json);
             // A guest is to see it.
             assert_eq!(kept, resources(&limits));
             assert_eq!(rest.told, resources(&format!(r#"{{"cpu": {told}}}"#)));
@@ -273,7 +231,7 @@ mod tests {
             "memory": {"limit": 0, "swap": 0, "reservation": 0}, "pids": {"limit": 0},
             "cpu": {"quota": 0, "period": 0}
         }}}"#;
-        let (kept, rest) = taken(true, Driver::Systemd, json);
+        let (kept, rest) = taken(true, json);
         assert_eq!(kept, resources(r#"{"memory": {}}"#));
         assert!(rest.has_changed_spec());
     }
@@ -282,47 +240,16 @@ mod tests {
     fn a_spec_without_limits_stays_as_it_is() {
         let json = format!(r#"{{"ociVersion": "1.1.0", "linux": {{"resources": {{{DEVICES}}}}}}}"#);
         for json in [json.as_str(), r#"{"ociVersion": "1.1.0"}"#] {
-            assert!(!taken(true, CGROUPFS, json).1.has_changed_spec());
-            assert!(!taken(false, CGROUPFS, json).1.has_changed_spec());
+            assert!(!taken(true, json).1.has_changed_spec());
+            assert!(!taken(false, json).1.has_changed_spec());
         }
-    }
-
-    #[test]
-    fn what_the_cgroup_does_not_count_is_left_to_an_update() {
-        let driver = Driver::Cgroupfs {
-            memory: false,
-            cpu: false,
-        };
-        let (kept, rest) = taken(true, driver, SPEC);
-        assert_eq!(kept, resources(&format!("{{{DEVICES}}}")));
-        assert_eq!(rest.limits.memory().unwrap().limit(), Some(1000));
-    }
-
-    #[test]
-    fn a_cgroup_below_one_with_processes_has_no_controllers() {
-        let mount = tempfile::tempdir().unwrap();
-        let above = mount.path().join("slice");
-        let own = above.join("new/it");
-        std::fs::create_dir_all(&above).unwrap();
-        let write = |file: &str, text: &str| std::fs::write(above.join(file), text).unwrap();
-        write("cgroup.subtree_control", "cpu\n");
-        write("cgroup.procs", "");
-        let has = |controller: &str| has_controller_v2(mount.path(), &own, controller);
-        assert!(has("cpu") && has("memory"));
-        write("cgroup.procs", "7\n");
-        assert!(has("cpu") && !has("memory"));
-        // It is there, and says so itself.
-        std::fs::create_dir_all(&own).unwrap();
-        assert!(!has("cpu"));
-        std::fs::write(own.join("cgroup.controllers"), "cpu pids\n").unwrap();
-        assert!(has("cpu") && !has("memory"));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_before_anything_is_made() {
         let json = r#"{"ociVersion": "1.1.0", "linux": {"resources": {"cpu": {"period": 5}}}}"#;
         let mut spec: Spec = serde_json::from_str(json).unwrap();
-        let error = DeferredLimits::take_on(false, CGROUPFS, &mut spec).unwrap_err();
+        let error = DeferredLimits::take(&mut spec, false).unwrap_err();
         assert!(error.is_invalid_argument(), "{error}");
     }
 }

@@ -37,11 +37,6 @@ impl Hierarchy {
         self.controllers.is_empty()
     }
 
-    /// Whether it only groups processes and has no controller.
-    pub(crate) fn is_without_controller(&self) -> bool {
-        self.is_unified() || self.controllers.starts_with("name=")
-    }
-
     /// What the directory that it is mounted on is called: its controllers, or the name that it was
     /// given.
     #[must_use]
@@ -74,13 +69,6 @@ pub(crate) fn parse(text: &str, unified: bool) -> Vec<Hierarchy> {
         Some(hierarchy)
     };
     text.lines().filter_map(hierarchy).collect()
-}
-
-/// The mounts of the hierarchies in such a text, whether they show its cgroup or not. Their paths are
-/// empty.
-pub(crate) fn mounts(text: &str) -> impl Iterator<Item = Hierarchy> + '_ {
-    let hierarchy = |line| mounted(line, false).map(|(hierarchy, _)| hierarchy);
-    text.lines().filter_map(hierarchy)
 }
 
 /// The hierarchy of a line, and the process's cgroup in it as the kernel tells it.

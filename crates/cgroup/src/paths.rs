@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cgroup::{Cgroup, CgroupDir};
 use crate::error::Error;
@@ -134,13 +135,20 @@ pub(super) fn relative(path: Option<&Path>, id: &str, systemd: bool) -> Option<P
     below.then(|| relative.to_owned())
 }
 
-/// Has the kernel get ready for a process to be moved into a cgroup, which the caller expects to
-/// happen soon.
+/// Has the kernel get ready for a process to be moved into a cgroup of cgroup v2, which the caller
+/// expects to happen soon.
 ///
 /// The first move after a while waits for an RCU grace period, some 10 ms, because the lock that
 /// it takes favours forks; moves right after it do not wait. So a thread moves this process to
 /// where it is, which changes nothing, while the container is still being prepared.
+///
+/// One that is under way is for all: a second one would only stand in the way of what makes cgroups
+/// meanwhile.
 pub fn prepare_for_move() {
+    static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+    if UNDER_WAY.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let moved = std::thread::Builder::new().spawn(|| {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let dir = Cgroup::parse(&own, "", is_v2()).any_dir_or_root();
@@ -151,8 +159,10 @@ pub fn prepare_for_move() {
                 dir.display()
             );
         }
+        UNDER_WAY.store(false, Ordering::Relaxed);
     });
     if let Err(error) = moved {
+        UNDER_WAY.store(false, Ordering::Relaxed);
         log::debug!("no thread to prepare the move into a cgroup: {error}");
     }
 }

@@ -70,7 +70,8 @@ impl Cgroup {
         Ok(pids)
     }
 
-    /// Moves the calling process into it.
+    /// Moves the calling process into it, which has one thread; on cgroup v1 all but where its clone is
+    /// to [begin](Self::hybrid_entry).
     ///
     /// Below init's own cgroup may be others, made by a systemd in the container for example. The
     /// unified hierarchy takes processes only where nothing is below: the process goes to where
@@ -79,20 +80,26 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Join`].
     pub fn join(&self, init: &PidFd) -> Result<(), Error> {
-        for dir in &self.dirs {
-            let path = dir.path.join(PROCS);
-            let joined = match fs::write(&path, "0") {
-                Err(error) if self.unified && error.kind() == io::ErrorKind::ResourceBusy => {
+        for dir in self
+            .dirs
+            .iter()
+            .filter(|dir| self.unified || !self.is_unified(dir))
+        {
+            let joined = match self.enter_one(dir) {
+                Err((path, error))
+                    if self.unified && error.kind() == io::ErrorKind::ResourceBusy =>
+                {
                     let lower = Self::of_process(init.pid())?;
                     let lower = lower.dirs.first().map(|dir| dir.path.join(PROCS));
                     // It was init's, and not that of a process that has its pid by now.
-                    lower.map_or(Err(error), |lower| {
+                    let joined = lower.map_or(Err(error), |lower| {
                         init.must_live().and_then(|()| fs::write(lower, "0"))
-                    })
+                    });
+                    joined.map_err(|error| (path, error))
                 }
                 joined => joined,
             };
-            joined.map_err(|source| Error::Join { path, source })?;
+            joined.map_err(|(path, source)| Error::Join { path, source })?;
         }
         Ok(())
     }

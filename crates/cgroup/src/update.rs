@@ -18,6 +18,7 @@ mod write;
 pub(crate) use check::check;
 pub use error::UpdateError;
 pub(crate) use values::CPU_PERIOD;
+pub(crate) use write::put;
 
 #[cfg(test)]
 mod tests;

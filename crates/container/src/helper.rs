@@ -3,6 +3,7 @@
 //! A helper is single-threaded, so that libcontainer may clone it, and it lives for milliseconds.
 
 mod bound_dev;
+mod builder;
 mod cgroup_mount;
 pub(crate) mod compile;
 mod console;
@@ -26,6 +27,7 @@ mod user_namespace;
 use std::os::fd::{AsFd, OwnedFd};
 
 use medley_sys::clone::SingleThreaded;
+use medley_sys::trace;
 
 pub use engines::Engines;
 
@@ -44,6 +46,8 @@ const FIRST_UNMEANT: u32 = 3;
 pub fn run(engines: Engines) -> u8 {
     // What containerd was started with, and handed on, is for none of its containers.
     medley_sys::child::close_from(FIRST_UNMEANT);
+    trace::begin("helper");
+    let _whole = trace::span("helper");
     // A container that was made after the shim's end could not be reached.
     let shim = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
     if let Err(error) = medley_sys::child::die_with(shim.unwrap_or(0)) {
@@ -61,7 +65,10 @@ pub fn run(engines: Engines) -> u8 {
         Ok(socket) => socket,
         Err(error) => return fail(&error),
     };
-    let request = match receive(&socket) {
+    let waiting = trace::span("wait for a request");
+    let request = receive(&socket);
+    drop(waiting);
+    let request = match request {
         Ok(request) => request,
         Err(error) => return fail(&error),
     };

@@ -54,8 +54,6 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
 fn serve(flags: &Flags) -> anyhow::Result<()> {
     let beginning = trace::span("begin to serve");
     medley_sys::memory::keep_heaps_short();
-    // The first Create is on its way.
-    medley_cgroup::prepare_for_move();
     let listener: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let ttrpc_address = std::env::var("TTRPC_ADDRESS").context("TTRPC_ADDRESS is not set")?;
     let bundle = std::env::current_dir().context("the bundle, our working directory, is gone")?;

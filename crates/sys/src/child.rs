@@ -156,20 +156,37 @@ pub fn leave_namespaces() -> io::Result<()> {
 /// container would be deaf to SIGHUP, and a shell in it could not even set a trap. `Command` gives
 /// SIGPIPE back to who is run; a process of our own gets an error instead.
 pub fn hear_signals() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Without procfs each is looked at.
+    let ignored = ignored(&status).unwrap_or(u64::MAX);
     // The kernel's `sigaction`: handler, flags, restorer, mask. libc's own call refuses two signals
     // that it keeps for itself, and that its `posix_spawn` has each child ignore.
-    let mut action = [0_usize; 4];
     let by_default = [0_usize; 4];
     for signal in (1..=LAST_SIGNAL).filter(|signal| *signal != libc::SIGPIPE) {
-        let set = |new: *const usize, old: *mut usize| {
-            // SAFETY: each is null or an array of the size of the kernel's structure; a default
-            // action runs nothing.
-            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) }
-        };
-        if set(std::ptr::null(), action.as_mut_ptr()) == 0 && action[0] == libc::SIG_IGN {
-            set(by_default.as_ptr(), std::ptr::null_mut());
+        if ignored & 1 << (signal - 1) == 0 {
+            continue;
         }
+        let none = std::ptr::null_mut::<usize>();
+        // SAFETY: an array of the size of the kernel's structure; a default action runs nothing, and
+        // what was there before is not asked for.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                by_default.as_ptr(),
+                none,
+                size_of::<u64>(),
+            )
+        };
     }
+}
+
+/// The signals that a process with this status ignores, the first in the lowest bit.
+fn ignored(status: &str) -> Option<u64> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 /// Keeps from what this process executes every capability that a spec does not give it: those that
@@ -293,7 +310,14 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) {
 
 #[cfg(test)]
 mod tests {
-    use super::{NOBODY, is_mapped, unused_user};
+    use super::{NOBODY, ignored, is_mapped, unused_user};
+
+    #[test]
+    fn ignored_signals_are_a_line_of_a_processs_status() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000180001001\n";
+        assert_eq!(ignored(status), Some(0x1_8000_1001));
+        assert_eq!(ignored("Name:\tx\n"), None);
+    }
 
     #[test]
     fn an_id_is_in_a_user_namespace_whose_map_has_it() {

@@ -1,16 +1,61 @@
 //! Clones of the calling process, and the namespaces that it and they enter.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType;
 
+/// Of `linux/sched.h`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// Proof that the calling process has one thread. Its clone is then a whole program, in which no
 /// lock is held by a thread that is not there.
 #[derive(Debug)]
 pub struct SingleThreaded(());
+
+/// A clone that is to be waited for.
+#[derive(Debug)]
+#[must_use = "one that is not waited for stays a zombie"]
+pub struct WaitedClone(i32);
+
+impl WaitedClone {
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Those of `waitid`; one that says how the clone ended, unless it did with 0.
+    pub fn wait(self) -> io::Result<()> {
+        let child = Pid::from_raw(self.0).map(WaitId::Pid);
+        let child = child.ok_or(io::ErrorKind::InvalidData)?;
+        let ended = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(child.clone(), WaitIdOptions::EXITED)
+        })?;
+        match ended.and_then(|status| status.exit_status()) {
+            Some(0) => Ok(()),
+            Some(code) => Err(io::Error::other(format!("its clone ended with {code}"))),
+            None => Err(io::Error::other("its clone was killed")),
+        }
+    }
+}
+
+/// The pid namespace that a clone is in.
+#[derive(Debug, Clone, Copy)]
+pub enum PidNamespace<'n> {
+    /// Where clones of this process are by themselves.
+    Own,
+    /// One of its own.
+    New,
+    /// That of others.
+    Other(BorrowedFd<'n>),
+}
 
 impl SingleThreaded {
     /// Looks how many threads there are.
@@ -35,6 +80,77 @@ impl SingleThreaded {
         Self::clone_with(0, program)
     }
 
+    /// Runs `program` in a clone of this process that is the first process of a pid namespace of its own,
+    /// or one of the namespace `pids`, our child either way. It begins in the cgroup of the unified
+    /// hierarchy whose directory `cgroup` is, if it can: `program` hears whether it did. Its pid is the
+    /// one that it has for us.
+    ///
+    /// # Errors
+    /// Those of `setns` and `clone`.
+    pub fn clone_child_into(
+        &self,
+        pids: PidNamespace<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+        program: impl FnOnce(bool) -> u8,
+    ) -> io::Result<i32> {
+        let other = match pids {
+            PidNamespace::Own => return Self::clone_into(0, cgroup, program),
+            PidNamespace::New => return Self::clone_into(libc::CLONE_NEWPID, cgroup, program),
+            PidNamespace::Other(other) => other,
+        };
+        // It counts for the children that are made from then on.
+        let own = std::fs::File::open("/proc/self/ns/pid")?;
+        let enter = |namespace| {
+            rustix::thread::move_into_link_name_space(
+                namespace,
+                Some(rustix::thread::LinkNameSpaceType::ProcessID),
+            )
+        };
+        enter(other)?;
+        let made = Self::clone_into(0, cgroup, program);
+        enter(own.as_fd())?;
+        made
+    }
+
+    /// A process that begins in a cgroup needs no move, which waits for every processor of the node.
+    fn clone_into(
+        flags: libc::c_int,
+        cgroup: Option<BorrowedFd<'_>>,
+        program: impl FnOnce(bool) -> u8,
+    ) -> io::Result<i32> {
+        let Some(cgroup) = cgroup else {
+            return Self::clone_with(flags, || program(false));
+        };
+        // SAFETY: an all-zero structure is a valid one.
+        let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+        let number = |number: i32| u64::try_from(number).unwrap_or_default();
+        args.flags = number(flags) | CLONE_INTO_CGROUP;
+        args.exit_signal = number(libc::SIGCHLD);
+        args.cgroup = number(cgroup.as_raw_fd());
+        // SAFETY: as for `clone_with`; the kernel reads a structure of the size that it is told of.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone3,
+                &raw const args,
+                size_of::<libc::clone_args>(),
+            )
+        };
+        match i32::try_from(pid) {
+            Ok(0) => crate::child::exit_now(program(true)),
+            Ok(pid) if pid > 0 => Ok(pid),
+            // An old kernel, or a cgroup that takes no process by itself.
+            _ => Self::clone_with(flags, || program(false)),
+        }
+    }
+
+    /// Runs `program` in a clone of this process that is a child of our parent, and gives its pid.
+    ///
+    /// # Errors
+    /// Those of `clone`.
+    pub fn clone_sibling(&self, program: impl FnOnce() -> u8) -> io::Result<i32> {
+        Self::clone_with(libc::CLONE_PARENT, program)
+    }
+
     /// Runs `program` in a clone of this process, our child, and waits for its end. The clone ends
     /// with what `program` returns, or with us.
     ///
@@ -46,16 +162,16 @@ impl SingleThreaded {
             Ok(()) => program(),
             Err(_) => 1,
         })?;
-        let child = Pid::from_raw(pid).map(WaitId::Pid);
-        let child = child.ok_or(io::ErrorKind::InvalidData)?;
-        let ended = rustix::io::retry_on_intr(|| {
-            rustix::process::waitid(child.clone(), WaitIdOptions::EXITED)
-        })?;
-        match ended.and_then(|status| status.exit_status()) {
-            Some(0) => Ok(()),
-            Some(code) => Err(io::Error::other(format!("its clone ended with {code}"))),
-            None => Err(io::Error::other("its clone was killed")),
-        }
+        WaitedClone(pid).wait()
+    }
+
+    /// Runs `program` in a clone of this process, our child, that is to be waited for. The clone ends
+    /// with what `program` returns.
+    ///
+    /// # Errors
+    /// Those of `clone`.
+    pub fn clone_waited(&self, program: impl FnOnce() -> u8) -> io::Result<WaitedClone> {
+        Self::clone_with(0, program).map(WaitedClone)
     }
 
     /// Runs `program` in a clone of this process, our child, in a user namespace of its own that
@@ -121,7 +237,6 @@ impl SingleThreaded {
     /// # Errors
     /// Those of `setns`.
     pub fn enter_mounts(&self, process: &crate::pidfd::PidFd) -> io::Result<()> {
-        use std::os::fd::AsFd;
         Ok(rustix::thread::move_into_thread_name_spaces(
             process.as_fd(),
             ThreadNameSpaceType::MOUNT,
@@ -133,7 +248,6 @@ impl SingleThreaded {
     /// # Errors
     /// Those of `setns`.
     pub fn enter_network(&self, process: &crate::pidfd::PidFd) -> io::Result<()> {
-        use std::os::fd::AsFd;
         Ok(rustix::thread::move_into_thread_name_spaces(
             process.as_fd(),
             ThreadNameSpaceType::NETWORK,
@@ -146,7 +260,6 @@ impl SingleThreaded {
     /// # Errors
     /// `ESRCH` if the process has ended, and those of `setns`.
     pub fn enter(&self, process: &crate::pidfd::PidFd) -> io::Result<()> {
-        use std::os::fd::AsFd;
         let all = [
             ("user", ThreadNameSpaceType::USER),
             ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),

@@ -42,6 +42,13 @@ impl Access {
         };
         Self(letters.chars().map(bit).fold(0, |all, bit| all | bit))
     }
+
+    /// Its letters.
+    #[must_use]
+    pub fn letters(self) -> &'static str {
+        const LETTERS: [&str; 8] = ["", "m", "r", "rm", "w", "wm", "rw", "rwm"];
+        LETTERS[usize::from(self.0 & Self::ALL.0)]
+    }
 }
 
 /// One rule. Of several that fit, the last counts, for each kind of access on its own.

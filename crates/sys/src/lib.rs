@@ -10,6 +10,7 @@ pub mod child;
 pub mod children;
 pub mod clone;
 pub mod device_filter;
+pub mod empty_mounts;
 pub mod in_root;
 pub mod keyring;
 pub mod lifeline;

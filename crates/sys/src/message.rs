@@ -41,6 +41,22 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// A descriptor of ours for what a library has received as a number.
+///
+/// # Errors
+/// `EBADF` if it is not open.
+pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a number that is not open is an error, and what comes is a new descriptor of nobody's.
+    unsafe {
+        let new = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0);
+        if new < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(new))
+    }
+}
+
 /// Sends `bytes` and `fds` as one message.
 ///
 /// # Errors

@@ -68,7 +68,7 @@ pub fn environment() -> Option<(&'static str, OsString)> {
 pub fn cloned(process: &str) {
     if is_on() {
         // No two are made at the same moment by one process.
-        let number = u32::try_from(now() / 1000 & 0x7fff_ffff).unwrap_or_default();
+        let number = u32::try_from((now() / 1000) & 0x7fff_ffff).unwrap_or_default();
         CLONE.store(number, Ordering::Relaxed);
         name(process);
     }

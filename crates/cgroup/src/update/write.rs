@@ -96,7 +96,7 @@ pub(super) fn restore(done: &[(&Write, String)]) {
 }
 
 /// Never makes the file, which in a cgroup is there or can't be.
-pub(super) fn put(path: &Path, value: &str) -> io::Result<()> {
+pub(crate) fn put(path: &Path, value: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new()
         .write(true)
         .truncate(true)

@@ -65,6 +65,7 @@ enum Error {
 
 /// Compiles the module and replies with a sealed memfd.
 pub(crate) fn run(call: Compile<OwnedFd>, engines: Engines) -> Result<Compiled<OwnedFd>, Failure> {
+    let _whole = medley_sys::trace::span("compile");
     compile(call, engines).map_err(|error| {
         let reason = medley_types::sentence(&error);
         match error {

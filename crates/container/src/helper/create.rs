@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::workload::Executor;
 use medley_sys::clone::SingleThreaded;
+use medley_sys::trace;
 use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
+use super::builder::{self, Builder};
 use super::inside::{self, Inside};
 use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, propagation, sources};
 use crate::confinement::{self, Confinement};
@@ -19,7 +20,6 @@ use crate::init::Init;
 use crate::init::lifeline::Life;
 use crate::protocol::{Create, FIRST_NAMESPACE, Failure, MadeProcess, MakeReply};
 use medley_cgroup::guest_memory_limit::{LimitChannel, MemoryFiles};
-use medley_cgroup::without_controller;
 
 /// Why the container could not be made, where libcontainer does not say it itself.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ enum Error {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Libcontainer(#[from] libcontainer::error::LibcontainerError),
+    Init(Box<builder::Error>),
     #[error("cannot have a container that was not started hear its signals")]
     Signals(#[source] std::io::Error),
     #[error("cannot keep the inheritable capabilities")]
@@ -45,8 +45,6 @@ enum Error {
     Life(#[source] std::io::Error),
     #[error("cannot hold the namespaces of the pod")]
     Namespaces(#[source] std::io::Error),
-    #[error("init has no pid")]
-    NoPid,
     #[error(transparent)]
     Sources(#[from] sources::Error),
     #[error(transparent)]
@@ -96,11 +94,13 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     drop(fds.shim_alive);
     // Held until init, a clone of this process, has entered them.
     let _namespaces = number(fds.namespaces)?;
+    let step = trace::span("load the program");
     let init = match load_program::load(program, File::from(fds.status), engines)? {
         LoadOutcome::Ready(init) => init,
         LoadOutcome::CacheMiss(miss) => return Ok(MakeReply::CacheMiss(miss)),
     };
-    let [stdin, stdout, stderr] = fds.stdio;
+    drop(step);
+    let step = trace::span("prepare");
     // Init inherits them; those that containerd was started with are not the container's.
     let groups: Vec<Gid> = container
         .groups
@@ -119,22 +119,15 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     };
     medley_sys::child::make_inheritable(container.inheritable).map_err(Error::Capabilities)?;
     sources::make(&container.mapped, &container.nodes)?;
-    without_controller::join(container.cgroups_path.as_deref(), &container.id);
     let confinement = Confinement::open(container.labels)?;
     if container.keyring {
         keyring::make(&container.id, confinement.as_ref())?;
     }
-    let builder = ContainerBuilder::new(container.id, SyscallType::default())
-        .with_root_path(container.state)?
-        .with_console_socket(console.as_ref().map(|(socket, _)| socket.path()))
-        .with_stdin(stdin)
-        .with_stdout(stdout)
-        .with_stderr(stderr);
     let channel = init.channel();
-    let builder = match init {
+    let executor: Box<dyn Executor> = match init {
         Init::Linux(init) => {
             init.prepare(confinement, container.late_cwd);
-            builder.with_executor(init)
+            Box::new(init)
         }
         Init::Wasm(init) => {
             init.live_with(life.clone());
@@ -142,17 +135,26 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
             if let Some(cwd) = container.late_cwd {
                 init.enter_late(cwd);
             }
-            builder.with_executor(init)
+            Box::new(init)
         }
     };
-    let made = builder
-        .validate_id()?
-        .as_init(container.bundle)
-        .with_systemd(container.systemd)
-        .with_no_pivot(container.no_pivot_root)
-        .with_detach(true)
-        .build()?;
-    let pid = made.pid().ok_or(Error::NoPid)?.as_raw();
+    let builder = Builder {
+        id: container.id,
+        bundle: container.bundle,
+        state: container.state,
+        console: console.as_ref().map(|(socket, _)| socket.path().to_owned()),
+        stdio: fds.stdio,
+        executor,
+        no_pivot: container.no_pivot_root,
+        cgroup: container.cgroup,
+    };
+    drop(step);
+    let step = trace::span("make init");
+    let pid = builder
+        .make()
+        .map_err(|error| Error::Init(Box::new(error)))?;
+    drop(step);
+    let step = trace::span("settle what it has left");
     let tied = life.of(pid).map_err(Error::Life);
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
@@ -172,6 +174,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         propagation::set(inside, &container.propagation)?;
         Ok(master)
     });
+    drop(step);
     match settled {
         Ok(terminal) => Ok(MakeReply::Made(MadeProcess { pid, terminal })),
         Err(error) => {

@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 
 use libcontainer::config::PersonalityDomain;
 use libcontainer::process::memory_policy;
-use medley_sys::clone::SingleThreaded;
+use medley_sys::clone::{PidNamespace, SingleThreaded};
 use medley_sys::pidfd::PidFd;
+use medley_sys::trace;
 use oci_spec::runtime::LinuxPersonalityDomain;
 
 use crate::confinement::{self, Confinement, Labels};
@@ -22,6 +23,7 @@ use crate::init::Init;
 use crate::init::exec::{self, ExecSetup};
 use crate::protocol::{Exec, Failure, MadeProcess, MakeReply};
 use crate::spec::{self, seccomp};
+use medley_cgroup::UnifiedEntry;
 use medley_cgroup::guest_memory_limit::MemoryFiles;
 
 /// Why the process could not be made.
@@ -76,6 +78,7 @@ fn exec(
     socket: &OwnedFd,
     engines: Engines,
 ) -> Result<MakeReply<OwnedFd>, Error> {
+    let _whole = trace::span("make a process in the container");
     // Before the root changes: the user's home is looked up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
     let Exec {
@@ -114,6 +117,7 @@ fn exec(
     // From here on it is the container that pays. Everything that needs the node's files comes
     // before its namespaces.
     prepared.cgroup.join(&init)?;
+    let entry = prepared.cgroup.hybrid_entry();
     let process = prepared.process.clone();
     if let Some(value) = process.oom_score_adj() {
         std::fs::write("/proc/self/oom_score_adj", value.to_string())
@@ -155,8 +159,13 @@ fn exec(
         status: Some(telling),
         work,
     };
+    let unified = entry.as_ref().map(UnifiedEntry::dir);
     let pid = alone
-        .clone_child(|| {
+        .clone_child_into(PidNamespace::Own, unified, |is_placed| {
+            trace::cloned("exec");
+            if let Some(entry) = &entry {
+                entry.enter(is_placed);
+            }
             // A guest is never executed, which would close it: its end would be no hang-up.
             drop(master.take());
             // Nothing of the node's stays open in there.

@@ -96,6 +96,7 @@ impl LinuxInit {
                 .collect::<Result<_, _>>()?;
             Ok((path, args, env))
         };
+        medley_sys::trace::mark("execute the program");
         match prepare() {
             Ok((path, args, env)) => medley_sys::child::execute(&path, &args, &env),
             Err(error) => error,
@@ -125,6 +126,8 @@ impl Executor for LinuxInit {
     }
 
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        medley_sys::trace::cloned("init");
+        medley_sys::trace::mark("init is made");
         *self.shared.home.borrow_mut() = Some(environment::home(envs));
         self.settle()
             .map_err(|error| ExecutorSetEnvsError::Other(medley_types::sentence(&error)))

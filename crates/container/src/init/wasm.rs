@@ -205,6 +205,8 @@ impl WasmInit {
 
     /// Makes a bare process of the helper's clone.
     fn prepare(&self, spec: &Spec) -> std::io::Result<()> {
+        medley_sys::trace::mark("run the guest");
+        medley_sys::trace::end();
         drop_capabilities(spec)?;
         medley_sys::signals::exit_on_signals()?;
         // The namespaces of a pod: they have been entered.
@@ -317,6 +319,8 @@ impl Executor for WasmInit {
     fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         // The guest's environment is not this process's: RUST_BACKTRACE of a pod must change
         // nothing in the engine.
+        medley_sys::trace::cloned("init");
+        medley_sys::trace::mark("init is made");
         *self.shared.home.borrow_mut() = Some(environment::home(envs));
         self.stay_private()
             .map_err(|error| ExecutorSetEnvsError::Other(medley_types::sentence(&error)))

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use medley_cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Labels;
@@ -16,10 +17,8 @@ pub(crate) struct PreparedContainer {
     pub(crate) bundle: PathBuf,
     /// The directory below which libcontainer keeps its state.
     pub(crate) state: PathBuf,
-    /// The cgroup that the spec names.
-    pub(crate) cgroups_path: Option<PathBuf>,
-    /// Whether systemd manages the cgroup.
-    pub(crate) systemd: bool,
+    /// The cgroup to enter, which is there; none if systemd is to make it.
+    pub(crate) cgroup: Option<Cgroup>,
     /// Whether the root is moved instead of pivoted.
     pub(crate) no_pivot_root: bool,
     /// Whether everything is logged.

@@ -11,6 +11,7 @@ use medley_dispatch::Plan;
 use medley_io::StdioHandles;
 use medley_sys::children;
 use medley_sys::pidfd::{Ended, PidFd};
+use medley_sys::trace;
 use medley_types::metrics::Metrics;
 
 use super::context::ShimContext;
@@ -76,6 +77,7 @@ impl Container {
     /// # Errors
     /// [`Error::NotStarted`] with init's own reason; [`Error::Notify`] if it is dead.
     pub fn start(&self) -> Result<(), Error> {
+        let _whole = trace::span("Start");
         self.notify().map_err(|source| Error::Notify {
             pid: self.init.pid(),
             source,
@@ -120,6 +122,7 @@ impl Container {
         let Some(ended) = children::reap(&self.init)? else {
             return Ok(None);
         };
+        trace::mark("init has ended");
         // In a shared pid namespace the kernel does not kill what init leaves behind.
         if !self.features.own_pid_namespace
             && let Err(error) = self.cgroup.empty()
@@ -188,14 +191,19 @@ impl Container {
     /// # Errors
     /// [`Error`] with what could not be removed.
     pub fn delete(&self) -> Result<(), Error> {
+        let _whole = trace::span("Delete");
+        let step = trace::span("remove the cgroup");
         self.cgroup.remove()?;
+        drop(step);
         if self.features.poststop_hooks
             && let Err(error) = self.run_hooks(Moment::Poststop)
         {
             // The OCI runtime spec has a poststop hook that fails logged, no more.
             log::warn!("{}: {}", self.id, medley_types::sentence(&error));
         }
+        let step = trace::span("unmount the rootfs");
         self.rootfs.unmount()?;
+        drop(step);
         if self.features.resctrl {
             resctrl::remove_group(&self.dir);
         }

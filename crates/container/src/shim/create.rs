@@ -21,6 +21,7 @@ use medley_io::ContainerStdio;
 use medley_sys::children;
 use medley_sys::device_filter::Rule;
 use medley_sys::pidfd::PidFd;
+use medley_sys::trace;
 use oci_spec::runtime::Spec;
 
 use super::bundle_layout::STATE;
@@ -48,16 +49,25 @@ pub(super) fn create(
     sandbox: Option<&Sandbox>,
     request: CreateRequest,
 ) -> Result<Container, Error> {
+    let _whole = trace::span("Create");
+    let step = trace::span("start a helper");
     let mut helper = PrestartedHelper::start(
         context.images(),
         &request.id,
         &request.rootfs,
         &request.cancel,
     )?;
+    drop(step);
+    let step = trace::span("read the spec");
     let mut spec = ContainerSpec::load(&request.id, &request.bundle)?;
+    drop(step);
+    let step = trace::span("namespaces, cgroup, record");
     let mut namespaces = Namespaces::of(&context.helpers, sandbox, &mut spec)?;
     let cgroup = PlannedCgroup::of(&request.id, &request.settings, &mut spec)?;
     asked::warn(&request.id, &spec.oci, cgroup.systemd);
+    if cgroup.systemd {
+        medley_cgroup::prepare_for_move();
+    }
 
     let dir = request.bundle.join(STATE);
     let at = spec::rootfs(&request.bundle, &spec.oci);
@@ -65,8 +75,12 @@ pub(super) fn create(
     let made_by = (request.id.as_str(), context.helpers.shim());
     let mut unfinished = Unfinished::begin(&dir, made_by, &cgroup.cgroup, to_mount)?;
     let users = namespaces.users.own();
+    drop(step);
+    let step = trace::span("mount the rootfs");
     let rootfs = unfinished.mount(at, &request.rootfs, &request.bundle, users)?;
+    drop(step);
 
+    let step = trace::span("decide");
     let planned = decide(context, &request, &spec.oci, &rootfs, &mut helper)?;
     log::info!("plan id={:?} {}", request.id, planned.plan.one_line());
     make_cwd(&spec.oci, &rootfs);
@@ -74,7 +88,10 @@ pub(super) fn create(
     let terminal = terminal::request(&spec.oci, spec.oci.process().as_ref(), &request.stdio)?;
     let (features, devices) = (Features::of(&spec.oci), devices::rules(&spec.oci));
 
+    drop(step);
+    let step = trace::span("prepare");
     unfinished.has_cgroup(&cgroup.cgroup);
+    cgroup.make(&devices)?;
     let prepared = prepare(
         &context.helpers,
         &request,
@@ -83,6 +100,8 @@ pub(super) fn create(
         (&planned.plan, terminal),
         &dir,
     )?;
+    drop(step);
+    let step = trace::span("a helper makes init");
     let (made, status) = make(
         (context, &mut helper),
         &request,
@@ -90,6 +109,8 @@ pub(super) fn create(
         (&namespaces, &cgroup),
         (&planned, &ends),
     )?;
+    drop(step);
+    let _step = trace::span("watch init, set limits");
     let connect = || {
         made.terminal
             .map_or(Ok(()), |master| keeper.connect(master))

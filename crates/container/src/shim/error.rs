@@ -300,3 +300,12 @@ pub enum HookError {
         limit: Duration,
     },
 }
+
+impl From<medley_cgroup::MakeError> for Error {
+    fn from(error: medley_cgroup::MakeError) -> Self {
+        match error {
+            medley_cgroup::MakeError::Cgroup(error) => Self::Cgroup(error),
+            medley_cgroup::MakeError::Limit(error) => Self::Limits(error),
+        }
+    }
+}

@@ -72,7 +72,9 @@ impl Exec {
     /// [`Error`] with what is wrong with it; nothing stays open then.
     pub fn new(container: &Container, request: ExecRequest) -> Result<Self, Error> {
         container.must_live()?;
-        medley_cgroup::prepare_for_move();
+        if medley_cgroup::is_v2() {
+            medley_cgroup::prepare_for_move();
+        }
         let read = words::process(&request.process).map_err(|source| Error::Process { source })?;
         spec::warn_of_unknown(&container.id, &read.unknown_capabilities);
         let mut process = read.value;
@@ -129,6 +131,7 @@ impl Exec {
     /// # Errors
     /// [`Error::NotStarted`] with its own reason; nothing of it is left then.
     pub fn start(&self, container: &Container) -> Result<(), Error> {
+        let _whole = medley_sys::trace::span("Start of an exec");
         let ends = lock(&self.ends).take().ok_or(Error::Ends)?;
         container.must_live()?;
         let (status, writer) = io::pipe().map_err(Error::Spawn)?;

@@ -154,6 +154,7 @@ impl HelperProcess {
             .args(helpers.shim.helper_args())
             .env_clear()
             .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
+            .envs(medley_sys::trace::environment())
             // Ours may be a bundle that is gone by now.
             .current_dir("/")
             // Its own, with the hooks that it runs.

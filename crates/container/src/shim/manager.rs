@@ -52,7 +52,6 @@ impl ContainerManager {
     /// # Errors
     /// [`Error`]; nothing of the container is left then.
     pub fn create(&self, request: CreateRequest) -> Result<Container, Error> {
-        medley_cgroup::prepare_for_move();
         create::create(&self.context, self.sandbox().as_deref(), request)
     }
 

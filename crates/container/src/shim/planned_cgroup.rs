@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use medley_cgroup::{Cgroup, DeferredLimits};
+use medley_sys::device_filter::Rule;
 
 use super::compiler_limit;
 use super::error::Error;
@@ -30,7 +31,7 @@ impl PlannedCgroup {
         let systemd = is_made_by_systemd(spec, settings)?;
         let cgroup = Cgroup::planned(spec::cgroups_path(&spec.oci), id, systemd);
         cgroup.check_vacant()?;
-        let limits = DeferredLimits::take(&mut spec.oci, systemd, &cgroup)?;
+        let limits = DeferredLimits::take(&mut spec.oci, systemd)?;
         spec.is_changed |= limits.has_changed_spec();
         Ok(Self {
             cgroup,
@@ -38,6 +39,14 @@ impl PlannedCgroup {
             systemd,
             limits,
         })
+    }
+
+    /// Makes it, with the rules for devices, unless systemd does.
+    pub(super) fn make(&self, devices: &[Rule]) -> Result<(), Error> {
+        if self.systemd {
+            return Ok(());
+        }
+        Ok(self.limits.make(&self.cgroup, devices)?)
     }
 }
 

@@ -72,7 +72,6 @@ pub(super) fn prepare(
     dir: &Path,
 ) -> Result<Prepared, Error> {
     let (cwd, user) = spec.cwd_and_user();
-    let cgroups_path = spec::cgroups_path(&spec.oci).map(Path::to_owned);
     let propagation = propagation::changes(&spec.oci);
     let own_network = spec::has_own_network_namespace(&spec.oci);
     let preopens = spec::preopens(&spec.oci);
@@ -99,8 +98,7 @@ pub(super) fn prepare(
         id: request.id.clone(),
         bundle: save(&spec, plan, &request.bundle, dir)?,
         state: dir.to_owned(),
-        cgroups_path,
-        systemd: cgroup.systemd,
+        cgroup: (!cgroup.systemd).then(|| cgroup.cgroup.clone()),
         no_pivot_root: request.settings.no_pivot_root,
         debug: helpers.debug(),
         groups,

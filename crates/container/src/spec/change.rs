@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::facts::rootfs;
-use super::{devices, inherit, propagation, seccomp};
+use super::{inherit, propagation, seccomp};
 
 /// Kinds of mounts that a Wasm guest has no use for, and that would lead it to the shim's own
 /// binary or to the host's settings.
@@ -84,7 +84,7 @@ pub(crate) fn leave_cwd_to_init(spec: &mut Spec) {
 
 /// Says what libcontainer would not understand in its words. Whether anything was changed.
 fn adapt(spec: &mut Spec) -> bool {
-    let mut changed = devices::spell_out(spec);
+    let mut changed = false;
     if let Some(word) = propagation::of_root(spec)
         && let Some(linux) = spec.linux_mut()
     {

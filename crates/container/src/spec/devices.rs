@@ -19,42 +19,6 @@ pub(crate) fn rules(spec: &Spec) -> Vec<Rule> {
     rules
 }
 
-/// Says the rules as libcontainer writes them to cgroup v1: it takes a negative number, which stands
-/// for every one, as a number, and knows only `c` for the nodes that mknod calls `u` as well. Whether
-/// anything was changed.
-pub(crate) fn spell_out(spec: &mut Spec) -> bool {
-    let Some(mut resources) = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().clone())
-    else {
-        return false;
-    };
-    let Some(mut devices) = resources.devices().clone() else {
-        return false;
-    };
-    let mut changed = false;
-    for device in &mut devices {
-        if device.major().is_some_and(i64::is_negative) {
-            device.set_major(None);
-            changed = true;
-        }
-        if device.minor().is_some_and(i64::is_negative) {
-            device.set_minor(None);
-            changed = true;
-        }
-        if device.typ() == Some(LinuxDeviceType::U) {
-            device.set_typ(Some(LinuxDeviceType::C));
-            changed = true;
-        }
-    }
-    if changed && let Some(linux) = spec.linux_mut() {
-        resources.set_devices(Some(devices));
-        linux.set_resources(Some(resources));
-    }
-    changed
-}
-
 fn rule(device: &LinuxDeviceCgroup) -> Rule {
     // A negative number is the wildcard, as no number is.
     let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
@@ -109,7 +73,7 @@ const fn usable(major: u32, minor: Option<u32>) -> Rule {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALWAYS, rules, spell_out};
+    use super::{ALWAYS, rules};
     use medley_sys::device_filter::{Access, Kind, Rule};
     use oci_spec::runtime::Spec;
 
@@ -124,28 +88,6 @@ mod tests {
     #[test]
     fn a_spec_without_rules_restricts_nothing() {
         assert_eq!(rules(&spec("[]")), []);
-    }
-
-    #[test]
-    fn wildcards_are_spelled_out_and_the_rest_is_left() {
-        let mut with_wildcards = spec(
-            r#"[{"allow":true,"type":"c","major":7,"minor":-1,"access":"rw"},
-                {"allow":true,"type":"u","major":-1,"minor":-1,"access":"rwm"},
-                {"allow":true,"type":"b","major":8,"minor":0,"access":"r"}]"#,
-        );
-        assert!(spell_out(&mut with_wildcards));
-        let resources = with_wildcards.linux().as_ref().unwrap().resources().clone();
-        let written: Vec<_> = resources
-            .unwrap()
-            .devices()
-            .as_ref()
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(written, ["c 7:* rw", "c *:* rwm", "b 8:0 r"]);
-        assert!(!spell_out(&mut with_wildcards));
-        assert!(!spell_out(&mut spec("[]")));
     }
 
     #[test]

@@ -1,0 +1,420 @@
+//! A container's cgroup at its beginning: made by the shim, joined by init.
+//!
+//! libcontainer would look each controller of cgroup v1 up in `/proc/self/mountinfo`, which grows with
+//! the node, and knows of no hierarchy without a controller. So what systemd does not make is made
+//! here, where runc makes it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use medley_sys::device_filter::{Kind, Rule};
+use oci_spec::runtime::LinuxNetwork;
+use rustix::fs::{Mode, OFlags};
+
+use crate::cgroup::{Cgroup, CgroupDir};
+use crate::error::Error;
+use crate::files::words;
+use crate::mount::MOUNT;
+use crate::processes::PROCS;
+use crate::update::put;
+
+/// The file of cgroup v1 with a cgroup's threads.
+const THREADS: &str = "tasks";
+
+/// The controllers of cgroup v1. A hierarchy that has none of them only groups processes: systemd's
+/// own, the unified one of a hybrid node, or one by a name.
+const CONTROLLERS: [&str; 14] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "misc",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+    "rdma",
+];
+
+/// What a container's cgroup is given on cgroup v2, where the node has it.
+const ENABLED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+
+/// What a cgroup of `cpuset` has to have before a process can be in it.
+const SETS: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
+impl Cgroup {
+    /// Makes it, with the devices that it may use, where the cgroups are of v1: on v2 these are no file.
+    ///
+    /// # Errors
+    /// [`Error::Make`], [`Error::Read`], or [`Error::Write`].
+    pub(crate) fn make(
+        &self,
+        devices: &[Rule],
+        network: Option<&LinuxNetwork>,
+    ) -> Result<(), Error> {
+        if self.unified {
+            let made = self.dirs.iter().try_for_each(|dir| make_v2(&dir.path));
+            return made.or_else(|error| pass_if_not_ours(error, is_whole_node()));
+        }
+        for dir in &self.dirs {
+            let made = self.make_v1(dir, devices, network);
+            match made {
+                Err(error) if !limits(dir) => {
+                    // It limits nothing.
+                    log::debug!("{}", medley_types::sentence(&error));
+                }
+                made => made?,
+            }
+        }
+        Ok(())
+    }
+
+    fn make_v1(
+        &self,
+        dir: &CgroupDir,
+        devices: &[Rule],
+        network: Option<&LinuxNetwork>,
+    ) -> Result<(), Error> {
+        let mount = Path::new(MOUNT).join(&dir.controllers);
+        // Not a dir that only looks like one: a hierarchy's root has this file.
+        if !mount.join(PROCS).is_file() {
+            return Ok(());
+        }
+        make_dir(&dir.path)?;
+        for controller in dir.controllers.split(',') {
+            match controller {
+                "cpuset" => inherit_sets(&mount, &dir.path)?,
+                "devices" => restrict(&dir.path, devices)?,
+                "net_cls" => {
+                    if let Some(class) = network.and_then(LinuxNetwork::class_id) {
+                        write(&dir.path, "net_cls.classid", &class.to_string())?;
+                    }
+                }
+                "net_prio" => {
+                    let priorities = network.and_then(|it| it.priorities().as_ref());
+                    for priority in priorities.into_iter().flatten() {
+                        let line = format!("{} {}", priority.name(), priority.priority());
+                        write(&dir.path, "net_prio.ifpriomap", &line)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Its directory on the unified hierarchy, which a process can begin in.
+    #[must_use]
+    pub fn unified_dir(&self) -> Option<OwnedFd> {
+        let dir = self.dirs.iter().find(|dir| self.is_unified(dir))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&dir.path, flags, Mode::empty()).ok()
+    }
+
+    /// The way for a clone into the unified hierarchy that lies beside those of cgroup v1. Opened while the
+    /// node's files are in sight.
+    #[must_use]
+    pub fn hybrid_entry(&self) -> Option<UnifiedEntry> {
+        let dir = self.unified_dir().filter(|_| !self.unified)?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let procs = rustix::fs::openat(&dir, PROCS, flags, Mode::empty()).ok()?;
+        Some(UnifiedEntry { dir, procs })
+    }
+
+    pub(crate) fn is_unified(&self, dir: &CgroupDir) -> bool {
+        self.unified || matches!(dir.controllers.as_str(), "" | "unified")
+    }
+
+    /// Moves the calling process into it, which was made for it. The process has one thread, and
+    /// `is_placed` where that is on the unified hierarchy.
+    ///
+    /// # Errors
+    /// [`Error::Join`].
+    pub fn enter(&self, is_placed: bool) -> Result<(), Error> {
+        let rest = self
+            .dirs
+            .iter()
+            .filter(|dir| !(is_placed && self.is_unified(dir)));
+        for dir in rest {
+            match self.enter_one(dir) {
+                Ok(()) => {}
+                Err((path, error)) if !self.unified && !limits(dir) => {
+                    log::debug!("not in the cgroup by {}: {error}", path.display());
+                }
+                // No hierarchy, which `make` saw as well.
+                Err((_, error)) if !self.unified && error.kind() == io::ErrorKind::NotFound => {}
+                Err((path, source)) => {
+                    let error = Error::Join { path, source };
+                    pass_if_not_ours(error, !self.unified || is_whole_node())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the calling process, which has one thread, into one of its directories.
+    ///
+    /// cgroup v1 has a file for threads, and a thread that moves itself waits for no other: a process
+    /// waits until every processor of the node has been seen, some 10 ms.
+    pub(crate) fn enter_one(&self, dir: &CgroupDir) -> Result<(), (PathBuf, io::Error)> {
+        let file = if self.is_unified(dir) { PROCS } else { THREADS };
+        let path = dir.path.join(file);
+        put(&path, "0").map_err(|error| (path, error))
+    }
+}
+
+/// The way into a cgroup of the unified hierarchy.
+#[derive(Debug)]
+pub struct UnifiedEntry {
+    dir: OwnedFd,
+    procs: OwnedFd,
+}
+
+impl UnifiedEntry {
+    /// Its directory, for a process to begin in.
+    #[must_use]
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Moves the calling process there, unless it has begun there. The hierarchy limits nothing where
+    /// there are those of cgroup v1.
+    pub fn enter(&self, is_placed: bool) {
+        if !is_placed && let Err(errno) = rustix::io::write(&self.procs, b"0") {
+            log::warn!("not in the container's cgroup on the unified hierarchy: {errno}");
+        }
+    }
+}
+
+/// Whether a hierarchy of cgroup v1 has a controller.
+fn limits(dir: &CgroupDir) -> bool {
+    dir.controllers
+        .split(',')
+        .any(|name| CONTROLLERS.contains(&name))
+}
+
+fn make_dir(dir: &Path) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(|source| Error::Make {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+fn write(dir: &Path, file: &str, value: &str) -> Result<(), Error> {
+    let path = dir.join(file);
+    put(&path, value).map_err(|source| Error::Write {
+        path,
+        value: value.to_owned(),
+        source,
+    })
+}
+
+/// Has every new cgroup on the way to `dir` have the processors and the memory of the one above it: none
+/// of its own would take no process.
+fn inherit_sets(mount: &Path, dir: &Path) -> Result<(), Error> {
+    let mut way: Vec<&Path> = dir.ancestors().take_while(|at| *at != mount).collect();
+    way.reverse();
+    for file in SETS {
+        let read = |at: &Path| {
+            let path = at.join(file);
+            fs::read_to_string(&path).map_err(|source| Error::Read { path, source })
+        };
+        // The usual one has it, from the last container beside it.
+        let mut missing = Vec::new();
+        for at in way.iter().rev() {
+            if !read(at)?.trim().is_empty() {
+                break;
+            }
+            missing.push(*at);
+        }
+        for at in missing.iter().rev() {
+            let above = read(at.parent().unwrap_or(mount))?;
+            write(at, file, above.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the rules for devices in force. None restricts nothing.
+fn restrict(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
+    for rule in rules {
+        let file = if rule.allow {
+            "devices.allow"
+        } else {
+            "devices.deny"
+        };
+        for line in lines(rule) {
+            write(dir, file, &line)?;
+        }
+    }
+    Ok(())
+}
+
+/// A rule as cgroup v1's files have it. `a` there stands for every device and all that can be done.
+fn lines(rule: &Rule) -> Vec<String> {
+    let number = |number: Option<u32>| number.map_or("*".to_owned(), |it| it.to_string());
+    let letters = rule.access.letters();
+    let line = |kind: &str| {
+        let (major, minor) = (number(rule.major), number(rule.minor));
+        format!("{kind} {major}:{minor} {letters}")
+    };
+    let is_any = rule.major.is_none() && rule.minor.is_none();
+    match rule.kind {
+        Kind::All if is_any && letters == "rwm" => vec!["a".to_owned()],
+        Kind::All => vec![line("b"), line("c")],
+        Kind::Block => vec![line("b")],
+        Kind::Char => vec![line("c")],
+    }
+}
+
+/// Makes `dir` on the unified hierarchy, and enables what there is in all above it, as far as it can be:
+/// what a limit lacks in the end is told by name when it is set.
+fn make_v2(dir: &Path) -> Result<(), Error> {
+    let mount = Path::new(MOUNT);
+    let mut above: Vec<&Path> = dir
+        .ancestors()
+        .skip(1)
+        .take_while(|at| at.starts_with(mount))
+        .collect();
+    above.reverse();
+    for at in above {
+        if at != mount {
+            make_dir(at)?;
+        }
+        enable(at);
+    }
+    make_dir(dir)
+}
+
+fn enable(at: &Path) {
+    const FILE: &str = "cgroup.subtree_control";
+    let enabled = words(at, FILE);
+    let offered = words(at, "cgroup.controllers");
+    let missing: Vec<String> = ENABLED
+        .iter()
+        .filter(|name| offered.iter().any(|it| it == *name))
+        .filter(|name| !enabled.iter().any(|it| it == *name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    if missing.is_empty() || put(&at.join(FILE), &missing.join(" ")).is_ok() {
+        return;
+    }
+    // Each by itself: one that is refused takes the others with it.
+    for name in &missing {
+        if let Err(error) = put(&at.join(FILE), name) {
+            log::debug!("{name} is not enabled in {}: {error}", at.display());
+        }
+    }
+}
+
+/// On a node that is a container itself the cgroups may not be ours to write to. The container is where
+/// the shim is then.
+fn pass_if_not_ours(error: Error, is_whole_node: bool) -> Result<(), Error> {
+    let denied = match &error {
+        Error::Make { source, .. } | Error::Write { source, .. } | Error::Join { source, .. } => {
+            let kinds = [
+                io::ErrorKind::PermissionDenied,
+                io::ErrorKind::ReadOnlyFilesystem,
+            ];
+            kinds.contains(&source.kind())
+        }
+        _ => false,
+    };
+    if denied && !is_whole_node {
+        log::warn!(
+            "{}; it goes on where the shim is",
+            medley_types::sentence(&error)
+        );
+        return Ok(());
+    }
+    Err(error)
+}
+
+/// Whether this is no user namespace but the first.
+fn is_whole_node() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, inherit_sets, limits, lines, pass_if_not_ours};
+    use crate::cgroup::CgroupDir;
+    use medley_sys::device_filter::{Access, Kind, Rule};
+
+    #[test]
+    fn rules_for_devices_have_the_words_of_the_kernel() {
+        let rule = |kind, major, minor, access| Rule {
+            allow: true,
+            kind,
+            major,
+            minor,
+            access: Access::parse(access),
+        };
+        let all = rule(Kind::All, None, None, "mwr");
+        assert_eq!(lines(&all), ["a"]);
+        let all = rule(Kind::All, None, None, "r");
+        assert_eq!(lines(&all), ["b *:* r", "c *:* r"]);
+        let one = rule(Kind::Char, Some(10), Some(229), "rw");
+        assert_eq!(lines(&one), ["c 10:229 rw"]);
+        let some = rule(Kind::Block, Some(8), None, "rwm");
+        assert_eq!(lines(&some), ["b 8:* rwm"]);
+    }
+
+    #[test]
+    fn new_cgroups_have_the_processors_of_those_above() {
+        let mount = tempfile::tempdir().unwrap();
+        let (above, own) = (mount.path().join("k8s.io"), mount.path().join("k8s.io/it"));
+        std::fs::create_dir_all(&own).unwrap();
+        let write = |at: &std::path::Path, text: &str| {
+            for file in super::SETS {
+                std::fs::write(at.join(file), text).unwrap();
+            }
+        };
+        write(mount.path(), "0-1\n");
+        write(&above, "\n");
+        write(&own, "");
+        inherit_sets(mount.path(), &own).unwrap();
+        for file in super::SETS {
+            assert_eq!(std::fs::read_to_string(above.join(file)).unwrap(), "0-1");
+            assert_eq!(std::fs::read_to_string(own.join(file)).unwrap(), "0-1");
+        }
+        // What has its own keeps it, and hands it down.
+        write(&above, "1");
+        write(&own, "\n");
+        inherit_sets(mount.path(), &own).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(own.join("cpuset.cpus")).unwrap(),
+            "1"
+        );
+    }
+
+    #[test]
+    fn only_hierarchies_without_a_controller_limit_nothing() {
+        let is_limit = |controllers: &str| {
+            limits(&CgroupDir {
+                controllers: controllers.into(),
+                path: "/x".into(),
+            })
+        };
+        assert!(is_limit("cpu,cpuacct") && is_limit("memory") && is_limit("net_cls,net_prio"));
+        assert!(!is_limit("systemd") && !is_limit("unified") && !is_limit("elogind"));
+    }
+
+    #[test]
+    fn cgroups_that_are_not_ours_are_left_in_a_user_namespace_alone() {
+        let error = |kind: std::io::ErrorKind| Error::Make {
+            path: "/x".into(),
+            source: kind.into(),
+        };
+        let read_only = std::io::ErrorKind::ReadOnlyFilesystem;
+        assert!(pass_if_not_ours(error(read_only), false).is_ok());
+        assert!(pass_if_not_ours(error(read_only), true).is_err());
+        assert!(pass_if_not_ours(error(std::io::ErrorKind::StorageFull), false).is_err());
+    }
+}

@@ -1,0 +1,409 @@
+//! In the helper: makes a container's init, of libcontainer's parts.
+//!
+//! libcontainer's own builder, which this is after, makes the cgroup itself, reads
+//! `/proc/self/mountinfo` for each controller to do so, and clones a process in between that only
+//! user and time namespaces need, and systemd. Here the cgroup is there already, and init is a
+//! clone of the helper where it can be; what init does is libcontainer's.
+
+mod between;
+mod listener;
+mod network;
+mod stage;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::config::YoukiConfig;
+use libcontainer::container::{Container, ContainerStatus};
+use libcontainer::error::{ErrInvalidSpec, LibcontainerError};
+use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener};
+use libcontainer::process::args::{ContainerArgs, ContainerType};
+use libcontainer::process::channel::{
+    self, ChannelError, InitReceiver, InitSender, MainReceiver, MainSender,
+};
+use libcontainer::process::init::container_init_process;
+use libcontainer::process::intel_rdt;
+use libcontainer::syscall::SyscallError;
+use libcontainer::syscall::syscall::{SyscallType, create_syscall};
+use libcontainer::user_ns::UserNamespaceConfig;
+use libcontainer::validator::Validator;
+use libcontainer::workload::Executor;
+use libcontainer::{apparmor, hooks, tty, utils};
+use medley_cgroup::Cgroup;
+use medley_sys::clone::{PidNamespace, SingleThreaded};
+use medley_sys::trace;
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
+
+use self::stage::Stage;
+use crate::spec::has_option;
+
+/// What a clone ends with that could not become init; why, it has told.
+const FAILED: u8 = 255;
+
+/// Why init could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Libcontainer(#[from] LibcontainerError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("cannot make the process")]
+    Clone(#[source] io::Error),
+    #[error("cannot set oom_score_adj to {value}")]
+    OomScore { value: i32, source: io::Error },
+    #[error("cannot open the pid namespace {}", path.display())]
+    PidNamespace { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Cgroup(#[from] medley_cgroup::Error),
+    #[error("cannot set its resource limits")]
+    Limits(#[source] SyscallError),
+    #[error(transparent)]
+    Init(#[from] libcontainer::process::init::error::InitProcessError),
+    #[error(transparent)]
+    Between(#[from] between::Error),
+    #[error(transparent)]
+    Listener(#[from] listener::Error),
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    #[error(transparent)]
+    Stage(#[from] stage::Error),
+    #[error("failed to run {moment} hooks")]
+    Hook {
+        moment: &'static str,
+        source: hooks::HookError,
+    },
+    #[error("the spec has no {0}")]
+    Incomplete(&'static str),
+}
+
+/// A container whose init is to be made.
+pub(crate) struct Builder {
+    pub(crate) id: String,
+    /// The directory of its `config.json`.
+    pub(crate) bundle: PathBuf,
+    /// The directory that its state is to be kept in, below its id.
+    pub(crate) state: PathBuf,
+    /// The socket that the terminal is to be sent to.
+    pub(crate) console: Option<PathBuf>,
+    pub(crate) stdio: [OwnedFd; 3],
+    pub(crate) executor: Box<dyn Executor>,
+    pub(crate) no_pivot: bool,
+    /// Its cgroup, which is there, unless systemd is to make one.
+    pub(crate) cgroup: Option<Cgroup>,
+}
+
+impl Builder {
+    /// Makes init, which waits then, and gives its pid.
+    pub(crate) fn make(self) -> Result<i32, Error> {
+        let mut spec = load(&self.bundle, self.console.is_some())?;
+        let dir = self.state.join(&self.id);
+        make_dir(&dir)?;
+        let mut container = Container::new(
+            &self.id,
+            ContainerStatus::Creating,
+            None,
+            &self.bundle,
+            &dir,
+        )?;
+        container
+            .set_systemd(self.cgroup.is_none())
+            .set_annotations(spec.annotations().clone());
+        if spec.hooks().is_some() {
+            // From there the shim takes those that it runs.
+            let config = YoukiConfig::from_spec(&spec, &self.id);
+            let saved = config.and_then(|config| config.save(&dir));
+            saved.map_err(LibcontainerError::from)?;
+        }
+        let console = self
+            .console
+            .map(|socket| tty::setup_console_socket(&dir, &socket, "console-socket"))
+            .transpose()
+            .map_err(LibcontainerError::from)?;
+        let listener =
+            NotifyListener::new(&dir.join(NOTIFY_FILE)).map_err(LibcontainerError::from)?;
+        set_oom_score(&spec)?;
+        let root = spec.root().as_ref().ok_or(Error::Incomplete("root"))?;
+        let rootfs = std::fs::canonicalize(root.path()).map_err(LibcontainerError::OtherIO)?;
+        let alone = SingleThreaded::check().map_err(Error::Clone)?;
+        let step = trace::span("hold what is mounted from");
+        let linux = spec.linux().as_ref().ok_or(Error::Incomplete("linux"))?;
+        let stage = match &self.cgroup {
+            Some(_) if !self.no_pivot && !between::is_needed(linux) => {
+                Stage::of(&alone, &mut spec, &rootfs)?
+            }
+            _ => None,
+        };
+        let rootfs = match &stage {
+            Some(_) => PathBuf::from(stage::ROOTFS),
+            None => rootfs,
+        };
+        drop(step);
+        let [stdin, stdout, stderr] = self.stdio;
+        let args = ContainerArgs {
+            container_type: ContainerType::InitContainer,
+            syscall: SyscallType::default(),
+            rootfs,
+            console_socket: console.as_ref().map(AsRawFd::as_raw_fd),
+            notify_listener: listener,
+            preserve_fds: 0,
+            container: Some(container.clone()),
+            user_ns_config: UserNamespaceConfig::new(&spec).map_err(LibcontainerError::from)?,
+            cgroup_config: between::cgroup_config(&spec, &self.id),
+            detached: true,
+            executor: self.executor,
+            no_pivot: self.no_pivot,
+            stdin: Some(stdin.as_raw_fd()),
+            stdout: Some(stdout.as_raw_fd()),
+            stderr: Some(stderr.as_raw_fd()),
+            as_sibling: false,
+            pid_file: None,
+            spec: Rc::new(spec),
+        };
+        let pid = make_init(&alone, &args, self.cgroup.as_ref(), stage)?;
+        share_cache(&args.spec, &mut container, pid)?;
+        container
+            .set_status(ContainerStatus::Created)
+            .set_creator(rustix::process::geteuid().as_raw())
+            .set_pid(pid)
+            .save()?;
+        Ok(pid)
+    }
+}
+
+/// Reads the spec, and refuses what libcontainer refuses.
+fn load(bundle: &Path, has_console: bool) -> Result<Spec, LibcontainerError> {
+    let mut spec = Spec::load(bundle.join("config.json"))?;
+    if !spec.version().starts_with("1.") {
+        return Err(ErrInvalidSpec::UnsupportedVersion.into());
+    }
+    Validator::validate_spec(&spec)?;
+    let process = spec.process().as_ref();
+    if process.is_some_and(|process| process.apparmor_profile().is_some())
+        && !apparmor::is_enabled().map_err(LibcontainerError::OtherIO)?
+    {
+        return Err(ErrInvalidSpec::AppArmorNotEnabled.into());
+    }
+    let is_terminal = process.and_then(oci_spec::runtime::Process::terminal) == Some(true);
+    match (is_terminal, has_console) {
+        (true, false) => return Err(ErrInvalidSpec::ConsoleSocketRequired.into()),
+        (false, true) => return Err(ErrInvalidSpec::InvalidConsoleSocket.into()),
+        _ => {}
+    }
+    if let Some(mounts) = spec.mounts() {
+        utils::validate_mount_options(mounts)?;
+        for mount in mounts {
+            let mapped = mount.uid_mappings().is_some()
+                || mount.gid_mappings().is_some()
+                || has_option(mount, &["idmap", "ridmap"]);
+            // Those that can be were mapped before.
+            if mapped {
+                let is_bind =
+                    mount.typ().as_deref() == Some("bind") || has_option(mount, &["bind", "rbind"]);
+                return Err(match is_bind {
+                    true => ErrInvalidSpec::MountIdmapUnsupported,
+                    false => ErrInvalidSpec::MountIdmapNonBind,
+                }
+                .into());
+            }
+        }
+    }
+    let syscall = create_syscall();
+    utils::validate_spec_for_new_user_ns(&spec, &*syscall)?;
+    utils::validate_spec_for_net_devices(&spec, &*syscall)
+        .map_err(LibcontainerError::NetDevicesError)?;
+    spec.canonicalize_rootfs(bundle)?;
+    Ok(spec)
+}
+
+fn make_dir(dir: &Path) -> Result<(), LibcontainerError> {
+    if dir.exists() {
+        return Err(LibcontainerError::Exist);
+    }
+    std::fs::create_dir_all(dir).map_err(LibcontainerError::OtherIO)
+}
+
+/// While this process may: init, its clone, inherits it.
+fn set_oom_score(spec: &Spec) -> Result<(), Error> {
+    let process = spec.process().as_ref();
+    let Some(value) = process.and_then(|process| process.oom_score_adj()) else {
+        return Ok(());
+    };
+    std::fs::write("/proc/self/oom_score_adj", value.to_string())
+        .map_err(|source| Error::OomScore { value, source })
+}
+
+/// Makes init, does for it what it asks for, and waits until it is ready to be started.
+fn make_init(
+    alone: &SingleThreaded,
+    args: &ContainerArgs,
+    cgroup: Option<&Cgroup>,
+    stage: Option<Stage>,
+) -> Result<i32, Error> {
+    let spec = args.spec.linux().as_ref();
+    let linux = spec.ok_or(Error::Incomplete("linux"))?;
+    let (mut to_us, mut from_init) = channel::main_channel()?;
+    let (mut to_init, mut from_us) = channel::init_channel()?;
+    let step = trace::span("clone init");
+    let pid = match cgroup {
+        Some(cgroup) if !between::is_needed(linux) => {
+            let namespace = PidsOf::spec(linux)?;
+            let enter = |is_placed| {
+                let step = trace::span("enter the cgroup");
+                cgroup.enter(is_placed)?;
+                drop(step);
+                let step = trace::span("leave the node's mounts");
+                let open = stage.map_or(Ok(Vec::new()), |stage| stage.enter(alone))?;
+                drop(step);
+                limit(&args.spec)?;
+                Ok(open)
+            };
+            let init = |is_placed| {
+                let enter = || enter(is_placed);
+                become_init(args, enter, &to_init, (&mut to_us, &mut from_us))
+            };
+            let dir = cgroup.unified_dir();
+            let dir = dir.as_ref().map(AsFd::as_fd);
+            let made = alone.clone_child_into(namespace.as_clone(), dir, init);
+            made.map_err(Error::Clone)?
+        }
+        _ => {
+            let enter = || Ok(Vec::new());
+            let init = || become_init(args, enter, &to_init, (&mut to_us, &mut from_us));
+            between::clone(alone, args, cgroup, init)?
+        }
+    };
+    drop(step);
+    to_us.close()?;
+    run_hooks(args, pid, &mut from_init, &mut to_init)?;
+    network::move_devices(linux, pid, &mut from_init, &mut to_init)?;
+    if let Some(seccomp) = linux.seccomp() {
+        listener::hand_over(seccomp, args, pid, &mut from_init, &mut to_init)?;
+    }
+    to_init.close()?;
+    from_init.wait_for_init_ready()?;
+    from_us.close()?;
+    from_init.close()?;
+    Ok(pid)
+}
+
+/// In the clone: becomes init, once it has done `enter`. It comes back only if it can't.
+fn become_init(
+    args: &ContainerArgs,
+    enter: impl FnOnce() -> Result<Vec<File>, Error>,
+    to_init: &InitSender,
+    (to_us, from_us): (&mut MainSender, &mut InitReceiver),
+) -> u8 {
+    trace::cloned("init");
+    let become_it = || {
+        // Ours of it: its end is to be the helper's.
+        to_init.close()?;
+        let _open = enter()?;
+        Ok::<(), Error>(container_init_process(args, to_us, from_us)?)
+    };
+    if let Err(error) = become_it() {
+        let text = medley_types::sentence(&error);
+        log::error!("failed to initialize container process: {text}");
+        if let Err(lost) = to_us.exec_failed(text) {
+            log::error!("and this could not be told to the helper: {lost}");
+        }
+    }
+    FAILED
+}
+
+/// Sets the limits of the process's resources, which init has them of.
+fn limit(spec: &Spec) -> Result<(), Error> {
+    let process = spec.process().as_ref();
+    let limits = process.and_then(|process| process.rlimits().as_ref());
+    let syscall = create_syscall();
+    let mut limits = limits.into_iter().flatten();
+    limits
+        .try_for_each(|limit| syscall.set_rlimit(limit))
+        .map_err(Error::Limits)
+}
+
+/// The pid namespace of a spec.
+enum PidsOf {
+    Own,
+    New,
+    Other(File),
+}
+
+impl PidsOf {
+    fn spec(linux: &Linux) -> Result<Self, Error> {
+        match namespace(linux, LinuxNamespaceType::Pid) {
+            None => Ok(Self::Own),
+            Some(namespace) => match namespace.path() {
+                None => Ok(Self::New),
+                Some(path) => {
+                    File::open(path)
+                        .map(Self::Other)
+                        .map_err(|source| Error::PidNamespace {
+                            path: path.clone(),
+                            source,
+                        })
+                }
+            },
+        }
+    }
+
+    fn as_clone(&self) -> PidNamespace<'_> {
+        match self {
+            Self::Own => PidNamespace::Own,
+            Self::New => PidNamespace::New,
+            Self::Other(file) => PidNamespace::Other(file.as_fd()),
+        }
+    }
+}
+
+/// A spec's namespace of a type, if it has one.
+fn namespace(linux: &Linux, wanted: LinuxNamespaceType) -> Option<&LinuxNamespace> {
+    let mut namespaces = linux.namespaces().iter().flatten();
+    namespaces.find(|namespace| namespace.typ() == wanted)
+}
+
+/// Runs the hooks that run outside, when init is in its namespaces.
+fn run_hooks(
+    args: &ContainerArgs,
+    pid: i32,
+    from_init: &mut MainReceiver,
+    to_init: &mut InitSender,
+) -> Result<(), Error> {
+    let (Some(hooks), Some(container)) = (args.spec.hooks(), &args.container) else {
+        return Ok(());
+    };
+    from_init.wait_for_hook_request()?;
+    let mut container = container.clone();
+    // libcontainer takes a pid by its own type.
+    let pid = container.set_pid(pid).pid();
+    let state = &args.container.as_ref().map(|container| &container.state);
+    let all = [
+        ("prestart", hooks.prestart().as_ref()),
+        ("createRuntime", hooks.create_runtime().as_ref()),
+    ];
+    for (moment, hooks) in all {
+        let ran = hooks::run_hooks(hooks, *state, None, pid, None);
+        ran.map_err(|source| Error::Hook { moment, source })?;
+    }
+    Ok(to_init.hook_done()?)
+}
+
+/// Puts init into the group of the processor's cache that the spec names.
+fn share_cache(spec: &Spec, container: &mut Container, pid: i32) -> Result<(), Error> {
+    let linux = spec.linux().as_ref();
+    let Some(wanted) = linux.and_then(|linux| linux.intel_rdt().as_ref()) else {
+        return Ok(());
+    };
+    let id = container.id().to_owned();
+    let Some(pid) = container.set_pid(pid).pid() else {
+        return Ok(());
+    };
+    let (dir, monitoring) =
+        intel_rdt::setup_intel_rdt(Some(&id), &pid, wanted).map_err(LibcontainerError::from)?;
+    container
+        .set_intel_rdt_dir(dir)
+        .set_intel_rdt_monitoring_dir(monitoring);
+    Ok(())
+}

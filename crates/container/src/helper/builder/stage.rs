@@ -1,0 +1,267 @@
+//! In the helper: the mount namespace that init begins in. It is a copy of an empty one
+//! ([`medley_sys::empty_mounts`]), with only what the container mounts from, so that a start takes no
+//! longer on a node with thousands of mounts.
+//!
+//! What a spec mounts from is taken hold of here, with the node's names; init finds it by names of its
+//! own. That a component of a path is made a link meanwhile changes nothing any more.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use medley_sys::clone::SingleThreaded;
+use medley_sys::empty_mounts;
+use medley_sys::mount::MountClone;
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
+use rustix::fs::FileType;
+
+use crate::spec::has_option;
+
+/// Where init finds what is mounted from.
+const SOURCES: &str = "/sources";
+
+/// Where init finds its rootfs.
+pub(super) const ROOTFS: &str = "/rootfs";
+
+/// What libcontainer mounts from nothing of the node's.
+const FROM_NOTHING: [&str; 5] = ["devpts", "mqueue", "proc", "sysfs", "tmpfs"];
+
+/// What of the node libcontainer looks into besides.
+const PROC: &str = "/proc";
+
+/// Why it could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot mount {} at {}", source_path.display(), at.display())]
+    Source {
+        source_path: PathBuf,
+        at: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot open the namespace {}", path.display())]
+    Namespace { path: PathBuf, source: io::Error },
+    #[error("cannot leave the node's mount namespace")]
+    Enter(#[source] io::Error),
+    #[error("cannot put {} into init's mount namespace", at.display())]
+    Attach { at: PathBuf, source: io::Error },
+}
+
+/// What init is to find in its mount namespace.
+pub(super) struct Stage {
+    empty: OwnedFd,
+    mounts: Vec<(MountClone, PathBuf)>,
+    /// Those that the spec names by then.
+    namespaces: Vec<File>,
+}
+
+impl Stage {
+    /// That of a container with this spec, whose sources get the names that init finds them by. None
+    /// if the container needs the node's mounts in sight, or no empty namespace can be had.
+    pub(super) fn of(
+        alone: &SingleThreaded,
+        spec: &mut Spec,
+        rootfs: &Path,
+    ) -> Result<Option<Self>, Error> {
+        if !is_enough(spec) {
+            return Ok(None);
+        }
+        let empty = match empty_mounts::open(alone) {
+            Ok(empty) => empty,
+            Err(error) => {
+                log::debug!("the container starts from the node's mounts: {error}");
+                return Ok(None);
+            }
+        };
+        let mut mounts = vec![
+            clone(Path::new(PROC), Path::new(PROC), false)?,
+            clone(rootfs, Path::new(ROOTFS), true)?,
+        ];
+        let mut number = 0;
+        for mount in spec.mounts_mut().iter_mut().flatten() {
+            let Some(source) = mount.source().clone().filter(|_| is_bind(mount)) else {
+                continue;
+            };
+            let at = Path::new(SOURCES).join(number.to_string());
+            number += 1;
+            let recursive =
+                mount.typ().as_deref() == Some("rbind") || has_option(mount, &["rbind"]);
+            let held = MountClone::of(&Path::new("/").join(&source), recursive);
+            let held = held.map_err(|error| Error::Source {
+                source_path: source,
+                at: mount.destination().clone(),
+                source: error,
+            })?;
+            mount.set_source(Some(at.clone()));
+            mounts.push((held, at));
+        }
+        let namespaces = name_namespaces(spec)?;
+        Ok(Some(Self {
+            empty,
+            mounts,
+            namespaces,
+        }))
+    }
+
+    /// In init: leaves the node's mounts for these. Gives what is to be open until init has entered the
+    /// namespaces that its spec names.
+    pub(super) fn enter(self, alone: &SingleThreaded) -> Result<Vec<File>, Error> {
+        alone
+            .enter_empty_mounts(self.empty.as_fd())
+            .map_err(Error::Enter)?;
+        for (mount, at) in self.mounts {
+            let attached = mount_point(&mount, &at).and_then(|()| mount.attach(&at));
+            attached.map_err(|source| Error::Attach { at, source })?;
+        }
+        Ok(self.namespaces)
+    }
+}
+
+/// Opens the namespaces that a spec joins, which have no path in init's mount namespace, and names them as
+/// init has them; the mount namespace too, which it is in by then and has libcontainer not copy again.
+fn name_namespaces(spec: &mut Spec) -> Result<Vec<File>, Error> {
+    let mut held = Vec::new();
+    let linux = spec.linux_mut().as_mut();
+    let namespaces = linux.and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::Mount {
+            namespace.set_path(Some("/proc/self/ns/mnt".into()));
+            continue;
+        }
+        let Some(path) = namespace.path().clone() else {
+            continue;
+        };
+        let file = File::open(&path).map_err(|source| Error::Namespace { path, source })?;
+        let named = format!("/proc/self/fd/{}", file.as_raw_fd());
+        namespace.set_path(Some(named.into()));
+        held.push(file);
+    }
+    Ok(held)
+}
+
+fn clone(from: &Path, at: &Path, recursive: bool) -> Result<(MountClone, PathBuf), Error> {
+    let held = MountClone::of(from, recursive).map_err(|source| Error::Source {
+        source_path: from.to_owned(),
+        at: at.to_owned(),
+        source,
+    })?;
+    Ok((held, at.to_owned()))
+}
+
+/// A directory, or a file for a file.
+fn mount_point(mount: &MountClone, at: &Path) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(mount.as_fd())?.st_mode);
+    if kind == FileType::Directory {
+        return std::fs::create_dir_all(at);
+    }
+    if let Some(dir) = at.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    File::create(at).map(drop)
+}
+
+fn is_bind(mount: &Mount) -> bool {
+    matches!(mount.typ().as_deref(), Some("bind" | "rbind"))
+        || has_option(mount, &["bind", "rbind"])
+}
+
+/// Whether a container has a mount namespace of its own, and mounts, and runs on the way there, nothing
+/// that has to be found by a path of the node's.
+fn is_enough(spec: &Spec) -> bool {
+    let Some(linux) = spec.linux() else {
+        return false;
+    };
+    let own = super::namespace(linux, LinuxNamespaceType::Mount);
+    #[allow(deprecated, reason = "they are run, and so looked for")]
+    let has_hooks = spec.hooks().as_ref().is_some_and(|hooks| {
+        let before = [
+            hooks.prestart(),
+            hooks.create_runtime(),
+            hooks.create_container(),
+        ];
+        before.into_iter().flatten().any(|some| !some.is_empty())
+    });
+    let mut mounts = spec.mounts().iter().flatten();
+    own.is_some_and(|own| own.path().is_none())
+        && !has_hooks
+        && linux.mount_label().is_none()
+        && linux.intel_rdt().is_none()
+        && mounts.all(|mount| {
+            let kind = mount.typ().as_deref().unwrap_or_default();
+            is_bind(mount) || FROM_NOTHING.contains(&kind)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_enough, name_namespaces};
+    use oci_spec::runtime::Spec;
+
+    fn spec(change: impl FnOnce(&mut serde_json::Value)) -> Spec {
+        let mut json = serde_json::json!({
+            "ociVersion": "1.1.0",
+            "root": {"path": "rootfs"},
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/data", "type": "bind", "source": "/srv", "options": ["rbind"]},
+            ],
+            "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
+        });
+        change(&mut json);
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_needs_paths_of_the_node_stays_among_its_mounts() {
+        assert!(is_enough(&spec(|_| ())));
+        let hook = serde_json::json!([{"path": "/bin/true"}]);
+        assert!(is_enough(&spec(
+            |it| it["hooks"] = serde_json::json!({"poststop": hook})
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["hooks"] = serde_json::json!({"createRuntime": hook})
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["hooks"] = serde_json::json!({"createContainer": hook})
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["hooks"] = serde_json::json!({"prestart": hook})
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["mounts"][0]["type"] = "overlay".into()
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["mounts"][0]["type"] = "cgroup".into()
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["linux"]["mountLabel"] = "l".into()
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["linux"]["namespaces"] = serde_json::json!([])
+        )));
+        let joined = serde_json::json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]);
+        assert!(!is_enough(&spec(|it| it["linux"]["namespaces"] = joined)));
+    }
+
+    #[test]
+    fn namespaces_have_the_names_that_init_has_for_them() {
+        let net = serde_json::json!({"type": "network", "path": "/proc/self/ns/net"});
+        let mut spec = spec(|it| {
+            it["linux"]["namespaces"].as_array_mut().unwrap().push(net);
+        });
+        let held = name_namespaces(&mut spec).unwrap();
+        let linux = spec.linux().as_ref().unwrap();
+        let namespaces = linux.namespaces().as_ref().unwrap();
+        let path = |at: usize| namespaces[at].path().clone();
+        assert_eq!(path(0), Some("/proc/self/ns/mnt".into()));
+        assert_eq!(path(1), None);
+        let [file] = &held[..] else {
+            panic!("one namespace is joined");
+        };
+        let ino = |path: &std::path::Path| rustix::fs::stat(path).unwrap().st_ino;
+        assert_eq!(
+            ino(&path(2).unwrap()),
+            rustix::fs::fstat(file).unwrap().st_ino
+        );
+    }
+}
