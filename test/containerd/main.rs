@@ -61,6 +61,7 @@ mod preview1;
 mod process;
 mod process_environment;
 mod process_names;
+mod refusals;
 mod restart;
 mod samples;
 mod security;

@@ -96,30 +96,37 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Makes init, which waits then, and gives its pid.
+    /// Makes init, which waits then, and gives its pid. On failure no state is left: the container may be
+    /// tried again in another way.
     pub(crate) fn make(self) -> Result<i32, Error> {
-        let mut spec = load(&self.bundle, self.console.is_some())?;
         let dir = self.state.join(&self.id);
         make_dir(&dir)?;
-        let mut container = Container::new(
-            &self.id,
-            ContainerStatus::Creating,
-            None,
-            &self.bundle,
-            &dir,
-        )?;
+        let made = self.make_in(&dir);
+        if made.is_err()
+            && let Err(left) = std::fs::remove_dir_all(&dir)
+        {
+            log::warn!("{} is left behind: {left}", dir.display());
+        }
+        made
+    }
+
+    /// Makes it with its state in `dir`.
+    fn make_in(self, dir: &Path) -> Result<i32, Error> {
+        let mut spec = load(&self.bundle, self.console.is_some())?;
+        let mut container =
+            Container::new(&self.id, ContainerStatus::Creating, None, &self.bundle, dir)?;
         container
             .set_systemd(self.cgroup.is_none())
             .set_annotations(spec.annotations().clone());
         if spec.hooks().is_some() {
             // From there the shim takes those that it runs.
             let config = YoukiConfig::from_spec(&spec, &self.id);
-            let saved = config.and_then(|config| config.save(&dir));
+            let saved = config.and_then(|config| config.save(dir));
             saved.map_err(LibcontainerError::from)?;
         }
         let console = self
             .console
-            .map(|socket| tty::setup_console_socket(&dir, &socket, "console-socket"))
+            .map(|socket| tty::setup_console_socket(dir, &socket, "console-socket"))
             .transpose()
             .map_err(LibcontainerError::from)?;
         let listener =
@@ -319,9 +326,13 @@ fn limit(spec: &Spec) -> Result<(), Error> {
     let limits = process.and_then(|process| process.rlimits().as_ref());
     let syscall = create_syscall();
     let mut limits = limits.into_iter().flatten();
-    limits
-        .try_for_each(|limit| syscall.set_rlimit(limit))
-        .map_err(Error::Limits)
+    limits.try_for_each(|limit| {
+        syscall.set_rlimit(limit).map_err(|source| {
+            // As libcontainer says it, for the shim to tell it in a sentence.
+            log::error!("failed to set rlimit rlimit={limit:?} err={source:?}");
+            Error::Limits(source)
+        })
+    })
 }
 
 /// The pid namespace of a spec.
@@ -380,12 +391,20 @@ fn run_hooks(
     let pid = container.set_pid(pid).pid();
     let state = &args.container.as_ref().map(|container| &container.state);
     let all = [
-        ("prestart", hooks.prestart().as_ref()),
-        ("createRuntime", hooks.create_runtime().as_ref()),
+        ("prestart", "prestart", hooks.prestart().as_ref()),
+        (
+            "createRuntime",
+            "create runtime",
+            hooks.create_runtime().as_ref(),
+        ),
     ];
-    for (moment, hooks) in all {
+    for (moment, theirs, hooks) in all {
         let ran = hooks::run_hooks(hooks, *state, None, pid, None);
-        ran.map_err(|source| Error::Hook { moment, source })?;
+        ran.map_err(|source| {
+            // As libcontainer says it, for the shim to tell it in a sentence.
+            log::error!("failed to run {theirs} hooks err={source:?}");
+            Error::Hook { moment, source }
+        })?;
     }
     Ok(to_init.hook_done()?)
 }

@@ -66,6 +66,12 @@ pub(super) fn hand_over(
         let socket = UnixStream::connect(&path)?;
         medley_sys::message::send(&socket, &message, &[asked_by.as_fd()])
     });
-    sent.map_err(|source| Error::Send { path, source })?;
+    sent.map_err(|source| {
+        // As libcontainer says it, for the shim to tell it in a sentence.
+        log::error!(
+            "failed to connect to seccomp notify listener path listener_path={path:?} err={source:?}"
+        );
+        Error::Send { path, source }
+    })?;
     Ok(to_init.seccomp_notify_done()?)
 }

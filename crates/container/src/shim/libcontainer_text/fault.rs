@@ -26,6 +26,8 @@ pub(in super::super) enum Step {
     Hook(&'static str),
     /// One that the kernel does not have.
     UnknownSysctl,
+    /// The bind mount of a source that init may know by another path than the spec.
+    Bind,
     Other,
 }
 

@@ -275,7 +275,11 @@ fn mount(line: &str, cause: Option<Errno>) -> Option<Fault> {
     };
     // Of what is missing the errno says something else.
     let cause = cause.filter(|_| what.starts_with("cannot"));
-    Some(Fault::new(what, cause, &cure))
+    let mut fault = Fault::new(what, cause, &cure);
+    if is_bind {
+        fault.step = Step::Bind;
+    }
+    Some(fault)
 }
 
 fn working_dir(_: &str, cause: Option<Errno>) -> Option<Fault> {
@@ -324,12 +328,11 @@ fn unknown_sysctl(_: &str, _: Option<Errno>) -> Option<Fault> {
 fn bind_cure(cause: Option<Errno>) -> String {
     let cure = match cause {
         Some(Errno::NOENT) => "the source has to be on the node: make it, or correct the mount",
-        Some(Errno::NOTDIR | Errno::ISDIR | Errno::EXIST) => {
-            "a directory is mounted on a directory alone, and a file on a file"
+        Some(Errno::NOTDIR | Errno::ISDIR | Errno::EXIST | Errno::INVAL) => {
+            "a directory is mounted on a directory alone, a file on a file, and what is unbindable nowhere"
         }
         Some(Errno::NAMETOOLONG) => "a name has at most 255 bytes, and a path 4095",
         Some(Errno::NOSPC) => "the node allows no more mounts: see /proc/sys/fs/mount-max",
-        Some(Errno::INVAL) => "the source may be on an unbindable mount",
         _ => "correct its source and its destination",
     };
     cure.to_owned()
@@ -361,7 +364,12 @@ fn cure(cause: Option<Errno>, options: &[String]) -> String {
 fn namespace(line: &str, cause: Option<Errno>) -> Option<Fault> {
     let namespace = debug::field(line, "namespace=LinuxNamespace {")?;
     let kind = debug::word(namespace, "typ: ")?.to_lowercase();
-    let path = debug::text(namespace, "path: ").map(|path| shown(&path));
+    // One that is held by its descriptor has no path of the spec's.
+    let path =
+        debug::text(namespace, "path: ").map(|path| match path.starts_with("/proc/self/fd/") {
+            true => "of linux.namespaces".to_owned(),
+            false => shown(&path),
+        });
     let (what, cure) = match path {
         Some(path) if line.starts_with("failed to open") => (
             format!("cannot open the {kind} namespace {path}"),

@@ -15,8 +15,25 @@ pub(in super::super) fn named(fault: Fault, spec: &Spec) -> Fault {
     match fault.step {
         Step::Hook(kind) => hook(fault, kind, spec),
         Step::UnknownSysctl => sysctl(fault, spec),
+        Step::Bind => bind(fault, spec),
         Step::WorkingDir | Step::Other => fault,
     }
+}
+
+/// With the source that the spec has: init has another one's path where its mounts begin with few.
+fn bind(mut fault: Fault, spec: &Spec) -> Fault {
+    // Of several at one place the last one hides the others.
+    let mut mounts = spec.mounts().iter().flatten().rev();
+    let told = mounts.find_map(|mount| {
+        let at = format!(" at {}", Quoted::path(mount.destination()));
+        let source = mount.source().as_ref()?;
+        let is_it = fault.what.starts_with("cannot mount \"") && fault.what.ends_with(&at);
+        is_it.then(|| format!("cannot mount {}{at}", Quoted::path(source)))
+    });
+    if let Some(told) = told {
+        fault.what = told;
+    }
+    fault
 }
 
 fn hook(mut fault: Fault, kind: &str, spec: &Spec) -> Fault {
@@ -139,6 +156,20 @@ mod tests {
             text.starts_with(
                 "one of the createRuntime hooks \"/bin/true\", \"/bin/false\" ended with"
             ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_source_is_told_as_the_spec_has_it() {
+        let spec = r#"{"ociVersion": "1.0.2", "mounts": [
+            {"destination": "/other", "source": "/no"},
+            {"destination": "/mnt", "source": "/etc/passwd"}]}"#;
+        let line = "failed to mount Mount { destination: \"/mnt\", typ: Some(\"bind\"), source: \
+            Some(\"/sources/0\"), options: None } err=Nix(ENOTDIR)";
+        let text = told(spec, line);
+        assert!(
+            text.starts_with("cannot mount \"/etc/passwd\" at \"/mnt\": Not a directory"),
             "{text}"
         );
     }
