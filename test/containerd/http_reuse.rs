@@ -17,6 +17,9 @@ const MANY: &str = "WASMTIME_HTTP_PROXY_MAX_INSTANCE_REUSE=1000";
 /// And waits for the next one for ever.
 const FOREVER: &str = "WASMTIME_HTTP_PROXY_IDLE_INSTANCE_TIMEOUT=0";
 
+/// A client may have its answer before the instance that gave it is idle: the next request waits for that.
+const ONE_AT_A_TIME: &str = "WASMTIME_HTTP_PROXY_CONCURRENCY=1";
+
 impl Server {
     /// Which of its instance's requests one is that comes now.
     async fn served(&self) -> Result<usize> {
@@ -53,7 +56,11 @@ async fn no_request_sees_another_where_nothing_is_said() -> Result<()> {
 
 #[tokio::test]
 async fn an_instance_answers_as_many_requests_as_it_may() -> Result<()> {
-    let env = ["WASMTIME_HTTP_PROXY_MAX_INSTANCE_REUSE=3", FOREVER];
+    let env = [
+        "WASMTIME_HTTP_PROXY_MAX_INSTANCE_REUSE=3",
+        FOREVER,
+        ONE_AT_A_TIME,
+    ];
     for image in [crate::http::image()?, wasi_0_3::handler()?] {
         let server = Server::of(&image, &env, |spec| spec).await?;
         for served in [1, 2, 3, 1, 2] {
@@ -66,7 +73,8 @@ async fn an_instance_answers_as_many_requests_as_it_may() -> Result<()> {
 
 #[tokio::test]
 async fn an_instance_that_failed_answers_no_other_request() -> Result<()> {
-    let env = [MANY, FOREVER, "WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT=700ms"];
+    let timeout = "WASMTIME_HTTP_PROXY_REQUEST_TIMEOUT=700ms";
+    let env = [MANY, FOREVER, ONE_AT_A_TIME, timeout];
     for image in [crate::http::image()?, wasi_0_3::handler()?] {
         let server = Server::of(&image, &env, |spec| spec).await?;
         for (path, status) in [("/trap", 500), ("/spin", 504)] {
@@ -89,7 +97,7 @@ async fn an_instance_that_failed_answers_no_other_request() -> Result<()> {
 
 #[tokio::test]
 async fn an_instance_that_exits_or_says_nothing_is_the_last() -> Result<()> {
-    let server = Server::start(&[MANY, FOREVER]).await?;
+    let server = Server::start(&[MANY, FOREVER, ONE_AT_A_TIME]).await?;
     for path in ["/exit?0", "/nothing"] {
         server.assert_new().await?;
         assert_eq!(get(server.address, path).await?.status, 500);
@@ -101,7 +109,7 @@ async fn an_instance_that_exits_or_says_nothing_is_the_last() -> Result<()> {
 
 #[tokio::test]
 async fn an_instance_whose_client_went_away_is_the_last() -> Result<()> {
-    let server = Server::start(&[MANY, FOREVER]).await?;
+    let server = Server::start(&[MANY, FOREVER, ONE_AT_A_TIME]).await?;
     server.assert_new().await?;
     drop(begun(&server, "/drip?600000").await?);
     server.assert_new().await?;
@@ -112,7 +120,7 @@ async fn an_instance_whose_client_went_away_is_the_last() -> Result<()> {
 /// Its client would wait for the end for as long as the instance does.
 #[tokio::test]
 async fn an_instance_that_keeps_its_answer_or_request_is_the_last() -> Result<()> {
-    let server = Server::start(&[MANY, FOREVER]).await?;
+    let server = Server::start(&[MANY, FOREVER, ONE_AT_A_TIME]).await?;
     server.assert_new().await?;
     assert_eq!(get(server.address, "/keep").await?.body, "kept\n");
     server.assert_new().await?;
@@ -196,7 +204,7 @@ async fn instances_are_reused_by_many_clients_at_a_time() -> Result<()> {
 
 #[tokio::test]
 async fn the_last_line_of_a_request_ends_with_it() -> Result<()> {
-    let server = Server::start(&[MANY, FOREVER]).await?;
+    let server = Server::start(&[MANY, FOREVER, ONE_AT_A_TIME]).await?;
     for which in ["one", "two"] {
         get(server.address, &format!("/begin?{which}")).await?;
     }

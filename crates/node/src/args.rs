@@ -58,7 +58,7 @@ nothing; a newer program takes the place of an older one, and running pods keep 
 
 ";
 
-const INSTALL_OPTIONS: &str = "  \
+const INSTALL_OPTIONS: &str = "    \
   --handler NAME         a handler for RuntimeClasses, as often as wanted; `wasm` if none is named.
                          crun-wasmedge, crun-wasmtime, crun-wasmer and spin run what they say, any
                          other name what the container is
@@ -77,7 +77,7 @@ Takes away what install has brought, and puts back what was there before.
 
 ";
 
-const UNINSTALL_OPTIONS: &str = "  \
+const UNINSTALL_OPTIONS: &str = "    \
   --force                even while containers run, which are left running
     --kwasm                nothing of Medley's, but what KWasm's installer has left on the node
     --containerd FILE      containerd's own program, to check the configuration with

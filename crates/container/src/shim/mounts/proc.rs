@@ -56,7 +56,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn over_procfs_are_mounted_procfs_and_what_shows_it_for_a_container() {
+    fn only_procfs_and_what_stands_for_it_is_mounted_over_procfs() {
         let is_refused = |kind: &str, source: &str, at: &str| {
             let mount: Mount = serde_json::from_value(serde_json::json!({
                 "destination": at, "type": kind, "source": source,
