@@ -54,7 +54,7 @@ SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact im
 	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
 	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-podman test-k8s test-controller kind k3d quick demo bench bench-http trace soak install release release-try release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-http trace soak install release release-try release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -120,11 +120,6 @@ test-vm: build ## the CRI tests in a Debian 13 virtual machine: cgroup v2, syste
 test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm containers on each storage (root)
 	@MEDLEY_RESTARTS=100 MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test docker --locked -- \
 		--test-threads=$(TEST_THREADS) restarted
-
-# Needs Debian's podman, conmon, catatonit, uidmap and iproute2 besides what `make setup` installs.
-test-podman: build ## podman and conmon, by root and rootless, on runc and on Medley's command line (root)
-	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test podman --locked -- \
-		--test-threads=$(TEST_THREADS)
 
 # The installer's image has what lies beside the shim, the controller too.
 test-k8s: build ## a one-node Kubernetes on this machine: install, kind/ and its examples, uninstall (root)

@@ -13,7 +13,7 @@ mod calls;
 mod daemon;
 mod terminal;
 
-pub use calls::{Said, finish};
+pub use calls::Said;
 use daemon::Daemon;
 pub use terminal::Terminal;
 

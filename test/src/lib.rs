@@ -21,7 +21,6 @@ pub mod kills;
 mod loopback;
 pub mod net;
 pub mod peer;
-pub mod podman;
 pub mod proc;
 pub mod programs;
 pub mod registry;
