@@ -546,7 +546,9 @@ async fn by_ctr(binary: PathBuf) -> Result<()> {
         &["image", "import", packed.to_str().context("an odd path")?][..],
         &["run", "--rm", "--runtime", runtime, name, "hello"],
     ] {
-        containerd.house().expect_gone(containerd.name(), "hello");
+        containerd
+            .leftovers()
+            .expect_gone(containerd.name(), "hello");
         let done = containerd.ctr(step).await?;
         assert!(done.status.success(), "{step:?}: {done:?}");
         let said = String::from_utf8_lossy(&done.stdout).into_owned();

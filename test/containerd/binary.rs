@@ -19,7 +19,7 @@ struct Copy(PathBuf);
 
 impl Copy {
     fn new() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("medley-copy-{}", house::unique()));
+        let dir = std::env::temp_dir().join(format!("medley-copy-{}", leftovers::unique()));
         std::fs::create_dir(&dir)?;
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755))?;
         let this = Self(dir);

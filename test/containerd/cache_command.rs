@@ -146,7 +146,7 @@ async fn images_are_warmed_by_their_names() -> Result<()> {
 
 #[test]
 fn what_cannot_be_warmed_is_said_and_the_rest_is_warmed() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    let dir = std::env::temp_dir().join(format!("medley-{}", leftovers::unique()));
     std::fs::create_dir(&dir)?;
     let store = dir.join("cache");
     let file = |name: &str, content: &[u8]| {
@@ -180,7 +180,7 @@ fn what_cannot_be_warmed_is_said_and_the_rest_is_warmed() -> Result<()> {
 
 #[test]
 fn wrong_usage_is_told_from_failure_and_nothing_is_made() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    let dir = std::env::temp_dir().join(format!("medley-{}", leftovers::unique()));
     let help = done(&dir, &["--help"])?;
     for verb in ["ls", "stat", "prune", "warm"] {
         assert!(help.contains(verb), "{help}");

@@ -17,7 +17,7 @@ struct Place {
 
 impl Place {
     fn new() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+        let dir = std::env::temp_dir().join(format!("medley-{}", leftovers::unique()));
         fs::create_dir(&dir)?;
         Ok(Self { dir })
     }

@@ -108,7 +108,7 @@ async fn a_create_that_is_given_up_waits_for_no_compiler() -> Result<()> {
 
 #[tokio::test]
 async fn a_cache_that_is_warmed_takes_its_turn() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("medley-{}", house::unique()));
+    let dir = std::env::temp_dir().join(format!("medley-{}", leftovers::unique()));
     fs::create_dir(&dir)?;
     let (cache, module) = (dir.join("cache"), dir.join("hello.wasm"));
     fs::write(&module, guests::module("hello")?)?;
@@ -188,7 +188,7 @@ fn of_pod(client: &Client, image: &Image, id: &str) -> Spec {
 /// Makes the cgroup of a pod, with this limit of memory in MiB.
 fn make_pod(containerd: &Containerd, limit: Option<u64>) -> Result<()> {
     let name = containerd.name();
-    containerd.house().make_cgroup(name)?;
+    containerd.leftovers().make_cgroup(name)?;
     let Some(limit) = limit else {
         return Ok(());
     };

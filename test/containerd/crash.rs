@@ -34,7 +34,7 @@ async fn killed_under(runtime: Runtime, image: &Image) -> Result<()> {
     container.delete().await?;
     if runtime == Runtime::Runc {
         // Its `delete` leaves the socket of the dead shim behind.
-        for socket in containerd.house().sockets() {
+        for socket in containerd.leftovers().sockets() {
             std::fs::remove_file(socket)?;
         }
     }

@@ -5,7 +5,7 @@ use medley_test::*;
 async fn ctr_run(runtime: Runtime, image: &Image, args: &[&str]) -> Result<(Option<i32>, String)> {
     let containerd = Containerd::start(runtime).await?;
     containerd.import(&[image]).await?;
-    containerd.house().expect_gone(containerd.name(), "x");
+    containerd.leftovers().expect_gone(containerd.name(), "x");
     let mut words = vec!["run", "--rm", "--runtime", runtime.name(), &image.name, "x"];
     words.extend(args);
     let done = containerd.ctr(&words).await?;

@@ -112,7 +112,7 @@ impl EmptyRoot {
 
 /// Runs a container by `ctr`, which says hello and ends with `code`.
 async fn says_hello(containerd: &Containerd, words: &[&str], id: &str, code: i32) -> Result<()> {
-    containerd.house().expect_gone(containerd.name(), id);
+    containerd.leftovers().expect_gone(containerd.name(), id);
     let mut args = vec!["run", "--rm", "--runtime", Runtime::Medley.name()];
     args.extend(words);
     let done = containerd.ctr(&args).await?;

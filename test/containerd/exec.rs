@@ -46,7 +46,7 @@ where
 }
 
 /// The namespaces and the cgroup of a process.
-fn surroundings(pid: u32) -> Result<BTreeMap<String, String>> {
+fn environment_of(pid: u32) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
         let link = std::fs::read_link(format!("/proc/{pid}/ns/{kind}"))?;
@@ -98,7 +98,7 @@ each_runtime! {
         beside_a_sleeper(runtime, async |task: Task| {
             let exec = task.exec("e", process(&["sleep", "3600"]), Stdin::None).await?;
             let pid = exec.start().await?;
-            assert_eq!(surroundings(pid)?, surroundings(task.pid)?);
+            assert_eq!(environment_of(pid)?, environment_of(task.pid)?);
             let mut listed = task.pids().await?;
             listed.sort_unstable();
             let mut expected = vec![task.pid, pid];
@@ -265,7 +265,7 @@ async fn beside_a_guest_a_linux_program_can_be_run() -> Result<()> {
             .exec("s", process(&["sleep", "3600"]), Stdin::None)
             .await?;
         let pid = exec.start().await?;
-        assert_eq!(surroundings(pid)?, surroundings(task.pid)?);
+        assert_eq!(environment_of(pid)?, environment_of(task.pid)?);
         exec.kill(9).await?;
         assert_eq!(exec.wait().await?, 137);
         exec.delete().await?;

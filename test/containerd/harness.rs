@@ -20,7 +20,10 @@ async fn sleeper(containerd: &Containerd) -> Result<Task> {
 async fn what_a_container_has_is_reported_as_long_as_it_is_there() -> Result<()> {
     let containerd = Containerd::start(Runtime::Runc).await?;
     let task = sleeper(&containerd).await?;
-    let found = containerd.house().inspect(&[containerd.pid()]).join("\n");
+    let found = containerd
+        .leftovers()
+        .inspect(&[containerd.pid()])
+        .join("\n");
     for kind in ["process", "mount", "cgroup", "socket"] {
         assert!(found.contains(kind), "no {kind} in {found}");
     }
@@ -74,9 +77,9 @@ async fn what_outlives_its_container_is_reported() -> Result<()> {
 async fn a_containerd_that_is_dropped_takes_everything_with_it() -> Result<()> {
     let containerd = Containerd::start(Runtime::Runc).await?;
     sleeper(&containerd).await?;
-    let (house, dir) = (containerd.house().clone(), containerd.dir().to_owned());
+    let (leftovers, dir) = (containerd.leftovers().clone(), containerd.dir().to_owned());
     drop(containerd);
-    assert_eq!(house.inspect(&[]), Vec::<String>::new());
+    assert_eq!(leftovers.inspect(&[]), Vec::<String>::new());
     assert!(!dir.exists());
     Ok(())
 }

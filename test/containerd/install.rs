@@ -381,7 +381,8 @@ async fn an_upgrade_leaves_running_pods_alone() -> Result<()> {
     assert_eq!(restarts, 0, "{said}");
     let installed = std::fs::read(node.at("bin/containerd-shim-wasm-v1"))?;
     assert!(installed == bytes);
-    let pids = |shims: Vec<house::Process>| shims.iter().map(|shim| shim.pid).collect::<Vec<_>>();
+    let pids =
+        |shims: Vec<leftovers::Process>| shims.iter().map(|shim| shim.pid).collect::<Vec<_>>();
     assert_eq!(pids(node.containerd.shims()), pids(shims));
     assert_eq!(
         side.exec_sync(&["/bin/echo", "hello"], 10).await?.stdout,
@@ -429,7 +430,7 @@ async fn an_alias_runs_modules_on_the_engine_that_it_names() -> Result<()> {
         }
     };
     node.containerd
-        .house()
+        .leftovers()
         .expect_gone(node.containerd.name(), "x");
     let done = run(&linux, &["/bin/echo", "hello"]).await?;
     assert_eq!(String::from_utf8_lossy(&done.stdout), "hello\n", "{done:?}");

@@ -23,7 +23,7 @@ struct Node {
 
 impl Node {
     fn new(options: &str) -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("medley-test-{}", house::unique()));
+        let dir = std::env::temp_dir().join(format!("medley-test-{}", leftovers::unique()));
         std::fs::create_dir(&dir)?;
         // For users who are not root as well.
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755))?;
@@ -289,7 +289,7 @@ async fn what_strangers_have_written_is_taken_as_containerd_reads_it() -> Result
     ] {
         for (suite, expected) in suites.iter().zip(expected) {
             let _guard = one_at_a_time().await?;
-            let dir = std::env::temp_dir().join(format!("medley-test-{}", house::unique()));
+            let dir = std::env::temp_dir().join(format!("medley-test-{}", leftovers::unique()));
             std::fs::create_dir(&dir)?;
             let config = dir.join("config.toml");
             std::fs::write(&config, text.replace("DIR", &dir.to_string_lossy()))?;

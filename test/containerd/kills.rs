@@ -1,7 +1,7 @@
 //! The shim is killed with SIGKILL while it makes a container: what was made by then goes.
 
 use containerd_shim_protos::{api, protobuf::Message};
-use medley_test::kills::{self, Order};
+use medley_test::kills::{self, SoakRun};
 use medley_test::shim::{Bench, Shim};
 use medley_test::*;
 use nix::sys::signal::{Signal, kill};
@@ -201,7 +201,7 @@ async fn a_container_that_was_started_outlives_its_shim() -> Result<()> {
 
 #[tokio::test]
 async fn shims_killed_at_random_under_containerd_leave_nothing() -> Result<()> {
-    let tally = kills::run(Order {
+    let tally = kills::run(SoakRun {
         runtime: Runtime::Medley,
         kills: 32,
         at_once: 4,

@@ -18,7 +18,7 @@ struct Root(PathBuf);
 
 impl Root {
     fn new() -> Result<Self> {
-        let this = Self(std::env::temp_dir().join(format!("medley-root-{}", house::unique())));
+        let this = Self(std::env::temp_dir().join(format!("medley-root-{}", leftovers::unique())));
         for dir in ["bin", "proc", "programs", "etc/containerd", "usr/local/bin"] {
             std::fs::create_dir_all(this.0.join(dir))?;
         }

@@ -125,7 +125,7 @@ each_runtime! {
         let image = images::linux()?;
         containerd.import(&[&image]).await?;
         let cgroup = format!("/{}/shims", containerd.name());
-        containerd.house().make_cgroup(&cgroup)?;
+        containerd.leftovers().make_cgroup(&cgroup)?;
         let client = containerd.client().await?.with_options(RUNC, field(3, cgroup.as_bytes()));
         let spec = client.spec(&image, "it").args(["/bin/sleep", "3600"]);
         let container = client.create("it", &image, spec).await?;
@@ -138,7 +138,7 @@ each_runtime! {
         container.delete().await?;
         // A cgroup that is named for shims is removed by its owner.
         proc::until("the shim's cgroup is empty", || {
-            containerd.house().cgroups().iter().rev().all(|dir| std::fs::remove_dir(dir).is_ok())
+            containerd.leftovers().cgroups().iter().rev().all(|dir| std::fs::remove_dir(dir).is_ok())
         })
         .await?;
         containerd.close().await

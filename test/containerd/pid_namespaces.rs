@@ -72,7 +72,7 @@ each_runtime! {
         let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
         let container = client.create("it", &image, in_pid_namespace(spec, None)).await?;
         let task = container.start(Stdin::None).await?;
-        let socket = containerd.house().shim_socket(client.namespace(), "it");
+        let socket = containerd.leftovers().shim_socket(client.namespace(), "it");
         let (shim, _) = shim::Shim::connect(&socket).await?.pids("it").await?;
         // The shim is their subreaper: it, and not the host's init, gets them.
         let own = |pid: &u32| proc::field(*pid, "PPid").is_ok_and(|of| of == shim.to_string());

@@ -174,7 +174,7 @@ each_runtime! {
                 json["linux"]["resources"]["memory"] = serde_json::json!({"limit": limit});
             })
             .run(async |task| {
-                let dirs = task.containerd.house().cgroups();
+                let dirs = task.containerd.leftovers().cgroups();
                 let files = ["memory.limit_in_bytes", "memory.max"];
                 let mut limits = dirs.iter().flat_map(|dir| files.map(|file| dir.join(file)));
                 let found = limits.find_map(|path| std::fs::read_to_string(path).ok());

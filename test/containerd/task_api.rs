@@ -76,7 +76,7 @@ each_runtime! {
             assert!(inside.is_some_and(|line| line.ends_with("\t1")), "{inside:?}");
             assert_eq!(task.start().await?, task.pid);
             assert!(task.pids().await?.contains(&task.pid));
-            let socket = containerd.house().shim_socket(client.namespace(), "it");
+            let socket = containerd.leftovers().shim_socket(client.namespace(), "it");
             let (shim, init) = Shim::connect(&socket).await?.pids("it").await?;
             assert_eq!(init, task.pid);
             assert_ne!(shim, init);

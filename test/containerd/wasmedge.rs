@@ -160,7 +160,7 @@ async fn without_its_program_wasmedge_is_refused_by_name() -> Result<()> {
 
 #[tokio::test]
 async fn a_program_that_is_none_is_named_in_the_error() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("medley-broken-{}", house::unique()));
+    let dir = std::env::temp_dir().join(format!("medley-broken-{}", leftovers::unique()));
     std::fs::create_dir(&dir)?;
     let broken = dir.join("broken");
     std::fs::write(&broken, "neither ELF nor script")?;
@@ -200,7 +200,7 @@ fn plugin(dir: &std::path::Path) -> Result<()> {
 
 #[tokio::test]
 async fn a_plugin_answers_a_guest_and_a_missing_one_is_named() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("medley-plugins-{}", house::unique()));
+    let dir = std::env::temp_dir().join(format!("medley-plugins-{}", leftovers::unique()));
     std::fs::create_dir(&dir)?;
     plugin(&dir)?;
     let path = dir.display().to_string();

@@ -54,7 +54,7 @@ async fn killed_under(options: Options, linux: &Image, other: &Image) -> Result<
     ended_with_its_shim(pod, [main, side], pids).await?;
     if runtime == Runtime::Runc {
         // Its `delete` leaves the socket of the dead shim behind.
-        for socket in containerd.house().sockets() {
+        for socket in containerd.leftovers().sockets() {
             std::fs::remove_file(socket)?;
         }
     }

@@ -78,7 +78,7 @@ async fn a_pod_in_the_hosts_ipc_namespace_shares_its_memory(node: &Node) -> Resu
     let pod = node.pod_with("host-ipc", options).await?;
     let it = pod.run(node.sleeper("it")).await?;
     assert_eq!(namespace(it.pid().await?, "ipc")?, own("ipc")?);
-    let name = house::unique();
+    let name = leftovers::unique();
     assert_eq!(
         asked(&it, &format!("echo shared > /dev/shm/{name}")).await?,
         ""

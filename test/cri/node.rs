@@ -138,7 +138,7 @@ impl Node {
 
     /// A dir that nothing else uses, for a volume.
     pub(crate) fn dir(&self) -> Result<PathBuf> {
-        let dir = self.containerd.dir().join(house::unique());
+        let dir = self.containerd.dir().join(leftovers::unique());
         std::fs::create_dir(&dir)?;
         Ok(dir)
     }

@@ -67,7 +67,7 @@ async fn a_mixed_pod_shares_network_ipc_and_name() -> Result<()> {
     assert!(pod.is_ready().await?);
     let shim = the_shim(&containerd).await?;
     let others = |except: &[u32]| {
-        let all = containerd.house().processes();
+        let all = containerd.leftovers().processes();
         let known = |pid: i32| {
             pid == containerd.pid() || except.iter().any(|one| i32::try_from(*one) == Ok(pid))
         };
@@ -75,7 +75,12 @@ async fn a_mixed_pod_shares_network_ipc_and_name() -> Result<()> {
             .filter(|process| !known(process.pid))
             .count()
     };
-    assert_eq!(others(&[shim]), 0, "{:?}", containerd.house().processes());
+    assert_eq!(
+        others(&[shim]),
+        0,
+        "{:?}",
+        containerd.leftovers().processes()
+    );
     let main = pod.run(PodContainer::new("main", &wasm)).await?;
     let one = pod.run(sleeper("one", &linux)).await?;
     let two = pod.run(sleeper("two", &linux)).await?;

@@ -49,7 +49,7 @@ struct Service {
 
 impl Service {
     fn start() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("medley-test-{}", house::unique()));
+        let dir = std::env::temp_dir().join(format!("medley-test-{}", leftovers::unique()));
         std::fs::create_dir(&dir)?;
         let at = dir.display();
         let config = format!(

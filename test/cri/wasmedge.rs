@@ -61,7 +61,7 @@ async fn a_container_of_wasmedge_stops_within_its_grace() -> Result<()> {
 
 /// The sample, as its script builds it.
 fn http_server() -> Result<Image> {
-    let dir = std::env::temp_dir().join(format!("medley-sample-{}", house::unique()));
+    let dir = std::env::temp_dir().join(format!("medley-sample-{}", leftovers::unique()));
     std::fs::create_dir(&dir)?;
     let archive = dir.join("http-server.tar");
     let script = workspace().join("images/http-server/build");

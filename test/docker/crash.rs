@@ -15,7 +15,7 @@ fn kill_shim(docker: &Docker) -> Result<()> {
 fn forgive_runc(docker: &Docker) -> Result<()> {
     if docker.runtime() == Runtime::Runc {
         docker.expect_clean().ok();
-        for socket in docker.containerd().house().sockets() {
+        for socket in docker.containerd().leftovers().sockets() {
             std::fs::remove_file(socket)?;
         }
     }

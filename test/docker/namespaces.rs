@@ -58,8 +58,8 @@ each_docker! {
         }
         // In every hierarchy, as the node's tools look for a container by it.
         let places = docker.run_says(&["--cgroupns", "host", BOX, "cat", "/proc/self/cgroup"]).await?;
-        let house = format!(":/{}/", docker.containerd().name());
-        let outside: Vec<_> = places.lines().filter(|line| !line.contains(&house)).collect();
+        let leftovers = format!(":/{}/", docker.containerd().name());
+        let outside: Vec<_> = places.lines().filter(|line| !line.contains(&leftovers)).collect();
         assert_eq!(outside, Vec::<&str>::new());
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use crate::containerd::{Containerd, PATIENCE};
 use crate::events::Events;
-use crate::house::House;
 use crate::images::Image;
+use crate::leftovers::Leftovers;
 use crate::spec::Spec;
 use crate::stdio::{Stdin, Stdio};
 use anyhow::{Context, Result, ensure};
@@ -26,7 +26,7 @@ pub struct Client {
     runtime: String,
     options: Option<prost_types::Any>,
     dir: PathBuf,
-    house: Arc<House>,
+    leftovers: Arc<Leftovers>,
 }
 
 /// A container: its record and its snapshot, no process yet.
@@ -68,7 +68,7 @@ impl Client {
             runtime: containerd.runtime().name().to_owned(),
             options: None,
             dir: containerd.dir().to_owned(),
-            house: containerd.house().clone(),
+            leftovers: containerd.leftovers().clone(),
         })
     }
 
@@ -141,7 +141,7 @@ impl Client {
     /// # Errors
     /// containerd's answer.
     pub async fn create(&self, id: &str, image: &Image, spec: Spec) -> Result<Container> {
-        self.house.expect_gone(&self.namespace, id);
+        self.leftovers.expect_gone(&self.namespace, id);
         let container = api::Container {
             id: id.to_owned(),
             image: image.name.clone(),
@@ -296,10 +296,11 @@ impl Container {
     /// containerd's answer, a [`Status`].
     pub async fn task(&self, stdin: Stdin) -> Result<Task> {
         let client = &self.client;
-        let fifos = client
-            .dir
-            .join("fifo")
-            .join(format!("{}-{}", self.id, crate::house::unique()));
+        let fifos =
+            client
+                .dir
+                .join("fifo")
+                .join(format!("{}-{}", self.id, crate::leftovers::unique()));
         self.task_with(Stdio::open(fifos, stdin)?).await
     }
 

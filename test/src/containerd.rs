@@ -1,7 +1,7 @@
 //! A private containerd: own dirs, own sockets, own network, gone without a trace.
 
-use crate::house::{House, Process, unique};
 use crate::images::{Image, write_layout};
+use crate::leftovers::{Leftovers, Process, unique};
 use crate::net::Subnet;
 use crate::runtime::{Runtime, shim_path};
 use crate::{Client, Cri, Engine};
@@ -103,7 +103,7 @@ pub struct Containerd {
     name: String,
     dir: PathBuf,
     child: Child,
-    house: Arc<House>,
+    leftovers: Arc<Leftovers>,
     _subnet: Subnet,
     closed: bool,
 }
@@ -168,13 +168,13 @@ impl Containerd {
             process::config(&dir, &socket, &options),
         )?;
         let child = process::spawn(&dir, &options)?;
-        let house = Arc::new(House::new(&name, &dir, &socket, subnet.prefix()));
+        let leftovers = Arc::new(Leftovers::new(&name, &dir, &socket, subnet.prefix()));
         let this = Self {
             options,
             name,
             dir,
             child,
-            house,
+            leftovers,
             _subnet: subnet,
             closed: false,
         };
@@ -230,8 +230,8 @@ impl Containerd {
     }
 
     /// What watches over its leftovers.
-    pub fn house(&self) -> &Arc<House> {
-        &self.house
+    pub fn leftovers(&self) -> &Arc<Leftovers> {
+        &self.leftovers
     }
 
     /// What it and its shims have logged so far.
@@ -362,7 +362,7 @@ impl Containerd {
     /// host's pid namespace, the init of a Wasm container does not.
     pub fn shims(&self) -> Vec<Process> {
         let host = std::fs::read_link("/proc/self/ns/pid").ok();
-        let all = self.house.processes().into_iter();
+        let all = self.leftovers.processes().into_iter();
         let shims = all.filter(|process| {
             let argv0 = process.cmdline.split(' ').next().unwrap_or_default();
             [argv0, process.exe.as_str()]
@@ -402,7 +402,9 @@ impl Containerd {
     /// # Errors
     /// The list of what is left.
     pub fn expect_clean(&self) -> Result<()> {
-        let left = self.house.settle(&[self.pid()], Duration::from_secs(10));
+        let left = self
+            .leftovers
+            .settle(&[self.pid()], Duration::from_secs(10));
         ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
         Ok(())
     }
@@ -416,7 +418,7 @@ impl Containerd {
         let polite = self.remove_all().await;
         let clean = self.expect_clean();
         let stopped = self.stop();
-        let left = self.house.settle(&[], Duration::from_secs(5));
+        let left = self.leftovers.settle(&[], Duration::from_secs(5));
         // Said first, as the end of the log is only worth showing where something went wrong.
         self.closed = polite.is_ok() && clean.is_ok() && stopped.is_ok() && left.is_empty();
         self.finish();
@@ -454,12 +456,12 @@ impl Containerd {
         // Errors cannot be returned from here: what stays is in the last inspection.
         self.child.kill().ok();
         self.child.wait().ok();
-        self.house.sweep().ok();
+        self.leftovers.sweep().ok();
         let log = self.log();
         if std::env::var_os("MEDLEY_KEEP").is_none() {
             std::fs::remove_dir_all(&self.dir).ok();
         }
-        let left = self.house.inspect(&[]);
+        let left = self.leftovers.inspect(&[]);
         if !left.is_empty() {
             eprintln!("cannot remove:\n  {}", left.join("\n  "));
         }

@@ -1,7 +1,7 @@
 //! A client of the CRI that does what a kubelet does with a pod.
 
 use crate::containerd::{CRI_NAMESPACE, Containerd, PATIENCE};
-use crate::house::House;
+use crate::leftovers::Leftovers;
 use anyhow::{Context, Result, ensure};
 use containerd_client::tonic::{Request, Response, Status, transport::Channel};
 use k8s_cri::v1;
@@ -28,7 +28,7 @@ pub struct Cri {
     handler: String,
     cgroup_parent: String,
     logs: PathBuf,
-    house: Arc<House>,
+    leftovers: Arc<Leftovers>,
 }
 
 /// What a pod is made with.
@@ -108,7 +108,7 @@ impl Cri {
             handler: containerd.runtime().handler().to_owned(),
             cgroup_parent: format!("/{}", containerd.name()),
             logs: containerd.dir().join("logs"),
-            house: containerd.house().clone(),
+            leftovers: containerd.leftovers().clone(),
         })
     }
 
@@ -118,14 +118,14 @@ impl Cri {
     /// Nothing answers there.
     pub async fn at(socket: &Path, dir: &Path, cgroup_parent: &str) -> Result<Self> {
         let channel = containerd_client::connect(socket).await?;
-        let house = House::new("node", dir, socket, String::new());
+        let leftovers = Leftovers::new("node", dir, socket, String::new());
         Ok(Self {
             runtime: RuntimeServiceClient::new(channel.clone()),
             images: ImageServiceClient::new(channel),
             handler: String::new(),
             cgroup_parent: cgroup_parent.to_owned(),
             logs: dir.join("logs"),
-            house: Arc::new(house),
+            leftovers: Arc::new(leftovers),
         })
     }
 
@@ -194,7 +194,7 @@ impl Cri {
         let config = v1::PodSandboxConfig {
             metadata: Some(v1::PodSandboxMetadata {
                 name: name.to_owned(),
-                uid: crate::house::unique(),
+                uid: crate::leftovers::unique(),
                 namespace: "default".to_owned(),
                 attempt: 0,
             }),
@@ -227,7 +227,7 @@ impl Cri {
         let id = timed(client.run_pod_sandbox(request(run)))
             .await?
             .pod_sandbox_id;
-        self.house.expect_gone(CRI_NAMESPACE, &id);
+        self.leftovers.expect_gone(CRI_NAMESPACE, &id);
         let ask = v1::PodSandboxStatusRequest {
             pod_sandbox_id: id.clone(),
             verbose: true,
@@ -238,7 +238,7 @@ impl Cri {
             .and_then(|status| status.network)
             .map(|network| network.ip);
         if let Some(path) = answer.info.get("info").and_then(|info| netns_of(info)) {
-            self.house.expect_netns_gone(&path);
+            self.leftovers.expect_netns_gone(&path);
         }
         let ip = ip.unwrap_or_default();
         Ok(Pod {
@@ -276,7 +276,7 @@ impl Cri {
         let mut client = self.runtime.clone();
         let list = v1::ListPodSandboxRequest::default();
         for pod in timed(client.list_pod_sandbox(request(list))).await?.items {
-            self.house.expect_gone(CRI_NAMESPACE, &pod.id);
+            self.leftovers.expect_gone(CRI_NAMESPACE, &pod.id);
             self.remove_pod(&pod.id).await?;
         }
         Ok(())
@@ -323,7 +323,7 @@ impl Pod {
         let id = timed(client.create_container(request(create)))
             .await?
             .container_id;
-        self.cri.house.expect_gone(CRI_NAMESPACE, &id);
+        self.cri.leftovers.expect_gone(CRI_NAMESPACE, &id);
         Ok(CriContainer {
             cri: self.cri.clone(),
             id,

@@ -61,7 +61,7 @@ fn packages_in(dir: &Path, names: &[&str], suite: &str, program: &str) -> Result
     if !binary.exists() {
         let parent = dir.parent().context("the cache dir has no parent")?;
         std::fs::create_dir_all(parent)?;
-        let draft = parent.join(format!(".{}", crate::house::unique()));
+        let draft = parent.join(format!(".{}", crate::leftovers::unique()));
         std::fs::create_dir_all(draft.join("root"))?;
         let fetched = fetch(names, suite, &draft).with_context(|| {
             format!(

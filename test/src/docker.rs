@@ -13,7 +13,7 @@ mod calls;
 mod daemon;
 mod terminal;
 
-pub use calls::Said;
+pub use calls::CommandOutput;
 use daemon::Daemon;
 pub use terminal::Terminal;
 
@@ -32,7 +32,7 @@ pub enum Storage {
 /// one (a test that failed) kills and removes everything, and shows the end of its logs.
 #[derive(Debug)]
 pub struct Docker {
-    // Dropped in this order: what dockerd leaves, containerd's house takes away.
+    // Dropped in this order: what dockerd leaves, containerd's leftovers takes away.
     daemon: Daemon,
     containerd: Containerd,
     /// Debian's packages, unpacked.
@@ -58,7 +58,7 @@ impl Docker {
         std::fs::write(dir.join("client/config.json"), client.to_string())?;
         let daemon = Daemon::spawn(&containerd, &programs, storage)?;
         for mount in daemon.own_mounts() {
-            containerd.house().keep_mount(&mount);
+            containerd.leftovers().keep_mount(&mount);
         }
         let this = Self {
             daemon,
@@ -141,7 +141,9 @@ impl Docker {
     /// # Errors
     /// `docker load` says no.
     pub async fn load(&self, images: &[&Image]) -> Result<()> {
-        let path = self.dir().join(format!("{}.tar", crate::house::unique()));
+        let path = self
+            .dir()
+            .join(format!("{}.tar", crate::leftovers::unique()));
         write_docker_archive(&path, images)?;
         self.says(&["load", "-q", "-i", &path.to_string_lossy()])
             .await?;
@@ -176,16 +178,16 @@ impl Docker {
     /// # Errors
     /// The list of what is left.
     pub fn expect_clean(&self) -> Result<()> {
-        let house = self.containerd.house();
+        let leftovers = self.containerd.leftovers();
         // containerd names every shim that it talks to.
         for line in self.containerd.log().lines() {
             if let Some((_, rest)) = line.split_once("connecting to shim ") {
                 let id = rest.split(['"', ' ']).next().unwrap_or_default();
-                house.expect_gone(self.containerd.name(), id);
+                leftovers.expect_gone(self.containerd.name(), id);
             }
         }
         let daemons = [self.containerd.pid(), self.daemon.pid()];
-        let left = house.settle(&daemons, Duration::from_secs(10));
+        let left = leftovers.settle(&daemons, Duration::from_secs(10));
         ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
         Ok(())
     }
@@ -204,7 +206,7 @@ impl Docker {
         }
         self.expect_clean()?;
         self.daemon.close()?;
-        self.containerd.house().keep_no_mount();
+        self.containerd.leftovers().keep_no_mount();
         self.containerd.close().await
     }
 }

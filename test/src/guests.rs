@@ -168,7 +168,7 @@ pub fn compile(source: &Path) -> Result<Vec<u8>> {
     let path = dir.join(format!("{:x}.wasm", key.finalize()));
     if !path.exists() {
         // Unique, so that two tests that compile the same guest do not meet.
-        let draft = dir.join(format!(".{}", crate::house::unique()));
+        let draft = dir.join(format!(".{}", crate::leftovers::unique()));
         let done = Command::new(&clang)
             .args(CLANG)
             .args(debug)

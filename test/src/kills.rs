@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy)]
-pub struct Order {
+pub struct SoakRun {
     /// Whose shims.
     pub runtime: Runtime,
     /// How many are to be killed.
@@ -179,7 +179,7 @@ struct Site {
 ///
 /// # Errors
 /// containerd does not run, or refuses what has nothing to do with a shim.
-pub async fn run(order: Order) -> Result<Tally> {
+pub async fn run(order: SoakRun) -> Result<Tally> {
     let containerd = Containerd::start(order.runtime).await?;
     let linux = images::linux_builder("linux")?
         .entrypoint(["/bin/sh", "-c", "sleep 3600 & sleep 3600"])
@@ -207,7 +207,7 @@ pub async fn run(order: Order) -> Result<Tally> {
     }
     let mut tally = std::mem::take(&mut *lock(&site.tally));
     tally.left = containerd
-        .house()
+        .leftovers()
         .settle(&[containerd.pid()], Duration::from_secs(15));
     let bundles = containerd
         .dir()

@@ -1,7 +1,7 @@
 //! Servers of other programs on loopback, each with a dir of its own.
 
 use crate::containerd::PATIENCE;
-use crate::house::unique;
+use crate::leftovers::unique;
 use anyhow::{Context, Result, bail};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;

@@ -22,7 +22,8 @@ pub fn guest(name: &str) -> Result<Vec<u8>> {
 
 fn build(dir: &str, name: &str) -> Result<Vec<u8>> {
     let source = workspace().join(dir).join(name).with_extension("c");
-    let output = std::env::temp_dir().join(format!("medley-program-{}", crate::house::unique()));
+    let output =
+        std::env::temp_dir().join(format!("medley-program-{}", crate::leftovers::unique()));
     let done = Command::new("cc")
         .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
         .arg(&output)

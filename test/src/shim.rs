@@ -2,8 +2,8 @@
 //! server for the events that it publishes.
 
 use crate::events::{Event, decode};
-use crate::house::{House, unique};
 use crate::images::Image;
+use crate::leftovers::{Leftovers, unique};
 use crate::runtime::{Runtime, shim_path};
 use crate::stdio::{Stdin, Stdio};
 use anyhow::{Context, Result, ensure};
@@ -33,7 +33,7 @@ pub struct Bench {
     runtime: Runtime,
     name: String,
     dir: PathBuf,
-    house: House,
+    leftovers: Leftovers,
     /// Guards what the shims published, in order.
     events: Arc<Mutex<Vec<Event>>>,
     server: Server,
@@ -110,12 +110,12 @@ impl Bench {
         let events = Arc::new(Mutex::new(Vec::new()));
         let server = serve_events(&dir, &events).await?;
         // No pods, hence no addresses.
-        let house = House::new(&name, &dir, &dir.join("c.sock"), "medley".to_owned());
+        let leftovers = Leftovers::new(&name, &dir, &dir.join("c.sock"), "medley".to_owned());
         Ok(Self {
             runtime,
             name,
             dir,
-            house,
+            leftovers,
             events,
             server,
         })
@@ -189,7 +189,7 @@ impl Bench {
         verb: &str,
         input: Vec<u8>,
     ) -> Result<std::process::Output> {
-        self.house.expect_gone(&self.name, id);
+        self.leftovers.expect_gone(&self.name, id);
         let socket = self.dir.join("c.sock");
         let mut command = tokio::process::Command::new(self.binary()?);
         command
@@ -291,7 +291,7 @@ impl Bench {
     /// # Errors
     /// The list of what is left. It is gone all the same.
     pub async fn close(mut self) -> Result<()> {
-        let left = self.house.settle(&[], Duration::from_secs(5));
+        let left = self.leftovers.settle(&[], Duration::from_secs(5));
         self.server.shutdown().await?;
         ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
         Ok(())
@@ -301,7 +301,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // Errors cannot be returned from here; `close` has told of what there was.
-        self.house.sweep().ok();
+        self.leftovers.sweep().ok();
         std::fs::remove_dir_all(&self.dir).ok();
     }
 }

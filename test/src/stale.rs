@@ -1,6 +1,6 @@
 //! What test runs that were killed could not take away themselves.
 
-use crate::house::House;
+use crate::leftovers::Leftovers;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -33,15 +33,15 @@ fn stale_name(dir: &Path) -> Option<String> {
 
 fn sweep_one(name: &str, dir: &Path) {
     // The addresses went with the containers.
-    let house = House::new(name, dir, &dir.join("c.sock"), "none".to_owned());
+    let leftovers = Leftovers::new(name, dir, &dir.join("c.sock"), "none".to_owned());
     let dirs = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
     for namespace in dirs(dir.join("state/io.containerd.runtime.v2.task")) {
         for id in dirs(namespace.path()) {
             let text = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-            house.expect_gone(&text(&namespace), &text(&id));
+            leftovers.expect_gone(&text(&namespace), &text(&id));
         }
     }
     // What cannot be taken away will be met again.
-    house.sweep().ok();
+    leftovers.sweep().ok();
     std::fs::remove_dir_all(dir).ok();
 }

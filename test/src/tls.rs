@@ -1,6 +1,6 @@
 //! Certificates, and a server that speaks TLS: OpenSSL's own, on loopback.
 
-use crate::house::unique;
+use crate::leftovers::unique;
 use crate::loopback::Loopback;
 use anyhow::{Context, Result, ensure};
 use std::net::{IpAddr, SocketAddr};

@@ -58,7 +58,7 @@ impl Verdict {
 #[derive(Debug, PartialEq, Eq)]
 enum Installer {
     Absent,
-    Busy,
+    Working,
     Failing(String),
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn verdict(seen: Seen<'_>) -> Option<Verdict> {
         },
         (true, _) => Verdict::good("Installed", "the handler is there, and asked for"),
         (false, Installer::Failing(said)) => Verdict::trouble("InstallFailed", said),
-        (false, Installer::Busy) => Verdict::under_way("Installing", "the installer is at work"),
+        (false, Installer::Working) => Verdict::under_way("Installing", "the installer is at work"),
         (false, Installer::Absent) => Verdict::under_way(
             "NoInstaller",
             "no installer has come yet: its DaemonSet has to be there, and to tolerate the node's taints",
@@ -138,7 +138,7 @@ fn not_asked(seen: Seen<'_>) -> Option<Verdict> {
     }
     match (is_ready(seen.node), installer(seen)) {
         (_, Installer::Failing(said)) => Some(Verdict::trouble("RemovalFailed", said)),
-        (true, _) | (_, Installer::Busy) => Some(Verdict::under_way(
+        (true, _) | (_, Installer::Working) => Some(Verdict::under_way(
             "Removing",
             "the installer takes Medley away",
         )),
@@ -186,7 +186,7 @@ fn installer(seen: Seen<'_>) -> Installer {
     if seen.installers.is_empty() {
         Installer::Absent
     } else {
-        Installer::Busy
+        Installer::Working
     }
 }
 

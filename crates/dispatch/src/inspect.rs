@@ -22,8 +22,10 @@ pub fn inspect(module: &File) -> Result<ModuleFacts, NotAModule> {
                 .flatten()
                 .map(|requirement| (requirement.engine, requirement.import)),
         }),
-        Content::Precompiled => Err(NotAModule::Native("compiled ahead of time by Wasmtime")),
-        Content::Elf => Err(NotAModule::Native("ELF")),
+        Content::Precompiled => Err(NotAModule::Precompiled(
+            "compiled ahead of time by Wasmtime",
+        )),
+        Content::Elf => Err(NotAModule::Precompiled("ELF")),
         _ => Err(NotAModule::Other(FirstBytes::of(head.bytes()))),
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn check(
             };
             (main, draft(file).map(instead).map(ConfigSource::Text))
         }
-        Candidate::Filled { main, text } => {
+        Candidate::Written { main, text } => {
             let now = node.root.read(main)?.unwrap_or_default();
             let text = [&*now, b"\n", text.as_bytes()].concat();
             (main, Some(ConfigSource::Text(text)))

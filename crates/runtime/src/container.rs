@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use medley_cgroup::OomWatch;
 use medley_container::shim::{self, Exec};
 use medley_io::{Owner, Stdio};
-use medley_sys::pidfd::Ended;
+use medley_sys::pidfd::ExitStatus;
 use medley_task::error::Cause;
 use medley_task::runtime::{CallError, KillError};
 use medley_task::{Container, ExecRequest, Exit, Process, Size};
@@ -33,7 +33,7 @@ impl LocalContainer {
     }
 
     /// Takes init's status, if it has ended. On a thread of its own where that may wait.
-    async fn reap(&self) -> io::Result<Option<Ended>> {
+    async fn reap(&self) -> io::Result<Option<ExitStatus>> {
         if self.container.reaping_is_quick() {
             return self.container.try_reap();
         }
@@ -112,7 +112,7 @@ impl Container for LocalContainer {
                 error @ (shim::Error::Process { .. }
                 | shim::Error::Environment(_)
                 | shim::Error::Terminal { .. }) => CallError::Invalid(error.into()),
-                error @ shim::Error::Ended { .. } => CallError::Precondition(error.into()),
+                error @ shim::Error::ProcessEnded { .. } => CallError::Precondition(error.into()),
                 error => CallError::Failed(error.into()),
             })?;
         Ok(Arc::new(LocalProcess::new(

@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use medley_io::StdioHandles;
-use medley_sys::pidfd::{Ended, PidFd};
+use medley_sys::pidfd::{ExitStatus, PidFd};
 use medley_task::Exit;
 use medley_types::exit_status::UNKNOWN;
 
@@ -21,7 +21,7 @@ pub(crate) async fn exited<F>(
     abandon: impl FnOnce(),
 ) -> Exit
 where
-    F: Future<Output = io::Result<Option<Ended>>>,
+    F: Future<Output = io::Result<Option<ExitStatus>>>,
 {
     let status = match watched(process, &reap).await {
         Ok(ended) => ended.status(),
@@ -42,9 +42,9 @@ where
     Exit { status, at }
 }
 
-async fn watched<F>(process: &PidFd, reap: impl Fn() -> F) -> io::Result<Ended>
+async fn watched<F>(process: &PidFd, reap: impl Fn() -> F) -> io::Result<ExitStatus>
 where
-    F: Future<Output = io::Result<Option<Ended>>>,
+    F: Future<Output = io::Result<Option<ExitStatus>>>,
 {
     let pidfd = process.watch()?;
     loop {
@@ -58,7 +58,7 @@ where
 
 async fn polled<F>(reap: impl Fn() -> F) -> io::Result<u32>
 where
-    F: Future<Output = io::Result<Option<Ended>>>,
+    F: Future<Output = io::Result<Option<ExitStatus>>>,
 {
     loop {
         match reap().await? {

@@ -44,7 +44,9 @@ impl Process for LocalProcess {
         let started = blocking(move || Ok::<_, Cause>(exec.start(&container)));
         match started.await.map_err(CallError::Failed)? {
             Ok(()) => Ok(()),
-            Err(error @ shim::Error::Ended { .. }) => Err(CallError::Precondition(error.into())),
+            Err(error @ shim::Error::ProcessEnded { .. }) => {
+                Err(CallError::Precondition(error.into()))
+            }
             Err(error) => Err(CallError::Failed(error.into())),
         }
     }

@@ -7,14 +7,14 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{self, Child, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-use crate::pidfd::{Ended, PidFd};
+use crate::pidfd::{ExitStatus, PidFd};
 
 /// Held, together with others, while a child is made that is not in the list yet; by itself while
 /// orphans are reaped.
@@ -63,7 +63,7 @@ fn making<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 ///
 /// # Errors
 /// Those of `waitid`.
-pub fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+pub fn wait(child: &mut Child) -> io::Result<process::ExitStatus> {
     Ok(wait_with_time(child)?.0)
 }
 
@@ -71,7 +71,7 @@ pub fn wait(child: &mut Child) -> io::Result<ExitStatus> {
 ///
 /// # Errors
 /// Those of `waitid`.
-pub fn wait_with_time(child: &mut Child) -> io::Result<(ExitStatus, Duration)> {
+pub fn wait_with_time(child: &mut Child) -> io::Result<(process::ExitStatus, Duration)> {
     let pid = pid_of(child)?;
     // Without the list: this may take as long as the child likes.
     let time = loop {
@@ -120,8 +120,8 @@ fn time_at_end(pid: i32) -> io::Result<Duration> {
 pub fn output(command: &mut Command) -> io::Result<Output> {
     use std::io::Read;
     command
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped());
+        .stdout(process::Stdio::null())
+        .stderr(process::Stdio::piped());
     let mut child = spawn(command)?;
     let mut stderr = Vec::new();
     let read = match child.stderr.take() {
@@ -154,7 +154,7 @@ pub fn keep(pid: i32) {
 ///
 /// # Errors
 /// Those of [`PidFd::try_reap`].
-pub fn reap(process: &PidFd) -> io::Result<Option<Ended>> {
+pub fn reap(process: &PidFd) -> io::Result<Option<ExitStatus>> {
     let mut awaited = awaited();
     let ended = process.try_reap()?;
     if ended.is_some() {
@@ -167,7 +167,7 @@ pub fn reap(process: &PidFd) -> io::Result<Option<Ended>> {
 ///
 /// # Errors
 /// Those of [`reap`] and of `poll`.
-pub fn reap_within(process: &PidFd, timeout: Duration) -> io::Result<Option<Ended>> {
+pub fn reap_within(process: &PidFd, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     process.wait_for_end(Some(timeout))?;
     reap(process)
 }

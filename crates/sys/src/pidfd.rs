@@ -17,14 +17,14 @@ pub struct PidFd {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ExitStatus {
     /// It exited with this code, 0 to 255.
     Exited(u8),
     /// This signal ended it.
     Signaled(u8),
 }
 
-impl Ended {
+impl ExitStatus {
     /// The exit status as shells and containerd count it: 128 and the signal's number.
     #[must_use]
     pub fn status(self) -> u32 {
@@ -120,7 +120,7 @@ impl PidFd {
     ///
     /// # Errors
     /// `ECHILD` if it is not ours to reap, or not any more.
-    pub fn try_reap(&self) -> io::Result<Option<Ended>> {
+    pub fn try_reap(&self) -> io::Result<Option<ExitStatus>> {
         let status = rustix::process::waitid(
             WaitId::PidFd(self.fd.as_fd()),
             WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
@@ -130,9 +130,13 @@ impl PidFd {
             Ok(None) | Err(rustix::io::Errno::AGAIN) => Ok(None),
             Ok(Some(status)) => Ok(Some(
                 match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => Ended::Exited((code & 0xff).try_into().unwrap_or(u8::MAX)),
-                    (None, Some(signal)) => Ended::Signaled(signal.try_into().unwrap_or(u8::MAX)),
-                    (None, None) => Ended::Exited(u8::MAX),
+                    (Some(code), _) => {
+                        ExitStatus::Exited((code & 0xff).try_into().unwrap_or(u8::MAX))
+                    }
+                    (None, Some(signal)) => {
+                        ExitStatus::Signaled(signal.try_into().unwrap_or(u8::MAX))
+                    }
+                    (None, None) => ExitStatus::Exited(u8::MAX),
                 },
             )),
             Err(error) => Err(error.into()),
@@ -162,7 +166,7 @@ impl AsRawFd for PidFd {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ended, PidFd};
+    use super::{ExitStatus, PidFd};
     use std::process::Command;
 
     #[test]
@@ -179,7 +183,7 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert_eq!(ended, Ended::Signaled(15));
+        assert_eq!(ended, ExitStatus::Signaled(15));
         assert_eq!(ended.status(), 143);
         assert!(process.try_reap().is_err());
         assert!(!process.is_alive().unwrap());

@@ -80,7 +80,7 @@ pub enum NotAModule {
         "it is native code ({0}), and native code of an image is never run in an engine: nothing \
          proves what it does; put the Wasm that it was made of into the image"
     )]
-    Native(&'static str),
+    Precompiled(&'static str),
     /// It is something else.
     #[error("it begins with {0}, where Wasm begins with 00 61 73 6d (\"\\0asm\")")]
     Other(FirstBytes),

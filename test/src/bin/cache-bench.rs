@@ -132,7 +132,7 @@ fn ctr_run(containerd: &Containerd, id: &str, image: &Image) -> Result<Duration>
         .output()
         .context("cannot run ctr")?;
     let took = from.elapsed();
-    containerd.house().expect_gone(containerd.name(), id);
+    containerd.leftovers().expect_gone(containerd.name(), id);
     ensure!(done.status.success(), "ctr run failed: {done:?}");
     Ok(took)
 }

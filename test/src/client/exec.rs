@@ -38,7 +38,7 @@ impl Task {
     /// # Errors
     /// containerd's answer.
     pub async fn exec(&self, id: &str, process: Value, stdin: Stdin) -> Result<Exec> {
-        let name = format!("{}-{id}-{}", self.id, crate::house::unique());
+        let name = format!("{}-{id}-{}", self.id, crate::leftovers::unique());
         let stdio = Stdio::open(self.client.dir.join("fifo").join(name), stdin)?;
         self.exec_with(id, process, stdio).await
     }

@@ -250,7 +250,7 @@ impl Task {
     /// The socket of the shim that serves it, if it is the first of its group.
     pub fn shim_socket(&self) -> std::path::PathBuf {
         self.client
-            .house
+            .leftovers
             .shim_socket(&self.client.namespace, &self.id)
     }
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct CommandOutput {
     /// Its exit code, -1 if a signal ended it.
     pub code: i32,
     /// What it wrote on stdout.
@@ -19,7 +19,7 @@ pub struct Said {
     pub err: String,
 }
 
-impl Said {
+impl CommandOutput {
     /// Its stdout without the newline at its end.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Docker {
     ///
     /// # Errors
     /// It cannot be run, or does not come to an end; one that fails is no error.
-    pub async fn docker(&self, args: &[&str]) -> Result<Said> {
+    pub async fn docker(&self, args: &[&str]) -> Result<CommandOutput> {
         let mut command = self.client();
         command.args(args);
         finish(command, None).await
@@ -45,7 +45,7 @@ impl Docker {
     ///
     /// # Errors
     /// As for [`Docker::docker`].
-    pub async fn docker_reads(&self, input: &str, args: &[&str]) -> Result<Said> {
+    pub async fn docker_reads(&self, input: &str, args: &[&str]) -> Result<CommandOutput> {
         let mut command = self.client();
         command.args(args);
         finish(command, Some(input)).await
@@ -65,7 +65,7 @@ impl Docker {
     ///
     /// # Errors
     /// As for [`Docker::docker`].
-    pub async fn run(&self, args: &[&str]) -> Result<Said> {
+    pub async fn run(&self, args: &[&str]) -> Result<CommandOutput> {
         self.docker(&[&["run", "--rm", "--runtime", self.flag()], args].concat())
             .await
     }
@@ -93,7 +93,7 @@ impl Docker {
     ///
     /// # Errors
     /// As for [`Docker::docker`].
-    pub async fn exec(&self, args: &[&str]) -> Result<Said> {
+    pub async fn exec(&self, args: &[&str]) -> Result<CommandOutput> {
         self.docker(&[&["exec"], args].concat()).await
     }
 
@@ -179,7 +179,7 @@ impl Docker {
 }
 
 /// Runs a command to its end.
-pub(super) async fn finish(command: Command, input: Option<&str>) -> Result<Said> {
+pub(super) async fn finish(command: Command, input: Option<&str>) -> Result<CommandOutput> {
     let name = format!("{command:?}");
     let mut child = tokio::process::Command::from(command)
         .stdin(input.map_or_else(Stdio::null, |_| Stdio::piped()))
@@ -194,7 +194,7 @@ pub(super) async fn finish(command: Command, input: Option<&str>) -> Result<Said
     let done = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
     let done = done.with_context(|| format!("{name} does not end"))??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Said {
+    Ok(CommandOutput {
         code: done.status.code().unwrap_or(-1),
         out: text(done.stdout),
         err: text(done.stderr),

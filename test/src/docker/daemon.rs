@@ -130,7 +130,7 @@ impl Drop for Daemon {
             return;
         }
         eprintln!("end of the log of dockerd:\n{}", self.log_tail());
-        // Errors cannot be returned from here: containerd's house takes away what stays.
+        // Errors cannot be returned from here: containerd's leftovers takes away what stays.
         self.kill().ok();
         self.unmount();
     }

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::inside::{self, Inside};
+use super::inside::{self, EnteredContainer};
 use crate::protocol::{BoundDev, Staged};
 
 /// Where it is.
@@ -26,7 +26,7 @@ const CONSOLE: &str = "/dev/console";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("cannot mount what the spec mounts at /dev")]
-    Inside(#[from] inside::Error),
+    EnteredContainer(#[from] inside::Error),
     #[error("the container's mount namespace cannot be entered")]
     Enter(#[source] io::Error),
     #[error("{} cannot be moved to {}", from.display(), at.display())]
@@ -40,7 +40,7 @@ pub(crate) enum Error {
 }
 
 /// Puts the mounts of `dev` where they belong.
-pub(crate) fn put(inside: &Inside<'_>, dev: Option<&BoundDev>) -> Result<(), Error> {
+pub(crate) fn put(inside: &EnteredContainer<'_>, dev: Option<&BoundDev>) -> Result<(), Error> {
     let Some(dev) = dev else {
         return Ok(());
     };

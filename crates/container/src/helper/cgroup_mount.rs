@@ -9,7 +9,7 @@ use medley_sys::mount::{self, MountClone};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::inside::{self, Inside};
+use super::inside::{self, EnteredContainer};
 use super::mounted;
 use crate::protocol::CgroupMount;
 
@@ -20,7 +20,7 @@ const DIR: Mode = Mode::from_raw_mode(0o755);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("cannot mount the container's cgroups")]
-    Inside(#[from] inside::Error),
+    EnteredContainer(#[from] inside::Error),
     #[error("the cgroups of init, process {init}, cannot be read")]
     Read { init: i32, source: io::Error },
     #[error("the container cannot be entered")]
@@ -46,7 +46,7 @@ struct Cgroup {
 }
 
 /// Mounts them where `mounts` say, each of which is a tmpfs by now.
-pub(crate) fn make(inside: &Inside<'_>, mounts: &[CgroupMount]) -> Result<(), Error> {
+pub(crate) fn make(inside: &EnteredContainer<'_>, mounts: &[CgroupMount]) -> Result<(), Error> {
     if mounts.is_empty() {
         return Ok(());
     }

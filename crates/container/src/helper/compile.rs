@@ -55,7 +55,7 @@ enum Error {
     #[error("{} has {size} bytes; the most that is compiled is {MAX_MODULE}", path.display())]
     TooLarge { path: std::path::PathBuf, size: u64 },
     #[error(transparent)]
-    Unfit(#[from] medley_engine::ModuleError),
+    UnfitModule(#[from] medley_engine::ModuleError),
     #[error("cannot keep the native code of {}", path.display())]
     Write {
         path: std::path::PathBuf,
@@ -69,7 +69,7 @@ pub(crate) fn run(call: Compile<OwnedFd>, engines: Engines) -> Result<Compiled<O
     compile(call, engines).map_err(|error| {
         let reason = medley_types::sentence(&error);
         match error {
-            Error::Unfit(unfit) if unfit.is_lasting() => Failure::Unfit { reason },
+            Error::UnfitModule(unfit) if unfit.is_lasting() => Failure::UnfitModule { reason },
             _ => Failure::Failed { reason },
         }
     })

@@ -14,7 +14,7 @@ use rustix::fs::Mode;
 
 use medley_cgroup::Cgroup;
 
-use super::inside::{self, Inside};
+use super::inside::{self, EnteredContainer};
 use super::mounted;
 
 mod tree;
@@ -46,7 +46,7 @@ enum OfOne {
 }
 
 /// Fills each tmpfs in `paths` of the container.
-pub(crate) fn run(inside: &Inside<'_>, paths: &[PathBuf]) -> Result<(), Error> {
+pub(crate) fn run(inside: &EnteredContainer<'_>, paths: &[PathBuf]) -> Result<(), Error> {
     for path in paths {
         let failed = |source| Error {
             at: path.clone(),

@@ -10,14 +10,14 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::Gid;
 
 use super::builder::{self, Builder};
-use super::inside::{self, Inside};
+use super::inside::{self, EnteredContainer};
 use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, propagation, sources};
 use crate::confinement::{self, Confinement};
 use crate::helper::Engines;
 use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, LoadOutcome};
 use crate::init::Init;
-use crate::init::lifeline::Life;
+use crate::init::lifeline::Lifeline;
 use crate::protocol::{Create, FIRST_NAMESPACE, Failure, MadeProcess, MakeReply};
 use medley_cgroup::guest_memory_limit::{LimitChannel, MemoryFiles};
 
@@ -42,7 +42,7 @@ enum Error {
     #[error(transparent)]
     Console(#[from] console::Error),
     #[error("cannot tie the container's init to the shim")]
-    Life(#[source] std::io::Error),
+    Lifeline(#[source] std::io::Error),
     #[error("cannot hold the namespaces of the pod")]
     Namespaces(#[source] std::io::Error),
     #[error(transparent)]
@@ -58,7 +58,7 @@ enum Error {
     #[error(transparent)]
     CopyUp(#[from] copy_up::Error),
     #[error(transparent)]
-    Inside(#[from] inside::Error),
+    EnteredContainer(#[from] inside::Error),
     #[error("cannot set the propagation of the container's mounts")]
     Threads(#[source] std::io::Error),
     #[error(transparent)]
@@ -90,7 +90,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         program,
         fds,
     } = call;
-    let life = Life::tie(&fds.shim_alive).map_err(Error::Life)?;
+    let life = Lifeline::tie(&fds.shim_alive).map_err(Error::Lifeline)?;
     drop(fds.shim_alive);
     // Held until init, a clone of this process, has entered them.
     let _namespaces = number(fds.namespaces)?;
@@ -155,7 +155,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         .map_err(|error| Error::Init(Box::new(error)))?;
     drop(step);
     let step = trace::span("settle what it has left");
-    let tied = life.of(pid).map_err(Error::Life);
+    let tied = life.of(pid).map_err(Error::Lifeline);
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
     }
@@ -164,7 +164,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     let settled = tied.and_then(|()| Ok(master.transpose()?));
     let settled = settled.and_then(|master| {
         let alone = SingleThreaded::check().map_err(Error::Threads)?;
-        let inside = Inside::of(&alone, pid)?;
+        let inside = EnteredContainer::of(&alone, pid)?;
         if container.own_network {
             loopback::bring_up(&inside)?;
         }

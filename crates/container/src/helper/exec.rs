@@ -46,7 +46,7 @@ enum Error {
     #[error(
         "the container's init, process {init}, has ended: there is nothing to run a process in"
     )]
-    Ended { init: i32, source: io::Error },
+    ProcessEnded { init: i32, source: io::Error },
     #[error(transparent)]
     Filter(#[from] filter::Error),
     #[error(transparent)]
@@ -86,7 +86,7 @@ fn exec(
         program,
         fds,
     } = call;
-    let ended = |source| Error::Ended {
+    let ended = |source| Error::ProcessEnded {
         init: prepared.init,
         source,
     };

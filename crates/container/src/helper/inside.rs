@@ -7,7 +7,7 @@ use medley_sys::clone::SingleThreaded;
 use medley_sys::pidfd::PidFd;
 
 /// A container that waits.
-pub(crate) struct Inside<'a> {
+pub(crate) struct EnteredContainer<'a> {
     alone: &'a SingleThreaded,
     init: PidFd,
 }
@@ -22,7 +22,7 @@ pub(crate) enum Error {
     Failed(String),
 }
 
-impl<'a> Inside<'a> {
+impl<'a> EnteredContainer<'a> {
     /// The container of `init`.
     pub(crate) fn of(alone: &'a SingleThreaded, init: i32) -> Result<Self, Error> {
         match PidFd::open(init) {

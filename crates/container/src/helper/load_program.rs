@@ -22,7 +22,7 @@ pub(crate) enum Error {
     #[error("the engine {engine} is not built in")]
     NoEngine { engine: medley_types::EngineKind },
     #[error(transparent)]
-    Unfit(#[from] ModuleError),
+    UnfitModule(#[from] ModuleError),
     #[error("the engine does not work on this machine: {reason}")]
     Fingerprint { reason: String },
     #[error("cannot hold on to the native code")]
@@ -92,7 +92,7 @@ pub(crate) fn load(
                     damage,
                 }));
             }
-            Err(Error::Unfit(unfit)) => return Err(unfit.into()),
+            Err(Error::UnfitModule(unfit)) => return Err(unfit.into()),
             Err(error) => {
                 return Ok(LoadOutcome::CacheMiss(CacheMiss::NoCache {
                     reason: medley_types::sentence(&error),

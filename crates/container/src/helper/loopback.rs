@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::inside::Inside;
+use super::inside::EnteredContainer;
 
 /// Its name in every network namespace.
 const NAME: &str = "lo";
@@ -14,7 +14,7 @@ const NAME: &str = "lo";
 pub(crate) struct Error(#[source] io::Error);
 
 /// Brings it up. This process is in the namespace from then on.
-pub(crate) fn bring_up(inside: &Inside<'_>) -> Result<(), Error> {
+pub(crate) fn bring_up(inside: &EnteredContainer<'_>) -> Result<(), Error> {
     inside
         .enter_network()
         .and_then(|()| medley_sys::network::bring_up(NAME))

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::mount::MountPropagationFlags;
 
-use super::inside::Inside;
+use super::inside::EnteredContainer;
 use super::mounted;
 use crate::spec::propagation::Change;
 
@@ -25,7 +25,7 @@ pub(crate) enum Error {
 }
 
 /// Sets what `changes` say in the container's mount namespace, and leaves this process in it.
-pub(crate) fn set(inside: Inside<'_>, changes: &[Change]) -> Result<(), Error> {
+pub(crate) fn set(inside: EnteredContainer<'_>, changes: &[Change]) -> Result<(), Error> {
     if changes.is_empty() {
         return Ok(());
     }

@@ -13,9 +13,9 @@ use medley_sys::lifeline;
 
 /// The end of a pipe that is open as long as the shim lives. Its clones are one.
 #[derive(Debug, Clone)]
-pub(crate) struct Life(Rc<RefCell<Option<OwnedFd>>>);
+pub(crate) struct Lifeline(Rc<RefCell<Option<OwnedFd>>>);
 
-impl Life {
+impl Lifeline {
     /// Makes this process, and its clones, end when it is told of the shim's end:
     /// the first process of a pid namespace would hear of nothing that it has no handler for.
     pub(crate) fn tie(reader: &OwnedFd) -> io::Result<Self> {

@@ -19,7 +19,7 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::confinement::{self, Confinement};
-use crate::init::lifeline::Life;
+use crate::init::lifeline::Lifeline;
 use crate::init::working_dir;
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 use crate::spec::environment;
@@ -65,7 +65,7 @@ struct Shared {
     channel: Rc<LimitChannel>,
     confined: RefCell<Confined>,
     /// What ends it with the shim until it is started. An exec's has none.
-    life: RefCell<Option<Life>>,
+    life: RefCell<Option<Lifeline>>,
     /// The working directory that is left to its process to enter.
     late_cwd: RefCell<Option<PathBuf>>,
     /// Where the kernel has what it shows of its process.
@@ -121,7 +121,7 @@ impl WasmInit {
     }
 
     /// Has its process end with the shim until it is started.
-    pub(crate) fn live_with(&self, life: Life) {
+    pub(crate) fn live_with(&self, life: Lifeline) {
         *self.shared.life.borrow_mut() = Some(life);
     }
 

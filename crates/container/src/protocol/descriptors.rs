@@ -15,9 +15,9 @@ pub(crate) struct Slot(usize);
 
 /// The descriptors of a message that is about to be sent.
 #[derive(Debug)]
-pub(crate) struct Outgoing<F>(Vec<F>);
+pub(crate) struct OutgoingFds<F>(Vec<F>);
 
-impl<F> Outgoing<F> {
+impl<F> OutgoingFds<F> {
     pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
@@ -34,7 +34,7 @@ impl<F> Outgoing<F> {
 
 /// The descriptors that came with a message, each to be taken once.
 #[derive(Debug)]
-pub(crate) struct Incoming(Vec<Option<OwnedFd>>);
+pub(crate) struct IncomingFds(Vec<Option<OwnedFd>>);
 
 /// A message that cannot be taken for what it says.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) struct MissingFd {
     came: usize,
 }
 
-impl Incoming {
+impl IncomingFds {
     pub(crate) fn new(fds: Vec<OwnedFd>) -> Self {
         Self(fds.into_iter().map(Some).collect())
     }

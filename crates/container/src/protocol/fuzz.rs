@@ -7,7 +7,7 @@
 
 use std::fs::File;
 
-use super::descriptors::{Incoming, Slot};
+use super::descriptors::{IncomingFds, Slot};
 use super::request::Request;
 
 /// How many descriptors come with the input.
@@ -26,7 +26,7 @@ pub fn request(input: &[u8]) -> bool {
         serde_json::from_slice::<serde_json::Value>(&text).unwrap()
     );
     let null = || File::open("/dev/null").unwrap().into();
-    let mut fds = Incoming::new((0..FDS).map(|_| null()).collect());
+    let mut fds = IncomingFds::new((0..FDS).map(|_| null()).collect());
     let mut taken = 0;
     let mapped = wire.try_map(&mut |slot| {
         taken += 1;

@@ -10,16 +10,16 @@ use medley_types::layers::{ImageLayers, ModuleFacts};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::descriptors::{Incoming, MissingFd, Outgoing, Slot};
+use super::descriptors::{IncomingFds, MissingFd, OutgoingFds, Slot};
 
 /// What a helper replies if it could do what it was asked for.
 pub(crate) trait Reply: Sized {
     /// The reply on the wire, with slots for its descriptors.
     type Wire: Serialize + DeserializeOwned;
 
-    fn pack(self, fds: &mut Outgoing<OwnedFd>) -> Self::Wire;
+    fn pack(self, fds: &mut OutgoingFds<OwnedFd>) -> Self::Wire;
 
-    fn unpack(wire: Self::Wire, fds: &mut Incoming) -> Result<Self, MissingFd>;
+    fn unpack(wire: Self::Wire, fds: &mut IncomingFds) -> Result<Self, MissingFd>;
 
     /// The process that was made, which becomes the shim's child with the helper's end.
     fn child(&self) -> Option<i32> {
@@ -31,7 +31,7 @@ pub(crate) trait Reply: Sized {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     /// A module can't be compiled, as often as it is tried.
-    Unfit {
+    UnfitModule {
         /// Why, as a sentence.
         reason: String,
     },
@@ -217,12 +217,12 @@ macro_rules! with_descriptors {
         impl Reply for $reply<OwnedFd> {
             type Wire = $reply<Slot>;
 
-            fn pack(self, fds: &mut Outgoing<OwnedFd>) -> Self::Wire {
+            fn pack(self, fds: &mut OutgoingFds<OwnedFd>) -> Self::Wire {
                 let Ok(wire) = self.try_map(&mut |fd| Ok::<Slot, Infallible>(fds.put(fd)));
                 wire
             }
 
-            fn unpack(wire: Self::Wire, fds: &mut Incoming) -> Result<Self, MissingFd> {
+            fn unpack(wire: Self::Wire, fds: &mut IncomingFds) -> Result<Self, MissingFd> {
                 wire.try_map(&mut |slot| fds.take(slot))
             }
 
@@ -248,11 +248,11 @@ macro_rules! without_descriptors {
         impl Reply for $reply {
             type Wire = Self;
 
-            fn pack(self, _: &mut Outgoing<OwnedFd>) -> Self {
+            fn pack(self, _: &mut OutgoingFds<OwnedFd>) -> Self {
                 self
             }
 
-            fn unpack(wire: Self, _: &mut Incoming) -> Result<Self, MissingFd> {
+            fn unpack(wire: Self, _: &mut IncomingFds) -> Result<Self, MissingFd> {
                 Ok(wire)
             }
         }

@@ -142,7 +142,7 @@ fn a_request_whose_descriptors_did_not_come_is_refused() {
         entry: entry(),
         module: module.as_fd(),
     });
-    let mut fds = super::descriptors::Outgoing::new();
+    let mut fds = super::descriptors::OutgoingFds::new();
     let wire = request.try_map(&mut |fd| Ok::<_, std::convert::Infallible>(fds.put(fd)));
     let bytes = serde_json::to_vec(&wire.unwrap()).unwrap();
     let (ours, theirs) = medley_sys::message::pair().unwrap();
@@ -209,7 +209,7 @@ fn a_reply_is_the_one_of_its_call() {
     let reply = receive_reply::<MakeReply<OwnedFd>>(&theirs).unwrap();
     assert!(matches!(reply, Ok(MakeReply::CacheMiss(found)) if found == miss));
 
-    let failure = Failure::Unfit {
+    let failure = Failure::UnfitModule {
         reason: "it is text".to_owned(),
     };
     send_reply::<Compiled<OwnedFd>>(&ours, Err(failure.clone())).unwrap();

@@ -102,7 +102,7 @@ impl CacheSlot {
             && let Some(reason) = self.cache.failure(&self.key, asked)
         {
             log::info!("not compiled again: {reason}");
-            return Err(Error::Unfit { reason });
+            return Err(Error::UnfitModule { reason });
         }
         let Compiled { code, form } = match compile::compile(context, plan, module.file()) {
             Ok(compiled) => compiled,

@@ -43,7 +43,7 @@ pub(super) struct Failed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lasting {
     /// The engine says what is wrong with it.
-    Unfit,
+    UnfitModule,
     /// It is more than a compiler may take, or than the engine's stands.
     TooMuch,
 }
@@ -53,7 +53,7 @@ impl Lasting {
     /// that is quicker, or in better repair, for all that is known.
     pub(super) fn cure(self) -> &'static str {
         match self {
-            Self::Unfit => "",
+            Self::UnfitModule => "",
             Self::TooMuch => {
                 "; it is not tried again before `containerd-shim-wasm-v1 cache prune` forgets that"
             }
@@ -63,7 +63,7 @@ impl Lasting {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        let lasting = matches!(error, Error::Unfit { .. }).then_some(Lasting::Unfit);
+        let lasting = matches!(error, Error::UnfitModule { .. }).then_some(Lasting::UnfitModule);
         Self { error, lasting }
     }
 }

@@ -57,24 +57,24 @@ pub fn default_compilers() -> NonZeroU32 {
 /// so that a pod whose modules take long does not keep every other from its start. It is taken before the
 /// lock of a place in the cache, which other pods may wait for.
 #[derive(Debug)]
-pub(super) struct Share(&'static Shares);
+pub(super) struct CompilerSlot(&'static CompilerSlots);
 
 /// How many of this process's compilers run.
 #[derive(Debug)]
-struct Shares {
+struct CompilerSlots {
     /// Held for an instant.
     running: Mutex<u32>,
     ended: Condvar,
 }
 
-impl Share {
+impl CompilerSlot {
     /// Waits for a share, as long as `is_wanted` says so; `None` if it does not any more.
     fn take(compilers: NonZeroU32, module: &Path, is_wanted: &dyn Fn() -> bool) -> Option<Self> {
-        static SHARES: Shares = Shares {
+        static SLOTS: CompilerSlots = CompilerSlots {
             running: Mutex::new(0),
             ended: Condvar::new(),
         };
-        Self::of(&SHARES, compilers, is_wanted, || {
+        Self::of(&SLOTS, compilers, is_wanted, || {
             log::info!(
                 "{} waits to be compiled: as many compilers run for this pod as may",
                 module.display()
@@ -83,7 +83,7 @@ impl Share {
     }
 
     fn of(
-        shares: &'static Shares,
+        shares: &'static CompilerSlots,
         compilers: NonZeroU32,
         is_wanted: &dyn Fn() -> bool,
         waits: impl FnOnce(),
@@ -110,7 +110,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for CompilerSlot {
     fn drop(&mut self) {
         let mut running = self
             .0
@@ -134,8 +134,9 @@ impl CompileContext<'_> {
     }
 
     /// Waits until one of this pod's compilers may be for `module`.
-    pub(super) fn share(&self, module: &Path) -> Result<Share, Error> {
-        Share::take(self.compilers, module, self.is_wanted).ok_or_else(|| self.given_up(module))
+    pub(super) fn share(&self, module: &Path) -> Result<CompilerSlot, Error> {
+        CompilerSlot::take(self.compilers, module, self.is_wanted)
+            .ok_or_else(|| self.given_up(module))
     }
 
     fn given_up(&self, module: &Path) -> Error {
@@ -191,19 +192,19 @@ impl CompileContext<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Share, Shares};
+    use super::{CompilerSlot, CompilerSlots};
     use std::num::NonZeroU32;
     use std::sync::{Condvar, Mutex};
 
-    fn shares() -> &'static Shares {
-        Box::leak(Box::new(Shares {
+    fn shares() -> &'static CompilerSlots {
+        Box::leak(Box::new(CompilerSlots {
             running: Mutex::new(0),
             ended: Condvar::new(),
         }))
     }
 
-    fn take(shares: &'static Shares, compilers: u32) -> Option<Share> {
-        Share::of(
+    fn take(shares: &'static CompilerSlots, compilers: u32) -> Option<CompilerSlot> {
+        CompilerSlot::of(
             shares,
             NonZeroU32::new(compilers).unwrap(),
             &|| false,
@@ -237,8 +238,9 @@ mod tests {
         std::thread::scope(|scope| {
             let (says, waits) = std::sync::mpsc::channel();
             let waits_for = move || says.send(()).unwrap();
-            let waiting = scope
-                .spawn(move || Share::of(shares, NonZeroU32::MIN, &|| true, waits_for).is_some());
+            let waiting = scope.spawn(move || {
+                CompilerSlot::of(shares, NonZeroU32::MIN, &|| true, waits_for).is_some()
+            });
             waits.recv().unwrap();
             drop(first);
             assert!(waiting.join().unwrap());

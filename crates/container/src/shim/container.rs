@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use medley_dispatch::Plan;
 use medley_io::StdioHandles;
 use medley_sys::children;
-use medley_sys::pidfd::{Ended, PidFd};
+use medley_sys::pidfd::{ExitStatus, PidFd};
 use medley_sys::trace;
 use medley_types::metrics::Metrics;
 
@@ -118,7 +118,7 @@ impl Container {
     ///
     /// # Errors
     /// Those of `waitid`.
-    pub fn try_reap(&self) -> io::Result<Option<Ended>> {
+    pub fn try_reap(&self) -> io::Result<Option<ExitStatus>> {
         let Some(ended) = children::reap(&self.init)? else {
             return Ok(None);
         };
@@ -171,7 +171,7 @@ impl Container {
 
     /// Refuses what needs a container that lives.
     pub(super) fn must_live(&self) -> Result<(), Error> {
-        self.init.must_live().map_err(|source| Error::Ended {
+        self.init.must_live().map_err(|source| Error::ProcessEnded {
             pid: self.init.pid(),
             source,
         })

@@ -74,7 +74,7 @@ pub enum Error {
     Libcontainer(libcontainer_text::Fault),
     /// A module can't be compiled, as often as it is tried.
     #[error("{reason}")]
-    Unfit { reason: String },
+    UnfitModule { reason: String },
     /// systemd is to make its cgroup, and can't.
     #[error("the cgroup {path:?} of the container is for systemd to make, but {reason}")]
     Systemd {
@@ -138,7 +138,7 @@ pub enum Error {
          namespace of the container",
         path.display()
     )]
-    IdMapped {
+    IdMappedMount {
         /// Where it is, in the container.
         path: PathBuf,
     },
@@ -147,7 +147,7 @@ pub enum Error {
     Notify { pid: i32, source: io::Error },
     /// The container has ended.
     #[error("the container's init, process {pid}, has ended: there is nothing to run a process in")]
-    Ended { pid: i32, source: io::Error },
+    ProcessEnded { pid: i32, source: io::Error },
     /// A process does not come to run its program.
     #[error(
         "process {pid} does not run its program after {timeout:?}, and was killed: something in the \
@@ -276,7 +276,7 @@ pub enum SandboxError {
     },
     /// It has ended.
     #[error("the pod has been stopped: no container can be made in it")]
-    Ended,
+    Stopped,
 }
 
 /// Why a hook failed.

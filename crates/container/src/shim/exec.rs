@@ -12,7 +12,7 @@ use std::time::Duration;
 use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
 use medley_io::{ContainerStdio, Stdio, StdioHandles};
 use medley_sys::children;
-use medley_sys::pidfd::{Ended, PidFd};
+use medley_sys::pidfd::{ExitStatus, PidFd};
 use medley_types::Cancel;
 use oci_spec::runtime::{Process, Spec};
 
@@ -258,7 +258,7 @@ impl Exec {
     ///
     /// # Errors
     /// Those of `waitid`.
-    pub fn try_reap(&self) -> io::Result<Option<Ended>> {
+    pub fn try_reap(&self) -> io::Result<Option<ExitStatus>> {
         let Some(process) = self.process() else {
             return Ok(None);
         };

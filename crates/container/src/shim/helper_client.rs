@@ -396,7 +396,7 @@ fn refused(failure: Failure, log: &str) -> Error {
                 reason: libcontainer_text::unknown(&reason, log),
             },
         },
-        Failure::Unfit { reason } => Error::Unfit { reason },
+        Failure::UnfitModule { reason } => Error::UnfitModule { reason },
     }
 }
 

@@ -122,7 +122,7 @@ impl Sandbox {
     /// go with it.
     pub(crate) fn adapt(&self, spec: &mut Spec) -> Result<Vec<OwnedFd>, SandboxError> {
         let held = self.held();
-        let held = held.as_ref().ok_or(SandboxError::Ended)?;
+        let held = held.as_ref().ok_or(SandboxError::Stopped)?;
         let mut fds = Vec::new();
         let namespaces = spec.linux_mut().as_mut();
         let namespaces = namespaces.and_then(|linux| linux.namespaces_mut().as_mut());

@@ -122,11 +122,13 @@ impl UserNamespaces {
             }
             let destination = mount.destination().clone();
             let Some(source) = mount.source().clone() else {
-                return Err(Error::IdMapped { path: destination });
+                return Err(Error::IdMappedMount { path: destination });
             };
             let namespace = match &self.own {
                 Some((fd, own)) if requested.is_empty() || requested == *own => path_of(fd),
-                None if requested.is_empty() => return Err(Error::IdMapped { path: destination }),
+                None if requested.is_empty() => {
+                    return Err(Error::IdMappedMount { path: destination });
+                }
                 _ => {
                     let fd = make(helpers, &requested)?;
                     let path = path_of(&fd);

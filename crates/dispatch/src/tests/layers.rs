@@ -358,7 +358,7 @@ fn facts_are_of_modules_alone() {
     let mut precompiled = elf(None);
     precompiled[7] = 200;
     for native in [elf(None), precompiled] {
-        assert!(matches!(facts(&native), Err(NotAModule::Native(_))));
+        assert!(matches!(facts(&native), Err(NotAModule::Precompiled(_))));
     }
     for other in [&b""[..], b"(module)", b"#!/bin/sh", b"\x1f\x8b"] {
         assert!(matches!(facts(other), Err(NotAModule::Other(_))));

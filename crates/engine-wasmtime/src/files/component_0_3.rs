@@ -434,7 +434,7 @@ fn ended(
     end: FutureReader<Result<(), StreamError>>,
 ) -> wasmtime::Result<FutureReader<End>> {
     let (told, heard) = oneshot::channel();
-    end.pipe(&mut store, Told(Some(told)))?;
+    end.pipe(&mut store, DoneSender(Some(told)))?;
     let end = async {
         wasmtime::error::Ok(match heard.await {
             Ok(Err(StreamError::Pipe)) => Err(ErrorCode::Pipe),
@@ -447,9 +447,9 @@ fn ended(
 }
 
 /// Hands on what a future holds.
-struct Told<T>(Option<oneshot::Sender<T>>);
+struct DoneSender<T>(Option<oneshot::Sender<T>>);
 
-impl<D: 'static, T: Lift + Send + 'static> FutureConsumer<D> for Told<T> {
+impl<D: 'static, T: Lift + Send + 'static> FutureConsumer<D> for DoneSender<T> {
     type Item = T;
 
     fn poll_consume(

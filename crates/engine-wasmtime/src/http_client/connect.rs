@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::Error;
 
-use super::knowledge::Known;
+use super::knowledge::KnownServer;
 use crate::tls_roots::{self, SSL_CERT_FILE};
 
 /// What HTTP/2 and HTTP/1.1 are called in TLS.
@@ -47,7 +47,7 @@ impl TlsConfig {
         }
     }
 
-    fn tls(&self, known: Known) -> Result<TlsConnector, Error> {
+    fn tls(&self, known: KnownServer) -> Result<TlsConnector, Error> {
         let configs = match self.tls.get() {
             Some(configs) => configs,
             None => {
@@ -56,8 +56,8 @@ impl TlsConfig {
             }
         };
         let config = match known {
-            Known::Http2 => &configs.http2,
-            Known::Nothing => &configs.either,
+            KnownServer::Http2 => &configs.http2,
+            KnownServer::Nothing => &configs.either,
         };
         Ok(TlsConnector::from(config.clone()))
     }
@@ -88,7 +88,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) async fn open(
     trust: &TlsConfig,
     uri: &Uri,
-    known: Known,
+    known: KnownServer,
 ) -> Result<(Box<dyn Stream>, Version), Error> {
     let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
     let secure = uri.scheme() == Some(&Scheme::HTTPS);
@@ -102,8 +102,8 @@ pub(super) async fn open(
         .map_err(Error::Connect)?;
     stream.set_nodelay(true).map_err(Error::Connect)?;
     let version = match known {
-        Known::Http2 => Version::HTTP_2,
-        Known::Nothing => Version::HTTP_11,
+        KnownServer::Http2 => Version::HTTP_2,
+        KnownServer::Nothing => Version::HTTP_11,
     };
     if !secure {
         return Ok((Box::new(stream), version));

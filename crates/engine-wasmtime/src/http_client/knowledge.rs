@@ -13,7 +13,7 @@ const PRIOR_KNOWLEDGE: [&str; 2] = [
 
 /// What is known of a request's server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KnownServer {
     /// It speaks HTTP/2.
     Http2,
     /// Nothing: with TLS it is asked, without it speaks HTTP/1.1.
@@ -47,14 +47,14 @@ impl Knowledge {
 
     /// What is known of the server that `request` is for. What says that it is gRPC has no other
     /// form than HTTP/2.
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Known {
+    pub(super) fn of<B>(&self, request: &Request<B>) -> KnownServer {
         let uri = request.uri();
         let plain = uri.scheme() == Some(&Scheme::HTTP);
         let named = |authority| self.0.iter().any(|server| server.is(authority));
         if is_grpc(request.headers()) || (plain && uri.authority().is_some_and(named)) {
-            Known::Http2
+            KnownServer::Http2
         } else {
-            Known::Nothing
+            KnownServer::Nothing
         }
     }
 }
@@ -98,13 +98,13 @@ const GRPC: &[u8] = b"application/grpc";
 
 #[cfg(test)]
 mod tests {
-    use super::{Knowledge, Known};
+    use super::{Knowledge, KnownServer};
     use http::Request;
 
     fn known(list: &str, uri: &str, content_type: &str) -> bool {
         let env = [(super::PRIOR_KNOWLEDGE[0].to_owned(), list.to_owned())];
         let request = Request::post(uri).header("content-type", content_type);
-        Knowledge::new(&env).unwrap().of(&request.body(()).unwrap()) == Known::Http2
+        Knowledge::new(&env).unwrap().of(&request.body(()).unwrap()) == KnownServer::Http2
     }
 
     #[test]
@@ -166,6 +166,9 @@ mod tests {
             "[::1]:10000".to_owned(),
         )];
         let request = Request::get("http://[::1]:10000/").body(()).unwrap();
-        assert_eq!(Knowledge::new(&env).unwrap().of(&request), Known::Http2);
+        assert_eq!(
+            Knowledge::new(&env).unwrap().of(&request),
+            KnownServer::Http2
+        );
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Candidate {
         file: PathBuf,
     },
     /// What is to be made of a template, behind what it is made of now.
-    Filled { main: PathBuf, text: String },
+    Written { main: PathBuf, text: String },
     /// Docker's.
     Docker(PathBuf),
 }
@@ -247,7 +247,7 @@ fn templates(node: &Node, dir: &Path, handlers: &[String], plan: &mut Plan) -> R
         let present = |name: &str| effective.handler(name).is_some();
         let theirs = plan.planned.last().and_then(Planned::text_before);
         let text = template::filled(theirs.as_deref(), version, &added, present);
-        plan.candidate = Candidate::Filled { main, text };
+        plan.candidate = Candidate::Written { main, text };
     }
     Ok(())
 }

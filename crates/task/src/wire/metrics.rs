@@ -21,9 +21,9 @@ pub(super) fn any(metrics: &Metrics) -> Result<Any, Error> {
 }
 
 /// The lines of a `key value` file, 0 for one that the kernel does not have.
-struct Lines<'a>(&'a HashMap<String, u64>);
+struct StatLines<'a>(&'a HashMap<String, u64>);
 
-impl Lines<'_> {
+impl StatLines<'_> {
     fn get(&self, key: &str) -> u64 {
         self.0.get(key).copied().unwrap_or_default()
     }
@@ -126,7 +126,7 @@ fn v1_disks(metrics: &Metrics, pick: impl Fn(&Disk) -> (u64, u64)) -> Vec<v1::Bl
 }
 
 fn v1_memory_stat(memory: &Memory) -> v1::MemoryStat {
-    let stat = Lines(&memory.stat);
+    let stat = StatLines(&memory.stat);
     v1::MemoryStat {
         cache: stat.get("cache"),
         rss: stat.get("rss"),
@@ -168,7 +168,7 @@ fn v2(metrics: &Metrics) -> v2::Metrics {
     let Metrics {
         cpu, memory, pids, ..
     } = metrics;
-    let events = Lines(&memory.events);
+    let events = StatLines(&memory.events);
     v2::Metrics {
         cpu: present(v2::CPUStat {
             usage_usec: cpu.usage_ns / NS_PER_US,
@@ -228,7 +228,7 @@ fn v2(metrics: &Metrics) -> v2::Metrics {
 }
 
 fn v2_memory_stat(memory: &Memory) -> v2::MemoryStat {
-    let stat = Lines(&memory.stat);
+    let stat = StatLines(&memory.stat);
     // Kernels from 5.9 on count these for anonymous pages and for those of files.
     let both = |name: &str| {
         let halves = ["anon", "file"].map(|half| stat.get(&format!("{name}_{half}")));

@@ -50,7 +50,7 @@ async fn demo(show: &Show) -> Result<()> {
         containerd.pid(),
         containerd.dir().display()
     ));
-    let house = containerd.house().clone();
+    let leftovers = containerd.leftovers().clone();
     let dir = containerd.dir().to_owned();
 
     let told = tokio::select! {
@@ -77,7 +77,7 @@ async fn demo(show: &Show) -> Result<()> {
     if let Err(error) = &closed {
         show.detail(&format!("{error:#}"));
     }
-    let left = house.settle(&[], Duration::from_secs(5));
+    let left = leftovers.settle(&[], Duration::from_secs(5));
     ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
     let kept = std::env::var_os("MEDLEY_KEEP").is_some();
     ensure!(kept || !dir.exists(), "left behind: {}", dir.display());

@@ -219,7 +219,7 @@ async fn stop(
     containers: &[CriContainer],
 ) -> Result<()> {
     let except = [containerd.pid()];
-    let before = containerd.house().inspect(&except);
+    let before = containerd.leftovers().inspect(&except);
     for container in containers {
         if container.status().await?.finished_at != 0 {
             continue;
@@ -242,7 +242,9 @@ async fn stop(
     }
     show.step("CRI StopPodSandbox, RemovePodSandbox");
     pod.remove().await?;
-    let after = containerd.house().settle(&except, Duration::from_secs(5));
+    let after = containerd
+        .leftovers()
+        .settle(&except, Duration::from_secs(5));
     show.step("what the pod had on the host, and what is left of it");
     let (had, has) = (Census::of(&before), Census::of(&after));
     let mut rows = vec![["", "while it ran", "now"].map(str::to_owned).to_vec()];
@@ -256,7 +258,7 @@ async fn stop(
     Ok(())
 }
 
-/// The kinds of things that a pod puts on a host, as the house's list names them.
+/// The kinds of things that a pod puts on a host, as the leftovers's list names them.
 const KINDS: [(&str, &str); 6] = [
     ("processes", "process "),
     ("mounts", "mount "),

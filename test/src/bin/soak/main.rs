@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use medley_test::client::process;
-use medley_test::kills::{self, Order};
+use medley_test::kills::{self, SoakRun};
 use medley_test::stdio::Stdin;
 use medley_test::{
     Containerd, Context as _, Image, ImageBuilder, Result, Runtime, bail, ensure, guests, images,
@@ -102,7 +102,7 @@ async fn kill_shims(mut args: impl Iterator<Item = String>) -> Result<()> {
         Some("runc") => Runtime::Runc,
         Some(_) => bail!(USAGE),
     };
-    let order = Order {
+    let order = SoakRun {
         runtime,
         kills,
         at_once,
@@ -128,7 +128,7 @@ async fn probe(
     let client = containerd.client().await?;
     let container = client.create(id, image, client.spec(image, id)).await?;
     let task = container.start(Stdin::None).await?;
-    let socket = containerd.house().shim_socket(client.namespace(), id);
+    let socket = containerd.leftovers().shim_socket(client.namespace(), id);
     let (shim, _) = medley_test::shim::Shim::connect(&socket)
         .await?
         .pids(id)

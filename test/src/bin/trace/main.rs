@@ -107,7 +107,7 @@ async fn middle(
     let mut all = Vec::new();
     for number in 0..=lives {
         let id = format!("life{number}");
-        containerd.house().expect_gone(containerd.name(), &id);
+        containerd.leftovers().expect_gone(containerd.name(), &id);
         let began = events::now();
         let runtime = Runtime::Medley.name();
         let done = containerd

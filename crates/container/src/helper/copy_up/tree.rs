@@ -86,16 +86,16 @@ impl Copy<'_> {
                     source,
                 })?;
         }
-        let settle = || {
+        let finish = || {
             // The tmpfs has its owner and its mode from the mount.
             if path.as_os_str().is_empty() {
                 return Ok(());
             }
-            settle(&to, &stat)?;
+            finish(&to, &stat)?;
             copy_attributes(&from, &to)?;
             set_times(&to, &stat)
         };
-        settle().map_err(failed)
+        finish().map_err(failed)
     }
 
     fn copy_entry(
@@ -152,7 +152,7 @@ impl Copy<'_> {
             Mode::empty(),
         )?);
         copy_content(&from, &to, u64::try_from(stat.st_size).unwrap_or_default())?;
-        settle(&to, stat)?;
+        finish(&to, stat)?;
         copy_attributes(&from, &to)?;
         set_times(&to, stat)?;
         Ok(true)
@@ -227,7 +227,7 @@ fn copy_content(from: &File, to: &File, size: u64) -> io::Result<()> {
 }
 
 /// Gives a copy its owner, and then the mode, of which a change of the owner takes bits away.
-fn settle(to: impl AsFd, stat: &Stat) -> rustix::io::Result<()> {
+fn finish(to: impl AsFd, stat: &Stat) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     rustix::fs::fchown(&to, Some(uid), Some(gid))?;
     rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode))

@@ -23,7 +23,7 @@ pub fn unique() -> String {
 
 /// What one private containerd may own on the host, and the means to find it again.
 #[derive(Debug)]
-pub struct House {
+pub struct Leftovers {
     name: String,
     dir: PathBuf,
     socket: PathBuf,
@@ -47,8 +47,8 @@ pub struct Process {
     pub exe: String,
 }
 
-impl House {
-    /// The house of the containerd called `name` with everything in `dir`, which
+impl Leftovers {
+    /// The leftovers of the containerd called `name` with everything in `dir`, which
     /// listens on `socket` and gives its pods addresses that begin with `addresses`.
     pub fn new(name: &str, dir: &Path, socket: &Path, addresses: String) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl House {
         netns.insert(path.to_owned());
     }
 
-    /// Has a mount pass that a daemon keeps for itself, until [`House::keep_no_mount`].
+    /// Has a mount pass that a daemon keeps for itself, until [`Leftovers::keep_no_mount`].
     pub fn keep_mount(&self, path: &Path) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.insert(path.to_owned());
@@ -126,7 +126,7 @@ impl House {
         found
     }
 
-    /// As [`House::inspect`], but gives what is just going `patience` to be gone.
+    /// As [`Leftovers::inspect`], but gives what is just going `patience` to be gone.
     pub fn settle(&self, except: &[i32], patience: Duration) -> Vec<String> {
         let deadline = Instant::now() + patience;
         loop {
@@ -138,11 +138,11 @@ impl House {
         }
     }
 
-    /// Kills and removes what [`House::inspect`] finds, and the empty cgroups that
+    /// Kills and removes what [`Leftovers::inspect`] finds, and the empty cgroups that
     /// stand for the instance's namespace and pods.
     ///
     /// # Errors
-    /// None of its own: what cannot be removed is in the next [`House::inspect`].
+    /// None of its own: what cannot be removed is in the next [`Leftovers::inspect`].
     pub fn sweep(&self) -> Result<()> {
         // Several rounds, as a process may start another one before it dies, and a
         // cgroup is busy until the kernel has buried the last of its processes.
