@@ -208,5 +208,25 @@ async fn containers_begin_in_a_copy_of_one_empty_mount_namespace() -> Result<()>
         )?));
     }
     assert_eq!(seen[0], seen[1]);
+    // A namespace, and not the file below it.
+    let kind = nix::sys::statfs::statfs(kept)?.filesystem_type();
+    assert_eq!(kind, nix::sys::statfs::NSFS_MAGIC);
     Ok(())
+}
+
+each_runtime! {
+    /// As agents have it that look after a node. The second container finds what the first one left to it.
+    async fn a_container_sees_all_of_the_node(runtime: Runtime) -> Result<()> {
+        for from in ["/", "/run", "/", "/run"] {
+            let said = shell(
+                runtime,
+                |image| image,
+                "ls /node | wc -l",
+                |spec, _| spec.bind(std::path::Path::new(from), "/node", true),
+            )
+            .await?;
+            assert_ne!(said.trim(), "0", "{from}");
+        }
+        Ok(())
+    }
 }

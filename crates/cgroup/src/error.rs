@@ -48,6 +48,17 @@ pub enum Error {
     /// A dir could not be made.
     #[error("cannot make the cgroup {}", path.display())]
     Make { path: PathBuf, source: io::Error },
+    /// The path leads to no cgroup that would be the container's alone.
+    #[error(
+        "linux.cgroupsPath of the container's spec leads to no cgroup of its own: name one below the node's"
+    )]
+    NoneOfItsOwn,
+    /// Nothing would limit its devices.
+    #[error(
+        "the container's devices cannot be limited: this node has cgroup v1, and its controller devices is \
+         not mounted at /sys/fs/cgroup; mount it"
+    )]
+    NoDevices,
     /// A dir could not be removed.
     #[error("cannot remove the cgroup {}", path.display())]
     Remove { path: PathBuf, source: io::Error },

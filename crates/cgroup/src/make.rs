@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use medley_sys::child;
 use medley_sys::device_filter::{Kind, Rule};
 use oci_spec::runtime::LinuxNetwork;
 use rustix::fs::{Mode, OFlags};
@@ -52,15 +53,24 @@ impl Cgroup {
     /// Makes it, with the devices that it may use, where the cgroups are of v1: on v2 these are no file.
     ///
     /// # Errors
-    /// [`Error::Make`], [`Error::Read`], or [`Error::Write`].
+    /// [`Error::Make`], [`Error::Read`], or [`Error::Write`]; [`Error::NoneOfItsOwn`] and
+    /// [`Error::NoDevices`] where its devices could not be limited.
     pub(crate) fn make(
         &self,
         devices: &[Rule],
         network: Option<&LinuxNetwork>,
     ) -> Result<(), Error> {
+        if self.dirs.is_empty() {
+            return Err(Error::NoneOfItsOwn);
+        }
         if self.unified {
             let made = self.dirs.iter().try_for_each(|dir| make_v2(&dir.path));
             return made.or_else(|error| pass_if_not_ours(error, is_whole_node()));
+        }
+        // In a user namespace the kernel lets it make no device.
+        let limits_devices = |dir: &CgroupDir| has(dir, "devices") && is_hierarchy(dir);
+        if !devices.is_empty() && !self.dirs.iter().any(limits_devices) && is_whole_node() {
+            return Err(Error::NoDevices);
         }
         for dir in &self.dirs {
             let made = self.make_v1(dir, devices, network);
@@ -81,11 +91,10 @@ impl Cgroup {
         devices: &[Rule],
         network: Option<&LinuxNetwork>,
     ) -> Result<(), Error> {
-        let mount = Path::new(MOUNT).join(&dir.controllers);
-        // Not a dir that only looks like one: a hierarchy's root has this file.
-        if !mount.join(PROCS).is_file() {
+        if !is_hierarchy(dir) {
             return Ok(());
         }
+        let mount = Path::new(MOUNT).join(&dir.controllers);
         make_dir(&dir.path)?;
         for controller in dir.controllers.split(',') {
             match controller {
@@ -148,7 +157,7 @@ impl Cgroup {
                     log::debug!("not in the cgroup by {}: {error}", path.display());
                 }
                 // No hierarchy, which `make` saw as well.
-                Err((_, error)) if !self.unified && error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) if !self.unified && !is_hierarchy(dir) => {}
                 Err((path, source)) => {
                     let error = Error::Join { path, source };
                     pass_if_not_ours(error, !self.unified || is_whole_node())?;
@@ -183,20 +192,30 @@ impl UnifiedEntry {
         self.dir.as_fd()
     }
 
-    /// Moves the calling process there, unless it has begun there. The hierarchy limits nothing where
-    /// there are those of cgroup v1.
+    /// Moves the calling process there, a clone, unless it has begun there, and closes the way, which
+    /// leads to the node's cgroups. The hierarchy limits nothing where there are those of cgroup v1.
     pub fn enter(&self, is_placed: bool) {
         if !is_placed && let Err(errno) = rustix::io::write(&self.procs, b"0") {
             log::warn!("not in the container's cgroup on the unified hierarchy: {errno}");
         }
+        child::close_fds(&[self.dir.as_fd(), self.procs.as_fd()]);
     }
 }
 
 /// Whether a hierarchy of cgroup v1 has a controller.
 fn limits(dir: &CgroupDir) -> bool {
-    dir.controllers
-        .split(',')
-        .any(|name| CONTROLLERS.contains(&name))
+    CONTROLLERS.iter().any(|controller| has(dir, controller))
+}
+
+/// Whether a hierarchy of cgroup v1 has this controller.
+fn has(dir: &CgroupDir, controller: &str) -> bool {
+    dir.controllers.split(',').any(|name| name == controller)
+}
+
+/// Whether it is mounted, and no dir that only looks like it: a hierarchy's root has this file.
+fn is_hierarchy(dir: &CgroupDir) -> bool {
+    let mount = Path::new(MOUNT).join(&dir.controllers);
+    mount.join(PROCS).is_file()
 }
 
 fn make_dir(dir: &Path) -> Result<(), Error> {

@@ -98,7 +98,7 @@ impl SingleThreaded {
             PidNamespace::New => return Self::clone_into(libc::CLONE_NEWPID, cgroup, program),
             PidNamespace::Other(other) => other,
         };
-        // It counts for the children that are made from then on.
+        // The calling process stays where it is: only children that it makes from then on are in there.
         let own = std::fs::File::open("/proc/self/ns/pid")?;
         let enter = |namespace| {
             rustix::thread::move_into_link_name_space(

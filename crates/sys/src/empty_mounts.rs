@@ -29,7 +29,7 @@ const FILE: &str = "empty";
 /// What `statfs` says of a namespace: `NSFS_MAGIC` of `linux/magic.h`.
 const NSFS: rustix::fs::FsWord = 0x6e73_6673;
 
-/// What else may do what root does there.
+/// The permission to write that the group and others would have.
 const OTHERS: u32 = 0o022;
 
 /// Opens the one that is kept, or makes it.
@@ -59,7 +59,7 @@ fn kept(dir: &Path) -> io::Result<OwnedFd> {
     Ok(kept)
 }
 
-/// The directory, if nobody but root may change what is in it.
+/// Opens the directory, if only root may change what is in it.
 fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(CWD, dir, flags, Mode::empty())?;
@@ -70,29 +70,38 @@ fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
     Ok(dir)
 }
 
-/// One of several that come at the same time makes it.
-fn make(alone: &SingleThreaded, dir: &Path) -> io::Result<OwnedFd> {
+/// Makes a directory of root's alone, if it is not there.
+fn make_dir(dir: &Path) -> io::Result<OwnedFd> {
     match rustix::fs::mkdirat(CWD, dir, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
+        Ok(()) | Err(Errno::EXIST) => open_dir(dir),
+        Err(errno) => Err(errno.into()),
     }
-    let lock = open_dir(dir)?;
+}
+
+/// Makes it. If several processes come at the same time, the first does, and the others open it.
+fn make(alone: &SingleThreaded, dir: &Path) -> io::Result<OwnedFd> {
+    if let Some(above) = dir.parent() {
+        make_dir(above)?;
+    }
+    let lock = make_dir(dir)?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
     if let Ok(kept) = kept(dir) {
         return Ok(kept);
     }
-    // The kernel keeps a mount namespace nowhere that others would see it.
+    // The kernel binds a mount namespace only to a file whose mount is not shared with others.
     if !is_mount(dir)? {
         rustix::mount::mount_bind(dir, dir)?;
     }
-    rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE)?;
+    // Private as well. A container that mounts a directory above with all that is on it must not have the
+    // namespace among that: the kernel mounts none within one that is younger.
+    rustix::mount::mount_change(dir, MountPropagationFlags::UNBINDABLE)?;
     let file = dir.join(FILE);
     let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, &file, flags, Mode::RUSR)?;
     let (mut ready, mut tell) = io::pipe()?;
     let (mut wait, done) = io::pipe()?;
     let clone = alone.clone_waited(|| {
-        // Its end is the maker's, however that comes.
+        // The clone waits until the maker closes `done`, which it does when it ends too.
         child::close_fds(&[done.as_fd()]);
         let made = child::leave_mounts().and_then(|()| child::enter_empty_root(0));
         match made.and_then(|()| tell.write_all(&[1])) {
@@ -138,11 +147,11 @@ pub fn remove(dir: &Path) -> io::Result<()> {
 }
 
 impl SingleThreaded {
-    /// Has this process leave for a copy of the mount namespace `kept`, with a tmpfs of its own as the
-    /// root of both. No path of before leads anywhere from here on.
+    /// Moves this process into a copy of the mount namespace `kept`, and makes a tmpfs of its own the root
+    /// of both. No path that was valid before is valid from here on.
     ///
     /// # Errors
-    /// Those of the calls; the process is no good then.
+    /// Those of the calls; the process can't be used any more then.
     pub fn enter_empty_mounts(&self, kept: BorrowedFd<'_>) -> io::Result<()> {
         rustix::thread::move_into_link_name_space(kept, Some(LinkNameSpaceType::Mount))?;
         child::leave_mounts()?;

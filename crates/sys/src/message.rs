@@ -47,7 +47,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// `EBADF` if it is not open.
 pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
-    // SAFETY: a number that is not open is an error, and what comes is a new descriptor of nobody's.
+    // SAFETY: a number that is not open is an error, and nothing else owns the descriptor that is made.
     unsafe {
         let new = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0);
         if new < 0 {

@@ -3,7 +3,8 @@
 //! A process that enters a container shows its executable as `/proc/<pid>/exe`, and a container
 //! that opens this link for writing could replace the shim on the node. Helpers are therefore
 //! started from a read-only clone of the binary's mount, which no path leads to: writing through
-//! the link fails with `EROFS`. The same goes for a program beside it that has an engine. Unlike a sealed copy in memory it costs nothing by size.
+//! the link fails with `EROFS`. The same goes for a program beside it that has an engine. A sealed
+//! copy in memory would do as well, but would cost as much memory as the program is large.
 
 use std::fs::File;
 use std::io;

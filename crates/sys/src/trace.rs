@@ -36,7 +36,7 @@ const LINE: usize = 256;
 /// it is.
 pub fn begin(process: &str) {
     let dir = std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty());
-    // Without a file there is no trace, which is seen where it is looked for.
+    // An error is not told: people who look for the trace see that there is none.
     dir.and_then(|dir| open(Path::new(&dir), process).ok());
 }
 
@@ -50,7 +50,7 @@ fn open(dir: &Path, process: &str) -> std::io::Result<()> {
         | OFlags::APPEND
         | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
-    // Out of the way of numbers that mean something to those who start this process.
+    // A high number: a process may be started with descriptors whose low numbers have a meaning.
     let file = rustix::io::fcntl_dupfd_cloexec(&file, 100)?;
     PROCESS.store(pid, Ordering::Relaxed);
     FILE.store(file.into_raw_fd(), Ordering::Relaxed);
@@ -127,7 +127,7 @@ impl Drop for Span {
     }
 }
 
-/// A moment.
+/// Writes down that something happens now.
 pub fn mark(name: &'static str) {
     if is_on() {
         let now = now();
@@ -219,7 +219,7 @@ mod tests {
     use super::{FILE, OFF, cloned, closed, end, environment, mark, open, span};
     use std::sync::atomic::Ordering;
 
-    /// One test: the file is the process's.
+    /// One test and not several, for a process has one file.
     #[test]
     fn spans_of_a_process_and_of_its_clones_are_lines_of_json() {
         assert!(environment().is_none());

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use libcontainer::config::YoukiConfig;
 use libcontainer::container::{Container, ContainerStatus};
-use libcontainer::error::{ErrInvalidSpec, LibcontainerError};
+use libcontainer::error::{ErrInvalidID, ErrInvalidSpec, LibcontainerError};
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener};
 use libcontainer::process::args::{ContainerArgs, ContainerType};
 use libcontainer::process::channel::{
@@ -34,10 +34,13 @@ use libcontainer::workload::Executor;
 use libcontainer::{apparmor, hooks, tty, utils};
 use medley_cgroup::Cgroup;
 use medley_sys::clone::{PidNamespace, SingleThreaded};
-use medley_sys::trace;
+use medley_sys::{child, trace};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 
+use rustix::process::{Pid, Signal};
+
 use self::stage::Stage;
+use crate::protocol::FIRST_NAMESPACE;
 use crate::spec::has_option;
 
 /// What a clone ends with that could not become init; why, it has told.
@@ -99,6 +102,13 @@ impl Builder {
     /// Makes init, which waits then, and gives its pid. On failure no state is left: the container may be
     /// tried again in another way.
     pub(crate) fn make(self) -> Result<i32, Error> {
+        // It becomes a part of a path.
+        if let "" | "." | ".." = self.id.as_str() {
+            return Err(LibcontainerError::from(ErrInvalidID::FileName).into());
+        }
+        if let Some(letter) = self.id.chars().find(|letter| !is_of_ids(*letter)) {
+            return Err(LibcontainerError::from(ErrInvalidID::InvalidChars(letter)).into());
+        }
         let dir = self.state.join(&self.id);
         make_dir(&dir)?;
         let made = self.make_in(&dir);
@@ -170,14 +180,35 @@ impl Builder {
             spec: Rc::new(spec),
         };
         let pid = make_init(&alone, &args, self.cgroup.as_ref(), stage)?;
-        share_cache(&args.spec, &mut container, pid)?;
-        container
-            .set_status(ContainerStatus::Created)
-            .set_creator(rustix::process::geteuid().as_raw())
-            .set_pid(pid)
-            .save()?;
-        Ok(pid)
+        let settled = share_cache(&args.spec, &mut container, pid).and_then(|()| {
+            let created = container
+                .set_status(ContainerStatus::Created)
+                .set_creator(rustix::process::geteuid().as_raw());
+            Ok(created.set_pid(pid).save()?)
+        });
+        if settled.is_err() {
+            kill(pid);
+        }
+        settled.map(|()| pid)
     }
+}
+
+fn is_of_ids(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "_+-.".contains(letter)
+}
+
+/// Ends an init that nothing would start.
+fn kill(pid: i32) {
+    let killed = Pid::from_raw(pid).map(|pid| rustix::process::kill_process(pid, Signal::KILL));
+    if let Some(Err(left)) = killed {
+        log::warn!("init, process {pid}, is left behind: {left}");
+    }
+}
+
+/// A descriptor that a guest's process closes before it runs the guest, as its namespaces'.
+fn among_namespaces(fd: impl AsFd) -> io::Result<File> {
+    let first = i32::try_from(FIRST_NAMESPACE).map_err(io::Error::other)?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, first)?.into())
 }
 
 /// Reads the spec, and refuses what libcontainer refuses.
@@ -267,12 +298,14 @@ fn make_init(
                 limit(&args.spec)?;
                 Ok(open)
             };
+            let dir = cgroup.unified_dir();
+            let dir = dir.as_ref().map(AsFd::as_fd);
             let init = |is_placed| {
+                // It leads to the node's cgroups.
+                child::close_fds(dir.as_slice());
                 let enter = || enter(is_placed);
                 become_init(args, enter, &to_init, (&mut to_us, &mut from_us))
             };
-            let dir = cgroup.unified_dir();
-            let dir = dir.as_ref().map(AsFd::as_fd);
             let made = alone.clone_child_into(namespace.as_clone(), dir, init);
             made.map_err(Error::Clone)?
         }
@@ -348,14 +381,13 @@ impl PidsOf {
             None => Ok(Self::Own),
             Some(namespace) => match namespace.path() {
                 None => Ok(Self::New),
-                Some(path) => {
-                    File::open(path)
-                        .map(Self::Other)
-                        .map_err(|source| Error::PidNamespace {
-                            path: path.clone(),
-                            source,
-                        })
-                }
+                Some(path) => File::open(path)
+                    .and_then(|file| among_namespaces(&file))
+                    .map(Self::Other)
+                    .map_err(|source| Error::PidNamespace {
+                        path: path.clone(),
+                        source,
+                    }),
             },
         }
     }

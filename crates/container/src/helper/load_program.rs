@@ -177,7 +177,7 @@ fn cached(
         Module::Digest(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
         Module::File(file) => {
             let file = File::from(file);
-            // Who compiles it reads it: it is not to be read twice.
+            // It is not in the cache, so the shim will read it to have it compiled: not here as well.
             if !cache.may_have(medley_image::cache::size(&file)?) {
                 return Ok(missing(None));
             }

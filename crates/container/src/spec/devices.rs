@@ -36,8 +36,8 @@ fn rule(device: &LinuxDeviceCgroup) -> Rule {
 }
 
 /// Nodes of any device may be made, and these used: null, zero, full, random, urandom, tty,
-/// console, ptmx, and the terminals of devpts. runc's list.
-const ALWAYS: [Rule; 11] = [
+/// console, ptmx, the terminals of devpts, and tun. runc's list.
+const ALWAYS: [Rule; 12] = [
     node(Kind::Char),
     node(Kind::Block),
     usable(1, Some(3)),
@@ -49,6 +49,7 @@ const ALWAYS: [Rule; 11] = [
     usable(5, Some(1)),
     usable(5, Some(2)),
     usable(136, None),
+    usable(10, Some(200)),
 ];
 
 const fn node(kind: Kind) -> Rule {

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use libcontainer::utils;
 use medley_sys::clone::SingleThreaded;
 use medley_sys::empty_mounts;
 use medley_sys::mount::MountClone;
@@ -26,6 +27,9 @@ pub(super) const ROOTFS: &str = "/rootfs";
 
 /// What libcontainer mounts from nothing of the node's.
 const FROM_NOTHING: [&str; 5] = ["devpts", "mqueue", "proc", "sysfs", "tmpfs"];
+
+/// Where others keep mount namespaces: snapd.
+const KEPT_BY_OTHERS: [&str; 1] = ["/run/snapd/ns"];
 
 /// What of the node libcontainer looks into besides.
 const PROC: &str = "/proc";
@@ -69,14 +73,20 @@ impl Stage {
         let empty = match empty_mounts::open(alone) {
             Ok(empty) => empty,
             Err(error) => {
-                log::debug!("the container starts from the node's mounts: {error}");
+                log::warn!("the container starts from the node's mounts: {error}");
                 return Ok(None);
             }
         };
-        let mut mounts = vec![
-            clone(Path::new(PROC), Path::new(PROC), false)?,
-            clone(rootfs, Path::new(ROOTFS), true)?,
-        ];
+        let proc = match clone(Path::new(PROC), Path::new(PROC), false) {
+            Ok(proc) => proc,
+            // What hides a part of it from this node must go on hiding it.
+            Err(error) => {
+                let text = medley_types::sentence(&error);
+                log::debug!("the container starts from the node's mounts: {text}");
+                return Ok(None);
+            }
+        };
+        let mut mounts = vec![proc, clone(rootfs, Path::new(ROOTFS), true)?];
         let mut number = 0;
         for mount in spec.mounts_mut().iter_mut().flatten() {
             let Some(source) = mount.source().clone().filter(|_| is_bind(mount)) else {
@@ -84,9 +94,7 @@ impl Stage {
             };
             let at = Path::new(SOURCES).join(number.to_string());
             number += 1;
-            let recursive =
-                mount.typ().as_deref() == Some("rbind") || has_option(mount, &["rbind"]);
-            let held = MountClone::of(&Path::new("/").join(&source), recursive);
+            let held = MountClone::of(&Path::new("/").join(&source), is_recursive(mount));
             let held = held.map_err(|error| Error::Source {
                 source_path: source,
                 at: mount.destination().clone(),
@@ -131,7 +139,8 @@ fn name_namespaces(spec: &mut Spec) -> Result<Vec<File>, Error> {
         let Some(path) = namespace.path().clone() else {
             continue;
         };
-        let file = File::open(&path).map_err(|source| Error::Namespace { path, source })?;
+        let file = File::open(&path).and_then(|file| super::among_namespaces(&file));
+        let file = file.map_err(|source| Error::Namespace { path, source })?;
         let named = format!("/proc/self/fd/{}", file.as_raw_fd());
         namespace.set_path(Some(named.into()));
         held.push(file);
@@ -188,8 +197,30 @@ fn is_enough(spec: &Spec) -> bool {
         && linux.intel_rdt().is_none()
         && mounts.all(|mount| {
             let kind = mount.typ().as_deref().unwrap_or_default();
-            is_bind(mount) || FROM_NOTHING.contains(&kind)
+            match is_bind(mount) {
+                true => !holds_namespaces(mount),
+                false => FROM_NOTHING.contains(&kind),
+            }
         })
+        // There devices are mounted from the node's, by their paths.
+        && matches!(utils::is_in_new_userns(), Ok(false))
+}
+
+/// Whether others' mount namespaces are kept below what a mount shows with all that is on it. The kernel
+/// mounts none of them within one that is younger.
+fn holds_namespaces(mount: &Mount) -> bool {
+    let Some(source) = mount.source().as_ref().filter(|_| is_recursive(mount)) else {
+        return false;
+    };
+    let source = std::fs::canonicalize(Path::new("/").join(source)).unwrap_or_default();
+    KEPT_BY_OTHERS.iter().any(|kept| {
+        let kept = Path::new(kept);
+        kept.starts_with(&source) && kept.exists()
+    })
+}
+
+fn is_recursive(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("rbind") || has_option(mount, &["rbind"])
 }
 
 #[cfg(test)]
