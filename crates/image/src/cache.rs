@@ -8,7 +8,7 @@
 //!   failed/<digest>    why there can be no code for a key (`failures`)
 //!   locks/<key>        held while the key's code is compiled
 //!   layers/<digest>    what is in a layer of an image (`layer_index`)
-//!   sizes/<bytes>      that a module of this size was kept (`sizes`)
+//!   sizes/<bytes>      there if an entry's module has this size (`sizes`)
 //!   slots/<number>     held while a compiler runs
 //!   limit              how much it may hold, such as 4G, where that is not the default
 //! ```

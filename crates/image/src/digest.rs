@@ -29,13 +29,18 @@ pub fn of_file(file: &File) -> io::Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// Copies a whole file, wherever its offset stands, and gives the SHA-256 of what was copied.
+/// Copies a file from its beginning to its end, and gives the SHA-256 of what was copied.
 ///
 /// # Errors
-/// Those of reading the one and of writing the other.
-pub fn copy(from: &File, to: &mut impl Write) -> io::Result<String> {
+/// Those of reading the one and of writing the other; [`io::ErrorKind::FileTooLarge`] for more than `max`
+/// bytes, however long the file was before.
+pub fn copy(from: &File, to: &mut impl Write, max: u64) -> io::Result<String> {
     let mut hasher = Sha256::new();
+    let mut left = max;
     read(from, |chunk| {
+        left = left
+            .checked_sub(chunk.len() as u64)
+            .ok_or(io::ErrorKind::FileTooLarge)?;
         hasher.update(chunk);
         to.write_all(chunk)
     })?;

@@ -9,7 +9,11 @@ use crate::confinement::Labels;
 use crate::spec::propagation::{self, Change};
 
 /// A container to make: all that the helper needs to know of it besides its spec.
+///
+/// A shim that was started before an upgrade may have the program of an engine from after it: what one of
+/// them does not know is refused, and not passed over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct PreparedContainer {
     /// The container's id.
     pub(crate) id: String,
@@ -18,6 +22,7 @@ pub(crate) struct PreparedContainer {
     /// The directory below which libcontainer keeps its state.
     pub(crate) state: PathBuf,
     /// The cgroup to enter, which is there; none if systemd is to make it.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) cgroup: Option<Cgroup>,
     /// Whether the root is moved instead of pivoted.
     pub(crate) no_pivot_root: bool,

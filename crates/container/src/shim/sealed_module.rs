@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek};
 
-use medley_image::cache;
+use medley_image::cache::{self, MAX_MODULE};
 use medley_image::digest;
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -14,7 +14,7 @@ const SEALS: SealFlags = SealFlags::WRITE
     .union(SealFlags::GROW)
     .union(SealFlags::SHRINK);
 
-/// A module that was read once: what is compiled is what its digest names.
+/// A module that was read once, so that its digest is that of what is compiled.
 #[derive(Debug)]
 pub(super) struct SealedModule {
     file: File,
@@ -23,8 +23,9 @@ pub(super) struct SealedModule {
 }
 
 impl SealedModule {
-    /// `module` as it is now: itself if it is sealed, as a helper gives one that it has read out of an
-    /// image, and otherwise a copy. The digest is taken here, by a process that looks into no module.
+    /// `module` as it is now: the file itself if it is sealed, as one that a helper has read out of an
+    /// image, and otherwise a copy. The digest is taken here, for the shim trusts none that a helper
+    /// gives it: what reads an image reads hostile bytes.
     pub(super) fn of(module: &File) -> Result<Self, Error> {
         cache::size(module)?;
         let is_sealed = rustix::fs::fcntl_get_seals(module).is_ok_and(|it| it.contains(SEALS));
@@ -32,9 +33,8 @@ impl SealedModule {
             let digest = digest::of_file(module).map_err(cache::Error::Module)?;
             (module.try_clone().map_err(Error::Spawn)?, digest)
         } else {
-            copy(module).map_err(Error::Spawn)?
+            copy(module)?
         };
-        // It may have grown meanwhile.
         let bytes = cache::size(&file)?;
         Ok(Self {
             file,
@@ -59,10 +59,21 @@ impl SealedModule {
 }
 
 /// A sealed copy of what is in `module`, and its digest.
-fn copy(module: &File) -> io::Result<(File, String)> {
+fn copy(module: &File) -> Result<(File, String), Error> {
+    copy_up_to(module, MAX_MODULE).map_err(|error| match error.kind() {
+        // It has grown meanwhile.
+        io::ErrorKind::FileTooLarge => {
+            let size = module.metadata().map_or(0, |file| file.len());
+            cache::Error::TooLarge { size }.into()
+        }
+        _ => Error::Spawn(error),
+    })
+}
+
+fn copy_up_to(module: &File, max: u64) -> io::Result<(File, String)> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut copy = File::from(rustix::fs::memfd_create("medley-module", flags)?);
-    let digest = digest::copy(module, &mut copy)?;
+    let digest = digest::copy(module, &mut copy, max)?;
     rustix::fs::fcntl_add_seals(&copy, SEALS | SealFlags::SEAL)?;
     copy.rewind()?;
     Ok((copy, digest))
@@ -70,7 +81,7 @@ fn copy(module: &File) -> io::Result<(File, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::SealedModule;
+    use super::{SealedModule, copy_up_to};
     use medley_image::digest;
     use std::fs::File;
     use std::io::{Read, Write};
@@ -91,6 +102,16 @@ mod tests {
         assert_eq!(module.digest(), digest::of_bytes(&bytes));
         assert_eq!(module.bytes(), 11);
         assert!(copy.write_all(b"x").is_err(), "the copy is not sealed");
+    }
+
+    #[test]
+    fn no_more_is_copied_of_a_module_that_grows() {
+        let mut file = tempfile();
+        file.write_all(&[0; 8]).unwrap();
+        assert!(copy_up_to(&file, 8).is_ok());
+        file.set_len(1 << 40).unwrap();
+        let error = copy_up_to(&file, 8).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub(super) fn unused_for(file: &fs::DirEntry) -> Option<Duration> {
     modified.ok()?.elapsed().ok()
 }
 
-/// Whether a process that was still to finish with the file would have done so.
+/// Whether the file is so old that no process is about to finish it.
 pub(super) fn is_old(file: &fs::DirEntry) -> bool {
     unused_for(file).is_some_and(|age| age > STALE)
 }

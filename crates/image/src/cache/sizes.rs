@@ -1,7 +1,7 @@
-//! `sizes/<bytes>`: that a module of this size was kept.
+//! `sizes/<bytes>`: a file for each size that the module of an entry has.
 //!
-//! A module whose size no entry has is in no entry, so that it is not read to find that out. It is
-//! read once then, by the process that has it compiled.
+//! To look for a module's entry, all of the module has to be read and hashed. If no entry's module has
+//! its size, there is no entry, and it is read only once: by the shim, which has it compiled.
 
 use std::collections::HashSet;
 
@@ -9,13 +9,16 @@ use super::files::{create, is_old, list, remove};
 use super::open::Cache;
 
 impl Cache {
-    /// Whether a module of `bytes` may be among the entries. A wrong "no" costs a look by its key.
+    /// Whether there may be an entry of a module of `bytes`. A wrong "no" does no harm: the entry is
+    /// looked for by its key once more before the module is compiled. A cache that
+    /// an older version has made, and that can't be written to, has no sizes.
     #[must_use]
     pub fn may_have(&self, bytes: u64) -> bool {
-        self.sizes().join(bytes.to_string()).exists()
+        let sizes = self.sizes();
+        sizes.join(bytes.to_string()).exists() || !sizes.exists()
     }
 
-    /// Notes that a module of `bytes` is among the entries.
+    /// Notes that there is an entry of a module of `bytes`.
     pub fn note_size(&self, bytes: u64) {
         let path = self.sizes().join(bytes.to_string());
         if let Err(error) = create(&path) {
