@@ -3,7 +3,7 @@
 //   hello.wasm                 greets, and lists its arguments if there are any
 //   hello.wasm sleep SECONDS   sleeps
 //   hello.wasm cat FILE...     prints files
-//   hello.wasm serve DIR       factors numbers for whoever puts them into DIR, until it is stopped
+//   hello.wasm serve DIR       factors the numbers that other programs put into DIR, until it is stopped
 //
 // serve reads each DIR/NAME.request, which holds one number, and writes DIR/NAME.answer. Both
 // sides write under another name and rename, so that no one ever reads half a file.
@@ -17,7 +17,7 @@
 
 static const char REQUEST[] = ".request";
 
-// How long serve rests between two looks at its folder.
+// How long serve rests between two looks at its directory.
 static const struct timespec POLL = {.tv_nsec = 5 * 1000 * 1000};
 
 // Writes "360 = 2 * 2 * 2 * 3 * 3" to out.

@@ -1,4 +1,4 @@
-// Makes a component of app.js: `node build.mjs OUT.wasm`, in a folder where the packages of
+// Makes a component of app.js: `node build.mjs OUT.wasm`, in a directory where the packages of
 // package.json are installed.
 //
 // The engine inside (StarlingMonkey) exports wasi:http of version 0.2.10. jco brings the WIT files

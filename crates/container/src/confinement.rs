@@ -91,7 +91,7 @@ pub(crate) fn check_selinux(label: Option<&str>, field: &'static str) -> Result<
     }
 }
 
-/// Refuses a profile where there is no AppArmor.
+/// Refuses an AppArmor profile on a node without AppArmor.
 pub(crate) fn check_apparmor(profile: Option<&str>) -> Result<(), Error> {
     match profile {
         Some(profile) if !libcontainer::apparmor::is_enabled().unwrap_or(false) => {

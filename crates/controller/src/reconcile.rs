@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// After how long a node that could not be brought on is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Where events of nodes are.
+/// The namespace of the events of nodes.
 const OF_NODES: &str = "default";
 
 /// Why a node could not be brought on.
@@ -213,9 +213,9 @@ fn written(node: &Node, verdict: &Verdict) -> Value {
     })
 }
 
-/// Tells of it in an event, as the kubelet does of its node: an Event of the core group, in the namespace of
-/// what has none. `kubectl describe node` looks for just these, and those of `events.k8s.io` may refer to
-/// something without a namespace only in other ones, which differ by the version of Kubernetes.
+/// Tells of it in an event, as the kubelet does of its node: an Event of the core group in the namespace
+/// `default`, which `kubectl describe node` looks for. An event of `events.k8s.io` that refers to a node,
+/// which has no namespace, is taken in another namespace, which depends on the version of Kubernetes.
 async fn tell(context: &Context, node: &Node, verdict: &Verdict) -> Result<(), Error> {
     let name = node.name_any();
     println!("node {name}: {}: {}", verdict.reason, verdict.message);

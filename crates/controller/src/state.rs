@@ -175,8 +175,8 @@ fn annotation<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     all.get(key).map(String::as_str)
 }
 
-/// What the installer itself says counts first: it runs on when it fails, for it has to be there to undo what
-/// there is. One that can't even run is told of by its Pod.
+/// What the installer itself says on the node counts first: it runs on when it fails, for it has to be there
+/// to undo what there is. Of one that can't even run its Pod tells.
 fn installer(seen: Seen<'_>) -> Installer {
     let said = annotation(seen.node, FAILURE).map(|said| tail(said.trim()).to_owned());
     let said = said.filter(|said| !said.is_empty());

@@ -29,8 +29,8 @@
 //! always" also takes text of any name that begins as a Wasm text module does.
 //!
 //! # Engine
-//! `run.oci.handler` if it names one, whichever row decided; else what the module imports; else
-//! the default.
+//! That of `run.oci.handler` if it names one, even where another row decided; else by what the
+//! module imports; else the default.
 //!
 //! # Entrypoint
 //! `args[0]` is absolute, or has a `/` and is relative to the working directory, or is bare and is

@@ -1,7 +1,6 @@
 //! Which of WASI's interfaces are put into a component's linker: those of the packages that it imports,
-//! each once. A start is the quicker for what is left out, and the binary is the smaller for what is
-//! compiled once: with `wasmtime_wasi::p2::add_to_linker_async` there would be a second filesystem, of
-//! which nothing is used.
+//! each once. What is left out makes a start quicker. `wasmtime_wasi::p2::add_to_linker_async` would
+//! make the binary larger, by a second filesystem of which nothing is used.
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};

@@ -47,8 +47,8 @@ impl Target {
         };
         let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // Between `//` and the next slash a URI has its host. runc's shim passes over it, and a
-        // relative path is short of a directory then.
+        // Between `//` and the next slash a URI has its host. runc's shim ignores it, so that a relative
+        // path loses its first directory.
         let (host, path) = match path.strip_prefix("//") {
             Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
             None => ("", path),
@@ -106,7 +106,7 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
     (begins && goes_on).then_some((scheme, rest))
 }
 
-/// The arguments that a query gives. Of a parameter that is there twice the first counts.
+/// The arguments that a query gives a driver. If a parameter is there twice, the first counts.
 fn arguments(query: &str) -> Vec<String> {
     let text = |part: &str| String::from_utf8_lossy(&unescaped(part, true)).into_owned();
     let mut arguments: Vec<(String, String)> = Vec::new();

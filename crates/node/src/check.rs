@@ -82,7 +82,7 @@ pub(crate) fn check(
         has.iter()
             .any(|(found, runtime)| found == name && names::is_ours(runtime))
     };
-    // A containerd without the CRI has none: they are for the day on which it is switched on.
+    // Where the CRI is switched off, containerd reads no handlers. They count once it is switched on.
     if after.has_no_cri() {
         return Ok(true);
     }
@@ -94,7 +94,7 @@ pub(crate) fn check(
         Some(text) => Config::parse(main, &text)?.version(),
         None => return Err(Error::Unseen { handler }),
     };
-    // Of the first version containerd 2 reads nothing for the CRI, and of its own the ones before read none.
+    // containerd 2 reads no handlers in a file of version 1, and containerd 1 none in one of version 3.
     let is_other = match node.version() {
         Some((1, _)) => version > 2,
         Some(_) => version == 1,

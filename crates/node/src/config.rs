@@ -134,7 +134,7 @@ impl Config {
             .filter(move |name| own.is_none_or(|own| own == *name))
     }
 
-    /// Takes the version of the file that imports this one, which says none.
+    /// Gives an imported file that says no version that of the file which imports it.
     pub(crate) fn import_by(&mut self, version: i64) {
         if !self.doc.contains_key("version") {
             self.version = version;

@@ -30,8 +30,8 @@ pub(crate) fn unified(path: &str, old: Option<&str>, new: Option<&str>) -> Strin
     text
 }
 
-/// The text `after` in the way that `before` is written, which has the same lines but for some: its marks of
-/// order and its ends of lines, which a parser of lines does not keep.
+/// The text `after` with the byte order mark and the ends of lines that `before` has. A parser of TOML keeps
+/// neither, and the lines that it did not change are to stay as they were.
 pub(crate) fn in_the_way_of(before: &str, after: &str) -> String {
     /// What some editors put before a text.
     const MARK: char = '\u{feff}';

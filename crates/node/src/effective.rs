@@ -20,7 +20,7 @@ const RUNC: &str = "runc";
 #[derive(Debug)]
 pub(crate) struct Effective {
     files: Vec<(PathBuf, Config)>,
-    /// The one file whose word on the CRI counts, if it is but one's.
+    /// The file that alone says what counts for the CRI; absent if all of them do.
     only: Option<PathBuf>,
 }
 
@@ -61,12 +61,13 @@ impl Effective {
         self.files.first().map(|(_, config)| config)
     }
 
-    /// Takes the word of one file on the CRI for all of it: containerd 1.x takes that of the last that has any.
+    /// From here on only what this file says of the CRI counts, as for containerd 1.x, which reads it from the
+    /// last file that says something of it.
     pub(crate) fn count_only(&mut self, path: &Path) {
         self.only = Some(path.to_owned());
     }
 
-    /// The files whose word on the CRI counts.
+    /// The files that say what counts for the CRI.
     fn counted(&self) -> impl DoubleEndedIterator<Item = &(PathBuf, Config)> {
         let counts =
             |(path, _): &&(PathBuf, Config)| self.only.as_ref().is_none_or(|only| only == path);
@@ -162,7 +163,7 @@ fn absolute(from: &Path, import: &str) -> PathBuf {
     from.parent().unwrap_or(Path::new("/")).join(import)
 }
 
-/// The files that an import stands for: a pattern is what has a `*` in it, for containerd.
+/// The files that an import stands for. containerd takes it for a pattern only if it has a `*`.
 fn resolve(root: &Root, from: &Path, import: &str) -> Result<Vec<PathBuf>, Error> {
     let path = absolute(from, import);
     if import.contains('*') {

@@ -93,8 +93,8 @@ fn is_extension(text: &str) -> bool {
         .any(|line| line.contains("{{") && line.contains("template") && line.contains("\"base\""))
 }
 
-/// The version of what is made of a template, which k3s takes for one of `by_name`: that of its own template,
-/// or what the text says, where that is all.
+/// The version of the configuration that k3s makes of a template. One that extends k3s' own has the version
+/// that its file's name stands for, `by_name`; one that is all of the configuration says its own.
 pub(crate) fn version_of(text: Option<&str>, by_name: i64) -> i64 {
     let Some(text) = text.filter(|text| !text.trim().is_empty() && !is_extension(text)) else {
         return by_name;
@@ -314,7 +314,7 @@ mod tests {
         let again = add(Path::new("t"), Some(&text), version, &[handler("wasm")]).unwrap();
         assert_eq!(again, text);
         assert_eq!(remove(&text).as_deref(), Some(theirs));
-        // One that names a handler, or has k3s' own, has runc's as well or wants none.
+        // A template that names a handler, or extends k3s' own, has that of runc already, or is to have none.
         for more in [
             "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\n",
             "{{ template \"base\" . }}\n",

@@ -40,8 +40,9 @@ impl Connections {
 
     /// Waits until the peers have closed their connections.
     ///
-    /// ttrpc's Go client may take a connection that ends right behind a reply for one without, and so
-    /// containerd would fail the removal of a pod. It closes the connection once it has the reply.
+    /// If a connection ends right behind a reply, ttrpc's Go client may see the end and not the reply,
+    /// and containerd fails the removal of the pod. It closes the connection itself once it has the
+    /// reply.
     pub(crate) async fn closed_by_peers(&self) {
         let mut open = self.open.subscribe();
         let closed = open.wait_for(|open| *open == 0);

@@ -117,7 +117,7 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
             log::warn!("the last events did not reach containerd within {DRAIN_TIMEOUT:?}");
         }
         medley_runtime::all_copied().await;
-        // Of a task containerd does not mind a connection that ends without a reply.
+        // Without a sandbox it is a task's Shutdown: containerd does not mind if that has no reply.
         if service.is_for_sandbox() {
             connections.closed_by_peers().await;
         }

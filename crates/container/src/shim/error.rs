@@ -296,7 +296,7 @@ pub enum HookError {
     #[error("{} took longer than the {limit:?} that it has, and was killed", path.display())]
     Timeout {
         path: PathBuf,
-        /// That of the spec, or the one after the container's end.
+        /// How long it may take: as the spec says, or what is left after the container's end.
         limit: Duration,
     },
 }

@@ -43,7 +43,7 @@ fn last_words(log: &str) -> Option<&str> {
     words.rfind(|line| !line.is_empty() && !is_ours(line))
 }
 
-/// A helper's reason, with the detail that only its log has, where neither is known.
+/// The text for a fault that is not known: the helper's reason, with the detail that only its log has.
 pub(super) fn unknown(reason: &str, log: &str) -> String {
     let reason = without_its_way(reason);
     match log_file::cause(log).map(debug::plain) {
@@ -65,7 +65,7 @@ fn without_its_way(reason: &str) -> &str {
     while let Some(next) = WAY.iter().find_map(|step| rest.strip_prefix(step)) {
         rest = next;
     }
-    // What its cleaning up says is not why.
+    // What failed while it cleaned up is not the reason.
     rest.split_once(". error during cleanup: ")
         .map_or(rest, |(rest, _)| rest)
 }

@@ -16,7 +16,7 @@ pub(super) fn file(images: Images<'_>, module: &Module) -> Result<File, Error> {
     }
 }
 
-/// What a plan knows of its module before its content is looked at.
+/// Whether a plan's module is one or a component, if that is known before its content is looked at.
 pub(super) fn form(plan: &WasmPlan) -> Option<Form> {
     match plan.form {
         medley_dispatch::Form::Module => Some(Form::Module),
@@ -25,7 +25,7 @@ pub(super) fn form(plan: &WasmPlan) -> Option<Form> {
     }
 }
 
-/// What is to be called of a plan's module.
+/// The function or the interface of a plan's module that is to be called.
 pub(super) fn entry(plan: &WasmPlan) -> Entry {
     Entry {
         path: plan.module.clone(),

@@ -97,7 +97,7 @@ impl Sandbox {
     /// What all of its containers use together.
     ///
     /// # Errors
-    /// [`SandboxError::NoCgroup`], or [`Error::Cgroup`] if its cgroup can't be read.
+    /// [`Error::Sandbox`] where it has no cgroup, or [`Error::Cgroup`] if its cgroup can't be read.
     pub fn metrics(&self) -> Result<Metrics, Error> {
         let parent = &self.request.cgroup_parent;
         let cgroup = Cgroup::of_pod(parent);
@@ -112,7 +112,7 @@ impl Sandbox {
     /// be called again.
     ///
     /// # Errors
-    /// [`SandboxError::Remove`] if a file of it stays.
+    /// [`Error::Sandbox`] if a file of it stays.
     pub fn end(&self) -> Result<(), SandboxError> {
         drop(self.held().take());
         remove(&self.dir)
@@ -194,7 +194,7 @@ impl Sandbox {
 /// Removes what the pod of a bundle has left there, whose shim is gone.
 ///
 /// # Errors
-/// [`SandboxError::Remove`].
+/// The file of it that stays, and why.
 pub fn remove_after_crash(bundle: &Path) -> Result<(), SandboxError> {
     remove(&bundle.join(SANDBOX))
 }

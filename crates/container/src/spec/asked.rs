@@ -74,7 +74,7 @@ fn check_hook(place: &str, hook: &Hook) -> Result<(), Refused> {
     }
 }
 
-/// The kernel has room for as much.
+/// Refuses a hostname or domainname that is longer than the kernel takes.
 fn check_name(place: &str, name: Option<&str>) -> Result<(), Refused> {
     const LONGEST: usize = 64;
     match name.map(str::len) {
@@ -86,7 +86,7 @@ fn check_name(place: &str, name: Option<&str>) -> Result<(), Refused> {
     }
 }
 
-/// A new one without mappings has no ids, so that no process in it could be root.
+/// Refuses a new user namespace without mappings: it has no ids, so no process in it could be root.
 fn check_user_namespace(linux: &Linux) -> Result<(), Refused> {
     let mut namespaces = linux.namespaces().iter().flatten();
     let is_new =
@@ -106,7 +106,7 @@ fn check_user_namespace(linux: &Linux) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A filter can look at the six arguments that a call has.
+/// Refuses a seccomp rule for more arguments than the six that a system call has.
 fn check_filter(linux: &Linux) -> Result<(), Refused> {
     const ARGUMENTS: usize = 6;
     let seccomp = linux.seccomp().as_ref();

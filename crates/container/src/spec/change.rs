@@ -56,7 +56,7 @@ pub(crate) fn for_wasm(bundle: &Path, mut spec: Spec) -> Spec {
         process.set_no_new_privileges(Some(true));
         // libcontainer needs procfs to set them; the helper has done it by then.
         process.user_mut().set_additional_gids(None);
-        // In force from an exec on, which there is none of: init changes to it by itself.
+        // A profile comes into force at an exec, and a guest's process has none: init changes to it itself.
         process.set_apparmor_profile(None);
     }
     if let Some(linux) = spec.linux_mut() {
@@ -82,7 +82,7 @@ pub(crate) fn leave_cwd_to_init(spec: &mut Spec) {
     }
 }
 
-/// Says what libcontainer would not understand in its words. Whether anything was changed.
+/// Rewrites what libcontainer would not understand. Says whether anything was changed.
 fn adapt(spec: &mut Spec) -> bool {
     let mut changed = false;
     if let Some(word) = propagation::of_root(spec)

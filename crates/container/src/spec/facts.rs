@@ -164,7 +164,7 @@ fn holds_files(mount: &Mount) -> bool {
     !below_dev && (is_bind(mount) || mount.typ().as_deref().is_some_and(|kind| kind == "tmpfs"))
 }
 
-/// Whether it shows what is elsewhere on the node, as libcontainer tells it.
+/// Whether it is a bind mount, by what libcontainer takes for one.
 pub(crate) fn is_bind(mount: &Mount) -> bool {
     mount.typ().as_deref() == Some("bind") || has_option(mount, &["bind", "rbind"])
 }

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-/// What a client keeps for itself, and what is told by other words.
+/// Where a NUL is not looked for: annotations are the client's own, and the environment has an error of
+/// its own.
 const PASSED_OVER: [&str; 3] = ["annotations", "process.env", "env"];
 
 /// Where in a JSON document a text has a NUL in it, and the text.

@@ -41,7 +41,7 @@ pub enum Error {
     /// It is malformed.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// A text in it ends before its end.
+    /// A text in it has a NUL, at which the kernel would take it for ended.
     #[error("{place} is {text:?}, which has a NUL in it")]
     Nul {
         /// Where in the spec.

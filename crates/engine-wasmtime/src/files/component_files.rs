@@ -40,8 +40,8 @@ pub(super) enum Again {
 }
 
 impl Files<'_> {
-    /// Where what a component has open lies, as far as `dir` is concerned: its number is its
-    /// handle's, and those of the dirs that it was given are the ones of `owned`.
+    /// The dirs that a component has open, with `dir` among them if it is open. A dir is named by the
+    /// number of its handle; those that the component was given have the numbers in `owned`.
     fn dirs(
         &mut self,
         dir: &Resource<Descriptor>,

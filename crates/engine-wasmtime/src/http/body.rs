@@ -50,7 +50,7 @@ pub(super) struct Arrival {
     last: AtomicU64,
     /// Whether the answer has begun.
     answered: OneWayFlag,
-    /// Whether all of it is there, or the handler has let go of it.
+    /// Whether all of the request's body has come, or the handler has dropped it.
     over: OneWayFlag,
     /// Whether it has been too slow, and who is told of that.
     too_late: OneWayFlag,
@@ -100,7 +100,7 @@ impl Arrival {
         self.too_late.is_set()
     }
 
-    /// Whether the handler waits for nothing more of it.
+    /// Whether the handler can read nothing more of the request's body.
     pub(super) fn is_over(&self) -> bool {
         self.over.is_set()
     }

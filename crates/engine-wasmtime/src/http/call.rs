@@ -90,8 +90,8 @@ impl Call {
         }
     }
 
-    /// Makes it, with `instance`, whose store it was put into, and lets the instance run until it has
-    /// done all that the request asks of it.
+    /// Makes the call in `instance`, whose store has the request. Returns once the instance has done
+    /// all that the request asks of it.
     pub(super) async fn make(self, instance: &mut Instance) -> wasmtime::Result<()> {
         let Instance { store, exports, .. } = instance;
         match self {

@@ -1,8 +1,8 @@
 //! Instances that have answered a request and wait for another one.
 //!
-//! There is never more of them and of those that have requests than of requests that may be handled at
-//! the same time: an instance is made only when none waits, and joins those that wait before its
-//! request gives up its turn.
+//! All instances together, those that wait and those that have a request, are never more than the
+//! requests that may be handled at the same time: an instance is made only if none waits, and begins to
+//! wait before its request gives up its turn.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::instance::Instance;
 
 /// The instances that wait.
 pub(super) struct IdleInstances {
-    /// Requests for each in all.
+    /// How many requests one instance may answer.
     most: u32,
     /// How long one waits. Absent: for ever.
     timeout: Option<Duration>,
@@ -24,9 +24,9 @@ pub(super) struct IdleInstances {
 
 #[derive(Default)]
 struct Waiting {
-    /// With the moment since which it waits, the longest first.
+    /// Each with the moment at which it began to wait, the earliest first.
     instances: VecDeque<(Instant, Instance)>,
-    /// Whether a task looks after those that wait for too long.
+    /// Whether a task is there that ends those which wait for too long.
     is_watched: bool,
 }
 
@@ -86,8 +86,8 @@ impl IdleInstances {
     }
 }
 
-/// Ends those that wait for too long, as long as there are any: a server without requests is not to
-/// wake the processor.
+/// Ends those that wait for too long. Returns once none waits, so that a server without requests does
+/// not wake the processor.
 async fn watch(idle: Arc<IdleInstances>, timeout: Duration) {
     let mut waited = Duration::ZERO;
     loop {

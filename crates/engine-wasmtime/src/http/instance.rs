@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use super::line_writer::LineWriter;
 use crate::store_data::StoreData;
 
-/// What an instance is called by, by the WASI that it is of.
+/// The functions that an instance is called by: of WASI 0.2, or of 0.3.
 pub(super) enum Exports {
     Proxy(Proxy),
     Service(Service),
@@ -52,7 +52,7 @@ impl Output {
 }
 
 impl Instance {
-    /// One that is made at its first call.
+    /// The store of an instance, which is made in it at the first call.
     pub(super) fn new(mut store: Store<StoreData>, output: Output) -> Self {
         store.limiter(StoreData::limiter);
         store.epoch_deadline_async_yield_and_update(1);

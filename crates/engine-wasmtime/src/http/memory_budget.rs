@@ -19,7 +19,7 @@ pub(super) struct SharedBudget {
     held: Arc<Mutex<Held>>,
     /// How many instances, memories or tables a handler may have of each.
     max_objects: usize,
-    /// What is taken back before a handler is refused anything.
+    /// The instances that wait: they end before a handler is refused memory.
     idle: Weak<IdleInstances>,
 }
 
@@ -66,10 +66,10 @@ impl SharedBudget {
         }
     }
 
-    /// Gives a handler so many bytes more, of those that instances without a request hold if need be.
+    /// Gives a handler so many bytes more. If there are not as many, the instances that wait end first.
     fn give(&self, bytes: u64) -> bool {
         let given = self.held().give(bytes);
-        // Not while it is locked: those that end give back what they have.
+        // The lock is free here: instances that end take it, to give back what they have.
         given || (self.idle.upgrade().is_some_and(|idle| idle.clear()) && self.held().give(bytes))
     }
 

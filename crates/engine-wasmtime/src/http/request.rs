@@ -38,8 +38,8 @@ use super::{Callable, LinkedHandler};
 use crate::store_data::{ProcessShared, StoreData};
 use crate::{stdio, wasi_ctx};
 
-/// What runwasi tells a handler beside its environment: a number for the request, of an instance that
-/// answers several for the first of them.
+/// What runwasi adds to a handler's environment: the number of its request. An instance that answers
+/// several has the number of the first.
 const REQUEST_ID: &str = "REQUEST_ID";
 
 /// How long a request waits for its turn before another handler's may end for it.
@@ -326,9 +326,9 @@ impl Handlers {
             let _held = (turn, permit);
             let result = call.make(&mut instance).await;
             match &result {
-                // One that holds the rest of its request keeps the next one from its connection.
+                // An instance that holds an unread body would keep the connection from its next request.
                 Ok(()) if arrival.is_none_or(|arrival| arrival.is_over()) => idle.put(instance),
-                // Not before it has failed: it closes the answer's body.
+                // It closes the answer's body: whether it has failed has to be known before.
                 _ => {
                     if result.is_err() {
                         failed.set();
@@ -340,7 +340,7 @@ impl Handlers {
         }))
     }
 
-    /// A new one.
+    /// A new instance.
     fn instance(&self) -> Instance {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut builder = WasiCtxBuilder::new();

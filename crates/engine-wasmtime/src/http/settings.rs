@@ -99,7 +99,7 @@ pub(crate) struct Settings {
     pub(super) max_body: Option<u64>,
     pub(super) drain_timeout: Duration,
     pub(super) concurrency: Option<usize>,
-    /// 1: no instance sees two requests.
+    /// How many requests one instance may answer. With 1, each request has an instance of its own.
     pub(super) instance_reuse: u32,
     pub(super) idle_instance_timeout: Option<Duration>,
     pub(super) workers: Option<usize>,

@@ -9,13 +9,13 @@ use crate::error::Error;
 /// `wasi/wasm` too. The transfer service, which containerd 2.1 and later use without it, does not.
 pub(super) const LOCAL_PULL: &str = "use_local_image_pull";
 
-/// How it came that images are pulled in the way that is needed.
+/// What was changed to have images pulled locally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Pulls {
     /// Nothing was said.
     Added,
-    /// It was said otherwise, as every configuration does that containerd has printed.
+    /// It was `false`, as in every configuration that containerd itself has printed.
     Changed,
 }
 
@@ -25,7 +25,7 @@ impl Config {
         self.table(&["plugins", CRI[1]])?.get(LOCAL_PULL)?.as_bool()
     }
 
-    /// Has images pulled as those of `wasi/wasm` need it; says how that came.
+    /// Switches local pulls on, which images of `wasi/wasm` need; says what was changed for that, if anything.
     pub(crate) fn pull_locally(&mut self) -> Result<Option<Pulls>, Error> {
         let path = self.path.clone();
         let is_new = self.table(&["plugins", CRI[1]]).is_none();
@@ -44,7 +44,7 @@ impl Config {
         Ok(Some(Pulls::Added))
     }
 
-    /// Takes that back.
+    /// Undoes what [`Self::pull_locally`] did.
     pub(crate) fn pull_as_before(&mut self, pulls: Pulls) {
         let Some(table) = self.images() else { return };
         if pulls == Pulls::Changed {

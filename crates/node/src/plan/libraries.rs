@@ -85,7 +85,7 @@ pub(crate) fn sweep(node: &Node, dirs: &[PathBuf]) -> Result<String, Error> {
             said += &format!("note: {note}\n");
             continue;
         }
-        // One that has taken another file's place is put back by an uninstall.
+        // A file that has taken another one's place stays: uninstall puts the other one back.
         let is_ours = |filed: &&Filed| filed.path.starts_with(dir) && filed.before.is_none();
         let ours = record.files.iter().filter(is_ours);
         let ours: Vec<PathBuf> = ours.map(|filed| filed.path.clone()).collect();

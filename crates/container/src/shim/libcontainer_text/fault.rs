@@ -18,15 +18,15 @@ pub struct Fault {
     pub(super) cure: String,
 }
 
-/// What of a fault the container's spec tells more about.
+/// The kinds of faults about which the container's spec says more than libcontainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Step {
     WorkingDir,
     /// The hooks of this kind.
     Hook(&'static str),
-    /// One that the kernel does not have.
+    /// A sysctl that the kernel does not have.
     UnknownSysctl,
-    /// The bind mount of a source that init may know by another path than the spec.
+    /// A bind mount, whose source init may know by another path than the spec.
     Bind,
     Other,
 }
@@ -41,7 +41,7 @@ impl Fault {
         }
     }
 
-    /// Of a step that the spec tells more about.
+    /// A fault of a step about which the spec says more.
     pub(super) fn of(step: Step, what: impl Into<String>, cause: Option<Errno>) -> Self {
         Self {
             step,

@@ -17,7 +17,7 @@ struct Line {
 /// What failed.
 enum What {
     Plain(&'static str),
-    /// On the text in this field of the line: `{}` stands for it.
+    /// The name of a field of the line, and what failed: `{}` stands for the field's text.
     On(&'static str, &'static str),
 }
 

@@ -1,4 +1,4 @@
-//! Faults that libcontainer tells of without saying which one of several it means.
+//! Faults of which libcontainer does not say which hook, sysctl or mount it means: the spec is asked.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,8 @@ pub(in super::super) fn named(fault: Fault, spec: &Spec) -> Fault {
     }
 }
 
-/// With the source that the spec has: init has another one's path where its mounts begin with few.
+/// Names the source as the spec does: where init began in a copy of the empty mount namespace,
+/// libcontainer was given another path for it.
 fn bind(mut fault: Fault, spec: &Spec) -> Fault {
     // Of several at one place the last one hides the others.
     let mut mounts = spec.mounts().iter().flatten().rev();
@@ -38,7 +39,7 @@ fn bind(mut fault: Fault, spec: &Spec) -> Fault {
 
 fn hook(mut fault: Fault, kind: &str, spec: &Spec) -> Fault {
     let hooks = hooks(spec, kind);
-    // What can't be run is told by it; else it may be any of them.
+    // A hook that is no program is the one that failed. If all are programs, it may be any of them.
     let unfit = hooks
         .iter()
         .find_map(|hook| Some((hook, unfit(hook.path())?)));
@@ -89,7 +90,7 @@ fn sysctl(mut fault: Fault, spec: &Spec) -> Fault {
     let sysctls = linux.and_then(|linux| linux.sysctl().as_ref());
     let is_there = |name: &str| {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        // Some can be written alone.
+        // Some can be written and not read, so they are not opened.
         fs::symlink_metadata(path).is_ok_and(|file| file.is_file())
     };
     let mut names: Vec<_> = sysctls
@@ -98,7 +99,7 @@ fn sysctl(mut fault: Fault, spec: &Spec) -> Fault {
         .map(|(name, _)| name)
         .collect();
     names.sort();
-    // A namespace may have others than the node: each may be the one, if the node has all.
+    // A namespace may lack sysctls that the node has: if the node has all, it may be any of them.
     let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
     let missing = if missing.is_empty() {
         names.iter().collect()

@@ -2,7 +2,8 @@
 
 use super::fault::Fault;
 
-/// How its text begins, what that is in ours, and what would help. `{}` stands for the rest of its text.
+/// How libcontainer's text begins, our sentence for it, and what would help. `{}` stands for the rest of
+/// libcontainer's text.
 const REFUSALS: &[(&str, &str, &str)] = &[
     (
         "runtime spec has incompatible version",

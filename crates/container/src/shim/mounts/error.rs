@@ -45,7 +45,7 @@ pub enum Error {
         /// As the spec has it.
         path: PathBuf,
     },
-    /// What the kernel tells would be another's word.
+    /// Programs would read there what the image says, and take it for the kernel's.
     #[error(
         "the mount destination {} lies in /proc, where the kernel's own files are: mount it elsewhere",
         path.display()
@@ -76,7 +76,7 @@ pub enum Error {
         /// As the spec has it.
         path: PathBuf,
     },
-    /// A mount of our own could not be put into words.
+    /// A mount of our own could not be written as one of the spec's.
     #[error("cannot describe the mount {}", path.display())]
     Mount {
         /// As the container sees it.

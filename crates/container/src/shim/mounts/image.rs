@@ -113,7 +113,7 @@ impl Image {
         Ok(here)
     }
 
-    /// The same, but for the last name, which is no link's to lead elsewhere.
+    /// As [`Self::resolve`], but a symlink of the last name is not followed.
     pub(super) fn resolve_dir_of(&self, path: &Path) -> Result<PathBuf, Error> {
         match (path.parent(), path.file_name()) {
             (Some(dir), Some(name)) => Ok(self.resolve(dir)?.join(name)),
