@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use medley_sys::child;
 use medley_sys::device_filter::{Kind, Rule};
+use medley_sys::{child, user_namespace};
 use oci_spec::runtime::LinuxNetwork;
 use rustix::fs::{Mode, OFlags};
 
@@ -65,11 +65,14 @@ impl Cgroup {
         }
         if self.unified {
             let made = self.dirs.iter().try_for_each(|dir| make_v2(&dir.path));
-            return made.or_else(|error| pass_if_not_ours(error, is_whole_node()));
+            return made.or_else(|error| pass_if_not_ours(error, user_namespace::is_first()));
         }
         // In a user namespace the kernel lets it make no device.
         let limits_devices = |dir: &CgroupDir| has(dir, "devices") && is_hierarchy(dir);
-        if !devices.is_empty() && !self.dirs.iter().any(limits_devices) && is_whole_node() {
+        if !devices.is_empty()
+            && !self.dirs.iter().any(limits_devices)
+            && user_namespace::is_first()
+        {
             return Err(Error::NoDevices);
         }
         for dir in &self.dirs {
@@ -160,7 +163,7 @@ impl Cgroup {
                 Err(_) if !self.unified && !is_hierarchy(dir) => {}
                 Err((path, source)) => {
                     let error = Error::Join { path, source };
-                    pass_if_not_ours(error, !self.unified || is_whole_node())?;
+                    pass_if_not_ours(error, !self.unified || user_namespace::is_first())?;
                 }
             }
         }
@@ -353,11 +356,6 @@ fn pass_if_not_ours(error: Error, is_whole_node: bool) -> Result<(), Error> {
         return Ok(());
     }
     Err(error)
-}
-
-/// Whether this is no user namespace but the first.
-fn is_whole_node() -> bool {
-    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use rustix::process::{Pid, Signal};
 
 use self::stage::Stage;
 use crate::protocol::FIRST_NAMESPACE;
-use crate::spec::has_option;
+use crate::spec::{has_option, is_bind};
 
 /// What a clone ends with that could not become init; why, it has told.
 const FAILED: u8 = 255;
@@ -198,7 +198,7 @@ fn is_of_ids(letter: char) -> bool {
 }
 
 /// Ends an init that nothing would start.
-fn kill(pid: i32) {
+pub(super) fn kill(pid: i32) {
     let killed = Pid::from_raw(pid).map(|pid| rustix::process::kill_process(pid, Signal::KILL));
     if let Some(Err(left)) = killed {
         log::warn!("init, process {pid}, is left behind: {left}");
@@ -238,9 +238,7 @@ fn load(bundle: &Path, has_console: bool) -> Result<Spec, LibcontainerError> {
                 || has_option(mount, &["idmap", "ridmap"]);
             // Those that can be were mapped before.
             if mapped {
-                let is_bind =
-                    mount.typ().as_deref() == Some("bind") || has_option(mount, &["bind", "rbind"]);
-                return Err(match is_bind {
+                return Err(match is_bind(mount) {
                     true => ErrInvalidSpec::MountIdmapUnsupported,
                     false => ErrInvalidSpec::MountIdmapNonBind,
                 }
@@ -414,9 +412,10 @@ fn run_hooks(
     from_init: &mut MainReceiver,
     to_init: &mut InitSender,
 ) -> Result<(), Error> {
-    let (Some(hooks), Some(container)) = (args.spec.hooks(), &args.container) else {
+    let Some(hooks) = args.spec.hooks() else {
         return Ok(());
     };
+    let container = args.container.as_ref().ok_or(Error::Incomplete("state"))?;
     from_init.wait_for_hook_request()?;
     let mut container = container.clone();
     // libcontainer takes a pid by its own type.
@@ -448,9 +447,9 @@ fn share_cache(spec: &Spec, container: &mut Container, pid: i32) -> Result<(), E
         return Ok(());
     };
     let id = container.id().to_owned();
-    let Some(pid) = container.set_pid(pid).pid() else {
-        return Ok(());
-    };
+    // libcontainer takes a pid by its own type.
+    let pid = container.set_pid(pid).pid();
+    let pid = pid.ok_or(Error::Incomplete("process"))?;
     let (dir, monitoring) =
         intel_rdt::setup_intel_rdt(Some(&id), &pid, wanted).map_err(LibcontainerError::from)?;
     container

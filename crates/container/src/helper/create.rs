@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use libcontainer::workload::Executor;
 use medley_sys::clone::SingleThreaded;
 use medley_sys::trace;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use rustix::thread::Gid;
 
 use super::builder::{self, Builder};
@@ -18,7 +18,9 @@ use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, LoadOutcome};
 use crate::init::Init;
 use crate::init::lifeline::Lifeline;
-use crate::protocol::{Create, FIRST_NAMESPACE, Failure, MadeProcess, MakeReply};
+use crate::protocol::{
+    Create, FIRST_NAMESPACE, Failure, MadeProcess, MakeReply, PreparedContainer,
+};
 use medley_cgroup::guest_memory_limit::{LimitChannel, MemoryFiles};
 
 /// Why the container could not be made, where libcontainer does not say it itself.
@@ -101,92 +103,101 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     };
     drop(step);
     let step = trace::span("prepare");
-    // Init inherits them; those that containerd was started with are not the container's.
-    let groups: Vec<Gid> = container
-        .groups
-        .iter()
-        .copied()
-        .map(Gid::from_raw)
-        .collect();
-    rustix::thread::set_thread_groups(&groups).map_err(|errno| Error::Groups(errno.into()))?;
-    std::fs::create_dir_all(&container.state).map_err(|source| Error::State {
-        path: container.state.clone(),
-        source,
-    })?;
+    let confinement = prepare(&container)?;
     let console = match &container.terminal {
         Some(terminal) => Some((ConsoleSocket::listen(&container.state)?, terminal)),
         None => None,
     };
-    medley_sys::child::make_inheritable(container.inheritable).map_err(Error::Capabilities)?;
-    sources::make(&container.mapped, &container.nodes)?;
-    let confinement = Confinement::open(container.labels)?;
-    if container.keyring {
-        keyring::make(&container.id, confinement.as_ref())?;
-    }
     let channel = init.channel();
-    let executor: Box<dyn Executor> = match init {
-        Init::Linux(init) => {
-            init.prepare(confinement, container.late_cwd);
-            Box::new(init)
-        }
-        Init::Wasm(init) => {
-            init.live_with(life.clone());
-            init.confine(confinement);
-            if let Some(cwd) = container.late_cwd {
-                init.enter_late(cwd);
-            }
-            Box::new(init)
-        }
-    };
     let builder = Builder {
-        id: container.id,
-        bundle: container.bundle,
-        state: container.state,
+        id: container.id.clone(),
+        bundle: container.bundle.clone(),
+        state: container.state.clone(),
         console: console.as_ref().map(|(socket, _)| socket.path().to_owned()),
         stdio: fds.stdio,
-        executor,
+        executor: executor(init, confinement, &container, &life),
         no_pivot: container.no_pivot_root,
-        cgroup: container.cgroup,
+        cgroup: container.cgroup.clone(),
     };
     drop(step);
     let step = trace::span("make init");
-    let pid = builder
-        .make()
-        .map_err(|error| Error::Init(Box::new(error)))?;
+    let made = builder.make();
+    let pid = made.map_err(|error| Error::Init(Box::new(error)))?;
     drop(step);
-    let step = trace::span("settle what it has left");
+    let _step = trace::span("settle what it has left");
     let tied = life.of(pid).map_err(Error::Lifeline);
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
     }
     // Before this process enters init's mount namespace, where the socket has no path.
     let master = console.map(|(socket, terminal)| socket.receive(terminal));
-    let settled = tied.and_then(|()| Ok(master.transpose()?));
-    let settled = settled.and_then(|master| {
-        let alone = SingleThreaded::check().map_err(Error::Threads)?;
-        let inside = EnteredContainer::of(&alone, pid)?;
-        if container.own_network {
-            loopback::bring_up(&inside)?;
-        }
-        bound_dev::put(&inside, container.dev.as_ref())?;
-        cgroup_mount::make(&inside, &container.cgroups)?;
-        copy_up::run(&inside, &container.filled)?;
-        propagation::set(inside, &container.propagation)?;
-        Ok(master)
-    });
-    drop(step);
+    let settled = tied
+        .and_then(|()| Ok(master.transpose()?))
+        .and_then(|master| settle(pid, &container).map(|()| master));
     match settled {
         Ok(terminal) => Ok(MakeReply::Made(MadeProcess { pid, terminal })),
         Err(error) => {
             // The shim does not know it yet, and removes what belongs to it.
-            if let Some(pid) = Pid::from_raw(pid)
-                && let Err(left) = rustix::process::kill_process(pid, Signal::KILL)
-            {
-                log::warn!("init, process {pid:?}, is left behind: {left}");
-            }
+            builder::kill(pid);
             Err(error)
         }
     }
+}
+
+/// Gives this process what init inherits, makes what it mounts from, and opens what it is confined by.
+fn prepare(container: &PreparedContainer) -> Result<Option<Confinement>, Error> {
+    // Those that containerd was started with are not the container's.
+    let groups = container.groups.iter().copied();
+    let groups: Vec<Gid> = groups.map(Gid::from_raw).collect();
+    rustix::thread::set_thread_groups(&groups).map_err(|errno| Error::Groups(errno.into()))?;
+    std::fs::create_dir_all(&container.state).map_err(|source| Error::State {
+        path: container.state.clone(),
+        source,
+    })?;
+    medley_sys::child::make_inheritable(container.inheritable).map_err(Error::Capabilities)?;
+    sources::make(&container.mapped, &container.nodes)?;
+    let confinement = Confinement::open(container.labels.clone())?;
+    if container.keyring {
+        keyring::make(&container.id, confinement.as_ref())?;
+    }
+    Ok(confinement)
+}
+
+/// What init does once libcontainer has put it into the container.
+fn executor(
+    init: Init,
+    confinement: Option<Confinement>,
+    container: &PreparedContainer,
+    life: &Lifeline,
+) -> Box<dyn Executor> {
+    let late_cwd = container.late_cwd.clone();
+    match init {
+        Init::Linux(init) => {
+            init.prepare(confinement, late_cwd);
+            Box::new(init)
+        }
+        Init::Wasm(init) => {
+            init.live_with(life.clone());
+            init.confine(confinement);
+            if let Some(cwd) = late_cwd {
+                init.enter_late(cwd);
+            }
+            Box::new(init)
+        }
+    }
+}
+
+/// Does in the container what libcontainer leaves undone. From here on this process is in there.
+fn settle(pid: i32, container: &PreparedContainer) -> Result<(), Error> {
+    let alone = SingleThreaded::check().map_err(Error::Threads)?;
+    let inside = EnteredContainer::of(&alone, pid)?;
+    if container.own_network {
+        loopback::bring_up(&inside)?;
+    }
+    bound_dev::put(&inside, container.dev.as_ref())?;
+    cgroup_mount::make(&inside, &container.cgroups)?;
+    copy_up::run(&inside, &container.filled)?;
+    Ok(propagation::set(inside, &container.propagation)?)
 }
 
 /// Tells a guest's process of its cgroup's limits. Without them the kernel's still hold.

@@ -41,6 +41,10 @@ pub(crate) enum Error {
     Dumpable(#[source] io::Error),
     #[error("cannot make the process")]
     Clone(#[source] io::Error),
+    #[error("the process {0} has no name for libcontainer")]
+    Pid(i32),
+    #[error("the spec has no linux")]
+    NoLinux,
     #[error(transparent)]
     Limits(Box<super::Error>),
     #[error(transparent)]
@@ -134,24 +138,18 @@ fn map(users: &UserNamespaceConfig, args: &ContainerArgs, pid: i32) -> Result<()
     if !users.privileged {
         std::fs::write(format!("/proc/{pid}/setgroups"), "deny").map_err(Error::Map)?;
     }
-    // libcontainer takes it by its own type.
-    let Some(pid) = pid_of(args, pid) else {
-        return Ok(());
-    };
-    let pid = pid.pid();
-    let Some(pid) = pid else {
-        return Ok(());
-    };
+    let of_it = pid_of(args, pid)?;
+    let pid = of_it.pid().ok_or(Error::Pid(pid))?;
     users.write_uid_mapping(pid)?;
     users.write_gid_mapping(pid)?;
     Ok(())
 }
 
 /// A container with this pid, of which the pid is of the type that libcontainer takes.
-fn pid_of(args: &ContainerArgs, pid: i32) -> Option<Container> {
-    let mut container = args.container.clone()?;
+fn pid_of(args: &ContainerArgs, pid: i32) -> Result<Container, Error> {
+    let mut container = args.container.clone().ok_or(Error::Pid(pid))?;
     container.set_status(ContainerStatus::Creating).set_pid(pid);
-    Some(container)
+    Ok(container)
 }
 
 /// What the kernel reads the offsets of a new time namespace from.
@@ -181,9 +179,7 @@ impl Between<'_> {
         let (to_helper, from_helper) = self.channels;
         self.ours.close()?;
         let spec = &self.args.spec;
-        let Some(linux) = spec.linux() else {
-            return Ok(());
-        };
+        let linux = spec.linux().as_ref().ok_or(Error::NoLinux)?;
         let namespaces = Namespaces::try_from(linux.namespaces().as_ref())?;
         match self.cgroup {
             Some(cgroup) => cgroup.enter(false)?,
@@ -214,10 +210,8 @@ impl Between<'_> {
             namespaces.unshare_or_setns(pids)?;
         }
         let pid = self.alone.clone_sibling(init).map_err(Error::Clone)?;
-        let Some(pid) = pid_of(self.args, pid).and_then(|it| it.pid()) else {
-            return Ok(());
-        };
-        Ok(to_helper.intermediate_ready(pid)?)
+        let init = pid_of(self.args, pid)?.pid().ok_or(Error::Pid(pid))?;
+        Ok(to_helper.intermediate_ready(init)?)
     }
 }
 
@@ -236,9 +230,7 @@ fn join_by_systemd(args: &ContainerArgs, resources: Option<&LinuxResources>) -> 
     let manager =
         create_cgroup_manager(args.cgroup_config.clone()).map_err(|error| failed(&error))?;
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    let Some(own) = pid_of(args, own).and_then(|it| it.pid()) else {
-        return Ok(());
-    };
+    let own = pid_of(args, own)?.pid().ok_or(Error::Pid(own))?;
     manager.add_task(own).map_err(|error| failed(&error))?;
     let Some(resources) = resources else {
         return Ok(());

@@ -20,6 +20,8 @@ pub(crate) enum Error {
     Channel(#[from] ChannelError),
     #[error("the seccomp profile has calls for a listener, and no listenerPath")]
     NoPath,
+    #[error("the container has no state to tell the seccomp listener of")]
+    NoState,
     #[error("cannot tell the seccomp listener of the container")]
     State(#[from] oci_spec::OciSpecError),
     #[error("cannot tell the seccomp listener of the container")]
@@ -36,14 +38,11 @@ pub(super) fn hand_over(
     from_init: &mut MainReceiver,
     to_init: &mut InitSender,
 ) -> Result<(), Error> {
-    let Some(container) = args
-        .container
-        .as_ref()
-        .filter(|_| seccomp::is_notify(profile))
-    else {
+    if !seccomp::is_notify(profile) {
         return Ok(());
-    };
+    }
     let path = profile.listener_path().clone().ok_or(Error::NoPath)?;
+    let container = args.container.as_ref().ok_or(Error::NoState)?;
     let known = &container.state;
     let state = StateBuilder::default()
         .version(VERSION)

@@ -10,14 +10,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use libcontainer::utils;
 use medley_sys::clone::SingleThreaded;
-use medley_sys::empty_mounts;
 use medley_sys::mount::MountClone;
+use medley_sys::{empty_mounts, user_namespace};
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::FileType;
 
-use crate::spec::has_option;
+use crate::spec::{has_option, is_bind};
 
 /// Where init finds what is mounted from.
 const SOURCES: &str = "/sources";
@@ -94,7 +93,7 @@ impl Stage {
             };
             let at = Path::new(SOURCES).join(number.to_string());
             number += 1;
-            let held = MountClone::of(&Path::new("/").join(&source), is_recursive(mount));
+            let held = MountClone::of(&Path::new("/").join(&source), has_option(mount, &["rbind"]));
             let held = held.map_err(|error| Error::Source {
                 source_path: source,
                 at: mount.destination().clone(),
@@ -169,11 +168,6 @@ fn mount_point(mount: &MountClone, at: &Path) -> io::Result<()> {
     File::create(at).map(drop)
 }
 
-fn is_bind(mount: &Mount) -> bool {
-    matches!(mount.typ().as_deref(), Some("bind" | "rbind"))
-        || has_option(mount, &["bind", "rbind"])
-}
-
 /// Whether a container has a mount namespace of its own, and mounts, and runs on the way there, nothing
 /// that has to be found by a path of the node's.
 fn is_enough(spec: &Spec) -> bool {
@@ -203,13 +197,17 @@ fn is_enough(spec: &Spec) -> bool {
             }
         })
         // There devices are mounted from the node's, by their paths.
-        && matches!(utils::is_in_new_userns(), Ok(false))
+        && user_namespace::is_first()
 }
 
 /// Whether others' mount namespaces are kept below what a mount shows with all that is on it. The kernel
 /// mounts none of them within one that is younger.
 fn holds_namespaces(mount: &Mount) -> bool {
-    let Some(source) = mount.source().as_ref().filter(|_| is_recursive(mount)) else {
+    let Some(source) = mount
+        .source()
+        .as_ref()
+        .filter(|_| has_option(mount, &["rbind"]))
+    else {
         return false;
     };
     let source = std::fs::canonicalize(Path::new("/").join(source)).unwrap_or_default();
@@ -217,10 +215,6 @@ fn holds_namespaces(mount: &Mount) -> bool {
         let kept = Path::new(kept);
         kept.starts_with(&source) && kept.exists()
     })
-}
-
-fn is_recursive(mount: &Mount) -> bool {
-    mount.typ().as_deref() == Some("rbind") || has_option(mount, &["rbind"])
 }
 
 #[cfg(test)]
