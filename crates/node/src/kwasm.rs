@@ -162,16 +162,17 @@ impl Found {
 fn without(text: &str) -> (String, Vec<String>) {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let blocks: Vec<_> = (0..lines.len()).map(|at| block(&lines[at..])).collect();
-    let is_its = |name: &str| {
+    // Under the name that the plugin has in another version another's handler may have the same name.
+    let is_its = |this: &Block| {
         let mut tables = blocks.iter().flatten();
-        tables.any(|block| block.name == name && block.is_its)
+        tables.any(|block| block.table == this.table && block.name == this.name && block.is_its)
     };
     let is_empty = |line: &str| line.trim().is_empty();
     let mut kept: Vec<&str> = Vec::new();
     let mut handlers: Vec<String> = Vec::new();
     let (mut at, mut removed_to) = (0, None);
     while let Some(line) = lines.get(at) {
-        let Some(block) = blocks[at].as_ref().filter(|block| is_its(&block.name)) else {
+        let Some(block) = blocks[at].as_ref().filter(|block| is_its(block)) else {
             kept.push(line);
             at += 1;
             continue;
@@ -195,6 +196,8 @@ fn without(text: &str) -> (String, Vec<String>) {
 /// A handler's table, or that of its options.
 #[derive(Debug)]
 struct Block {
+    /// The plugin's.
+    table: String,
     name: String,
     lines: usize,
     /// Whether it is a handler's that has a program of KWasm's.
@@ -206,11 +209,12 @@ struct Block {
 fn block(lines: &[&str]) -> Option<Block> {
     let is_commented = lines.first()?.starts_with(COMMENT);
     let from = usize::from(is_commented);
-    let (name, is_handler) = header(lines.get(from)?)?;
+    let (table, name, is_handler) = header(lines.get(from)?)?;
     let is_body = |line: &&&str| !line.trim().is_empty() && !line.trim_start().starts_with('[');
     let body = lines[from + 1..].iter().take_while(is_body);
     let is_its = is_handler && body.clone().any(|line| has_its_program(line));
     Some(Block {
+        table,
         name,
         lines: from + 1 + body.count(),
         is_its,
@@ -218,23 +222,23 @@ fn block(lines: &[&str]) -> Option<Block> {
     })
 }
 
-/// The handler whose table, or whose options, a line begins.
-fn header(line: &str) -> Option<(String, bool)> {
+/// The plugin, and the handler, whose table or whose options a line begins.
+fn header(line: &str) -> Option<(String, String, bool)> {
     let inner = line.trim().strip_prefix('[')?.strip_suffix(']')?;
     let keys = Key::parse(inner).ok()?;
     let keys: Vec<&str> = keys.iter().map(Key::get).collect();
-    let (name, is_handler) = match keys[..] {
+    let (plugin, name, is_handler) = match keys[..] {
         ["plugins", plugin, "containerd", "runtimes", name] if PLUGINS.contains(&plugin) => {
-            (name, true)
+            (plugin, name, true)
         }
         ["plugins", plugin, "containerd", "runtimes", name, "options"]
             if PLUGINS.contains(&plugin) =>
         {
-            (name, false)
+            (plugin, name, false)
         }
         _ => return None,
     };
-    Some((name.to_owned(), is_handler))
+    Some((plugin.to_owned(), name.to_owned(), is_handler))
 }
 
 fn has_its_program(line: &str) -> bool {
@@ -289,6 +293,16 @@ mod tests {
         ] {
             assert_eq!(without(text), (text.to_owned(), Vec::new()));
         }
+    }
+
+    #[test]
+    fn a_handler_of_the_same_name_in_another_version_stays() {
+        let mine = "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spin]\n  runtime_type = \
+                    \"io.containerd.wasm.v1\"\n\
+                    [plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spin.options]\n  x = 1\n";
+        let (without, handlers) = without(&format!("{mine}{}", block("/opt/kwasm")));
+        assert_eq!(without, mine);
+        assert!(handlers.iter().any(|name| name == "spin"));
     }
 
     #[test]
