@@ -247,7 +247,7 @@ async fn a_module_that_cannot_start_is_not_compiled() -> Result<()> {
     fs::write(&path, reactor)?;
     let before = used()?.user_time();
     let done = std::process::Command::new(runtime::shim_path()?)
-        .args(["cache", "warm", "--folder"])
+        .args(["cache", "warm", "--dir"])
         .arg(containerd.dir().join("cache"))
         .arg(&path)
         .output()?;

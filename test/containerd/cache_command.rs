@@ -193,6 +193,6 @@ fn wrong_usage_is_told_from_failure_and_nothing_is_made() -> Result<()> {
     let off = cache(Path::new("off"), &["ls"])?;
     assert_eq!(off.status.code(), Some(1));
     let said = String::from_utf8_lossy(&off.stderr);
-    assert!(said.contains("--folder"), "{said}");
+    assert!(said.contains("--dir"), "{said}");
     Ok(())
 }

@@ -142,7 +142,7 @@ fn a_module_that_is_too_much_is_refused_with_the_limit() -> Result<()> {
         let done = Command::new("prlimit")
             .arg(limit)
             .arg(shim)
-            .args(["cache", "warm", "--folder"])
+            .args(["cache", "warm", "--dir"])
             .arg(place.dir.join("cache"))
             .arg(&module)
             .output()?;

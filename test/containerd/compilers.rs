@@ -114,7 +114,7 @@ async fn a_cache_that_is_warmed_takes_its_turn() -> Result<()> {
     fs::write(&module, guests::module("hello")?)?;
     let slot = take_the_slot(&cache)?;
     let mut warm = Command::new(runtime::shim_path()?)
-        .args(["cache", "warm", "--folder"])
+        .args(["cache", "warm", "--dir"])
         .args([&cache, &module])
         .env(COMPILERS, "1")
         .spawn()?;
@@ -345,7 +345,7 @@ async fn a_failed_module_is_not_compiled_until_it_is_forgotten() -> Result<()> {
         let done = Command::new(runtime::shim_path()?)
             .arg("cache")
             .args(args)
-            .arg("--folder")
+            .arg("--dir")
             .arg(containerd.dir().join("cache"))
             .output()?;
         ensure!(done.status.success(), "{done:?}");

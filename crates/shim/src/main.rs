@@ -57,9 +57,10 @@ fn main() -> ExitCode {
     let result = match cli::containerd_call(&args) {
         Ok(Call::Info) => info::print(),
         Ok(Call::Version) => info::print_version(),
-        Ok(Call::Start(flags)) => traced("start", || start::run(&flags)),
-        Ok(Call::Delete(flags)) => traced("delete", || delete::run(&flags)),
-        Ok(Call::Serve(flags)) => traced("shim", || serve::run(&flags)),
+        // What these two print is containerd's: the shim says it if no trace can be written.
+        Ok(Call::Start(flags)) => traced("start", |_| start::run(&flags)),
+        Ok(Call::Delete(flags)) => traced("delete", |_| delete::run(&flags)),
+        Ok(Call::Serve(flags)) => traced("shim", |trace| serve::run(&flags, trace)),
         Err(code) => return code,
     };
     match result {
@@ -73,8 +74,11 @@ fn main() -> ExitCode {
 }
 
 /// Runs one of containerd's calls, with a trace if containerd's environment asks for one.
-fn traced(process: &'static str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    trace::begin(process);
+fn traced(
+    process: &'static str,
+    run: impl FnOnce(std::io::Result<()>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let begun = trace::begin(process);
     let _whole = trace::span(process);
-    run()
+    run(begun)
 }

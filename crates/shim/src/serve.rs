@@ -38,10 +38,13 @@ const REST: Duration = Duration::from_millis(250);
 const THREAD_STACK: usize = 512 << 10;
 
 /// Serves until containerd says Shutdown. The socket is our stdin, bound by `start`.
-pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
+pub(crate) fn run(flags: &Flags, trace: std::io::Result<()>) -> anyhow::Result<()> {
     // Without a log the shim works all the same.
     if let Err(error) = logging::start(Path::new("log"), flags.debug) {
         eprintln!("containerd-shim-wasm-v1: {error:#}");
+    }
+    if let Err(error) = trace {
+        log::warn!("no trace is written to {}: {error}", trace::VARIABLE);
     }
     std::panic::set_hook(Box::new(|panic| log::error!("the shim panicked: {panic}")));
     let result = serve(flags);

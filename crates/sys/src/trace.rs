@@ -32,12 +32,15 @@ static CLONE: AtomicU32 = AtomicU32::new(1);
 /// The longest line, with a name in it.
 const LINE: usize = 256;
 
-/// From here on spans of this process are written, if it was asked for and can be. `process` is what
-/// it is.
-pub fn begin(process: &str) {
-    let dir = std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty());
-    // An error is not told: people who look for the trace see that there is none.
-    dir.and_then(|dir| open(Path::new(&dir), process).ok());
+/// From here on spans of this process are written, if that was asked for. `process` is what it is.
+///
+/// # Errors
+/// Those of making the file. Nothing is written then.
+pub fn begin(process: &str) -> std::io::Result<()> {
+    match std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty()) {
+        Some(dir) => open(Path::new(&dir), process),
+        None => Ok(()),
+    }
 }
 
 fn open(dir: &Path, process: &str) -> std::io::Result<()> {

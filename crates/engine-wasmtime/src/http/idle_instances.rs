@@ -16,7 +16,7 @@ use super::instance::Instance;
 /// The instances that wait.
 pub(super) struct IdleInstances {
     /// How many requests one instance may answer.
-    most: u32,
+    max: u32,
     /// How long one waits. Absent: for ever.
     timeout: Option<Duration>,
     waiting: Mutex<Waiting>,
@@ -31,9 +31,9 @@ struct Waiting {
 }
 
 impl IdleInstances {
-    pub(super) fn new(most: u32, timeout: Option<Duration>) -> Arc<Self> {
+    pub(super) fn new(max: u32, timeout: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            max,
             timeout,
             waiting: Mutex::default(),
         })
@@ -45,7 +45,7 @@ impl IdleInstances {
 
     /// The one that has waited for the shortest time, whose memory is the likeliest to be at hand.
     pub(super) fn take(&self) -> Option<Instance> {
-        if self.most == 1 {
+        if self.max == 1 {
             return None;
         }
         self.waiting().instances.pop_back().map(|(_, one)| one)
@@ -53,7 +53,7 @@ impl IdleInstances {
 
     /// Keeps an instance whose request has ended as it should, if it may have another one.
     pub(super) fn put(self: &Arc<Self>, mut instance: Instance) {
-        if !instance.end(self.most) {
+        if !instance.end(self.max) {
             return;
         }
         let mut waiting = self.waiting();
@@ -104,7 +104,7 @@ async fn watch(idle: Arc<IdleInstances>, timeout: Duration) {
 impl fmt::Debug for IdleInstances {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdleInstances")
-            .field("most", &self.most)
+            .field("max", &self.max)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

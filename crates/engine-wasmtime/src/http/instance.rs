@@ -70,12 +70,12 @@ impl Instance {
         self.store.set_epoch_deadline(1);
     }
 
-    /// A request has ended as it should: whether the instance may have another one, of `most` in all.
+    /// A request has ended as it should: whether the instance may have another one, of `max` in all.
     ///
     /// One that was refused memory may have been left in a state that its authors never saw. One
     /// that still holds an answer keeps its client waiting until its store is gone.
-    pub(super) fn end(&mut self, most: u32) -> bool {
-        if self.served >= most || self.store.data().has_refused() {
+    pub(super) fn end(&mut self, max: u32) -> bool {
+        if self.served >= max || self.store.data().has_refused() {
             return false;
         }
         let mut held = self.store.data_mut().table().iter_mut();

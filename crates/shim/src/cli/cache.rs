@@ -49,7 +49,7 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
         (Some(dir), _) => dir.clone(),
         (None, Some(dir)) => dir,
         (None, None) => anyhow::bail!(
-            "the cache is off ({}=off); name a folder with --folder",
+            "the cache is off ({}=off); name a directory with --dir",
             crate::environment::CACHE
         ),
     };

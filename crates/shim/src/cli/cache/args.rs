@@ -127,7 +127,8 @@ impl Line {
         match name {
             "json" => self.json = true,
             "all" => self.prune(Policy::All)?,
-            "folder" => self.dir = Some(value("a folder")?.into()),
+            // The name that it had.
+            "dir" | "folder" => self.dir = Some(value("a directory")?.into()),
             "older-than" => {
                 let age = value("an age")?;
                 self.prune(Policy::OlderThan(parse_age(&age.to_string_lossy())?))?;
@@ -162,7 +163,7 @@ impl Line {
 
 fn unknown(option: &str) -> Usage {
     Usage(format!(
-        "there is no option {option}: there are --folder and --json, of prune --older-than, \
+        "there is no option {option}: there are --dir and --json, of prune --older-than, \
          --to-size and --all, of warm --engine, --address and --namespace"
     ))
 }
@@ -230,9 +231,11 @@ mod tests {
             ),
             Verb::Warm(warm)
         );
-        let command = command("ls --json --folder /x");
+        let command = command("ls --json --dir /x");
         assert!(command.json);
         assert_eq!(command.dir.unwrap().to_str(), Some("/x"));
+        let older = self::command("ls --folder /x");
+        assert_eq!(older.dir.unwrap().to_str(), Some("/x"));
     }
 
     #[test]
@@ -257,7 +260,7 @@ mod tests {
         ] {
             let text = help(line);
             assert!(
-                text.contains(has) && text.contains("--folder"),
+                text.contains(has) && text.contains("--dir"),
                 "{line}: {text}"
             );
             assert!(!text.contains(has_not), "{line}: {text}");
@@ -277,8 +280,8 @@ mod tests {
             ("ls --namespace k8s.io", "does not go with"),
             ("warm", "needs a module"),
             ("warm x --engine v8", "\"v8\""),
-            ("stat --verbose", "--verbose: there are --folder"),
-            ("ls -x", "-x: there are --folder"),
+            ("stat --verbose", "--verbose: there are --dir"),
+            ("ls -x", "-x: there are --dir"),
             ("ls --json=x", "--json"),
         ] {
             let reason = parsed(line).unwrap_err();

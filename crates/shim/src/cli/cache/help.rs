@@ -33,7 +33,7 @@ const WARM: &str = "  \
 ";
 
 const COMMON: &str = "
-  --folder DIR    the cache's folder, else $CONTAINERD_SHIM_WASM_CACHE or /var/lib/containerd-shim-wasm/cache
+  --dir DIR       the cache's directory, else $CONTAINERD_SHIM_WASM_CACHE or /var/lib/containerd-shim-wasm/cache
   --json          for programs
 
 Exit status: 0 done, 1 something could not be done, 2 wrong usage.

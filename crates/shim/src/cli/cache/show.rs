@@ -160,7 +160,7 @@ impl Totals {
         };
         let oldest = self.longest_unused.map_or_else(|| "-".to_owned(), ago);
         format!(
-            "folder:         {}\n\
+            "directory:      {}\n\
              entries:        {}\n\
              size:           {} of {}\n\
              in use:         {}\n\
@@ -178,7 +178,7 @@ impl Totals {
 
     pub(super) fn as_json(&self) -> anyhow::Result<String> {
         pretty(&json!({
-            "folder": self.dir.to_string_lossy(),
+            "dir": self.dir.to_string_lossy(),
             "entries": self.entries,
             "size": self.size,
             "limit": self.limit,
