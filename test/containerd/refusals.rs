@@ -180,6 +180,17 @@ const CASES: &[Case] = &[
         "linux.seccomp.syscalls[0].args[0].index of the container's spec is 9: a call's arguments are 0 to 5",
     ),
     (
+        "pipes",
+        |json| {
+            push(
+                json,
+                "/linux/resources/devices",
+                json!({"allow": true, "type": "p", "access": "rwm"}),
+            )
+        },
+        ".type of the container's spec is p: a rule is for devices of the type a, b or c",
+    ),
+    (
         "agent",
         |json| {
             json["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",

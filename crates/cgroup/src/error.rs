@@ -59,6 +59,12 @@ pub enum Error {
          not mounted at /sys/fs/cgroup; mount it"
     )]
     NoDevices,
+    /// Nothing does what the spec asks for.
+    #[error(
+        "linux.resources.network of the container's spec needs the cgroup controller {name}, which is not \
+         mounted at /sys/fs/cgroup; mount it, or leave it out"
+    )]
+    NoController { name: &'static str },
     /// A dir could not be removed.
     #[error("cannot remove the cgroup {}", path.display())]
     Remove { path: PathBuf, source: io::Error },

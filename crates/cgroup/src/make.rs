@@ -54,7 +54,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Error::Make`], [`Error::Read`], or [`Error::Write`]; [`Error::NoneOfItsOwn`] and
-    /// [`Error::NoDevices`] where its devices could not be limited.
+    /// [`Error::NoDevices`] where its devices could not be limited, [`Error::NoController`] for another one
+    /// that its network asks for.
     pub(crate) fn make(
         &self,
         devices: &[Rule],
@@ -74,6 +75,23 @@ impl Cgroup {
             && user_namespace::is_first()
         {
             return Err(Error::NoDevices);
+        }
+        let requested = |requested: bool, name: &'static str| requested.then_some(name);
+        let requested = network.into_iter().flat_map(|network| {
+            let has_priorities = network.priorities().iter().flatten().next().is_some();
+            [
+                requested(network.class_id().is_some(), "net_cls"),
+                requested(has_priorities, "net_prio"),
+            ]
+        });
+        for name in requested.flatten() {
+            if !self
+                .dirs
+                .iter()
+                .any(|dir| has(dir, name) && is_hierarchy(dir))
+            {
+                return Err(Error::NoController { name });
+            }
         }
         for dir in &self.dirs {
             let made = self.make_v1(dir, devices, network);
@@ -360,9 +378,30 @@ fn pass_if_not_ours(error: Error, is_whole_node: bool) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, inherit_sets, limits, lines, pass_if_not_ours};
+    use super::{Cgroup, Error, inherit_sets, limits, lines, pass_if_not_ours};
     use crate::cgroup::CgroupDir;
     use medley_sys::device_filter::{Access, Kind, Rule};
+
+    #[test]
+    fn what_nothing_would_do_is_not_passed_over() {
+        let cgroup = |dirs: Vec<CgroupDir>| Cgroup {
+            unified: false,
+            dirs,
+        };
+        let error = cgroup(Vec::new()).make(&[], None).unwrap_err();
+        assert!(matches!(error, Error::NoneOfItsOwn), "{error}");
+        let elsewhere = cgroup(vec![CgroupDir {
+            controllers: "of-no-node".into(),
+            path: "/nonexistent/it".into(),
+        }]);
+        let network = serde_json::from_str(r#"{"classID": 5}"#).unwrap();
+        let error = elsewhere.make(&[], Some(&network)).unwrap_err();
+        assert!(
+            matches!(error, Error::NoController { name: "net_cls" }),
+            "{error}"
+        );
+        elsewhere.make(&[], None).unwrap();
+    }
 
     #[test]
     fn rules_for_devices_have_the_words_of_the_kernel() {

@@ -35,6 +35,7 @@ use libcontainer::{apparmor, hooks, tty, utils};
 use medley_cgroup::Cgroup;
 use medley_sys::clone::{PidNamespace, SingleThreaded};
 use medley_sys::{child, trace};
+use medley_types::exit_status;
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 
 use rustix::process::{Pid, Signal};
@@ -44,7 +45,7 @@ use crate::protocol::FIRST_NAMESPACE;
 use crate::spec::{has_option, is_bind};
 
 /// What a clone ends with that could not become init; why, it has told.
-const FAILED: u8 = 255;
+const FAILED: u8 = exit_status::UNKNOWN;
 
 /// Why init could not be made.
 #[derive(Debug, thiserror::Error)]

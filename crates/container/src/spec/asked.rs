@@ -3,7 +3,9 @@
 //!
 //! The tests hold a list of every field that a spec can have, and of what becomes of it.
 
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType, LinuxSeccompAction, Spec};
+use oci_spec::runtime::{
+    Hook, Hooks, Linux, LinuxDeviceType, LinuxNamespaceType, LinuxSeccompAction, Spec,
+};
 
 use self::refused::refused;
 use super::propagation;
@@ -34,6 +36,7 @@ pub(crate) fn check(spec: &Spec) -> Result<(), Refused> {
     check_namespaces(linux)?;
     check_user_namespace(linux)?;
     check_filter(linux)?;
+    check_devices(linux)?;
     check_propagation(linux)?;
     check_personality(linux)?;
     check_agent(linux)
@@ -101,6 +104,20 @@ fn check_user_namespace(linux: &Linux) -> Result<(), Refused> {
                 place,
                 "is missing, which a new user namespace takes its ids from",
             );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a rule for pipes, which neither version of cgroups has: it would be one for all devices of its
+/// numbers.
+fn check_devices(linux: &Linux) -> Result<(), Refused> {
+    let resources = linux.resources().as_ref();
+    let rules = resources.and_then(|resources| resources.devices().as_deref());
+    for (rule, device) in rules.unwrap_or_default().iter().enumerate() {
+        if device.typ() == Some(LinuxDeviceType::P) {
+            let place = format!("linux.resources.devices[{rule}].type");
+            return refused(place, "is p: a rule is for devices of the type a, b or c");
         }
     }
     Ok(())

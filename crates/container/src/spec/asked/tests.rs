@@ -219,11 +219,14 @@ fn what_the_kernel_would_refuse_is_told_by_its_place() {
     let filter = r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
         {"names":["read"],"action":"SCMP_ACT_ERRNO","args":[
             {"index":5,"value":1,"op":"SCMP_CMP_EQ"},{"index":6,"value":1,"op":"SCMP_CMP_EQ"}]}]}}}"#;
+    let pipes =
+        r#"{"linux":{"resources":{"devices":[{"allow":false},{"allow":true,"type":"p"}]}}}"#;
     for (json, place) in [
         (format!(r#"{{"hostname":"{long}"}}"#).as_str(), "hostname "),
         (&format!(r#"{{"domainname":"{long}"}}"#), "domainname "),
         (users, "linux.gidMappings "),
         (filter, "linux.seccomp.syscalls[0].args[1].index "),
+        (pipes, "linux.resources.devices[1].type "),
     ] {
         let error = check(&spec(json)).unwrap_err().to_string();
         assert!(error.starts_with(place), "{error}");
