@@ -45,8 +45,9 @@ impl Verb {
             Self::Uninstall => (UNINSTALL, UNINSTALL_OPTIONS),
             Self::Status => (STATUS, STATUS_OPTIONS),
         };
+        let change = if self == Self::Status { "" } else { CHANGE };
         let known = Distribution::names();
-        format!("{text}{own}{COMMON}{known}.\n{END}")
+        format!("{text}{own}{change}{COMMON}{known}.\n{END}")
     }
 }
 
@@ -67,7 +68,6 @@ const INSTALL_OPTIONS: &str = "    \
     --keep-pulls           pull images as before, which with containerd 2.1 and later leaves those of the
                          platform wasi/wasm out
     --bin-dir DIR          where the program goes, instead of where containerd looks for it
-    --containerd FILE      containerd's own program, to check the configuration with
 ";
 
 const UNINSTALL: &str = "\
@@ -80,7 +80,6 @@ Takes away what install has brought, and puts back what was there before.
 const UNINSTALL_OPTIONS: &str = "    \
   --force                even while containers run, which are left running
     --kwasm                nothing of Medley's, but what KWasm's installer has left on the node
-    --containerd FILE      containerd's own program, to check the configuration with
 ";
 
 const STATUS: &str = "\
@@ -92,14 +91,19 @@ Tells what is on the node, and changes nothing.
 
 const STATUS_OPTIONS: &str = "    --json                 for programs\n";
 
-const COMMON: &str = "    \
---root DIR             the node's root where it is mounted, instead of /
-    --nsenter              with --root: run the node's programs in the namespaces of process 1
-    --dry-run              show what would change, as a diff, and change nothing
+/// Of what changes a node.
+const CHANGE: &str = "    \
+--dry-run              show what would change, as a diff, and change nothing
     --restart              have the configuration taken over, if it changed, and see that it was;
                          what does not come up is taken back
     --restart-with CMD     the same, by this command of a shell
     --wait SECONDS         how long that may take; 120
+    --containerd FILE      containerd's own program, to check the configuration with
+";
+
+const COMMON: &str = "    \
+--root DIR             the node's root where it is mounted, instead of /
+    --nsenter              with --root: run the node's programs in the namespaces of process 1
     --distribution NAME    if it is not found
     --config FILE          containerd's configuration, if it is not where the distribution has it
     --address SOCKET       containerd's socket, likewise
@@ -360,10 +364,8 @@ mod tests {
         }
         for verb in [Verb::Install, Verb::Uninstall, Verb::Status] {
             for option in OPTIONS {
-                if goes_with(verb, option) {
-                    let is_told = verb.help().contains(&format!("--{option}"));
-                    assert!(is_told, "{verb:?} --{option}");
-                }
+                let is_told = verb.help().contains(&format!("  --{option} "));
+                assert_eq!(is_told, goes_with(verb, option), "{verb:?} --{option}");
             }
         }
         assert!(Verb::Uninstall.help().contains("--force"));

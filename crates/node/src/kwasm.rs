@@ -103,7 +103,7 @@ fn find(node: &Node) -> Result<Found, Error> {
     found.links(node)?;
     for dir in DIRS.map(Path::new) {
         if node.root.exists(dir) {
-            found.shown += &format!("removed {}\n", node.root.shown(dir).display());
+            found.shown += &format!("would remove {}\n", node.root.shown(dir).display());
             found.dirs.push(dir.to_owned());
         }
     }
@@ -149,7 +149,7 @@ impl Found {
                 if let Some(Entry::Link(target)) = node.root.entry(&path)?
                     && is_its(&target)
                 {
-                    self.shown += &format!("removed {}\n", node.root.shown(&path).display());
+                    self.shown += &format!("would remove {}\n", node.root.shown(&path).display());
                     self.steps.push(Step::new(&path, New::Nothing));
                 }
             }

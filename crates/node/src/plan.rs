@@ -282,7 +282,7 @@ impl Plan {
             }
         }
         for dir in &self.stale {
-            text += &format!("removed {}\n", node.root.shown(dir).display());
+            text += &format!("would remove {}\n", node.root.shown(dir).display());
         }
         text
     }

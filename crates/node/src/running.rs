@@ -16,6 +16,23 @@ const MAX_PIDS: usize = 10;
 
 /// Their pids. A shim that runs from a file that was replaced since is one as well.
 pub(crate) fn shims(node: &Node) -> Result<Vec<i32>, Error> {
+    Ok(found(node)?.into_iter().map(|shim| shim.pid).collect())
+}
+
+/// Those that run from a file which was replaced since. They may hold open the programs beside it as well, each
+/// for its pod's next container.
+pub(crate) fn shims_from_before(node: &Node) -> Result<Vec<i32>, Error> {
+    let before = found(node)?.into_iter().filter(|shim| !shim.is_current);
+    Ok(before.map(|shim| shim.pid).collect())
+}
+
+struct Shim {
+    pid: i32,
+    /// Whether its program is the one that is installed.
+    is_current: bool,
+}
+
+fn found(node: &Node) -> Result<Vec<Shim>, Error> {
     let program = node.shim();
     let file = node.root.open_file(&program)?;
     let file = file.and_then(|file| rustix::fs::fstat(file).ok());
@@ -25,14 +42,15 @@ pub(crate) fn shims(node: &Node) -> Result<Vec<i32>, Error> {
             .zip(rustix::fs::stat(process.join("exe")).ok());
         found.is_some_and(|(file, found)| id(&found) == id(file))
     };
-    let mut pids = Vec::new();
+    let mut shims = Vec::new();
     for (pid, process, exe) in processes()? {
-        if (same(&process) || is_called(node, &program, &exe)) && serves(&process) {
-            pids.push(pid);
+        let is_current = same(&process);
+        if (is_current || is_called(node, &program, &exe)) && serves(&process) {
+            shims.push(Shim { pid, is_current });
         }
     }
-    pids.sort_unstable();
-    Ok(pids)
+    shims.sort_unstable_by_key(|shim| shim.pid);
+    Ok(shims)
 }
 
 /// The pids of programs below these directories of the node.

@@ -91,7 +91,7 @@ fn link(node: &Node, filed: &Filed, plan: &mut Plan) -> Result<(), Error> {
     let shown = node.root.shown(&filed.path);
     match node.root.entry(&filed.path)? {
         Some(Entry::Link(target)) if Content::Link(target.clone()) == filed.after => {
-            plan.shown += &format!("removed {}\n", shown.display());
+            plan.shown += &format!("would remove {}\n", shown.display());
             plan.steps.push(Step::new(&filed.path, New::Nothing));
         }
         None => {}
@@ -111,9 +111,9 @@ fn program(node: &Node, filed: &Filed, plan: &mut Plan) -> Result<(), Error> {
         return Ok(());
     }
     let what = if filed.before.is_some() {
-        "restored"
+        "would restore"
     } else {
-        "removed"
+        "would remove"
     };
     plan.shown += &format!("{what} {}\n", shown.display());
     plan.steps.push(restored(node, filed)?);

@@ -61,11 +61,14 @@ fn leave(node: &Node, version: &OsStr, plan: &mut Plan) -> Result<(), Error> {
 
 /// What people should know of a version that can't be taken away yet.
 fn in_use(node: &Node, dir: &Path) -> Result<Option<String>, Error> {
-    let users = running::mapping(dir)?;
+    let mut users = running::mapping(dir)?;
+    users.extend(running::shims_from_before(node)?);
+    users.sort_unstable();
+    users.dedup();
     Ok((!users.is_empty()).then(|| {
         format!(
-            "the libraries of an older program, {}, stay as long as containers run with them (pids {}); the \
-             next install after that takes them away",
+            "the libraries of an older program, {}, stay as long as shims and containers use them (pids {}); \
+             the next install after that takes them away",
             node.root.shown(dir).display(),
             running::shown(&users)
         )

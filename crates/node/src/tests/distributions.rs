@@ -272,7 +272,7 @@ fn an_older_programs_libraries_go_once_they_are_not_used() {
     running.wait().unwrap();
     let shown = node.dry_run(settings("b")).unwrap();
     let gone = format!(
-        "removed /var/lib/containerd-shim-wasm/wasmedge/{}",
+        "would remove /var/lib/containerd-shim-wasm/wasmedge/{}",
         library("a")
     );
     assert!(shown.contains(&gone) && place("a").exists(), "{shown}");
@@ -282,6 +282,66 @@ fn an_older_programs_libraries_go_once_they_are_not_used() {
     assert!(again.contains("nothing to change"), "{again}");
     node.uninstall();
     assert!(node.everything() == before);
+}
+
+/// One may hold the program beside it open, and starts its pod's next container with that.
+#[test]
+fn libraries_stay_while_a_shim_of_before_runs() {
+    let node = Node::of(nodes::named("kind"));
+    let unpacked = tempfile::tempdir().unwrap();
+    let settings = |release: &str| Settings {
+        program: unpacked
+            .path()
+            .join(release)
+            .join("containerd-shim-wasm-v1"),
+        ..node.settings()
+    };
+    for release in ["a", "b"] {
+        let dir = unpacked.path().join(release);
+        let libraries = dir.join("containerd-shim-wasm-v1-wasmedge.d").join(release);
+        std::fs::create_dir_all(&libraries).unwrap();
+        std::fs::copy("/bin/sh", dir.join("containerd-shim-wasm-v1")).unwrap();
+        std::fs::write(dir.join("containerd-shim-wasm-v1-wasmedge"), release).unwrap();
+        std::fs::write(libraries.join("ld.so"), release).unwrap();
+    }
+    // Another program than the first, though it does the same.
+    let mut second = std::fs::OpenOptions::new();
+    let second = second.append(true).open(settings("b").program);
+    std::io::Write::write_all(&mut second.unwrap(), b"b").unwrap();
+    let serve = || {
+        let mut shim =
+            std::process::Command::new(node.at("/usr/local/bin/containerd-shim-wasm-v1"));
+        shim.args(["-c", "echo ready; read end", "sh", "-socket"]);
+        shim.stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut shim = shim.spawn().unwrap();
+        let mut ready = [0; 6];
+        let said = shim.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(said, &mut ready).unwrap();
+        shim
+    };
+    let libraries = |release: &str| {
+        node.at("/var/lib/containerd-shim-wasm/wasmedge")
+            .join(release)
+            .join("ld.so")
+    };
+    install(settings("a")).unwrap();
+    let mut before = serve();
+    let said = install(settings("b")).unwrap();
+    let pid = before.id().to_string();
+    assert!(
+        said.contains("stay as long as") && said.contains(&pid),
+        "{said}"
+    );
+    assert!(libraries("a").exists());
+    before.kill().unwrap();
+    before.wait().unwrap();
+    // One of the new program has nothing to do with them.
+    let mut new = serve();
+    install(settings("b")).unwrap();
+    assert!(!libraries("a").exists() && libraries("b").exists());
+    new.kill().unwrap();
+    new.wait().unwrap();
 }
 
 /// Links inside the root are followed there, and only there.
