@@ -1,17 +1,17 @@
 //! `start`: the pod's shim answers, or a new one does.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, anyhow};
 use containerd_shim::cgroup::{add_task_to_cgroup, adjust_oom_score};
 use containerd_shim::{Flags, StartOpts};
 use medley_container::spec;
 use medley_dispatch::sandbox_of;
+use medley_sys::spawn::{self, Program};
 use medley_sys::trace;
 
 use crate::{bootstrap, engines, environment, sockets};
@@ -58,56 +58,86 @@ pub(crate) fn bundle(flags: &Flags) -> anyhow::Result<PathBuf> {
     Ok(cwd.join(&flags.bundle))
 }
 
+/// A shim that was spawned, by its pid: our child, which is not reaped.
+struct Shim(i32);
+
 /// Runs the shim. It need not be waited for: a client that connects before it accepts is queued.
 fn spawn(
     opts: &StartOpts,
     cgroup: &str,
     address: &str,
     listener: UnixListener,
-) -> anyhow::Result<Child> {
+) -> anyhow::Result<Shim> {
     let binary = std::env::current_exe().context("cannot find our own binary")?;
-    let mut command = Command::new(&binary);
-    command
-        .arg0("containerd-shim-wasm-v1")
-        .args(["-namespace", &opts.namespace, "-id", &opts.id])
-        .args(["-address", &opts.address, "-socket", address])
-        .args(opts.debug.then_some("-debug"))
-        .env_clear()
-        .env("TTRPC_ADDRESS", &opts.ttrpc_address)
-        // What a thread frees of another's heap it keeps for itself, and each piece holds its page.
-        .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
-        .stdin(Stdio::from(OwnedFd::from(listener)))
+    let null = spawn::null().context("cannot open /dev/null")?;
+    let mut args: Vec<OsString> = ["containerd-shim-wasm-v1", "-namespace", &opts.namespace]
+        .into_iter()
+        .chain([
+            "-id",
+            &opts.id,
+            "-address",
+            &opts.address,
+            "-socket",
+            address,
+        ])
+        .map(OsString::from)
+        .collect();
+    args.extend(opts.debug.then(|| "-debug".into()));
+    let program = Program {
+        path: &binary,
+        args,
+        env: environment(opts),
         // containerd waits for the end of our output, so the shim must not hold it.
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        fds: vec![listener.as_fd(), null.as_fd(), null.as_fd()],
+        cwd: None,
         // A signal to containerd's process group is not meant for the pods.
-        .process_group(0);
-    let variables = ["PATH", environment::CACHE, environment::COMPILERS].into_iter();
-    for name in variables.chain(engines::variables()) {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    // By the name of a link that is for one engine, that one is the default, and not the node's.
-    if let Some(alias) = engines::called_by() {
-        command.env(engines::DEFAULT, alias.engine.descriptor().name);
-    }
-    command.envs(trace::environment());
+        leads_group: true,
+        keeps_ignored: true,
+    };
     let spawning = trace::span("spawn the shim");
-    let mut shim = command
-        .spawn()
-        .with_context(|| format!("cannot run {}", binary.display()))?;
+    let shim = program.spawn();
+    let shim = Shim(shim.with_context(|| format!("cannot run {}", binary.display()))?);
     drop(spawning);
     let _placing = trace::span("place the shim");
     // The kernel is to kill a shim before containerd, and a container before its shim.
-    let placed = place(shim.id(), cgroup)
-        .and_then(|()| adjust_oom_score(shim.id()).context("cannot set the shim's oom_score_adj"));
+    let placed = u32::try_from(shim.0)
+        .context("the shim has no pid")
+        .and_then(|pid| {
+            place(pid, cgroup)?;
+            adjust_oom_score(pid).context("cannot set the shim's oom_score_adj")
+        });
     if let Err(error) = placed {
-        shim.kill().ok();
-        shim.wait().ok();
+        // It is reaped by who reaps us.
+        spawn::kill(shim.0).ok();
         return Err(error);
     }
     Ok(shim)
+}
+
+/// All of a shim's environment.
+fn environment(opts: &StartOpts) -> Vec<OsString> {
+    let entry = |name: &str, value: &OsStr| {
+        let mut entry = OsString::from(name);
+        entry.push("=");
+        entry.push(value);
+        entry
+    };
+    let mut all = vec![
+        entry("TTRPC_ADDRESS", opts.ttrpc_address.as_ref()),
+        // What a thread frees of another's heap it keeps for itself, and each piece holds its page.
+        "GLIBC_TUNABLES=glibc.malloc.tcache_count=0".into(),
+    ];
+    // By the name of a link that is for one engine, that one is the default, and not the node's.
+    let alias = engines::called_by().map(|alias| alias.engine.descriptor().name);
+    let variables = ["PATH", environment::CACHE, environment::COMPILERS].into_iter();
+    for name in variables.chain(engines::variables()) {
+        let value = std::env::var_os(name);
+        let value = value.filter(|_| alias.is_none() || name != engines::DEFAULT);
+        all.extend(value.map(|value| entry(name, &value)));
+    }
+    all.extend(alias.map(|name| entry(engines::DEFAULT, name.as_ref())));
+    all.extend(trace::environment().map(|(name, value)| entry(name, &value)));
+    all
 }
 
 /// Puts the shim `pid` into the cgroup of the runtime option `ShimCgroup`, if that is set.
@@ -127,9 +157,9 @@ fn place(pid: u32, cgroup: &str) -> anyhow::Result<()> {
 }
 
 /// Makes sure that a shim which was just run has not been killed already.
-fn still_runs(shim: Option<Child>) -> anyhow::Result<()> {
+fn still_runs(shim: Option<Shim>) -> anyhow::Result<()> {
     let ended = match shim {
-        Some(mut shim) => shim.try_wait().context("cannot look after the shim")?,
+        Some(shim) => spawn::try_reap(shim.0).context("cannot look after the shim")?,
         None => None,
     };
     match ended {

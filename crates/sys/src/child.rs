@@ -159,26 +159,26 @@ pub fn hear_signals() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     // Without procfs each is looked at.
     let ignored = ignored(&status).unwrap_or(u64::MAX);
+    let by_mask = |signal: &i32| *signal != libc::SIGPIPE && ignored & 1 << (signal - 1) != 0;
+    (1..=LAST_SIGNAL).filter(by_mask).for_each(default_effect);
+}
+
+/// Gives a signal its default effect. It is called in a child that has its parent's memory.
+pub(crate) fn default_effect(signal: i32) {
     // The kernel's `sigaction`: handler, flags, restorer, mask. libc's own call refuses two signals
-    // that it keeps for itself, and that its `posix_spawn` has each child ignore.
+    // that it keeps for itself.
     let by_default = [0_usize; 4];
-    for signal in (1..=LAST_SIGNAL).filter(|signal| *signal != libc::SIGPIPE) {
-        if ignored & 1 << (signal - 1) == 0 {
-            continue;
-        }
-        let none = std::ptr::null_mut::<usize>();
-        // SAFETY: an array of the size of the kernel's structure; a default action runs nothing, and
-        // what was there before is not asked for.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                by_default.as_ptr(),
-                none,
-                size_of::<u64>(),
-            )
-        };
-    }
+    // SAFETY: an array of the size of the kernel's structure; a default action runs nothing, and what
+    // was there before is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            by_default.as_ptr(),
+            std::ptr::null_mut::<usize>(),
+            size_of::<u64>(),
+        )
+    };
 }
 
 /// The signals that a process with this status ignores, the first in the lowest bit.

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::pidfd::{ExitStatus, PidFd};
+use crate::spawn::{self, Program};
 
 /// Held, together with others, while a child is made that is not in the list yet; by itself while
 /// orphans are reaped.
@@ -47,6 +48,18 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     })
 }
 
+/// Executes a program in a child that the caller waits for with [`wait_with_time`].
+///
+/// # Errors
+/// Those of [`Program::spawn`].
+pub fn execute(program: &Program<'_>) -> io::Result<i32> {
+    making(|| {
+        let pid = program.spawn()?;
+        awaited().insert(pid);
+        Ok(pid)
+    })
+}
+
 /// Makes a child while no orphan is reaped.
 fn making<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let making = MAKING.read().unwrap_or_else(PoisonError::into_inner);
@@ -64,30 +77,41 @@ fn making<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 /// # Errors
 /// Those of `waitid`.
 pub fn wait(child: &mut Child) -> io::Result<process::ExitStatus> {
-    Ok(wait_with_time(child)?.0)
+    let pid = pid_of(child)?;
+    time_at_end(pid)?;
+    reap_with(pid, || child.wait())
 }
 
-/// As [`wait`], with the processor time that the child took.
+/// Waits for the end of a child of [`execute`], and reaps it. Tells the processor time that it took.
 ///
 /// # Errors
 /// Those of `waitid`.
-pub fn wait_with_time(child: &mut Child) -> io::Result<(process::ExitStatus, Duration)> {
-    let pid = pid_of(child)?;
-    // Without the list: this may take as long as the child likes.
-    let time = loop {
-        match time_at_end(pid) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            time => break time?,
-        }
-    };
+pub fn wait_with_time(pid: i32) -> io::Result<(process::ExitStatus, Duration)> {
+    let time = time_at_end(pid)?;
+    let status = reap_with(pid, || spawn::wait(pid, WaitOptions::empty()))?;
+    Ok((status.ok_or(io::ErrorKind::NotFound)?, time))
+}
+
+/// Reaps a child that has ended, and takes it off the list.
+fn reap_with<T>(pid: i32, reap: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let mut awaited = awaited();
-    let status = child.wait();
+    let status = reap();
     awaited.remove(&pid);
-    Ok((status?, time))
+    status
 }
 
 /// Waits for the end of a child, and tells the processor time that it took.
 fn time_at_end(pid: i32) -> io::Result<Duration> {
+    loop {
+        // Without the list: this may take as long as the child likes.
+        match time_once(pid) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            time => return time,
+        }
+    }
+}
+
+fn time_once(pid: i32) -> io::Result<Duration> {
     // SAFETY: all-zero structures are valid ones for the kernel to overwrite.
     let (mut info, mut usage): (libc::siginfo_t, libc::rusage) =
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };

@@ -1,14 +1,18 @@
 //! Calls to helpers: start one, send it a request, wait for its reply and its end.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::iter::once;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use medley_sys::pidfd::PidFd;
+use medley_sys::spawn::{self, Program};
 use medley_sys::{children, watch};
 use medley_types::Cancel;
 use medley_types::EngineKind;
@@ -92,7 +96,6 @@ impl Helpers {
 /// A helper that waits for a request. It is killed if it is dropped without one.
 #[derive(Debug)]
 pub(super) struct HelperProcess {
-    child: Child,
     pid: i32,
     /// Closed before the helper is reaped.
     socket: Option<OwnedFd>,
@@ -148,21 +151,28 @@ impl HelperProcess {
             rustix::fs::memfd_create("medley-helper-log", MemfdFlags::CLOEXEC)
                 .map_err(|errno| Error::Spawn(errno.into()))?,
         );
-        let mut command = Command::new(chosen.binary.path());
-        command
-            .arg0(NAME)
-            .args(helpers.shim.helper_args())
-            .env_clear()
-            .envs(chosen.beside.iter().flat_map(|beside| beside.env.clone()))
-            .envs(medley_sys::trace::environment())
+        let null = spawn::null().map_err(Error::Spawn)?;
+        let path = chosen.binary.path();
+        let beside = chosen.beside.iter().flat_map(|beside| beside.env.iter());
+        let beside = beside.map(|(name, value)| (*name, value.as_os_str()));
+        let trace = medley_sys::trace::environment();
+        let trace = trace.iter().map(|(name, value)| (*name, value.as_os_str()));
+        let program = Program {
+            path: &path,
+            args: once(NAME.to_owned())
+                .chain(helpers.shim.helper_args())
+                .map(OsString::from)
+                .collect(),
+            env: beside.chain(trace).map(variable).collect(),
+            fds: vec![theirs.as_fd(), null.as_fd(), log.as_fd()],
             // Ours may be a bundle that is gone by now.
-            .current_dir("/")
-            // Its own, with the hooks that it runs.
-            .process_group(0)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log.try_clone().map_err(Error::Spawn)?));
-        let child = children::spawn(&mut command).map_err(|source| match chosen.beside {
+            cwd: Some(Path::new("/")),
+            // Of a group of its own, with the hooks that it runs.
+            leads_group: true,
+            // It sees to that itself.
+            keeps_ignored: true,
+        };
+        let pid = children::execute(&program).map_err(|source| match chosen.beside {
             None => Error::Spawn(source),
             Some(beside) => Error::EngineBinary {
                 path: beside.path.clone(),
@@ -170,10 +180,8 @@ impl HelperProcess {
                 source,
             },
         })?;
-        let pid = i32::try_from(child.id());
         Ok(Self {
-            child,
-            pid: pid.map_err(|error| Error::Spawn(io::Error::other(error)))?,
+            pid,
             socket: Some(ours),
             log,
             debug: helpers.debug,
@@ -260,14 +268,14 @@ impl HelperProcess {
         if let Some(cancel) = self.cancel.take() {
             cancel.end();
         }
-        children::wait_with_time(&mut self.child)
+        children::wait_with_time(self.pid)
     }
 }
 
 impl Drop for HelperProcess {
     fn drop(&mut self) {
         if self.socket.is_some() {
-            self.child.kill().ok();
+            spawn::kill(self.pid).ok();
             if let Err(error) = self.reap() {
                 log::warn!("a helper that is not needed could not be reaped: {error}");
             }
@@ -293,7 +301,7 @@ impl<R: Reply> PendingCall<R> {
             Ok(Ok(reply)) => Ok((reply, self.helper)),
             Ok(Err(failure)) => Err(refused(failure, "")),
             Err(error) => {
-                self.helper.child.kill().ok();
+                spawn::kill(self.helper.pid).ok();
                 let (status, time, log) = self.helper.end()?;
                 let exit = HelperExit::Exited(status);
                 let output = HelperOutput {
@@ -313,7 +321,7 @@ impl<R: Reply> PendingCall<R> {
         let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
         let late = timeout.filter(|_| reply.as_ref().is_err_and(is_late));
         if reply.is_err() {
-            self.helper.child.kill().ok();
+            spawn::kill(self.helper.pid).ok();
         }
         if late.is_some() {
             thaw();
@@ -398,6 +406,14 @@ fn refused(failure: Failure, log: &str) -> Error {
         },
         Failure::UnfitModule { reason } => Error::UnfitModule { reason },
     }
+}
+
+/// An entry of an environment.
+fn variable((name, value): (&str, &OsStr)) -> OsString {
+    let mut entry = OsString::from(name);
+    entry.push("=");
+    entry.push(value);
+    entry
 }
 
 fn read_log(log: &mut File) -> io::Result<String> {
