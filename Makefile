@@ -54,7 +54,7 @@ SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact im
 	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
 	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-http trace soak install release release-try release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-compare bench-http trace soak install release release-try release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -151,12 +151,17 @@ demo: quick ## one mixed pod on a private containerd, through the CRI API (root)
 	@echo "demo: the pod"
 	@MEDLEY_SHIM="$(abspath $(QUICK)/$(notdir $(SHIM)))" "$(QUICK)/demo"
 
-bench: build ## time and memory beside runc, what the cache saves, the engines, as tables (root)
+bench: build ## time and memory beside runc, many containers, what the cache saves, the engines, as tables and JSON=FILE (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin scale -- \
+		--plots docs $(if $(JSON),--json "$(JSON)")
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin cache-bench
 ifneq ($(WASMEDGE),off)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin engine-bench
 endif
+
+bench-compare: ## two files of make bench JSON=FILE beside each other: make bench-compare OLD=FILE NEW=FILE
+	@cargo run --locked -p medley-test --bin scale -- compare "$(OLD)" "$(NEW)"
 
 bench-http: setup ## the HTTP server beside a plain Wasmtime host, both as release builds (root)
 	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-shim -p medley-engine-wasmtime \

@@ -21,6 +21,7 @@ pub mod leftovers;
 mod loopback;
 pub mod net;
 pub mod peer;
+pub mod plot;
 pub mod proc;
 pub mod programs;
 pub mod registry;

@@ -7,19 +7,17 @@
 //! SIGKILL at random moments in the lives of their containers, some lives at the same time, and then
 //! nothing may be left of any.
 
-mod plot;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use medley_test::client::process;
 use medley_test::kills::{self, SoakRun};
+use medley_test::plot::{self, Line, Point};
 use medley_test::stdio::Stdin;
 use medley_test::{
     Containerd, Context as _, Image, ImageBuilder, Result, Runtime, bail, ensure, guests, images,
     proc, runtime,
 };
-use plot::{Line, Sample};
 
 /// A probe every 8.64 seconds for 24 hours.
 const EXECS: u32 = 10_000;
@@ -29,12 +27,15 @@ const KILLS: (u32, u32) = (1_000, 4);
 
 const USAGE: &str = "usage: soak [EXECS] [FILE], or soak kills [KILLS] [AT ONCE] [medley | runc]";
 
+/// What the picture is of.
+const TITLE: &str = "Private memory of the shim, KiB, over execs in its container";
+
 /// How many samples a line has.
 const SAMPLES: u32 = 100;
 
 /// How much larger than after its first tenth a shim may be in the end, in KiB: a page here and there
 /// in the heap of each thread, and no more than seven bytes an exec.
-const MAY_GROW: u64 = 64;
+const MAY_GROW: f64 = 64.0;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -74,17 +75,17 @@ async fn run() -> Result<()> {
     containerd.close().await?;
     let lines = [
         Line {
-            name: "Linux container, exec of /bin/true",
+            name: "Linux container, exec of /bin/true".to_owned(),
             color: "#1f6feb",
-            samples: linux,
+            points: linux,
         },
         Line {
-            name: "Wasm container, exec of a module",
+            name: "Wasm container, exec of a module".to_owned(),
             color: "#bf5af2",
-            samples: wasm,
+            points: wasm,
         },
     ];
-    std::fs::write(&file, plot::svg(&lines))
+    std::fs::write(&file, plot::svg(TITLE, &lines))
         .with_context(|| format!("cannot write {}", file.display()))?;
     println!("soak: {}", file.display());
     lines.iter().try_for_each(does_not_grow)
@@ -124,7 +125,7 @@ async fn probe(
     image: &Image,
     args: &[&str],
     execs: u32,
-) -> Result<Vec<Sample>> {
+) -> Result<Vec<Point>> {
     let client = containerd.client().await?;
     let container = client.create(id, image, client.spec(image, id)).await?;
     let task = container.start(Stdin::None).await?;
@@ -140,7 +141,10 @@ async fn probe(
             // Threads that wait for helpers go when they have nothing to do.
             proc::until("the shim is at rest", || threads(shim) == 1).await?;
             let kib = written(shim)?;
-            samples.push(Sample { execs: number, kib });
+            samples.push(Point {
+                x: f64::from(number),
+                y: f64::from(kib),
+            });
             if number % (every * 10) == 0 {
                 println!("soak: {id}: {number} execs, {kib} KiB");
             }
@@ -165,7 +169,7 @@ fn threads(pid: u32) -> usize {
 
 /// What a process has written, in KiB: pages of its binary come and go, and are its own or not, with
 /// other processes, so they are left out.
-fn written(pid: u32) -> Result<u64> {
+fn written(pid: u32) -> Result<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let name = "Private_Dirty:";
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -176,9 +180,9 @@ fn written(pid: u32) -> Result<u64> {
 /// Fails if a shim is larger at the end than after the first tenth, when everything has been used
 /// once.
 fn does_not_grow(line: &Line) -> Result<()> {
-    let tenth = line.samples.len() / 10;
-    let most = |samples: &[Sample]| samples.iter().map(|sample| sample.kib).max().unwrap_or(0);
-    let (early, late) = line.samples.split_at(tenth.max(1));
+    let tenth = line.points.len() / 10;
+    let most = |samples: &[Point]| samples.iter().map(|sample| sample.y).fold(0.0, f64::max);
+    let (early, late) = line.points.split_at(tenth.max(1));
     let last = &late[late.len().saturating_sub(tenth.max(1))..];
     let (early, last) = (most(early), most(last));
     println!(
