@@ -124,6 +124,77 @@ each_runtime! {
     }
 }
 
+/// Mounts at `/t1` and `/t2`, paths that are hidden or kept from being written to, and a root that is too.
+fn with_restrictions(json: &mut serde_json::Value) {
+    let all = ["ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime"];
+    for (at, options) in [("/t1", &all[..]), ("/t2", &["strictatime", "mode=700"])] {
+        let tmpfs = serde_json::json!({
+            "destination": at, "type": "tmpfs", "source": "tmpfs", "options": options,
+        });
+        if let Some(mounts) = json["mounts"].as_array_mut() {
+            mounts.push(tmpfs);
+        }
+    }
+    json["root"]["readonly"] = true.into();
+    json["linux"]["maskedPaths"] = serde_json::json!(["/hidden", "/secret", "/none"]);
+    json["linux"]["readonlyPaths"] = serde_json::json!(["/kept", "/none"]);
+}
+
+each_runtime! {
+    async fn a_container_has_mounts_and_paths_as_its_spec_says(runtime: Runtime) -> Result<()> {
+        let files = |image: ImageBuilder| image
+            .file("/hidden/file", "hidden", 0o644)
+            .file("/secret", "hidden", 0o644)
+            .dir("/kept", 0o777);
+        let script = "while read _ _ _ _ at options _; do \
+            case $at in /|/t1|/t2|/hidden|/secret) echo $at $options;; esac; \
+            done < /proc/self/mountinfo | sort; \
+            ls -A /hidden; cat /secret; touch /kept/x /x 2>/dev/null; ls /kept; stat -c %a /t2; \
+            for name in fd stdin stdout stderr ptmx; do readlink /dev/$name; done; \
+            stat -c '%n %F %t:%T %a' /dev/null /dev/tty /dev/urandom";
+        let text = shell(runtime, files, script, |spec, _| spec.edit(with_restrictions)).await?;
+        let expected = [
+            "/ ro,relatime",
+            "/hidden ro,relatime",
+            "/secret rw,nosuid",
+            "/t1 ro,nosuid,nodev,noexec,noatime,nodiratime",
+            "/t2 rw",
+            "700",
+            "/proc/self/fd",
+            "/proc/self/fd/0",
+            "/proc/self/fd/1",
+            "/proc/self/fd/2",
+            "pts/ptmx",
+            "/dev/null character special file 1:3 666",
+            "/dev/tty character special file 5:0 666",
+            "/dev/urandom character special file 1:9 666",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        Ok(())
+    }
+}
+
+/// runc leaves it private, whatever is asked for.
+#[tokio::test]
+async fn a_root_tells_of_mounts_if_its_spec_says_so() -> Result<()> {
+    for (kind, tag) in [
+        ("shared", "shared\n"),
+        ("private", "-\n"),
+        ("unbindable", "unbindable\n"),
+    ] {
+        let script = "while read _ _ _ _ at _ tag _; do [ $at != / ] || echo ${tag%%:*}; \
+            done < /proc/self/mountinfo";
+        let text = shell(
+            Runtime::Medley,
+            |image| image,
+            script,
+            |spec, _| spec.edit(|json| json["linux"]["rootfsPropagation"] = kind.into()),
+        );
+        assert_eq!(text.await?, tag, "{kind}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_rootfs_that_was_mounted_before_stays_mounted() -> Result<()> {
     let bench = Bench::new(Runtime::Medley).await?;

@@ -95,7 +95,7 @@ const CASES: &[Case] = &[
     (
         "no-namespace",
         |json| namespace(json, "uts", "/etc/passwd"),
-        "cannot enter the uts namespace of linux.namespaces: Invalid argument (os error 22); the path has to be \
+        "cannot enter the uts namespace \"/etc/passwd\": Invalid argument (os error 22); the path has to be \
          of a uts namespace",
     ),
     (

@@ -1,9 +1,10 @@
 //! A cgroup's files: numbers, and counters with a name in each line.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::Path;
+
+use medley_sys::kernel_file;
 
 use crate::error::Error;
 
@@ -14,7 +15,7 @@ pub(crate) const V1_UNLIMITED: u64 = 1 << 62;
 /// A file's text; empty if there is no such file.
 pub(crate) fn text(dir: &Path, file: &str) -> Result<String, Error> {
     let path = dir.join(file);
-    match fs::read_to_string(&path) {
+    match kernel_file::read(&path) {
         Ok(text) => Ok(text),
         // Not every kernel has every file, and the root of a hierarchy has few.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -45,7 +46,7 @@ pub(crate) fn counter(dir: &Path, file: &str, name: &str) -> Option<u64> {
 
 /// The words of a file; none if it can't be read.
 pub(crate) fn words(dir: &Path, file: &str) -> Vec<String> {
-    let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let text = kernel_file::read(dir.join(file)).unwrap_or_default();
     text.split_whitespace().map(str::to_owned).collect()
 }
 

@@ -4,13 +4,14 @@
 //! sends them to the process that it made. They stay right when the limits change.
 
 use std::cell::RefCell;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use medley_engine::memory::{Available, MemoryLimit};
+use medley_sys::kernel_file;
 
 use crate::cgroup::Cgroup;
 use crate::error::Error;
@@ -60,7 +61,7 @@ impl MemoryFiles {
     /// # Errors
     /// [`Error`] with the file that can't be read.
     pub fn of_process(pid: i32) -> Result<Self, Error> {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        let text = kernel_file::read(format!("/proc/{pid}/cgroup"));
         let text = text.map_err(|source| Error::Locate { pid, source })?;
         let unified = mount::is_v2();
         let cgroup = Cgroup::parse(&text, "", unified);

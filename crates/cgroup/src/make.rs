@@ -4,13 +4,14 @@
 //! the node, and knows of no hierarchy without a controller. So what systemd does not make is made
 //! here, where runc makes it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use medley_sys::device_filter::{Kind, Rule};
-use medley_sys::{child, user_namespace};
+use medley_sys::{child, kernel_file, user_namespace};
 use oci_spec::runtime::LinuxNetwork;
 use rustix::fs::{Mode, OFlags};
 
@@ -263,7 +264,7 @@ fn inherit_sets(mount: &Path, dir: &Path) -> Result<(), Error> {
     for file in SETS {
         let read = |at: &Path| {
             let path = at.join(file);
-            fs::read_to_string(&path).map_err(|source| Error::Read { path, source })
+            kernel_file::read(&path).map_err(|source| Error::Read { path, source })
         };
         // The usual one has it, from the last container beside it.
         let mut missing = Vec::new();
@@ -283,17 +284,39 @@ fn inherit_sets(mount: &Path, dir: &Path) -> Result<(), Error> {
 
 /// Puts the rules for devices in force. None restricts nothing.
 fn restrict(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
+    let file = |name| RuleFile {
+        path: dir.join(name),
+        open: None,
+    };
+    let (mut allow, mut deny) = (file("devices.allow"), file("devices.deny"));
     for rule in rules {
-        let file = if rule.allow {
-            "devices.allow"
-        } else {
-            "devices.deny"
-        };
+        let file = if rule.allow { &mut allow } else { &mut deny };
         for line in lines(rule) {
-            write(dir, file, &line)?;
+            file.write(line)?;
         }
     }
     Ok(())
+}
+
+/// A file that takes a rule with each write.
+struct RuleFile {
+    path: PathBuf,
+    open: Option<File>,
+}
+
+impl RuleFile {
+    fn write(&mut self, rule: String) -> Result<(), Error> {
+        let written = match self.open.take() {
+            Some(open) => Ok(open),
+            None => File::options().write(true).open(&self.path),
+        }
+        .and_then(|open| self.open.insert(open).write_all_at(rule.as_bytes(), 0));
+        written.map_err(|source| Error::Write {
+            path: self.path.clone(),
+            value: rule,
+            source,
+        })
+    }
 }
 
 /// A rule as cgroup v1's files have it. `a` there stands for every device and all that can be done.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use medley_sys::kernel_file;
 use rustix::event::EventfdFlags;
 use rustix::fs::inotify;
 
@@ -153,7 +154,7 @@ impl OomWatch {
     }
 
     fn total(&self) -> Option<u64> {
-        let text = fs::read_to_string(&self.file).ok()?;
+        let text = kernel_file::read(&self.file).ok()?;
         let counter = text
             .lines()
             .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());

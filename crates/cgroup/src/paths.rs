@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use medley_sys::kernel_file;
+
 use crate::cgroup::{Cgroup, CgroupDir};
 use crate::error::Error;
 use crate::hierarchies;
@@ -15,7 +17,7 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Locate`].
     pub fn of_process(pid: i32) -> Result<Self, Error> {
-        let read = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        let read = |pid: &str| kernel_file::read(format!("/proc/{pid}/cgroup"));
         let locate = |source| Error::Locate { pid, source };
         let ours = read("self").map_err(locate)?;
         let theirs = read(&pid.to_string()).map_err(locate)?;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use medley_sys::kernel_file;
 use medley_sys::pidfd::PidFd;
 use rustix::process::Signal;
 
@@ -195,7 +196,7 @@ fn signal_listed(signal: i32, list: impl Fn() -> Result<Vec<u32>, Error>) -> Res
 
 pub(super) fn collect_pids(dir: &Path, pids: &mut Vec<u32>) -> Result<(), Error> {
     let path = dir.join("cgroup.procs");
-    match fs::read_to_string(&path) {
+    match kernel_file::read(&path) {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok())),
         Err(error) if is_gone(&error) => return Ok(()),
         Err(source) => return Err(Error::Read { path, source }),

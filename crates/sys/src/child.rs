@@ -156,7 +156,7 @@ pub fn leave_namespaces() -> io::Result<()> {
 /// container would be deaf to SIGHUP, and a shell in it could not even set a trap. `Command` gives
 /// SIGPIPE back to who is run; a process of our own gets an error instead.
 pub fn hear_signals() {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = crate::kernel_file::read("/proc/self/status").unwrap_or_default();
     // Without procfs each is looked at.
     let ignored = ignored(&status).unwrap_or(u64::MAX);
     let by_mask = |signal: &i32| *signal != libc::SIGPIPE && ignored & 1 << (signal - 1) != 0;

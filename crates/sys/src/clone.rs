@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
-use rustix::thread::ThreadNameSpaceType;
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 /// Of `linux/sched.h`.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -204,6 +204,18 @@ impl SingleThreaded {
         }
     }
 
+    /// Gives this process namespaces of its own of these kinds, or none.
+    ///
+    /// # Errors
+    /// Those of `unshare`.
+    pub fn unshare(&self, kinds: UnshareFlags) -> io::Result<()> {
+        let kinds = kinds.difference(UnshareFlags::FILES);
+        // SAFETY: `UnshareFlags::FILES` alone would pull a descriptor table from under other
+        // threads; it is not among the flags, and there is one thread.
+        unsafe { rustix::thread::unshare_unsafe(kinds)? };
+        Ok(())
+    }
+
     /// Gives this process a mount namespace of its own. What is mounted
     /// in it below `dir`, which has to be there, shows up in no other; the other mounts are shared as
     /// they were.
@@ -211,9 +223,7 @@ impl SingleThreaded {
     /// # Errors
     /// Those of `unshare`, `statx` and `mount`.
     pub fn unshare_mounts(&self, dir: &Path) -> io::Result<()> {
-        // SAFETY: `UnshareFlags::FILES` alone would pull a descriptor table from under other
-        // threads; it is not among the flags, and there is one thread.
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)? };
+        self.unshare(UnshareFlags::NEWNS)?;
         let dir = dir.canonicalize()?;
         for at in dir.ancestors() {
             let seen = rustix::fs::statx(

@@ -1,6 +1,7 @@
 //! Paths with a directory as `/`: neither a symlink nor `..` in them leads out of it, even where others
 //! change what is there meanwhile.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -78,8 +79,16 @@ pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedF
         Missing::File if is_last => OFlags::PATH,
         _ => OFlags::PATH | OFlags::DIRECTORY,
     };
-    if let Ok(there) = open(&root, path, flags(true)) {
-        return Ok(there);
+    match open(&root, path, flags(true)) {
+        Err(Errno::NOENT) => {}
+        opened => return Ok(opened?),
+    }
+    // Most often it is the last part alone that is missing.
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+        && let Ok(at) = open(&root, parent, flags(false))
+    {
+        make_in(&at, name, missing)?;
+        return Ok(open(&root, path, flags(true))?);
     }
     let mut here = PathBuf::from("/");
     let mut at = open(&root, &here, flags(false))?;
@@ -89,18 +98,24 @@ pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedF
         let flags = flags(number + 1 == count);
         at = match (open(&root, &here, flags), component) {
             (Err(Errno::NOENT), Component::Normal(name)) => {
-                if flags.contains(OFlags::DIRECTORY) {
-                    rustix::fs::mkdirat(&at, name, DIR_MODE)?;
-                } else {
-                    let new = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    rustix::fs::openat(&at, name, new | OFlags::WRONLY, FILE_MODE)?;
-                }
+                let is_dir = flags.contains(OFlags::DIRECTORY);
+                make_in(&at, name, if is_dir { Missing::Dir } else { missing })?;
                 open(&root, &here, flags)?
             }
             (opened, _) => opened?,
         };
     }
     Ok(at)
+}
+
+fn make_in(dir: &OwnedFd, name: &OsStr, missing: Missing) -> rustix::io::Result<()> {
+    match missing {
+        Missing::Dir => rustix::fs::mkdirat(dir, name, DIR_MODE),
+        Missing::File => {
+            let new = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, name, new | OFlags::WRONLY, FILE_MODE).map(drop)
+        }
+    }
 }
 
 #[cfg(test)]

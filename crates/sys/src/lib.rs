@@ -12,6 +12,7 @@ pub mod clone;
 pub mod device_filter;
 pub mod empty_mounts;
 pub mod in_root;
+pub mod kernel_file;
 pub mod keyring;
 pub mod lifeline;
 pub mod memory;

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+};
 
 /// `struct mount_attr` of `mount_setattr(2)`.
 #[repr(C)]
@@ -17,15 +19,41 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-const MOUNT_ATTR_RDONLY: u64 = 0x1;
-
-const MOUNT_ATTR_NOSUID: u64 = 0x2;
-
-const MOUNT_ATTR_NODEV: u64 = 0x4;
-
-const MOUNT_ATTR_NOEXEC: u64 = 0x8;
-
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+/// Attributes of a mount, those of `linux/mount.h`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// What it is to have.
+    pub set: u64,
+    /// What it is not to have, where that is not set at the same time.
+    pub clear: u64,
+}
+
+impl Attributes {
+    /// Nothing can be changed.
+    pub const READ_ONLY: u64 = 0x1;
+    /// A program gives no rights.
+    pub const NO_SUID: u64 = 0x2;
+    /// No devices are opened.
+    pub const NO_DEVICES: u64 = 0x4;
+    /// No programs are started.
+    pub const NO_PROGRAMS: u64 = 0x8;
+    /// All of those that say how times of access are kept.
+    pub const TIMES: u64 = 0x70;
+    /// No times of access are kept.
+    pub const NO_TIMES: u64 = 0x10;
+    /// All of them are.
+    pub const STRICT_TIMES: u64 = 0x20;
+    /// None of dirs are.
+    pub const NO_DIR_TIMES: u64 = 0x80;
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
 
 /// A clone of a mount, gone with this value unless it was attached.
 #[derive(Debug)]
@@ -34,6 +62,28 @@ pub struct MountClone {
 }
 
 impl MountClone {
+    /// No clone, but a mount of a file system of its own: of this kind, from `source`, with its options, each
+    /// `NAME` or `NAME=value`, and the attributes that are set.
+    ///
+    /// # Errors
+    /// Those of `fsopen`, `fsconfig` and `fsmount`.
+    pub fn new(kind: &str, source: &Path, options: &[String], attributes: u64) -> io::Result<Self> {
+        let attributes = u32::try_from(attributes).map_err(io::Error::other)?;
+        let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let fs = fs.as_fd();
+        rustix::mount::fsconfig_set_string(fs, "source", source)?;
+        for option in options {
+            match option.split_once('=') {
+                Some((name, value)) => rustix::mount::fsconfig_set_string(fs, name, value)?,
+                None => rustix::mount::fsconfig_set_flag(fs, option)?,
+            }
+        }
+        rustix::mount::fsconfig_create(fs)?;
+        let attributes = MountAttrFlags::from_bits_retain(attributes);
+        let fd = rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+        Ok(Self { fd })
+    }
+
     /// Clones the mount at `path`, and what is mounted below it if `recursive`.
     ///
     /// # Errors
@@ -72,15 +122,24 @@ impl MountClone {
     /// # Errors
     /// Those of `mount_setattr`.
     pub fn confine(&self, read_only: bool) -> io::Result<()> {
-        let mut attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        let mut set = Attributes::NO_SUID | Attributes::NO_DEVICES | Attributes::NO_PROGRAMS;
         if read_only {
-            attr_set |= MOUNT_ATTR_RDONLY;
+            set |= Attributes::READ_ONLY;
         }
+        self.set_attributes(Attributes { set, clear: 0 }, false)
+    }
+
+    /// Changes its attributes, and those of what is mounted below it if `recursive`.
+    ///
+    /// # Errors
+    /// Those of `mount_setattr` (Linux 5.12).
+    pub fn set_attributes(&self, attributes: Attributes, recursive: bool) -> io::Result<()> {
         let attr = MountAttr {
-            attr_set,
+            attr_set: attributes.set,
+            attr_clr: attributes.clear,
             ..MountAttr::default()
         };
-        self.set(&attr, false)
+        self.set(&attr, recursive)
     }
 
     /// Lets it be written to, if its file system can be.
@@ -88,11 +147,8 @@ impl MountClone {
     /// # Errors
     /// Those of `mount_setattr`.
     pub fn make_writable(&self) -> io::Result<()> {
-        let attr = MountAttr {
-            attr_clr: MOUNT_ATTR_RDONLY,
-            ..MountAttr::default()
-        };
-        self.set(&attr, false)
+        let clear = Attributes::READ_ONLY;
+        self.set_attributes(Attributes { set: 0, clear }, false)
     }
 
     /// Sets how mounts below it are told, and those below what is mounted there if `recursive`.
@@ -172,7 +228,7 @@ impl MountClone {
 /// Those of `mount_setattr` (Linux 5.12).
 pub fn make_read_only(at: BorrowedFd<'_>) -> io::Result<()> {
     let attr = MountAttr {
-        attr_set: MOUNT_ATTR_RDONLY,
+        attr_set: Attributes::READ_ONLY,
         ..MountAttr::default()
     };
     set(at, &attr, false)

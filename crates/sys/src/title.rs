@@ -33,7 +33,7 @@ impl Layout {
     /// # Errors
     /// If the node's procfs can't be read, or says something else than proc(5).
     pub fn of_self() -> io::Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let stat = crate::kernel_file::read("/proc/self/stat")?;
         parse(&stat)
             .map(Self)
             .ok_or_else(|| io::Error::other("/proc/self/stat is not what it is known as"))

@@ -10,7 +10,7 @@ use crate::clone::SingleThreaded;
 /// Whether this process is in the first one, which has every id; also not if that can't be read.
 #[must_use]
 pub fn is_first() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = crate::kernel_file::read("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use medley_sys::kernel_file;
+
 use super::error::UpdateError;
 
 /// One file's new content.
@@ -41,7 +43,7 @@ pub(super) fn apply(writes: &[Write]) -> Result<Vec<(&Write, String)>, UpdateErr
     let mut done: Vec<(&Write, String)> = Vec::new();
     for write in writes {
         // Read right before, not all of them at the start: a file may be written twice.
-        let written = fs::read_to_string(&write.path)
+        let written = kernel_file::read(&write.path)
             .map_err(|source| UpdateError::Read {
                 path: write.path.clone(),
                 source,
@@ -66,7 +68,7 @@ fn refused(write: &Write, source: io::Error) -> UpdateError {
     let usage = write.path.with_file_name("memory.usage_in_bytes");
     if is_busy
         && let Ok(limit) = write.value.parse()
-        && let Ok(usage) = fs::read_to_string(usage)
+        && let Ok(usage) = kernel_file::read(usage)
         && let Ok(usage) = usage.trim().parse()
     {
         return UpdateError::BelowUsage { limit, usage };

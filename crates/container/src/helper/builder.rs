@@ -6,9 +6,11 @@
 //! clone of the helper where it can be; what init does is libcontainer's.
 
 mod between;
+mod filesystem;
 mod listener;
 mod network;
 mod stage;
+mod surroundings;
 
 use std::fs::File;
 use std::io;
@@ -46,6 +48,9 @@ use crate::spec::{has_option, is_bind};
 
 /// What a clone ends with that could not become init; why, it has told.
 const FAILED: u8 = exit_status::UNKNOWN;
+
+/// What libcontainer takes for a process in a container whose file system is there.
+const TENANT: ContainerType = ContainerType::TenantContainer { exec_notify_fd: -1 };
 
 /// Why init could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -144,24 +149,29 @@ impl Builder {
             NotifyListener::new(&dir.join(NOTIFY_FILE)).map_err(LibcontainerError::from)?;
         set_oom_score(&spec)?;
         let root = spec.root().as_ref().ok_or(Error::Incomplete("root"))?;
-        let rootfs = std::fs::canonicalize(root.path()).map_err(LibcontainerError::OtherIO)?;
+        // `load` has made it so.
+        let rootfs = root.path().clone();
         let alone = SingleThreaded::check().map_err(Error::Clone)?;
         let step = trace::span("hold what is mounted from");
         let linux = spec.linux().as_ref().ok_or(Error::Incomplete("linux"))?;
         let stage = match &self.cgroup {
             Some(_) if !self.no_pivot && !between::is_needed(linux) => {
-                Stage::of(&alone, &mut spec, &rootfs)?
+                Stage::of(&alone, &mut spec, &rootfs, console.is_some())?
             }
             _ => None,
         };
-        let rootfs = match &stage {
-            Some(_) => PathBuf::from(stage::ROOTFS),
-            None => rootfs,
+        // libcontainer makes no file system for what is added to a container.
+        let container_type = match &stage {
+            Some(stage) if stage.rootfs().is_none() => TENANT,
+            _ => ContainerType::InitContainer,
         };
+        let seen = stage.as_ref().and_then(Stage::rootfs);
+        let rootfs = seen.map_or(rootfs, Path::to_owned);
         drop(step);
-        let [stdin, stdout, stderr] = self.stdio;
+        let mut stdio = self.stdio;
+        let [stdin, stdout, stderr] = stdio.each_ref().map(AsRawFd::as_raw_fd);
         let args = ContainerArgs {
-            container_type: ContainerType::InitContainer,
+            container_type,
             syscall: SyscallType::default(),
             rootfs,
             console_socket: console.as_ref().map(AsRawFd::as_raw_fd),
@@ -173,13 +183,14 @@ impl Builder {
             detached: true,
             executor: self.executor,
             no_pivot: self.no_pivot,
-            stdin: Some(stdin.as_raw_fd()),
-            stdout: Some(stdout.as_raw_fd()),
-            stderr: Some(stderr.as_raw_fd()),
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            stderr: Some(stderr),
             as_sibling: false,
             pid_file: None,
             spec: Rc::new(spec),
         };
+        let stage = stage.map(|stage| (stage, &mut stdio));
         let pid = make_init(&alone, &args, self.cgroup.as_ref(), stage)?;
         let settled = share_cache(&args.spec, &mut container, pid).and_then(|()| {
             let created = container
@@ -277,7 +288,7 @@ fn make_init(
     alone: &SingleThreaded,
     args: &ContainerArgs,
     cgroup: Option<&Cgroup>,
-    stage: Option<Stage>,
+    stage: Option<(Stage, &mut [OwnedFd; 3])>,
 ) -> Result<i32, Error> {
     let spec = args.spec.linux().as_ref();
     let linux = spec.ok_or(Error::Incomplete("linux"))?;
@@ -292,7 +303,10 @@ fn make_init(
                 cgroup.enter(is_placed)?;
                 drop(step);
                 let step = trace::span("leave the node's mounts");
-                let open = stage.map_or(Ok(Vec::new()), |stage| stage.enter(alone))?;
+                let open = match stage {
+                    Some((stage, stdio)) => stage.enter(alone, stdio)?,
+                    None => Vec::new(),
+                };
                 drop(step);
                 limit(&args.spec)?;
                 Ok(open)
@@ -413,7 +427,12 @@ fn run_hooks(
     from_init: &mut MainReceiver,
     to_init: &mut InitSender,
 ) -> Result<(), Error> {
-    let Some(hooks) = args.spec.hooks() else {
+    let hooks = match args.container_type {
+        ContainerType::InitContainer => args.spec.hooks().as_ref(),
+        // It has none of them.
+        ContainerType::TenantContainer { .. } => None,
+    };
+    let Some(hooks) = hooks else {
         return Ok(());
     };
     let container = args.container.as_ref().ok_or(Error::Incomplete("state"))?;

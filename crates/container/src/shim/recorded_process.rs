@@ -1,9 +1,9 @@
 //! A process that a record names, and what it has left behind.
 
 use std::fs;
-use std::io;
 use std::time::{Duration, Instant};
 
+use medley_sys::kernel_file;
 use medley_sys::pidfd::PidFd;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -135,8 +135,7 @@ fn has_args(pid: i32, args: &[String; 3]) -> bool {
 fn start_of(pid: &str) -> Option<u64> {
     /// Its place in `/proc/<pid>/stat`, counted from what follows the name in parentheses.
     const STARTTIME: usize = 19;
-    let stat: io::Result<String> = fs::read_to_string(format!("/proc/{pid}/stat"));
-    let stat = stat.ok()?;
+    let stat = kernel_file::read(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(STARTTIME)?.parse().ok()
 }

@@ -2,8 +2,9 @@
 //! ([`medley_sys::empty_mounts`]), with only what the container mounts from, so that a start takes no
 //! longer on a node with thousands of mounts.
 //!
-//! What a spec mounts from is taken hold of here, with the node's names; init finds it by names of its
-//! own. That a component of a path is made a link meanwhile changes nothing any more.
+//! What a spec mounts from is taken hold of here, with the node's names. That a component of a path is made
+//! a link meanwhile changes nothing any more. Most file systems are made by [`Filesystem`]; where
+//! libcontainer makes one, init finds what it mounts from by names of its own.
 
 use std::fs::File;
 use std::io;
@@ -16,13 +17,15 @@ use medley_sys::{empty_mounts, user_namespace};
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::FileType;
 
+use super::filesystem::{self, Filesystem};
+use super::surroundings::{self, Surroundings};
 use crate::spec::{has_option, is_bind};
 
 /// Where init finds what is mounted from.
 const SOURCES: &str = "/sources";
 
 /// Where init finds its rootfs.
-pub(super) const ROOTFS: &str = "/rootfs";
+const ROOTFS: &str = "/rootfs";
 
 /// What libcontainer mounts from nothing of the node's.
 const FROM_NOTHING: [&str; 5] = ["devpts", "mqueue", "proc", "sysfs", "tmpfs"];
@@ -46,25 +49,35 @@ pub(crate) enum Error {
     Namespace { path: PathBuf, source: io::Error },
     #[error("cannot leave the node's mount namespace")]
     Enter(#[source] io::Error),
+    #[error(transparent)]
+    Surroundings(#[from] surroundings::Error),
+    #[error(transparent)]
+    Filesystem(#[from] filesystem::Error),
     #[error("cannot put {} into init's mount namespace", at.display())]
     Attach { at: PathBuf, source: io::Error },
 }
 
-/// What init is to find in its mount namespace.
+/// The empty mount namespace, and what init does in a copy of it.
 pub(super) struct Stage {
     empty: OwnedFd,
-    mounts: Vec<(MountClone, PathBuf)>,
-    /// Those that the spec names by then.
-    namespaces: Vec<File>,
+    content: Content,
+}
+
+enum Content {
+    /// Init's namespaces and its file system, of which libcontainer has nothing to do.
+    Whole(Box<(Surroundings, Filesystem)>),
+    /// What libcontainer is to find.
+    Mounts(Mounts),
 }
 
 impl Stage {
-    /// That of a container with this spec, whose sources get the names that init finds them by. None
-    /// if the container needs the node's mounts in sight, or no empty namespace can be had.
+    /// That of a container with this spec, out of which is taken what is done here. None if the container
+    /// needs the node's mounts in sight, or no empty namespace can be had.
     pub(super) fn of(
         alone: &SingleThreaded,
         spec: &mut Spec,
         rootfs: &Path,
+        has_console: bool,
     ) -> Result<Option<Self>, Error> {
         if !is_enough(spec) {
             return Ok(None);
@@ -76,6 +89,71 @@ impl Stage {
                 return Ok(None);
             }
         };
+        let content = if has_console || needs_libcontainer(spec) {
+            let Some(mounts) = Mounts::of(spec, rootfs)? else {
+                return Ok(None);
+            };
+            Content::Mounts(mounts)
+        } else {
+            let filesystem = Filesystem::take(spec, rootfs)?;
+            Content::Whole(Box::new((Surroundings::take(spec)?, filesystem)))
+        };
+        Ok(Some(Self { empty, content }))
+    }
+
+    /// Where libcontainer finds the rootfs, if it makes the file system.
+    pub(super) fn rootfs(&self) -> Option<&'static Path> {
+        match self.content {
+            Content::Whole(_) => None,
+            Content::Mounts(_) => Some(Path::new(ROOTFS)),
+        }
+    }
+
+    /// In init: leaves the node's mounts for these. Gives what is to be open until init has entered the
+    /// namespaces that its spec names. `stdio` is init's.
+    pub(super) fn enter(
+        self,
+        alone: &SingleThreaded,
+        stdio: &mut [OwnedFd; 3],
+    ) -> Result<Vec<File>, Error> {
+        match self.content {
+            Content::Whole(whole) => {
+                let (surroundings, filesystem) = *whole;
+                surroundings.enter(alone, self.empty.as_fd())?;
+                filesystem.enter(stdio)?;
+                Ok(Vec::new())
+            }
+            Content::Mounts(mounts) => {
+                alone
+                    .enter_empty_mounts(self.empty.as_fd())
+                    .map_err(Error::Enter)?;
+                mounts.attach()
+            }
+        }
+    }
+}
+
+/// Whether init has something to do between its file system and its program that only libcontainer does
+/// there.
+fn needs_libcontainer(spec: &Spec) -> bool {
+    let hooks = spec.hooks().as_ref();
+    let hooks = hooks.and_then(|hooks| hooks.start_container().as_ref());
+    let linux = spec.linux().as_ref();
+    let devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    hooks.is_some_and(|hooks| !hooks.is_empty())
+        || devices.is_some_and(|devices| !devices.is_empty())
+}
+
+/// What libcontainer is to find in init's mount namespace.
+struct Mounts {
+    mounts: Vec<(MountClone, PathBuf)>,
+    /// Those that the spec names by then.
+    namespaces: Vec<File>,
+}
+
+impl Mounts {
+    /// Of a spec, whose sources get the names that init finds them by.
+    fn of(spec: &mut Spec, rootfs: &Path) -> Result<Option<Self>, Error> {
         let proc = match clone(Path::new(PROC), Path::new(PROC), false) {
             Ok(proc) => proc,
             // What hides a part of it from this node must go on hiding it.
@@ -103,19 +181,11 @@ impl Stage {
             mounts.push((held, at));
         }
         let namespaces = name_namespaces(spec)?;
-        Ok(Some(Self {
-            empty,
-            mounts,
-            namespaces,
-        }))
+        Ok(Some(Self { mounts, namespaces }))
     }
 
-    /// In init: leaves the node's mounts for these. Gives what is to be open until init has entered the
-    /// namespaces that its spec names.
-    pub(super) fn enter(self, alone: &SingleThreaded) -> Result<Vec<File>, Error> {
-        alone
-            .enter_empty_mounts(self.empty.as_fd())
-            .map_err(Error::Enter)?;
+    /// In init: puts them where it finds them.
+    fn attach(self) -> Result<Vec<File>, Error> {
         for (mount, at) in self.mounts {
             let attached = mount_point(&mount, &at).and_then(|()| mount.attach(&at));
             attached.map_err(|source| Error::Attach { at, source })?;
