@@ -68,9 +68,16 @@ pub enum Error {
     /// A dir could not be removed.
     #[error("cannot remove the cgroup {}", path.display())]
     Remove { path: PathBuf, source: io::Error },
+    /// Its processes would stand still.
+    #[error(
+        "container's cgroup unexpectedly frozen: thaw {}, or name another in cgroupsPath",
+        path.display()
+    )]
+    Frozen { path: PathBuf },
     /// It holds processes of another.
     #[error(
-        "the cgroup {} holds {count} processes already: a container needs one of its own",
+        "container's cgroup is not empty: {} holds {count} processes already, and a container needs \
+         one of its own",
         path.display()
     )]
     Taken {

@@ -63,6 +63,25 @@ impl Cgroup {
         }
     }
 
+    /// Where every process that comes into it would stand.
+    pub(crate) fn frozen_dir(&self) -> Option<&Path> {
+        let freezer = self.freezer()?;
+        let (file, thawed) = match freezer {
+            Freezer::V1(dir) => (dir.join("freezer.state"), "THAWED"),
+            Freezer::V2(dir) => (dir.join("cgroup.freeze"), "0"),
+        };
+        let state = fs::read_to_string(file).ok()?;
+        let (Freezer::V1(dir) | Freezer::V2(dir)) = freezer;
+        (state.trim() != thawed).then_some(dir)
+    }
+
+    /// Whether every process in it stands. One that can't be read is not frozen.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.freezer()
+            .is_some_and(|freezer| freezer.is_frozen().unwrap_or(false))
+    }
+
     fn freezer(&self) -> Option<Freezer<'_>> {
         let unified = || {
             let dir = self

@@ -19,6 +19,7 @@ mod mount;
 mod oom;
 mod paths;
 mod processes;
+mod sub_cgroup;
 mod update;
 
 pub use at_create::{DeferredLimits, MakeError};
@@ -29,4 +30,5 @@ pub use make::UnifiedEntry;
 pub use mount::{MOUNT, is_v2};
 pub use oom::OomWatch;
 pub use paths::{no_systemd, prepare_for_move};
+pub use sub_cgroup::{SubCgroup, SubCgroupError};
 pub use update::UpdateError;

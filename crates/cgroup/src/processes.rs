@@ -34,10 +34,11 @@ fn takes_no_process(dir: &Path) -> bool {
 }
 
 impl Cgroup {
-    /// Makes sure that no process is in it, as it would die with the container, and that one can be.
+    /// Makes sure that no process is in it, as it would die with the container, and that one can be, and
+    /// go on.
     ///
     /// # Errors
-    /// [`Error::Taken`] or [`Error::NotLeaf`].
+    /// [`Error::Taken`], [`Error::NotLeaf`] or [`Error::Frozen`].
     pub fn check_vacant(&self) -> Result<(), Error> {
         for dir in &self.dirs {
             let mut pids = Vec::new();
@@ -53,7 +54,12 @@ impl Cgroup {
                 return Err(Error::NotLeaf { path });
             }
         }
-        Ok(())
+        match self.frozen_dir() {
+            Some(path) => Err(Error::Frozen {
+                path: path.to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Every process in it and below.
@@ -279,6 +285,12 @@ mod tests {
             std::fs::write(&control, given).unwrap();
             cgroup.check_vacant().unwrap();
         }
+        let freeze = dir.path().join("cgroup.freeze");
+        std::fs::write(&freeze, "1\n").unwrap();
+        let error = cgroup.check_vacant().unwrap_err();
+        assert!(matches!(error, Error::Frozen { .. }), "{error}");
+        std::fs::write(&freeze, "0\n").unwrap();
+        cgroup.check_vacant().unwrap();
         std::fs::write(dir.path().join("cgroup.procs"), "7\n").unwrap();
         let error = cgroup.check_vacant().unwrap_err();
         assert!(matches!(error, Error::Taken { count: 1, .. }), "{error}");

@@ -17,6 +17,7 @@ mod copy_output;
 mod driver;
 mod error;
 mod fifo;
+mod inherited;
 mod lock;
 mod log_file;
 mod master;
@@ -29,6 +30,7 @@ mod terminal_input;
 
 pub use copy_output::all_copied;
 pub use error::Error;
+pub use inherited::{inherited, nowhere};
 pub use stdio::{ContainerStdio, Owner, Size, Stdio};
 pub use stdio_handles::StdioHandles;
 

@@ -150,12 +150,20 @@ pub fn leave_namespaces() -> io::Result<()> {
     }
 }
 
-/// Gives every signal that this process ignores its default effect again, but for SIGPIPE.
+/// Gives every signal that this process ignores its default effect again, but for SIGPIPE, and holds none
+/// back.
 ///
 /// A process ignores what its parent ignored: under a containerd that was run by `nohup`, every
 /// container would be deaf to SIGHUP, and a shell in it could not even set a trap. `Command` gives
-/// SIGPIPE back to who is run; a process of our own gets an error instead.
+/// SIGPIPE back to who is run; a process of our own gets an error instead. What is held back is so in
+/// children, too: a fault of a guest, which its engine makes a trap of, would end the process.
 pub fn hear_signals() {
+    // SAFETY: an all-zero set is a valid one for `sigemptyset` to fill, and it outlives the call.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
     let status = crate::kernel_file::read("/proc/self/status").unwrap_or_default();
     // Without procfs each is looked at.
     let ignored = ignored(&status).unwrap_or(u64::MAX);
@@ -227,6 +235,43 @@ pub fn make_inheritable(capabilities: u64) -> io::Result<()> {
     )?)
 }
 
+/// Sets the supplementary groups of this thread. Where a user without root's rights has made the user
+/// namespace, no process may set any: to have none that is known there is all that can be had.
+///
+/// # Errors
+/// Those of `setgroups`.
+pub fn set_groups(groups: impl IntoIterator<Item = u32>) -> io::Result<()> {
+    let groups: Vec<_> = groups
+        .into_iter()
+        .map(rustix::process::Gid::from_raw)
+        .collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        Err(rustix::io::Errno::PERM) if groups.is_empty() && may_set_no_groups() => Ok(()),
+        set => Ok(set?),
+    }
+}
+
+fn may_set_no_groups() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|says| says.trim() == "deny")
+}
+
+/// Makes these descriptors 3, 4 and so on of a program that is executed next. None of them may have such
+/// a number yet. What had those numbers is lost.
+///
+/// # Errors
+/// Those of `dup2`.
+pub fn pass_on(fds: &[std::os::fd::OwnedFd]) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    for (number, fd) in (3..).zip(fds) {
+        // SAFETY: both are plain numbers. It is for a process that executes a program or ends, and does
+        // nothing more with what had the number.
+        if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Executes a program, with every signal at its default and none blocked; comes back only if that
 /// fails. Unlike `Command`, it has no shell read a file that the kernel does not know for a program.
 pub fn execute(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
@@ -293,6 +338,36 @@ pub fn be_undumpable() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(
         rustix::process::DumpableBehavior::NotDumpable,
     )?)
+}
+
+/// How many descriptors are open from the number `first` on without a gap, of which this process's programs
+/// get none from here on: for a process that has opened none itself yet.
+pub fn count_inherited(first: i32) -> usize {
+    let is_open = |number: &i32| {
+        // SAFETY: a plain question about a number.
+        unsafe { libc::fcntl(*number, libc::F_GETFD) >= 0 }
+    };
+    let count = (first..).take_while(is_open).count();
+    // SAFETY: a plain system call, which closes nothing before a program is executed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
+    }
+    count
+}
+
+/// A further descriptor for what an inherited one, which is named by its number, stands for.
+///
+/// # Errors
+/// `EBADF` if there is none.
+pub fn clone_inherited(number: i32) -> io::Result<std::os::fd::OwnedFd> {
+    // SAFETY: the number is used in this call alone, and one that is not open is an error.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    fd.try_clone_to_owned()
 }
 
 /// Closes every descriptor with the number `first` or a higher one. The owner of such a descriptor must

@@ -25,6 +25,7 @@ pub mod own_binary;
 pub mod pidfd;
 pub mod schedule;
 pub mod seccomp;
+pub mod signal_fd;
 pub mod signals;
 pub mod spawn;
 pub mod title;

@@ -55,6 +55,26 @@ impl Attributes {
     }
 }
 
+/// The flags of a mount, as `mount_setattr(2)` has them.
+#[allow(
+    missing_docs,
+    reason = "they have the names of the options of mount(8)"
+)]
+pub mod flags {
+    pub const RDONLY: u32 = 0x1;
+    pub const NOSUID: u32 = 0x2;
+    pub const NODEV: u32 = 0x4;
+    pub const NOEXEC: u32 = 0x8;
+    pub const NOATIME: u32 = 0x10;
+    pub const STRICTATIME: u32 = 0x20;
+    pub const NODIRATIME: u32 = 0x80;
+    pub const NOSYMFOLLOW: u32 = 0x0020_0000;
+    /// For the kernel it is that there is neither of the other two: no bit that it may be given.
+    pub const RELATIME: u32 = 0x8000_0000;
+    /// What has to be taken away before one of them is set.
+    pub const ALL_TIMES: u32 = 0x70 | NODIRATIME;
+}
+
 /// A clone of a mount, gone with this value unless it was attached.
 #[derive(Debug)]
 pub struct MountClone {
@@ -232,6 +252,19 @@ pub fn make_read_only(at: BorrowedFd<'_>) -> io::Result<()> {
         ..MountAttr::default()
     };
     set(at, &attr, false)
+}
+
+/// Sets and takes away flags of the mount whose root `at` is.
+///
+/// # Errors
+/// Those of `mount_setattr` (Linux 5.12).
+pub fn set_flags(at: BorrowedFd<'_>, set: u32, clear: u32) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_set: set.into(),
+        attr_clr: clear.into(),
+        ..MountAttr::default()
+    };
+    self::set(at, &attr, false)
 }
 
 /// Sets how mounts below the mount are told whose root `at` is, and those below what is mounted there

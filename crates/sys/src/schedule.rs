@@ -84,6 +84,17 @@ pub fn set_affinity(list: &str) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
+/// Lets the calling thread, and what it makes, run on every processor that its cgroup lets it: what the
+/// caller of this program was bound to is not meant for a container.
+///
+/// # Errors
+/// Those of `sched_setaffinity(2)`.
+pub fn run_anywhere() -> io::Result<()> {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| set.set(cpu));
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
 fn parse(list: &str) -> Option<CpuSet> {
     let mut set = CpuSet::new();
     for range in list.trim().split(',') {

@@ -35,6 +35,11 @@ pub(super) fn v1(dir: Option<&Path>, io: &LinuxBlockIo, writes: &mut Vec<Write>)
     } else {
         "blkio.bfq"
     };
+    // BFQ gives every device the weight that is written last.
+    if let Some(weight) = named(io.weight()) {
+        let file = format!("{scheduler}.weight");
+        writes.push(Write::new("blockIO.weight", dir, &file, weight));
+    }
     let mut device = |name: &str, file: &str, device: &str, value: u64| {
         let mut write = Write::new(name, dir, file, format!("{device} {value}"));
         write.undo = Some(undo(&write.path, device, "0"));
@@ -57,10 +62,6 @@ pub(super) fn v1(dir: Option<&Path>, io: &LinuxBlockIo, writes: &mut Vec<Write>)
             let (name, file) = (format!("blockIO.{name}"), format!("blkio.throttle.{file}"));
             device(&name, &file, &number, it.rate());
         }
-    }
-    if let Some(weight) = named(io.weight()) {
-        let file = format!("{scheduler}.weight");
-        writes.push(Write::new("blockIO.weight", dir, &file, weight));
     }
     if let Some(weight) = named(io.leaf_weight()) {
         let file = "blkio.leaf_weight";
