@@ -17,6 +17,7 @@ pub(crate) mod keyring;
 pub(crate) mod load_program;
 pub(crate) mod log_file;
 mod loopback;
+mod mount_flags;
 mod mounted;
 mod propagation;
 mod sandbox;

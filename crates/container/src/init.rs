@@ -3,6 +3,7 @@
 pub(crate) mod exec;
 pub(crate) mod lifeline;
 pub(crate) mod linux;
+mod null;
 pub(crate) mod wasm;
 mod working_dir;
 

@@ -12,9 +12,11 @@
 //! | native code | `code_source`, `sealed_module`, `cache_slot`, `compile`, `compiler_limit` |
 //! | what is on disk | `bundle_layout`, `state_file`, `recover` |
 
+mod about;
 mod bundle_layout;
 mod cache_slot;
 mod code_source;
+pub mod command;
 mod compile;
 mod compiler_limit;
 mod container;
@@ -28,11 +30,13 @@ mod helper_client;
 mod hooks;
 mod image_layers;
 mod libcontainer_text;
+mod live_container;
 mod manager;
 mod module;
 mod mounts;
 mod planned_cgroup;
 mod prepare;
+mod prepared_exec;
 mod prestarted_helper;
 mod reaper;
 mod recorded_process;
@@ -44,6 +48,7 @@ mod sealed_module;
 mod settings;
 mod state_file;
 mod status;
+mod streams;
 mod terminal;
 mod unfinished;
 mod user_namespace;
@@ -55,6 +60,7 @@ pub use engine_binaries::EngineBinary;
 pub use error::Error;
 pub use exec::{Exec, ExecRequest};
 pub use image_layers::ImageModules;
+pub use live_container::LiveContainer;
 pub use manager::ContainerManager;
 pub use reaper::reap_orphans;
 pub use recover::remove_after_crash;

@@ -18,6 +18,8 @@ pub(crate) mod environment;
 mod facts;
 mod file;
 mod inherit;
+mod memory_policy;
+pub(crate) mod mount_flags;
 mod nul;
 pub(crate) mod propagation;
 pub(crate) mod seccomp;
@@ -32,5 +34,5 @@ pub(crate) use facts::{
 };
 pub use facts::{groups, names_scope, preopens, rootfs, uid, uid_of};
 pub(crate) use file::warn_of_unknown;
-pub use file::{Error, annotations, load};
+pub use file::{Error, annotations, load, wants_terminal};
 pub(crate) use inherit::{beyond_permitted, inherit};

@@ -105,7 +105,7 @@ impl Container for LocalContainer {
             stdio: Stdio::new(request.stdio, owner),
         };
         let container = Arc::clone(&self.container);
-        let exec = tokio::task::spawn_blocking(move || Exec::new(&container, request))
+        let exec = tokio::task::spawn_blocking(move || Exec::new(&container, &request))
             .await
             .map_err(|error| CallError::Failed(error.into()))?
             .map_err(|error| match error {

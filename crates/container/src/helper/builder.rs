@@ -93,11 +93,14 @@ pub(crate) struct Builder {
     pub(crate) id: String,
     /// The directory of its `config.json`.
     pub(crate) bundle: PathBuf,
+    /// What hooks are told that its bundle is.
+    pub(crate) callers_bundle: PathBuf,
     /// The directory that its state is to be kept in, below its id.
     pub(crate) state: PathBuf,
     /// The socket that the terminal is to be sent to.
     pub(crate) console: Option<PathBuf>,
-    pub(crate) stdio: [OwnedFd; 3],
+    /// None if it has a terminal.
+    pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) executor: Box<dyn Executor>,
     pub(crate) no_pivot: bool,
     /// Its cgroup, which is there, unless systemd is to make one.
@@ -129,8 +132,13 @@ impl Builder {
     /// Makes it with its state in `dir`.
     fn make_in(self, dir: &Path) -> Result<i32, Error> {
         let mut spec = load(&self.bundle, self.console.is_some())?;
-        let mut container =
-            Container::new(&self.id, ContainerStatus::Creating, None, &self.bundle, dir)?;
+        let mut container = Container::new(
+            &self.id,
+            ContainerStatus::Creating,
+            None,
+            &self.callers_bundle,
+            dir,
+        )?;
         container
             .set_systemd(self.cgroup.is_none())
             .set_annotations(spec.annotations().clone());
@@ -168,8 +176,9 @@ impl Builder {
         let seen = stage.as_ref().and_then(Stage::rootfs);
         let rootfs = seen.map_or(rootfs, Path::to_owned);
         drop(step);
-        let mut stdio = self.stdio;
-        let [stdin, stdout, stderr] = stdio.each_ref().map(AsRawFd::as_raw_fd);
+        let mut stdio: Vec<OwnedFd> = self.stdio.into_iter().flatten().collect();
+        let number = |index: usize| stdio.get(index).map(AsRawFd::as_raw_fd);
+        let [stdin, stdout, stderr] = [0, 1, 2].map(number);
         let args = ContainerArgs {
             container_type,
             syscall: SyscallType::default(),
@@ -183,14 +192,14 @@ impl Builder {
             detached: true,
             executor: self.executor,
             no_pivot: self.no_pivot,
-            stdin: Some(stdin),
-            stdout: Some(stdout),
-            stderr: Some(stderr),
+            stdin,
+            stdout,
+            stderr,
             as_sibling: false,
             pid_file: None,
             spec: Rc::new(spec),
         };
-        let stage = stage.map(|stage| (stage, &mut stdio));
+        let stage = stage.map(|stage| (stage, stdio.as_mut_slice()));
         let pid = make_init(&alone, &args, self.cgroup.as_ref(), stage)?;
         let settled = share_cache(&args.spec, &mut container, pid).and_then(|()| {
             let created = container
@@ -288,7 +297,7 @@ fn make_init(
     alone: &SingleThreaded,
     args: &ContainerArgs,
     cgroup: Option<&Cgroup>,
-    stage: Option<(Stage, &mut [OwnedFd; 3])>,
+    stage: Option<(Stage, &mut [OwnedFd])>,
 ) -> Result<i32, Error> {
     let spec = args.spec.linux().as_ref();
     let linux = spec.ok_or(Error::Incomplete("linux"))?;

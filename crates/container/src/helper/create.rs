@@ -7,11 +7,13 @@ use libcontainer::workload::Executor;
 use medley_sys::clone::SingleThreaded;
 use medley_sys::trace;
 use rustix::process::Signal;
-use rustix::thread::Gid;
 
 use super::builder::{self, Builder};
 use super::inside::{self, EnteredContainer};
-use super::{bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, propagation, sources};
+use super::{
+    bound_dev, cgroup_mount, copy_up, keyring, log_file, loopback, mount_flags, propagation,
+    schedule, sources,
+};
 use crate::confinement::{self, Confinement};
 use crate::helper::Engines;
 use crate::helper::console::{self, ConsoleSocket};
@@ -47,6 +49,8 @@ enum Error {
     Lifeline(#[source] std::io::Error),
     #[error("cannot hold the namespaces of the pod")]
     Namespaces(#[source] std::io::Error),
+    #[error("cannot pass descriptors on to the container's program")]
+    Passed(#[source] std::io::Error),
     #[error(transparent)]
     Sources(#[from] sources::Error),
     #[error(transparent)]
@@ -65,6 +69,10 @@ enum Error {
     Threads(#[source] std::io::Error),
     #[error(transparent)]
     Loopback(#[from] loopback::Error),
+    #[error(transparent)]
+    MountFlags(#[from] mount_flags::Error),
+    #[error("cannot enter the mount namespace of init, process {init}")]
+    EnterMounts { init: i32, source: std::io::Error },
     #[error(transparent)]
     Propagation(#[from] propagation::Error),
 }
@@ -85,6 +93,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     for signal in ENDING {
         medley_sys::signals::exit_on_signal(signal.as_raw()).map_err(Error::Signals)?;
     }
+    schedule::run_anywhere();
     // Before the root changes: libcontainer looks the user's home up, and a guest hosts.
     medley_sys::names::look_up_without_plugins();
     let Create {
@@ -92,7 +101,8 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         program,
         fds,
     } = call;
-    let life = Lifeline::tie(&fds.shim_alive).map_err(Error::Lifeline)?;
+    let life = fds.shim_alive.as_ref().map(Lifeline::tie).transpose();
+    let life = life.map_err(Error::Lifeline)?;
     drop(fds.shim_alive);
     // Held until init, a clone of this process, has entered them.
     let _namespaces = number(fds.namespaces)?;
@@ -109,13 +119,16 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         None => None,
     };
     let channel = init.channel();
+    // With a terminal init needs none of them.
+    let stdio = console.is_none().then_some(fds.stdio);
     let builder = Builder {
         id: container.id.clone(),
         bundle: container.bundle.clone(),
+        callers_bundle: container.callers_bundle.clone(),
         state: container.state.clone(),
         console: console.as_ref().map(|(socket, _)| socket.path().to_owned()),
-        stdio: fds.stdio,
-        executor: executor(init, confinement, &container, &life),
+        stdio,
+        executor: executor(init, confinement, &container, (life.as_ref(), fds.passed))?,
         no_pivot: container.no_pivot_root,
         cgroup: container.cgroup.clone(),
     };
@@ -125,7 +138,8 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     let pid = made.map_err(|error| Error::Init(Box::new(error)))?;
     drop(step);
     let _step = trace::span("settle what it has left");
-    let tied = life.of(pid).map_err(Error::Lifeline);
+    let tied = life.map_or(Ok(()), |life| life.of(pid));
+    let tied = tied.map_err(Error::Lifeline);
     if let Some(channel) = channel {
         tell_limits(&channel, pid);
     }
@@ -147,9 +161,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
 /// Gives this process what init inherits, makes what it mounts from, and opens what it is confined by.
 fn prepare(container: &PreparedContainer) -> Result<Option<Confinement>, Error> {
     // Those that containerd was started with are not the container's.
-    let groups = container.groups.iter().copied();
-    let groups: Vec<Gid> = groups.map(Gid::from_raw).collect();
-    rustix::thread::set_thread_groups(&groups).map_err(|errno| Error::Groups(errno.into()))?;
+    medley_sys::child::set_groups(container.groups.iter().copied()).map_err(Error::Groups)?;
     std::fs::create_dir_all(&container.state).map_err(|source| Error::State {
         path: container.state.clone(),
         source,
@@ -168,21 +180,24 @@ fn executor(
     init: Init,
     confinement: Option<Confinement>,
     container: &PreparedContainer,
-    life: &Lifeline,
-) -> Box<dyn Executor> {
+    (life, passed): (Option<&Lifeline>, Vec<OwnedFd>),
+) -> Result<Box<dyn Executor>, Error> {
     let late_cwd = container.late_cwd.clone();
     match init {
         Init::Linux(init) => {
             init.prepare(confinement, late_cwd);
-            Box::new(init)
+            init.pass_on(passed).map_err(Error::Passed)?;
+            Ok(Box::new(init))
         }
         Init::Wasm(init) => {
-            init.live_with(life.clone());
+            if let Some(life) = life {
+                init.live_with(life.clone());
+            }
             init.confine(confinement);
             if let Some(cwd) = late_cwd {
                 init.enter_late(cwd);
             }
-            Box::new(init)
+            Ok(Box::new(init))
         }
     }
 }
@@ -197,7 +212,14 @@ fn settle(pid: i32, container: &PreparedContainer) -> Result<(), Error> {
     bound_dev::put(&inside, container.dev.as_ref())?;
     cgroup_mount::make(&inside, &container.cgroups)?;
     copy_up::run(&inside, &container.filled)?;
-    Ok(propagation::set(inside, &container.propagation)?)
+    if container.mount_flags.is_empty() && container.propagation.is_empty() {
+        return Ok(());
+    }
+    inside
+        .enter_mounts()
+        .map_err(|source| Error::EnterMounts { init: pid, source })?;
+    mount_flags::set(&container.mount_flags)?;
+    Ok(propagation::set(&container.propagation)?)
 }
 
 /// Tells a guest's process of its cgroup's limits. Without them the kernel's still hold.

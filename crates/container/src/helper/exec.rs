@@ -59,6 +59,8 @@ enum Error {
     Personality(#[from] libcontainer::syscall::SyscallError),
     #[error(transparent)]
     Console(#[from] console::Error),
+    #[error("cannot pass descriptors on to the program")]
+    Passed(#[source] io::Error),
     #[error("cannot make a process")]
     Clone(#[source] io::Error),
 }
@@ -97,6 +99,9 @@ fn exec(
         LoadOutcome::Ready(work) => work,
         LoadOutcome::CacheMiss(miss) => return Ok(MakeReply::CacheMiss(miss)),
     };
+    if let Init::Linux(init) = &work {
+        init.pass_on(fds.passed).map_err(Error::Passed)?;
+    }
     let (stdio, mut master) = match &prepared.terminal {
         Some(terminal) => {
             let (master, slave) = console::open(&init, terminal)?;

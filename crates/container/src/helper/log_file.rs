@@ -10,7 +10,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::protocol::Failure;
 
-static FILE: OnceLock<Mutex<std::fs::File>> = OnceLock::new();
+/// Closed in an init that waits: the helper's log is for the shim.
+static FILE: OnceLock<Mutex<Option<std::fs::File>>> = OnceLock::new();
 
 struct HelperLog;
 
@@ -34,7 +35,7 @@ pub(crate) fn start(debug: bool) -> Result<(), Failure> {
     let file = file.map_err(|error| Failure::Failed {
         reason: format!("the helper cannot log: {error}"),
     })?;
-    if FILE.set(Mutex::new(file.into())).is_ok() && log::set_logger(&HelperLog).is_ok() {
+    if FILE.set(Mutex::new(Some(file.into()))).is_ok() && log::set_logger(&HelperLog).is_ok() {
         log::set_max_level(if debug {
             log::LevelFilter::Debug
         } else {
@@ -44,14 +45,21 @@ pub(crate) fn start(debug: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Closes the log, in a process that stderr is not ours in any more. What is said from here on is lost.
+pub(crate) fn stop() {
+    if let Some(file) = FILE.get() {
+        drop(file.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 /// Appends one line. A log that can't be written is no reason to fail.
 pub(crate) fn write(line: &str) {
     let line = format!("{}\n", line.replace('\n', " "));
     let result = match FILE.get() {
-        Some(file) => file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(line.as_bytes()),
+        Some(file) => match &mut *file.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => Ok(()),
+        },
         None => std::io::stderr().write_all(line.as_bytes()),
     };
     drop(result);

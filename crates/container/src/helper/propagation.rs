@@ -7,15 +7,12 @@ use std::path::PathBuf;
 
 use rustix::mount::MountPropagationFlags;
 
-use super::inside::EnteredContainer;
 use super::mounted;
 use crate::spec::propagation::Change;
 
 /// A mount's propagation could not be set.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("cannot enter the mount namespace of init, process {init}")]
-    Enter { init: i32, source: io::Error },
     #[error("cannot make the mount {} {kind}", path.display())]
     Set {
         path: PathBuf,
@@ -24,15 +21,8 @@ pub(crate) enum Error {
     },
 }
 
-/// Sets what `changes` say in the container's mount namespace, and leaves this process in it.
-pub(crate) fn set(inside: EnteredContainer<'_>, changes: &[Change]) -> Result<(), Error> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let init = inside.pid();
-    inside
-        .enter_mounts()
-        .map_err(|source| Error::Enter { init, source })?;
+/// Sets what `changes` say in the mount namespace that this process is in.
+pub(crate) fn set(changes: &[Change]) -> Result<(), Error> {
     for change in changes {
         apply(change).map_err(|source| Error::Set {
             path: change.path.clone(),

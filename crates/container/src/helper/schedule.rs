@@ -54,7 +54,13 @@ impl Schedule {
     /// # Errors
     /// [`Error`].
     pub(crate) fn begin(&self) -> Result<(), Error> {
-        run_on(self.affinity.0.as_deref())
+        match self.affinity.0.as_deref() {
+            Some(list) => run_on(Some(list)),
+            None => {
+                run_anywhere();
+                Ok(())
+            }
+        }
     }
 
     /// Once it is there, and has root's rights still.
@@ -74,6 +80,13 @@ impl Schedule {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Undoes what the shim, or the command, was bound to. It is no more than a binding.
+pub(super) fn run_anywhere() {
+    if let Err(error) = schedule::run_anywhere() {
+        log::debug!("the processors stay those of who asked: {error}");
     }
 }
 

@@ -81,8 +81,8 @@ fn close_unmeant(setup: &ExecSetup, status: Option<&File>, socket: &OwnedFd) {
     match &setup.work {
         Init::Linux(init) => {
             let stdio = setup.stdio.iter().map(AsFd::as_fd);
-            init.with_status(|told| {
-                let ours = [Some(told), status.map(AsFd::as_fd)].into_iter().flatten();
+            init.with_descriptors(|theirs| {
+                let ours = status.map(AsFd::as_fd).into_iter().chain(theirs);
                 medley_sys::child::close_all_but(&stdio.chain(ours).collect::<Vec<_>>());
             });
         }
@@ -142,17 +142,11 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
     // As root first, who may enter where the user may not: as at create.
     let cwd = process.cwd();
     let entered = cwd.as_os_str().is_empty() || std::env::set_current_dir(cwd).is_ok();
-    let groups: Vec<Gid> = user
-        .additional_gids()
-        .iter()
-        .flatten()
-        .copied()
-        .map(Gid::from_raw)
-        .collect();
-    step(
-        "set the supplementary groups",
-        rustix::thread::set_thread_groups(&groups),
-    )?;
+    let groups = user.additional_gids().iter().flatten().copied();
+    medley_sys::child::set_groups(groups).map_err(|source| Error::Step {
+        what: "set the supplementary groups",
+        source,
+    })?;
     step(
         "keep the capabilities",
         rustix::thread::set_keep_capabilities(true),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -17,9 +17,14 @@ use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 
 use crate::confinement::{self, Confinement};
-use crate::init::working_dir;
+use crate::helper::log_file;
+use crate::init::{null, working_dir};
 use crate::protocol::STARTED;
 use crate::spec::environment;
+
+/// Where the numbers of descriptors begin that are not given to the program yet: below the limit that a
+/// process has by default, and above as many as are ever passed on.
+const ABOVE_PASSED: i32 = 512;
 
 /// Its executor's clones share what it has: libcontainer clones it, all in one process.
 #[derive(Clone)]
@@ -34,6 +39,8 @@ struct Shared {
     status: RefCell<File>,
     confinement: RefCell<Option<Confinement>>,
     late_cwd: RefCell<Option<PathBuf>>,
+    /// What the program has as descriptors 3 and up.
+    passed: RefCell<Vec<OwnedFd>>,
 }
 
 /// What init could not do as its container's user, before its program.
@@ -56,6 +63,7 @@ impl LinuxInit {
             status: RefCell::new(status),
             confinement: RefCell::default(),
             late_cwd: RefCell::default(),
+            passed: RefCell::default(),
         };
         Self {
             path,
@@ -71,6 +79,23 @@ impl LinuxInit {
         *self.shared.late_cwd.borrow_mut() = late_cwd;
     }
 
+    /// Has the program get these descriptors, as 3 and up. Until it is executed they have numbers above
+    /// those, and so has the status pipe, which would be lost to one of them.
+    pub(crate) fn pass_on(&self, fds: Vec<OwnedFd>) -> std::io::Result<()> {
+        if fds.is_empty() {
+            return Ok(());
+        }
+        let above = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, ABOVE_PASSED);
+        let status = above(self.shared.status.borrow().as_fd())?;
+        let fds: Vec<_> = fds
+            .iter()
+            .map(|fd| above(fd.as_fd()))
+            .collect::<Result<_, _>>()?;
+        *self.shared.status.borrow_mut() = status.into();
+        *self.shared.passed.borrow_mut() = fds;
+        Ok(())
+    }
+
     /// As the container's user, while Create can still fail. Lets go of what is the node's.
     fn settle(&self) -> Result<(), Error> {
         // No process may attach to it while it waits: a change of user may have undone this.
@@ -81,6 +106,8 @@ impl LinuxInit {
         if let Some(cwd) = self.shared.late_cwd.take() {
             working_dir::enter(&cwd)?;
         }
+        null::make_writable();
+        log_file::stop();
         Ok(())
     }
 
@@ -98,7 +125,13 @@ impl LinuxInit {
         };
         medley_sys::trace::mark("execute the program");
         match prepare() {
-            Ok((path, args, env)) => medley_sys::child::execute(&path, &args, &env),
+            Ok((path, args, env)) => {
+                let passed = self.shared.passed.borrow();
+                if let Err(error) = medley_sys::child::pass_on(&passed) {
+                    return error;
+                }
+                medley_sys::child::execute(&path, &args, &env)
+            }
             Err(error) => error,
         }
     }
@@ -108,9 +141,12 @@ impl LinuxInit {
         self.path.is_some()
     }
 
-    /// Lends the pipe that tells how its start goes.
-    pub(crate) fn with_status(&self, use_it: impl FnOnce(BorrowedFd<'_>)) {
-        use_it(self.shared.status.borrow().as_fd());
+    /// Lends the pipe that tells how its start goes, and what its program gets.
+    pub(crate) fn with_descriptors(&self, use_them: impl FnOnce(Vec<BorrowedFd<'_>>)) {
+        let (status, passed) = (self.shared.status.borrow(), self.shared.passed.borrow());
+        let mut all = vec![status.as_fd()];
+        all.extend(passed.iter().map(AsFd::as_fd));
+        use_them(all);
     }
 
     /// The program, as it was found.

@@ -20,7 +20,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::confinement::{self, Confinement};
 use crate::init::lifeline::Lifeline;
-use crate::init::working_dir;
+use crate::init::{null, working_dir};
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 use crate::spec::environment;
 use medley_cgroup::guest_memory_limit::LimitChannel;
@@ -183,6 +183,7 @@ impl WasmInit {
         if let Some(cwd) = &*self.shared.late_cwd.borrow() {
             working_dir::enter(cwd)?;
         }
+        null::make_writable();
         let mut confined = self.shared.confined.borrow_mut();
         if let Confined::Wanted(requested) = std::mem::take(&mut *confined) {
             *confined = Confined::Ready(requested.prepare()?);

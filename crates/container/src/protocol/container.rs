@@ -6,6 +6,7 @@ use medley_cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Labels;
+use crate::spec::mount_flags;
 use crate::spec::propagation::{self, Change};
 
 /// A container to make: all that the helper needs to know of it besides its spec.
@@ -19,6 +20,8 @@ pub(crate) struct PreparedContainer {
     pub(crate) id: String,
     /// The directory of the `config.json` to use.
     pub(crate) bundle: PathBuf,
+    /// The one that its caller has made, which hooks are told.
+    pub(crate) callers_bundle: PathBuf,
     /// The directory below which libcontainer keeps its state.
     pub(crate) state: PathBuf,
     /// The cgroup to enter, which is there; none if systemd is to make it.
@@ -53,6 +56,8 @@ pub(crate) struct PreparedContainer {
     pub(crate) cgroups: Vec<CgroupMount>,
     /// Whether it has a network namespace of its own, in which loopback is to be brought up.
     pub(crate) own_network: bool,
+    /// The flags of its mounts.
+    pub(crate) mount_flags: Vec<mount_flags::Change>,
     /// The propagation of its mounts.
     pub(crate) propagation: Vec<Change>,
 }

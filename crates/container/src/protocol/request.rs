@@ -37,11 +37,13 @@ pub(crate) struct CreateFds<F> {
     pub(crate) stdio: [F; 3],
     /// Where init says that its program runs, or why it does not.
     pub(crate) status: F,
-    /// The pipe that is open as long as the shim lives.
-    pub(crate) shim_alive: F,
+    /// The pipe that is open as long as the shim lives; none if init may outlive who makes it.
+    pub(crate) shim_alive: Option<F>,
     /// Namespaces for the container to join, which its spec names by `FIRST_NAMESPACE` and the
     /// numbers after it.
     pub(crate) namespaces: Vec<F>,
+    /// What its program has as descriptors 3 and up.
+    pub(crate) passed: Vec<F>,
 }
 
 /// Adds a process to a container.
@@ -60,6 +62,8 @@ pub(crate) struct ExecFds<F> {
     pub(crate) status: F,
     /// The pidfd of the container's init.
     pub(crate) init: F,
+    /// What its program has as descriptors 3 and up.
+    pub(crate) passed: Vec<F>,
 }
 
 /// A process to add to a container.
@@ -297,13 +301,15 @@ impl<F> Create<F> {
     fn try_map<G, E>(self, map: &mut impl FnMut(F) -> Result<G, E>) -> Result<Create<G>, E> {
         let [stdin, stdout, stderr] = self.fds.stdio;
         let namespaces = self.fds.namespaces.into_iter();
+        let passed = self.fds.passed.into_iter();
         Ok(Create {
             container: self.container,
             fds: CreateFds {
                 stdio: [map(stdin)?, map(stdout)?, map(stderr)?],
                 status: map(self.fds.status)?,
-                shim_alive: map(self.fds.shim_alive)?,
+                shim_alive: self.fds.shim_alive.map(&mut *map).transpose()?,
                 namespaces: namespaces.map(&mut *map).collect::<Result<_, _>>()?,
+                passed: passed.map(&mut *map).collect::<Result<_, _>>()?,
             },
             program: self.program.try_map(map)?,
         })
@@ -313,12 +319,14 @@ impl<F> Create<F> {
 impl<F> Exec<F> {
     fn try_map<G, E>(self, map: &mut impl FnMut(F) -> Result<G, E>) -> Result<Exec<G>, E> {
         let [stdin, stdout, stderr] = self.fds.stdio;
+        let passed = self.fds.passed.into_iter();
         Ok(Exec {
             process: self.process,
             fds: ExecFds {
                 stdio: [map(stdin)?, map(stdout)?, map(stderr)?],
                 status: map(self.fds.status)?,
                 init: map(self.fds.init)?,
+                passed: passed.map(&mut *map).collect::<Result<_, _>>()?,
             },
             program: self.program.try_map(map)?,
         })

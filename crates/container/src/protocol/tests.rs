@@ -90,6 +90,7 @@ fn a_guests_code_arrives_as_what_it_was_sent() {
                 stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
                 status: status.as_fd(),
                 init: init.as_fd(),
+                passed: Vec::new(),
             },
         };
         let request = Request::from(exec);

@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use medley_dispatch::{Decision, Plan, Planned, Request as Wanted, Rootfs};
@@ -31,11 +31,13 @@ use super::container::Container;
 use super::context::ShimContext;
 use super::error::Error;
 use super::libcontainer_text::{self, Step};
+use super::live_container::LiveContainer;
 use super::planned_cgroup::PlannedCgroup;
 use super::prepare::{Namespaces, Prepared, prepare};
 use super::prestarted_helper::PrestartedHelper;
 use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
+use super::streams::{NamedStreams, Streams};
 use super::unfinished::Unfinished;
 use super::{device_rules, module, state_file, terminal};
 use crate::protocol::{Create, CreateFds, Guest, MadeProcess, Program};
@@ -50,6 +52,54 @@ pub(super) fn create(
     request: CreateRequest,
 ) -> Result<Container, Error> {
     let _whole = trace::span("Create");
+    let (status, writer) = std::io::pipe().map_err(Error::Spawn)?;
+    let mut streams = NamedStreams {
+        stdio: request.stdio.clone(),
+        handles: None,
+    };
+    let maker = Maker {
+        dir: request.bundle.join(STATE),
+        streams: &mut streams,
+        status: writer.as_fd(),
+        alive: Some(context.alive()),
+        passed: Vec::new(),
+    };
+    let (live, plan) = create_for(context, sandbox, request, maker)?;
+    // Init holds the only writing end from here on: its exec, or its end, is the pipe's.
+    drop(writer);
+    let oom = OomWatch::new(&live.cgroup).unwrap_or_else(|error| {
+        log::warn!("{}: {}", live.id, medley_types::sentence(&error));
+        None
+    });
+    Ok(Container {
+        live,
+        plan,
+        oom,
+        status: Mutex::new(Some(File::from(OwnedFd::from(status)))),
+        stdio: streams.handles.ok_or(Error::Ends)?,
+    })
+}
+
+/// Who makes a container, and what it has of its maker.
+pub(super) struct Maker<'a> {
+    /// Our dir for the container.
+    pub(super) dir: PathBuf,
+    pub(super) streams: &'a mut dyn Streams,
+    /// The writing end of what tells how its start went.
+    pub(super) status: BorrowedFd<'a>,
+    /// What ends with the maker, if an init that waits is to end with it.
+    pub(super) alive: Option<BorrowedFd<'a>>,
+    /// What its program has as descriptors 3 and up.
+    pub(super) passed: Vec<BorrowedFd<'a>>,
+}
+
+/// Makes a container for `maker`; on failure nothing of it is left.
+pub(super) fn create_for(
+    context: &Arc<ShimContext>,
+    sandbox: Option<&Sandbox>,
+    request: CreateRequest,
+    maker: Maker<'_>,
+) -> Result<(LiveContainer, Plan), Error> {
     let step = trace::span("start a helper");
     let mut helper = PrestartedHelper::start(
         context.images(),
@@ -60,6 +110,7 @@ pub(super) fn create(
     drop(step);
     let step = trace::span("read the spec");
     let mut spec = ContainerSpec::load(&request.id, &request.bundle)?;
+    maker.streams.adapt(&mut spec);
     drop(step);
     let step = trace::span("namespaces, cgroup, record");
     let mut namespaces = Namespaces::of(&context.helpers, sandbox, &mut spec)?;
@@ -69,7 +120,7 @@ pub(super) fn create(
         medley_cgroup::prepare_for_move();
     }
 
-    let dir = request.bundle.join(STATE);
+    let dir = maker.dir.clone();
     let at = spec::rootfs(&request.bundle, &spec.oci);
     let to_mount = Mounted::planned(at.clone(), &request.rootfs);
     let made_by = (request.id.as_str(), context.helpers.shim());
@@ -84,9 +135,11 @@ pub(super) fn create(
     let planned = decide(context, &request, &spec.oci, &rootfs, &mut helper)?;
     log::info!("plan id={:?} {}", request.id, planned.plan.one_line());
     make_cwd(&spec.oci, &rootfs);
-    let (ends, keeper) = request.stdio.open(spec::uid(&spec.oci))?;
+    let ends = maker.streams.open(spec::uid(&spec.oci))?;
     let terminal = terminal::request(&spec.oci, spec.oci.process().as_ref(), &request.stdio)?;
     let (features, devices) = (Features::of(&spec.oci), devices::rules(&spec.oci));
+    let is_wasm = matches!(planned.plan, Plan::Wasm(_));
+    maker.streams.decided(&request, &spec, &cgroup, is_wasm)?;
 
     drop(step);
     let step = trace::span("prepare");
@@ -102,8 +155,8 @@ pub(super) fn create(
     )?;
     drop(step);
     let step = trace::span("a helper makes init");
-    let (made, status) = make(
-        (context, &mut helper),
+    let made = make(
+        (context, &mut helper, &maker),
         &request,
         prepared,
         (&namespaces, &cgroup),
@@ -111,31 +164,26 @@ pub(super) fn create(
     )?;
     drop(step);
     let _step = trace::span("watch init, set limits");
-    let connect = || {
-        made.terminal
-            .map_or(Ok(()), |master| keeper.connect(master))
+    let connect = || match made.terminal {
+        Some(master) => maker.streams.connect(master),
+        None => Ok(()),
     };
     let (init, made_cgroup) = watch(made.pid, &dir, (&devices, &cgroup), connect)?;
-    let oom = OomWatch::new(&made_cgroup).unwrap_or_else(|error| {
-        log::warn!("{}: {}", request.id, medley_types::sentence(&error));
-        None
-    });
     unfinished.keep();
-    Ok(Container {
+    let live = LiveContainer {
         context: Arc::clone(context),
         dir,
         id: request.id,
-        plan: planned.plan,
+        bundle: request.bundle,
+        is_wasm,
         settings: request.settings,
         init,
         cgroup: made_cgroup,
         in_pod: cgroup.in_pod,
-        oom,
         rootfs,
         features,
-        status: Mutex::new(Some(status)),
-        stdio: keeper,
-    })
+    };
+    Ok((live, planned.plan))
 }
 
 /// Decides what runs: once, on what the container will see. Nothing decides again.
@@ -171,19 +219,19 @@ fn make_cwd(spec: &Spec, rootfs: &Mounted) {
     }
 }
 
-/// Has a helper make init. Gives the pipe too that tells how its start went.
+/// Has a helper make init.
 fn make(
-    (context, helper): (&ShimContext, &mut PrestartedHelper<'_>),
+    (context, helper, maker): (&ShimContext, &mut PrestartedHelper<'_>, &Maker<'_>),
     request: &CreateRequest,
     mut prepared: Prepared,
     (namespaces, cgroup): (&Namespaces, &PlannedCgroup),
     (planned, ends): (&Planned, &ContainerStdio),
-) -> Result<(MadeProcess<OwnedFd>, File), Error> {
-    let (status, status_writer) = std::io::pipe().map_err(Error::Spawn)?;
+) -> Result<MadeProcess<OwnedFd>, Error> {
     let fds = CreateFds {
         stdio: [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()],
-        status: status_writer.as_fd(),
-        shim_alive: context.alive(),
+        status: maker.status,
+        shim_alive: maker.alive,
+        passed: maker.passed.clone(),
         namespaces: namespaces
             .shared
             .iter()
@@ -230,16 +278,13 @@ fn make(
             }
         }
     };
-    let made = match attempt(&prepared) {
+    match attempt(&prepared) {
         Err(error) if error.is_denied_cwd() && prepared.may_enter_cwd_late() => {
             prepared.enter_cwd_late(&planned.plan)?;
             attempt(&prepared)
         }
         made => made,
-    };
-    // Init holds the only writing end from here on: its exec, or its end, is the pipe's.
-    drop(status_writer);
-    Ok((made?, File::from(OwnedFd::from(status))))
+    }
 }
 
 /// Takes init, which has become our child, into our care; if that fails it is killed.
@@ -247,7 +292,7 @@ fn watch(
     pid: i32,
     dir: &Path,
     (devices, planned): (&[Rule], &PlannedCgroup),
-    connect: impl FnOnce() -> Result<(), medley_io::Error>,
+    connect: impl FnOnce() -> Result<(), Error>,
 ) -> Result<(PidFd, Cgroup), Error> {
     let init = PidFd::open(pid).map_err(|source| {
         children::let_go(pid);

@@ -43,8 +43,8 @@ impl Moment {
 }
 
 /// Runs the hooks of a moment, one after the other, until one fails.
-/// `state` is libcontainer's of the container.
-pub(super) fn run(state: &Path, init: &PidFd, moment: Moment) -> Result<(), Error> {
+/// `state` is the directory of libcontainer's state of the container, whose init has ended if there is none.
+pub(super) fn run(state: &Path, init: Option<&PidFd>, moment: Moment) -> Result<(), Error> {
     let failed = |error| Error::State(Box::new(error));
     let mut container = Container::load(state.to_owned()).map_err(failed)?;
     container.set_status(match moment {
@@ -76,7 +76,7 @@ fn run_one(
     hook: &Hook,
     state: &[u8],
     cwd: &Path,
-    end: (&PidFd, Duration),
+    end: (Option<&PidFd>, Duration),
 ) -> Result<(), HookError> {
     let path = hook.path();
     let failed = |source| HookError::Run {
@@ -135,17 +135,21 @@ fn stdin(state: &[u8]) -> io::Result<Stdio> {
 fn wait(
     child: &Child,
     limit: Option<Duration>,
-    (init, grace): (&PidFd, Duration),
+    (init, grace): (Option<&PidFd>, Duration),
 ) -> io::Result<Option<Duration>> {
     // Not reaped before it is waited for.
     let hook = PidFd::open(i32::try_from(child.id()).map_err(io::Error::other)?)?;
     if let Some(limit) = limit {
         return Ok((!hook.wait_for_end(Some(limit))?).then_some(limit));
     }
-    match watch::wait_any(&[hook.as_fd(), init.as_fd()], None)? {
-        Some(0) => Ok(None),
+    let ended = match init {
+        Some(init) => watch::wait_any(&[hook.as_fd(), init.as_fd()], None)? != Some(0),
+        None => true,
+    };
+    match ended {
+        false => Ok(None),
         // The container has ended.
-        _ => Ok((!hook.wait_for_end(Some(grace))?).then_some(grace)),
+        true => Ok((!hook.wait_for_end(Some(grace))?).then_some(grace)),
     }
 }
 
@@ -165,7 +169,12 @@ mod tests {
 
     fn run(hook: &Hook) -> Result<(), HookError> {
         let own = PidFd::open(std::process::id().try_into().unwrap()).unwrap();
-        run_one(hook, b"{\"a\":1}", Path::new("/"), (&own, Duration::ZERO))
+        run_one(
+            hook,
+            b"{\"a\":1}",
+            Path::new("/"),
+            (Some(&own), Duration::ZERO),
+        )
     }
 
     #[test]
@@ -191,8 +200,13 @@ mod tests {
         let dead = PidFd::open(dead.id().try_into().unwrap()).unwrap();
         dead.wait_for_end(None).unwrap();
         let hook = shell("exec sleep 3600", "");
-        let error =
-            run_one(&hook, b"", Path::new("/"), (&dead, Duration::from_secs(1))).unwrap_err();
+        let error = run_one(
+            &hook,
+            b"",
+            Path::new("/"),
+            (Some(&dead), Duration::from_secs(1)),
+        )
+        .unwrap_err();
         assert!(matches!(error, HookError::Timeout { .. }), "{error}");
     }
 }

@@ -17,7 +17,7 @@ use super::settings::CreateRequest;
 use super::user_namespace::{self, UserNamespaces};
 use crate::protocol::{PreparedContainer, TerminalRequest};
 use crate::shim::mounts::{self, Resolved};
-use crate::spec::{self, ContainerSpec, propagation};
+use crate::spec::{self, ContainerSpec, mount_flags, propagation};
 
 /// The namespaces of a container that others make.
 pub(super) struct Namespaces {
@@ -73,6 +73,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Error> {
     let (cwd, user) = spec.cwd_and_user();
     let propagation = propagation::changes(&spec.oci);
+    let mount_flags = mount_flags::changes(&spec.oci);
     let own_network = spec::has_own_network_namespace(&spec.oci);
     let preopens = spec::preopens(&spec.oci);
     let rootfs = spec::rootfs(&request.bundle, &spec.oci);
@@ -97,6 +98,7 @@ pub(super) fn prepare(
     let container = PreparedContainer {
         id: request.id.clone(),
         bundle: save(&spec, plan, &request.bundle, dir)?,
+        callers_bundle: request.bundle.clone(),
         state: dir.to_owned(),
         cgroup: (!cgroup.systemd).then(|| cgroup.cgroup.clone()),
         no_pivot_root: request.settings.no_pivot_root,
@@ -113,6 +115,7 @@ pub(super) fn prepare(
         dev,
         cgroups,
         own_network,
+        mount_flags,
         propagation,
     };
     Ok(Prepared {

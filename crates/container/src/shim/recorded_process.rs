@@ -54,7 +54,7 @@ impl RecordedProcess {
     }
 
     /// A handle on it, unless it has ended.
-    fn open(&self) -> Option<PidFd> {
+    pub(crate) fn open(&self) -> Option<PidFd> {
         let process = PidFd::open(self.pid).ok()?;
         // Held first and compared then: the pid can't become another's in between.
         let same = self.started.is_some() && start_of(&self.pid.to_string()) == self.started;

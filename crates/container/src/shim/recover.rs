@@ -8,8 +8,9 @@ use rustix::fs::FlockOperation;
 
 use super::bundle_layout::STATE;
 use super::error::Error;
-use super::state_file::{self, Planned};
+use super::state_file::{self, Made, Planned};
 use super::{resctrl, rootfs};
+use medley_cgroup::Cgroup;
 use medley_cgroup::compilers::Compilers;
 
 /// Removes a container's directory.
@@ -52,24 +53,30 @@ pub fn remove_after_crash(bundle: &Path, shim_is_alive: bool) -> Result<Option<i
         // Should it be in no cgroup of its own.
         made.init.kill();
     }
-    let compilers = planned.as_ref().map_or(Ok(()), remove_compilers);
-    let (cgroup, rootfs) = match planned {
-        Some(planned) => (Some(planned.cgroup), Some(planned.rootfs)),
-        None => (None, None),
-    };
     let layers = rootfs::remove_after_crash(bundle);
-    // That of init first: only its record says where systemd put it.
-    let cgroups = made.map(|made| made.cgroup).into_iter().chain(cgroup);
-    let cgroups: Vec<_> = cgroups.map(|cgroup| cgroup.remove()).collect();
-    let unmounted = rootfs.map_or(Ok(()), |rootfs| rootfs.unmount());
+    let cgroups = remove_cgroups(planned.as_ref(), made.as_ref());
+    let unmounted = planned.map_or(Ok(()), |planned| planned.rootfs.unmount());
     resctrl::remove_group(&dir);
     let dir = remove(&dir);
-    cgroups.into_iter().collect::<Result<(), _>>()?;
-    compilers?;
+    cgroups?;
     layers?;
     unmounted?;
     dir?;
     Ok(pid)
+}
+
+/// Removes the cgroups of a container and of its compilers, with what is in them.
+pub(super) fn remove_cgroups(
+    planned: Option<&Planned>,
+    made: Option<&Made>,
+) -> Result<(), medley_cgroup::Error> {
+    let compilers = planned.map_or(Ok(()), remove_compilers);
+    // That of init first: only its record says where systemd put it.
+    let cgroups = made.map(|made| &made.cgroup).into_iter();
+    let cgroups = cgroups.chain(planned.map(|planned| &planned.cgroup));
+    let removed: Vec<_> = cgroups.map(Cgroup::remove).collect();
+    removed.into_iter().collect::<Result<(), _>>()?;
+    compilers
 }
 
 /// Removes what is left of the cgroups that a container's compilers were in.

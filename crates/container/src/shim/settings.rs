@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use medley_io::Stdio;
 use medley_types::{Cancel, EngineKind, RootfsMount};
+use serde::{Deserialize, Serialize};
 
 use super::compiler_limit::default_compilers;
 
@@ -23,7 +24,7 @@ pub struct CreateRequest {
 }
 
 /// What the runtime options say of a container.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// Where native code is kept; nowhere, if `None`.
     pub cache: Option<PathBuf>,

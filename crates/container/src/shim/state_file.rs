@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::error::Error;
 use super::recorded_process::RecordedProcess;
 use super::rootfs::Mounted;
@@ -21,6 +22,9 @@ const PLAN: &str = "container.json";
 
 /// What was made. A file of its own: a shim that dies while it writes it leaves the other whole.
 const INIT: &str = "init.json";
+
+/// What commands of the command line have to know; none of a shim's container.
+const ABOUT: &str = "about.json";
 
 /// What is needed to unmake a container that is being made.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,8 +77,23 @@ pub(super) fn add_init(dir: &Path, pid: i32, cgroup: &Cgroup) -> Result<(), Erro
     write(&dir.join(INIT), &made)
 }
 
+/// Writes down what commands that come later have to know.
+pub(super) fn write_about(dir: &Path, about: &About) -> Result<(), Error> {
+    write(&dir.join(ABOUT), about)
+}
+
+/// What such a command has written.
+pub(super) fn read_about(dir: &Path) -> Option<About> {
+    read(&dir.join(ABOUT))
+}
+
+/// A reader finds the record whole, or none.
 fn write(path: &Path, record: &impl Serialize) -> Result<(), Error> {
-    let write = || -> io::Result<()> { fs::write(path, serde_json::to_vec(record)?) };
+    let write = || -> io::Result<()> {
+        let unfinished = path.with_extension("new");
+        fs::write(&unfinished, serde_json::to_vec(record)?)?;
+        fs::rename(&unfinished, path)
+    };
     write().map_err(|source| Error::Dir {
         path: path.to_owned(),
         source,

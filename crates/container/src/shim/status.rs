@@ -36,7 +36,7 @@ pub(super) fn await_started(mut status: File, pid: i32) -> Result<(), Error> {
 }
 
 /// Whether a process runs whose status pipe had this until its end.
-fn started(output: &[u8]) -> Result<(), Error> {
+pub(super) fn started(output: &[u8]) -> Result<(), Error> {
     if output == STARTED {
         return Ok(());
     }

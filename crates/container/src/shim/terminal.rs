@@ -23,19 +23,24 @@ pub(super) fn request(
             request: stdio.terminal,
         });
     }
-    let Some(process) = process.filter(|_| requested) else {
-        return Ok(None);
-    };
+    Ok(process.and_then(|process| of(spec, process)))
+}
+
+/// The terminal that `process` asks for, in the container of `spec`.
+pub(super) fn of(spec: &Spec, process: &Process) -> Option<TerminalRequest> {
+    if process.terminal() != Some(true) {
+        return None;
+    }
     let count = |size: u64| u16::try_from(size).unwrap_or(u16::MAX);
     // No size at all is how some clients say that they don't know.
     let size = process
         .console_size()
         .map(|size| (count(size.height()), count(size.width())))
         .filter(|size| *size != (0, 0));
-    Ok(Some(TerminalRequest {
+    Some(TerminalRequest {
         owner: spec::uid_of(spec, process),
         size,
-    }))
+    })
 }
 
 #[cfg(test)]

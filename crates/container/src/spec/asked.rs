@@ -4,7 +4,8 @@
 //! The tests hold a list of every field that a spec can have, and of what becomes of it.
 
 use oci_spec::runtime::{
-    Hook, Hooks, Linux, LinuxDeviceType, LinuxNamespaceType, LinuxSeccompAction, Spec,
+    Capabilities, Capability, Hook, Hooks, Linux, LinuxDeviceType, LinuxNamespaceType,
+    LinuxSeccompAction, Spec,
 };
 
 use self::refused::refused;
@@ -183,8 +184,16 @@ fn check_agent(linux: &Linux) -> Result<(), Refused> {
         return Ok(());
     };
     let asks = |action| action == LinuxSeccompAction::ScmpActNotify;
-    let mut calls = seccomp.syscalls().iter().flatten();
-    let is_asked = calls.any(|call| asks(call.action()));
+    let calls = seccomp.syscalls().iter().flatten();
+    let mut asked = calls.filter(|call| asks(call.action())).peekable();
+    let is_asked = asked.peek().is_some();
+    // By which init tells of it.
+    if asked.any(|call| call.names().iter().any(|name| name == "write")) {
+        return refused(
+            "linux.seccomp.syscalls",
+            "has an agent decide about write: SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        );
+    }
     if is_asked && seccomp.listener_path().is_none() {
         return refused(
             "linux.seccomp.listenerPath",
@@ -201,5 +210,24 @@ pub(crate) fn warn(id: &str, spec: &Spec, systemd: bool) {
     let annotations = spec.annotations().iter().flat_map(|all| all.keys());
     for name in annotations.filter(|name| systemd && name.starts_with(PROPERTY)) {
         log::warn!("{id}: the annotation {name} is passed over: set it in the slice of the pod");
+    }
+    let process = spec.process().as_ref();
+    if let Some(sets) = process.and_then(|process| process.capabilities().as_ref()) {
+        let has =
+            |set: Option<&Capabilities>, one: &Capability| set.is_some_and(|set| set.contains(one));
+        let is_raised = |one: &Capability| {
+            has(sets.inheritable().as_ref(), one) && has(sets.permitted().as_ref(), one)
+        };
+        for one in sets
+            .ambient()
+            .iter()
+            .flatten()
+            .filter(|one| !is_raised(one))
+        {
+            // In runc's words.
+            log::warn!(
+                "{id}: can't raise ambient capability CAP_{one}: it has to be inheritable and permitted"
+            );
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
+use serde::{Deserialize, Serialize};
 
 use super::change::{for_linux, for_wasm};
 use super::facts::{
-    has_own_pid_namespace, has_poststart_hooks, has_poststop_hooks, has_resctrl, labels,
-    mount_label,
+    cgroups_path, has_own_pid_namespace, has_poststart_hooks, has_poststop_hooks, has_resctrl,
+    is_bind, labels, mount_label,
 };
 use super::file::{Error, read, save, warn_of_unknown};
 use super::{asked, environment};
@@ -37,8 +38,84 @@ impl ContainerSpec {
         }
         Ok(Self {
             oci: spec,
-            is_changed: !read.unknown_capabilities.is_empty(),
+            is_changed: read.is_completed || !read.unknown_capabilities.is_empty(),
         })
+    }
+
+    /// Gives its process further variables.
+    pub(crate) fn add_env(&mut self, variables: &[String]) {
+        let Some(process) = self
+            .oci
+            .process_mut()
+            .as_mut()
+            .filter(|_| !variables.is_empty())
+        else {
+            return;
+        };
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend_from_slice(variables);
+        process.set_env(Some(env));
+        self.is_changed = true;
+    }
+
+    /// Says what runc makes of a spec for its command line: sources of bind mounts are relative to the
+    /// bundle, a `HOME` that is empty is not set, a limit of no processes is one of a single one, a
+    /// namespace whose path is empty is a new one, and a path that is masked twice is masked.
+    pub(crate) fn as_runc_reads_it(&mut self, bundle: &Path) {
+        for mount in self.oci.mounts_mut().iter_mut().flatten() {
+            let source = mount.source().clone();
+            let source = source.filter(|source| is_bind(mount) && source.is_relative());
+            if let Some(source) = source {
+                mount.set_source(Some(bundle.join(source)));
+                self.is_changed = true;
+            }
+        }
+        if let Some(process) = self.oci.process_mut() {
+            self.is_changed |= leave_home_to_us(process);
+        }
+        let Some(linux) = self.oci.linux_mut() else {
+            return;
+        };
+        let pids = linux
+            .resources_mut()
+            .as_mut()
+            .and_then(|all| all.pids_mut().as_mut());
+        if let Some(pids) = pids.filter(|pids| pids.limit() == 0) {
+            pids.set_limit(1);
+            self.is_changed = true;
+        }
+        let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+        let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+        for namespace in &mut namespaces {
+            if namespace.path().as_ref().is_some_and(is_empty) {
+                namespace.set_path(None);
+                self.is_changed = true;
+            }
+        }
+        linux.set_namespaces(Some(namespaces));
+        if let Some(paths) = linux.masked_paths() {
+            let mut once: Vec<String> = Vec::new();
+            for path in paths {
+                if !once.contains(path) {
+                    once.push(path.clone());
+                }
+            }
+            if once.len() < paths.len() {
+                linux.set_masked_paths(Some(once));
+                self.is_changed = true;
+            }
+        }
+    }
+
+    /// Names a cgroup, if the spec names none.
+    pub(crate) fn default_cgroup(&mut self, path: &Path) {
+        if cgroups_path(&self.oci).is_some_and(|path| !path.as_os_str().is_empty()) {
+            return;
+        }
+        if let Some(linux) = self.oci.linux_mut() {
+            linux.set_cgroups_path(Some(path.to_owned()));
+            self.is_changed = true;
+        }
     }
 
     /// The working directory of its process, and the user, as the container has it.
@@ -65,8 +142,21 @@ impl ContainerSpec {
     }
 }
 
+/// Takes a `HOME` out that is empty in the end. Whether there was one.
+fn leave_home_to_us(process: &mut Process) -> bool {
+    const HOME: &str = "HOME=";
+    let mut env = process.env().clone().unwrap_or_default();
+    let last = env.iter().rfind(|entry| entry.starts_with(HOME));
+    if last.is_none_or(|last| last != HOME) {
+        return false;
+    }
+    env.retain(|entry| !entry.starts_with(HOME));
+    process.set_env(Some(env));
+    true
+}
+
 /// What the shim has to know of a container as long as there is one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Features {
     /// Whether its processes die with init.
     pub(crate) own_pid_namespace: bool,
@@ -145,6 +235,60 @@ mod tests {
         assert!(matches!(error, Error::Read { .. }), "{error}");
         let elsewhere = SPEC.replace("\"linux\"", "\"windows\"");
         assert!(ContainerSpec::load("id", bundle(&elsewhere).path()).is_err());
+    }
+
+    #[test]
+    fn a_spec_for_the_command_line_is_read_as_runc_does() {
+        let bundle = bundle(SPEC);
+        let mut spec = ContainerSpec::load("id", bundle.path()).unwrap();
+        spec.as_runc_reads_it(bundle.path());
+        assert!(!spec.is_changed);
+        let text = SPEC.replace(
+            "\"intelRdt\": {\"closID\": \"x\"}",
+            "\"maskedPaths\": [\"/a\", \"/a\"]",
+        );
+        let text = text.replace("{\"type\": \"pid\"}", "{\"type\": \"pid\", \"path\": \"\"}");
+        let text = text.replace(
+            "\"hooks\"",
+            "\"mounts\": [{\"destination\": \"/m\", \"source\": \"s\", \"options\": [\"rbind\"]},
+                {\"destination\": \"/t\", \"source\": \"tmpfs\", \"type\": \"tmpfs\"}], \"hooks\"",
+        );
+        std::fs::write(bundle.path().join("config.json"), text).unwrap();
+        let mut spec = ContainerSpec::load("id", bundle.path()).unwrap();
+        spec.as_runc_reads_it(bundle.path());
+        assert!(spec.is_changed);
+        let mounts = spec.oci.mounts().as_ref().unwrap();
+        assert_eq!(
+            mounts[0].source().as_ref().unwrap(),
+            &bundle.path().join("s")
+        );
+        assert_eq!(mounts[1].source().as_ref().unwrap(), Path::new("tmpfs"));
+        let linux = spec.oci.linux().as_ref().unwrap();
+        assert_eq!(linux.masked_paths().as_ref().unwrap().len(), 1);
+        assert!(linux.namespaces().as_ref().unwrap()[0].path().is_none());
+    }
+
+    #[test]
+    fn an_empty_home_is_not_set() {
+        let env = |env: &[&str]| {
+            let json = serde_json::json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": env});
+            let mut process = serde_json::from_value(json).unwrap();
+            let changed = super::leave_home_to_us(&mut process);
+            (changed, process.env().clone().unwrap())
+        };
+        assert_eq!(
+            env(&["HOME=/a", "A=1", "HOME="]),
+            (true, vec!["A=1".to_owned()])
+        );
+        assert!(!env(&["HOME=", "HOME=/a"]).0 && !env(&["A=1"]).0);
+    }
+
+    #[test]
+    fn a_process_without_a_user_is_roots() {
+        let bundle = bundle(&SPEC.replace("\"user\": {\"uid\": 5, \"gid\": 0},", ""));
+        let spec = ContainerSpec::load("id", bundle.path()).unwrap();
+        assert!(spec.is_changed);
+        assert_eq!(spec.cwd_and_user(), ("/srv".into(), 0));
     }
 
     #[test]

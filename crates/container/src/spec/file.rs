@@ -53,6 +53,16 @@ pub fn load(bundle: &Path) -> Result<Spec, Error> {
     read(bundle).map(|read| read.value)
 }
 
+/// Whether a bundle's spec asks for a terminal.
+///
+/// # Errors
+/// As for [`load`].
+pub fn wants_terminal(bundle: &Path) -> Result<bool, Error> {
+    let spec = load(bundle)?;
+    let process = spec.process().as_ref();
+    Ok(process.is_some_and(|process| process.terminal() == Some(true)))
+}
+
 /// As [`load`], and tells which capabilities in it are not known and were left out.
 pub(crate) fn read(bundle: &Path) -> Result<words::Read<Spec>, Error> {
     let path = bundle.join(CONFIG);

@@ -10,14 +10,13 @@ use std::collections::HashMap;
 use oci_spec::runtime::{
     Arch, Capability, IOPriorityClass, LinuxDeviceType, LinuxNamespaceType, LinuxPersonalityDomain,
     LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccompAction, LinuxSeccompFilterFlag,
-    LinuxSeccompOperator, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process,
-    Spec,
+    LinuxSeccompOperator, PosixRlimitType, Process, Spec,
 };
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use serde_json::Value;
 
-use super::nul;
+use super::{memory_policy, nul};
 
 /// The sets of capabilities that a process has.
 const SETS: [&str; 5] = [
@@ -33,6 +32,8 @@ const SETS: [&str; 5] = [
 pub(crate) struct Read<T> {
     pub(crate) value: T,
     pub(crate) unknown_capabilities: Vec<String>,
+    /// Whether something was left out that has only one meaning.
+    pub(crate) is_completed: bool,
 }
 
 /// Why it can't be read.
@@ -49,6 +50,9 @@ pub enum Error {
         /// What stands there.
         text: String,
     },
+    /// The container's memory can't come from where it is to.
+    #[error(transparent)]
+    MemoryPolicy(#[from] memory_policy::Error),
     /// It asks for something that is not known here.
     #[error("{place} is {word:?}, which this runtime does not know")]
     Word {
@@ -91,6 +95,7 @@ fn refuse_nul(text: &[u8]) -> Result<(), Error> {
 #[serde(rename_all = "camelCase")]
 struct OutlineOfLinux {
     intel_rdt: Option<Monitoring>,
+    memory_policy: Option<memory_policy::Outline>,
 }
 
 /// What `enableMonitoring` is for in later specs.
@@ -104,6 +109,9 @@ struct Monitoring {
 
 impl OutlineOfLinux {
     fn check(&self) -> Result<(), Error> {
+        if let Some(policy) = &self.memory_policy {
+            policy.check()?;
+        }
         let Some(asked) = &self.intel_rdt else {
             return Ok(());
         };
@@ -146,7 +154,7 @@ fn is_capability(name: &str) -> bool {
         && is_word::<Capability>(name)
 }
 
-fn is_word<T: DeserializeOwned>(word: &str) -> bool {
+pub(super) fn is_word<T: DeserializeOwned>(word: &str) -> bool {
     let word: value::StrDeserializer<'_, value::Error> = word.into_deserializer();
     T::deserialize(word).is_ok()
 }
@@ -160,21 +168,25 @@ fn read<T: DeserializeOwned>(text: &[u8], known: bool, process: &str) -> Result<
             return Ok(Read {
                 value,
                 unknown_capabilities: Vec::new(),
+                is_completed: false,
             });
         }
         (_, plain) => plain.err(),
     };
     let mut json: Value = serde_json::from_slice(text)?;
     let mut unknown_capabilities = Vec::new();
+    let mut is_completed = false;
     if let Some(process) = json.pointer_mut(process) {
         leave_out_capabilities(process, &mut unknown_capabilities);
         spell_as_known(process);
+        is_completed = complete(process);
     }
     refuse_unknown(&json, process)?;
     match (serde_json::from_value(json), malformed) {
         (Ok(value), _) => Ok(Read {
             value,
             unknown_capabilities,
+            is_completed,
         }),
         // This one knows the line.
         (Err(_), Some(error)) | (Err(error), None) => Err(error.into()),
@@ -197,6 +209,18 @@ fn leave_out_capabilities(process: &mut Value, left_out: &mut Vec<String>) {
             false
         });
     }
+}
+
+/// A process that names no user is root's, as for runc.
+fn complete(process: &mut Value) -> bool {
+    let Some(process) = process
+        .as_object_mut()
+        .filter(|it| !it.contains_key("user"))
+    else {
+        return false;
+    };
+    process.insert("user".to_owned(), serde_json::json!({"uid": 0, "gid": 0}));
+    true
 }
 
 /// One flag of the OCI runtime spec has another name in the crate that reads it.
@@ -223,8 +247,6 @@ fn refuse_unknown(json: &Value, process: &str) -> Result<(), Error> {
     seek.all::<LinuxDeviceType>("/linux/devices/*/type")?;
     seek.all::<LinuxDeviceType>("/linux/resources/devices/*/type")?;
     seek.all::<LinuxPersonalityDomain>("/linux/personality/domain")?;
-    seek.all::<MemoryPolicyModeType>("/linux/memoryPolicy/mode")?;
-    seek.all::<MemoryPolicyFlagType>("/linux/memoryPolicy/flags/*")?;
     seek.all::<LinuxSeccompAction>("/linux/seccomp/defaultAction")?;
     seek.all::<Arch>("/linux/seccomp/architectures/*")?;
     seek.all::<LinuxSeccompFilterFlag>("/linux/seccomp/flags/*")?;

@@ -138,7 +138,7 @@ impl Filesystem {
 
     /// In init, in a mount namespace with nothing in it: makes it, and makes it the root of this process.
     /// Of the descriptors in `stdio` the node's `/dev/null` becomes the container's.
-    pub(super) fn enter(self, stdio: &mut [OwnedFd; 3]) -> Result<(), Error> {
+    pub(super) fn enter(self, stdio: &mut [OwnedFd]) -> Result<(), Error> {
         let rootfs = self.rootfs.into_fd();
         let root = rootfs.as_fd();
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;

@@ -79,7 +79,7 @@ impl Stage {
         rootfs: &Path,
         has_console: bool,
     ) -> Result<Option<Self>, Error> {
-        if !is_enough(spec) {
+        if !is_enough(spec, rootfs) {
             return Ok(None);
         }
         let empty = match empty_mounts::open(alone) {
@@ -114,7 +114,7 @@ impl Stage {
     pub(super) fn enter(
         self,
         alone: &SingleThreaded,
-        stdio: &mut [OwnedFd; 3],
+        stdio: &mut [OwnedFd],
     ) -> Result<Vec<File>, Error> {
         match self.content {
             Content::Whole(whole) => {
@@ -240,7 +240,7 @@ fn mount_point(mount: &MountClone, at: &Path) -> io::Result<()> {
 
 /// Whether a container has a mount namespace of its own, and mounts, and runs on the way there, nothing
 /// that has to be found by a path of the node's.
-fn is_enough(spec: &Spec) -> bool {
+fn is_enough(spec: &Spec, rootfs: &Path) -> bool {
     let Some(linux) = spec.linux() else {
         return false;
     };
@@ -262,12 +262,18 @@ fn is_enough(spec: &Spec) -> bool {
         && mounts.all(|mount| {
             let kind = mount.typ().as_deref().unwrap_or_default();
             match is_bind(mount) {
-                true => !holds_namespaces(mount),
+                true => !holds_namespaces(mount) && !is_of_another(mount, rootfs),
                 false => FROM_NOTHING.contains(&kind),
             }
         })
         // There devices are mounted from the node's, by their paths.
         && user_namespace::is_first()
+}
+
+/// Whether a mount shows what lies below the rootfs, where another mount may be by then.
+fn is_of_another(mount: &Mount, rootfs: &Path) -> bool {
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    source != rootfs && source.starts_with(rootfs)
 }
 
 /// Whether others' mount namespaces are kept below what a mount shows with all that is on it. The kernel
@@ -289,8 +295,13 @@ fn holds_namespaces(mount: &Mount) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_enough, name_namespaces};
+    use super::name_namespaces;
     use oci_spec::runtime::Spec;
+    use std::path::Path;
+
+    fn is_enough(spec: &Spec) -> bool {
+        super::is_enough(spec, Path::new("/srv/rootfs"))
+    }
 
     fn spec(change: impl FnOnce(&mut serde_json::Value)) -> Spec {
         let mut json = serde_json::json!({
@@ -330,6 +341,9 @@ mod tests {
         )));
         assert!(!is_enough(&spec(
             |it| it["linux"]["mountLabel"] = "l".into()
+        )));
+        assert!(!is_enough(&spec(
+            |it| it["mounts"][1]["source"] = "/srv/rootfs/other".into()
         )));
         assert!(!is_enough(&spec(
             |it| it["linux"]["namespaces"] = serde_json::json!([])

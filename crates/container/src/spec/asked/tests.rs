@@ -219,6 +219,8 @@ fn what_the_kernel_would_refuse_is_told_by_its_place() {
     let filter = r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
         {"names":["read"],"action":"SCMP_ACT_ERRNO","args":[
             {"index":5,"value":1,"op":"SCMP_CMP_EQ"},{"index":6,"value":1,"op":"SCMP_CMP_EQ"}]}]}}}"#;
+    let asked = r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/a","syscalls":[
+        {"names":["mkdir","write"],"action":"SCMP_ACT_NOTIFY"}]}}}"#;
     let pipes =
         r#"{"linux":{"resources":{"devices":[{"allow":false},{"allow":true,"type":"p"}]}}}"#;
     for (json, place) in [
@@ -226,6 +228,7 @@ fn what_the_kernel_would_refuse_is_told_by_its_place() {
         (&format!(r#"{{"domainname":"{long}"}}"#), "domainname "),
         (users, "linux.gidMappings "),
         (filter, "linux.seccomp.syscalls[0].args[1].index "),
+        (asked, "linux.seccomp.syscalls "),
         (pipes, "linux.resources.devices[1].type "),
     ] {
         let error = check(&spec(json)).unwrap_err().to_string();

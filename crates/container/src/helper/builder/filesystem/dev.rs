@@ -125,7 +125,7 @@ fn link_terminals(dev: BorrowedFd<'_>) -> rustix::io::Result<()> {
 
 /// In the container: its `/dev/null`, a handle (`O_PATH`), which takes the place of the node's among
 /// `stdio`.
-pub(super) fn null(stdio: &mut [OwnedFd; 3]) -> Result<OwnedFd, Error> {
+pub(super) fn null(stdio: &mut [OwnedFd]) -> Result<OwnedFd, Error> {
     let open = |flags| {
         let opened = rustix::fs::openat(CWD, NULL, flags | OFlags::CLOEXEC, Mode::empty());
         let opened = opened.map_err(|errno| {
