@@ -178,6 +178,8 @@ soak: build ## 10,000 execs, the shim's memory as docs/soak.svg; 1,000 kills of 
 install: build ## copy the shim to DESTDIR/PREFIX/bin (/usr/local/bin), where containerd finds it
 	@install -D -m 755 "$(SHIM)" "$(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
 	@echo "install: $(DESTDIR)$(PREFIX)/bin/containerd-shim-wasm-v1"
+	@ln -sfn containerd-shim-wasm-v1 "$(DESTDIR)$(PREFIX)/bin/medley"
+	@echo "install: $(DESTDIR)$(PREFIX)/bin/medley, a link to it"
 	@for engine in $(BESIDE); do \
 		install -D -m 755 "$(SHIM)-$$engine" "$(DESTDIR)$(PREFIX)/bin/$(notdir $(SHIM))-$$engine"; \
 		echo "install: $(DESTDIR)$(PREFIX)/bin/$(notdir $(SHIM))-$$engine"; \

@@ -180,6 +180,33 @@ fn links(node: &Node, handlers: &[String], plan: &mut Plan) -> Result<(), Error>
             }),
         }
     }
+    command_line(node, plan)
+}
+
+/// The link by which podman and others come to the OCI runtime command line.
+fn command_line(node: &Node, plan: &mut Plan) -> Result<(), Error> {
+    if !node.settings.aliases {
+        return Ok(());
+    }
+    let path = node.bin_dir.join(names::COMMAND_LINE);
+    let foreign = match node.root.entry(&path)? {
+        Some(Entry::Link(target)) if leads_to_shim(node, &path, &target) => return Ok(()),
+        Some(_) => Some(path.clone()),
+        None => elsewhere(node, names::COMMAND_LINE)?,
+    };
+    match foreign {
+        Some(path) => plan.notes.push(format!(
+            "{} is another program's: no link for the OCI runtime command line",
+            node.root.shown(&path).display()
+        )),
+        None => plan.planned.push(Planned {
+            path,
+            what: What::Link,
+            body: Body::Link(SHIM.into()),
+            handlers: Vec::new(),
+            pulls: None,
+        }),
+    }
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn runtime() -> &'static str {
 }
 
 /// Only what works and is tested. Kubernetes schedules pods by it.
-fn features() -> serde_json::Value {
+pub(crate) fn features() -> serde_json::Value {
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",

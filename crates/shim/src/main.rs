@@ -10,6 +10,7 @@
 //! | `-info`, `-v` | tells what this is |
 //! | `cache …` | lists, prunes and warms the node's native code, for people |
 //! | `install`, `uninstall`, `status` | puts the shim on a node and takes it away, for people |
+//! | by the name `medley`, or `oci …` | the OCI runtime command line, for podman and others |
 //! | `helper` | creates one container, adds a process to one, compiles a module, or reads an image's layers |
 
 mod bootstrap;
@@ -21,6 +22,7 @@ mod environment;
 mod info;
 mod logging;
 mod names;
+mod oci;
 mod serve;
 mod sockets;
 mod start;
@@ -48,6 +50,9 @@ fn main() -> ExitCode {
         .is_some_and(|verb| verb == medley_container::helper::VERB)
     {
         return medley_container::helper::run(engines::built_in).into();
+    }
+    if let Some(code) = oci::run(&args) {
+        return code;
     }
     if let Some(code) = cli::run_command(&args) {
         return code;
