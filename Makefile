@@ -54,7 +54,7 @@ SCRIPTS := test/scripts/* test/suites/lib.sh images/pack images/pack-artifact im
 	images/sidecar/cgi-bin/* images/installer/installer images/programs release/* test/vm/* test/k8s/kubernetes \
 	test/k8s/run test/k8s/node test/k8s/images test/k8s/tests test/k8s/lib.sh test/k8s/cases/* kind/up .ci/run
 
-.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-k8s test-controller kind k3d quick demo bench bench-compare bench-http trace soak install release release-try release-twice clean
+.PHONY: help setup build check fmt-check clippy rustdoc deny scripts-check test test-vm test-restarts test-podman test-k8s test-controller kind k3d quick demo bench bench-compare bench-http trace soak install release release-try release-twice clean
 
 help: ## list the targets
 	@echo "Medley: a containerd shim that runs Wasm and Linux containers in one pod. Targets:"
@@ -121,6 +121,11 @@ test-restarts: build ## docker restart, 100 times in a row, of Linux and Wasm co
 	@MEDLEY_RESTARTS=100 MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test docker --locked -- \
 		--test-threads=$(TEST_THREADS) restarted
 
+# Needs Debian's podman, conmon, catatonit, uidmap and iproute2 besides what `make setup` installs.
+test-podman: build ## podman and conmon on runc and on Medley's command line (root)
+	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo test -p medley-test --test podman --locked -- \
+		--test-threads=$(TEST_THREADS)
+
 # The installer's image has what lies beside the shim, the controller too.
 test-k8s: build ## a one-node Kubernetes on this machine: install, kind/ and its examples, uninstall (root)
 	@$(STATIC) cargo build --release --locked --target $(TRIPLE) -p medley-controller
@@ -151,8 +156,9 @@ demo: quick ## one mixed pod on a private containerd, through the CRI API (root)
 	@echo "demo: the pod"
 	@MEDLEY_SHIM="$(abspath $(QUICK)/$(notdir $(SHIM)))" "$(QUICK)/demo"
 
-bench: build ## time and memory beside runc, many containers, what the cache saves, the engines, as tables and JSON=FILE (root)
+bench: build ## time and memory beside runc, the command line, many containers, what the cache saves, the engines, as tables and JSON=FILE (root)
 	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench
+	@MEDLEY_SHIM="$(abspath $(SHIM))" test/scripts/bench-oci
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin scale -- \
 		--plots docs $(if $(JSON),--json "$(JSON)")
 	@MEDLEY_SHIM="$(abspath $(SHIM))" cargo run --locked -p medley-test --bin cache-bench

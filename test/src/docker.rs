@@ -13,7 +13,7 @@ mod calls;
 mod daemon;
 mod terminal;
 
-pub use calls::CommandOutput;
+pub use calls::{CommandOutput, finish};
 use daemon::Daemon;
 pub use terminal::Terminal;
 

@@ -23,6 +23,7 @@ pub mod net;
 pub mod oci;
 pub mod peer;
 pub mod plot;
+pub mod podman;
 pub mod proc;
 pub mod programs;
 pub mod registry;

@@ -178,8 +178,11 @@ impl Docker {
     }
 }
 
-/// Runs a command to its end.
-pub(super) async fn finish(command: Command, input: Option<&str>) -> Result<CommandOutput> {
+/// Runs a command to its end, and types `input` first.
+///
+/// # Errors
+/// It cannot be run, or does not come to an end; one that fails is no error.
+pub async fn finish(command: Command, input: Option<&str>) -> Result<CommandOutput> {
     let name = format!("{command:?}");
     let mut child = tokio::process::Command::from(command)
         .stdin(input.map_or_else(Stdio::null, |_| Stdio::piped()))
