@@ -8,6 +8,7 @@ mod cache;
 mod cache_command;
 mod cgroup_mounts;
 mod cgroups;
+mod command_line;
 mod compiler;
 mod compilers;
 mod copy_up;

@@ -1,6 +1,7 @@
 //! Docker on Medley: what a user of it types, on a dockerd of each test's own; Linux containers on
 //! runc as well.
 
+mod command_line;
 mod compose;
 mod crash;
 mod daemon;

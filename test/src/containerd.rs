@@ -162,6 +162,7 @@ impl Containerd {
             // runc tests the tests without it.
             Err(_) => {}
         }
+        process::command_line(&dir)?;
         let socket = dir.join("c.sock");
         std::fs::write(
             dir.join("config.toml"),
@@ -222,6 +223,11 @@ impl Containerd {
     /// Its gRPC socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("c.sock")
+    }
+
+    /// Medley's command line, for what calls an OCI runtime.
+    pub fn command_line(&self) -> PathBuf {
+        self.dir.join(process::COMMAND_LINE)
     }
 
     /// Its pid.

@@ -1,15 +1,39 @@
 //! The process: its configuration and its environment.
 
 use super::Options;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, shim_path};
 use anyhow::{Context, Result};
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// What a new network namespace needs before a program may take its place in it.
 const OWN_NETWORK: &str = r#"ip link set lo up && exec "$0" "$@""#;
+
+/// Where containerd's shim for runc finds Medley's command line, below the dir of a containerd.
+pub(crate) const COMMAND_LINE: &str = "bin/medley";
+
+/// Puts the command line there, if a shim was built; and in place of runc as well with
+/// `MEDLEY_AS_RUNC=1`, which has all tests of runc ask it.
+pub(super) fn command_line(dir: &Path) -> Result<()> {
+    let Ok(shim) = shim_path() else {
+        return Ok(());
+    };
+    let program = dir.join(COMMAND_LINE);
+    symlink(shim, &program)?;
+    if std::env::var_os("MEDLEY_AS_RUNC").is_some_and(|value| value == "1") {
+        // It goes by its name.
+        let runc = dir.join("bin/runc");
+        std::fs::write(
+            &runc,
+            format!("#!/bin/sh\nexec {} \"$@\"\n", program.display()),
+        )?;
+        std::fs::set_permissions(&runc, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
 
 /// Runs containerd in its dir, with the shim under test first in its PATH.
 pub(super) fn spawn(dir: &Path, options: &Options) -> Result<Child> {

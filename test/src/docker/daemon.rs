@@ -184,10 +184,14 @@ fn settings(containerd: &Containerd, dir: &Path, programs: &Path, storage: Stora
         // Else systemd's on cgroup v2, which has its own names for cgroups.
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
         "features": {"containerd-snapshotter": storage == Storage::Snapshotter},
-        "runtimes": {"medley": {
-            "runtimeType": Runtime::Medley.name(),
-            "options": {"ConfigPath": dir.join("options.toml")},
-        }},
+        "runtimes": {
+            "medley": {
+                "runtimeType": Runtime::Medley.name(),
+                "options": {"ConfigPath": dir.join("options.toml")},
+            },
+            // As `--add-runtime` has it: containerd's shim for runc calls it.
+            "command-line": {"path": containerd.command_line()},
+        },
         "init-path": programs.join("usr/bin/docker-init"),
         "userland-proxy-path": programs.join("usr/sbin/docker-proxy"),
         "live-restore": true,
