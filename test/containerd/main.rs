@@ -69,6 +69,8 @@ mod security;
 mod shim;
 mod signals;
 mod spec_fields;
+mod spin;
+mod spin_refused;
 mod stack;
 mod stdio;
 mod systemd;

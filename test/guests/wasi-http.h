@@ -10,6 +10,8 @@ TYPES("[method]fields.append")
 void fields_append(handle, const char *, size_t, const char *, size_t, result *);
 TYPES("[method]fields.entries") void fields_entries(handle, result *);
 TYPES("[method]incoming-request.path-with-query") void request_path(handle, result *);
+TYPES("[method]incoming-request.headers") handle request_headers(handle);
+TYPES("[resource-drop]fields") void fields_drop(handle);
 TYPES("[method]incoming-request.consume") void request_consume(handle, result *);
 TYPES("[method]incoming-body.stream") void incoming_body_stream(handle, result *);
 TYPES("[static]incoming-body.finish") handle body_finish(handle);

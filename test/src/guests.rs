@@ -113,6 +113,7 @@ const LIBRARIES: &[&str] = &[
     "functions",
     "http-handler",
     "http-hello",
+    "http-told",
 ];
 
 /// What guests include.

@@ -31,8 +31,8 @@ pub(crate) use reply::{
     Namespace, Reply, SandboxNamespaces, UserNamespace,
 };
 pub(crate) use request::{
-    Code, Compile, Create, CreateFds, Exec, ExecFds, FetchEntrypoint, FetchLayer, Fingerprint,
-    Guest, HelperCall, ImageRef, ListLayers, MakeSandbox, MakeUserNamespace, Module,
+    Code, Compile, Component, Create, CreateFds, Exec, ExecFds, FetchEntrypoint, FetchLayer,
+    Fingerprint, Guest, HelperCall, ImageRef, ListLayers, MakeSandbox, MakeUserNamespace, Module,
     PreparedProcess, Program, Request, ResolveImage,
 };
 pub(crate) use socket::{ReceiveError, receive_reply, send_reply};

@@ -13,6 +13,7 @@
 //! | what is on disk | `bundle_layout`, `state_file`, `recover` |
 
 mod about;
+mod application;
 mod bundle_layout;
 mod cache_slot;
 mod code_source;

@@ -8,6 +8,7 @@ use medley_types::EngineKind;
 use medley_types::layers::{Cause, LayerContent};
 use medley_types::quoted::{Quoted, first_of};
 
+use crate::application;
 use crate::elf::{self, Elf};
 use crate::entrypoint::{self, Entrypoint, Program, find};
 use crate::error::Error;
@@ -62,25 +63,33 @@ pub fn plan<'o>(
             needs_explicit_name: false,
         }))
     };
-    let Some(given) = req.args.first().filter(|given| !given.is_empty()) else {
-        return needs_layers("", Error::NoEntrypoint, 0, rule);
-    };
     let view = View::new(rootfs, req.mounts);
+    let Some(given) = req.args.first().filter(|given| !given.is_empty()) else {
+        return match application::beside(Path::new("/"), &view) {
+            Some(manifest) => application::plan(manifest, &rule, &view, options),
+            None => needs_layers("", Error::NoEntrypoint, 0, rule),
+        };
+    };
 
     let (program, argv_start) = match behind_docker_init(req.args) {
         Some(program) => (program, BEHIND_DOCKER_INIT),
         None => (given.as_str(), 0),
     };
+    if let Some(manifest) = application::named(program, req, &view) {
+        return application::plan(manifest, &rule, &view, options);
+    }
     let mut planned = match find(program, req, &view, &rule.mode) {
         Ok(entrypoint) => decide(entrypoint, argv_start, &rule, &view, options)?,
-        // A directory runs nothing: it stands for "the image's module" where a command has to be
-        // given that an artifact has no use for.
+        // A dir runs nothing: it stands for the application in it, or for "the image's module" where a command
+        // has to be given that an artifact has no use for.
         Err(Error::NotAFile {
             path,
-            found: FileKind::Directory,
+            found: found @ FileKind::Directory,
         }) => {
-            let missing = in_directory(path, &view);
-            return needs_layers(program, missing, argv_start, rule);
+            return match application::beside(&path, &view) {
+                Some(manifest) => application::plan(manifest, &rule, &view, options),
+                None => needs_layers(program, Error::NotAFile { path, found }, argv_start, rule),
+            };
         }
         Err(missing @ Error::NotFound { .. }) => {
             return needs_layers(program, missing, argv_start, rule);
@@ -104,20 +113,6 @@ pub fn plan<'o>(
         }
     }
     Ok(Decision::Planned(planned))
-}
-
-/// Why a directory runs nothing.
-fn in_directory(path: PathBuf, view: &View<'_>) -> Error {
-    /// The manifest of a Spin application, beside which its components lie.
-    const SPIN: &str = "spin.toml";
-    let manifest = path.join(SPIN);
-    if view.file(&manifest).is_ok() {
-        return Error::SpinApplication { manifest };
-    }
-    Error::NotAFile {
-        path,
-        found: FileKind::Directory,
-    }
 }
 
 /// The program that docker-init is to start.
@@ -160,6 +155,7 @@ fn linux(why: String, program: Option<PathBuf>) -> Planned {
     Planned {
         plan: Plan::Linux(LinuxPlan { why, program }),
         module: None,
+        application: None,
     }
 }
 
@@ -199,6 +195,7 @@ fn wasm(
             argv_start,
         }),
         module: Some(Module::File(file)),
+        application: None,
     })
 }
 
@@ -245,13 +242,14 @@ impl Selected<'_> {
                 argv_start: self.argv_start,
             }),
             module: Some(Module::Layer(layer, content)),
+            application: None,
         })
     }
 }
 
 /// The engine for the module at `path`, and what asks for it; `demand` tells what a core module
 /// imports.
-fn engine(
+pub(crate) fn engine(
     path: &Path,
     component: bool,
     demand: impl FnOnce() -> Option<(EngineKind, String)>,

@@ -103,15 +103,13 @@ pub enum Error {
         found: FileKind,
     },
 
-    /// A directory where a Spin application lies, as an image of Spin's own shim is started.
-    #[error(
-        "the image is a Spin application, by {}, and Spin applications do not run on this shim yet: run it by \
-         Spin's own shim on another node, or make its component one for wasi:http and name its file",
-        Quoted::path(manifest)
-    )]
+    /// A Spin application that can't be run.
+    #[error("cannot run the Spin application {}: {reason}", Quoted::path(manifest))]
     SpinApplication {
         /// Its manifest.
         manifest: PathBuf,
+        /// Why, as a sentence.
+        reason: String,
     },
 
     /// The entrypoint lies on a mount whose contents do not exist before the container does.

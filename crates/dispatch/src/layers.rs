@@ -90,12 +90,7 @@ impl<'o> NeedsLayers<'o> {
                 let export = entrypoint.split_once('#').map(|(_, export)| export);
                 Ok(selected(only, export))
             }
-            [] if listed.skipped.is_empty()
-                || matches!(
-                    *missing,
-                    Error::NotAFile { .. } | Error::SpinApplication { .. }
-                ) =>
-            {
+            [] if listed.skipped.is_empty() || matches!(*missing, Error::NotAFile { .. }) => {
                 Err(*missing)
             }
             [] => Err(Error::NoWasmLayer {

@@ -43,6 +43,10 @@
 //! An entrypoint that the rootfs does not have, and no other, is looked for among the image's
 //! Wasm layers ([`NeedsLayers::select`]).
 //!
+//! # Spin applications
+//! A dir with a `spin.toml`, that file itself, and no entrypoint at all where `/spin.toml` is there, mean the Spin
+//! application of that manifest: [`Planned::application`] has its components, each with a plan of its own.
+//!
 //! # Mounts
 //! Paths are resolved as the container will see them, bind mounts included, symlinks and `..`
 //! always inside the container. Nothing is read from outside the root filesystem and the sources
@@ -50,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod annotations;
+mod application;
 mod content;
 mod decide;
 mod elf;
@@ -79,6 +84,6 @@ pub use inspect::inspect;
 pub use layers::{NeedsLayers, Selected};
 pub use medley_types::{EngineKind, UnknownEngine};
 pub use options::Options;
-pub use plan::{Form, LinuxPlan, Module, Plan, Planned, WasmPlan};
+pub use plan::{Application, Form, LinuxPlan, Module, Plan, Planned, WasmPlan};
 pub use request::Request;
 pub use rootfs::Rootfs;

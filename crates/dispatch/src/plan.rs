@@ -79,8 +79,19 @@ impl Plan {
 pub struct Planned {
     /// What runs the container.
     pub plan: Plan,
-    /// The module; `None` for Linux.
+    /// The module; `None` for Linux, and for an application.
     pub module: Option<Module>,
+    /// The Spin application, of which the plan's module is the manifest.
+    pub application: Option<Application>,
+}
+
+/// A Spin application that was decided on.
+#[derive(Debug)]
+pub struct Application {
+    /// What its manifest says.
+    pub app: medley_spin::App,
+    /// Its components, by their ids: how each is run, and the component itself.
+    pub components: Vec<(String, WasmPlan, Module)>,
 }
 
 /// A module that was decided on.

@@ -1,6 +1,7 @@
 //! Tests of the whole decision, on real files in temporary directories; none needs root.
 
 mod annotations;
+mod applications;
 mod errors;
 mod layers;
 mod mounts;

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use medley_engine::invoke::write_line;
 use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program};
@@ -105,8 +106,26 @@ fn export(
 
 impl Program for LinkedCommand {
     fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
+        match ProcessShared::new(guest) {
+            Ok(shared) => self.run_with(guest, shared, started),
+            Err(error) => GuestExit::NotStarted(error.to_string()),
+        }
+    }
+}
+
+impl LinkedCommand {
+    /// Runs it with what is told of it in `shared`.
+    pub(crate) fn run_with(
+        &self,
+        guest: &Guest,
+        shared: Arc<ProcessShared>,
+        started: &mut dyn FnMut(),
+    ) -> GuestExit {
         let context = match wasi_ctx::builder(guest) {
-            Ok(mut builder) => builder.build(),
+            Ok(mut builder) => {
+                shared.network(&mut builder);
+                builder.build()
+            }
             Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
         let runtime = match wasi_ctx::runtime() {
@@ -114,10 +133,6 @@ impl Program for LinkedCommand {
             Err(error) => return GuestExit::NotStarted(error.to_string()),
         };
         let limiter = BudgetLimiter::new(&guest.memory);
-        let shared = match ProcessShared::new(guest) {
-            Ok(shared) => shared,
-            Err(error) => return GuestExit::NotStarted(error.to_string()),
-        };
         let host = StoreData::new(context, shared, limiter);
         let result = runtime.block_on(async {
             match &self.entry {

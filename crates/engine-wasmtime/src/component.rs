@@ -70,13 +70,51 @@ pub(crate) fn load(
     link(&engine, &component, entry)
 }
 
-/// The engine that native code is for, by its last byte.
-fn engine_of(code: &File, stack: Option<u64>) -> wasmtime::Result<Engine> {
+/// Engines that were made for the components of one application, by their profiles.
+pub(crate) type Engines = Vec<(Profile, Engine)>;
+
+/// Maps native code of a component of an application, which has its engine in common with the others.
+pub(crate) fn load_part(
+    code: &TrustedCode,
+    entry: &Entry,
+    stack: Option<u64>,
+    engines: &mut Engines,
+) -> Result<Part, ModuleError> {
+    let code = code.file();
+    let path = format!("/proc/self/fd/{}", code.as_raw_fd());
+    let loaded = profile_of(code).and_then(|profile| {
+        let known = engines.iter().find(|(known, _)| *known == profile);
+        let engine = match known {
+            Some((_, engine)) => engine.clone(),
+            None => {
+                let engine = engine_for(profile, stack)?;
+                engines.push((profile, engine.clone()));
+                engine
+            }
+        };
+        // SAFETY: as in `load`.
+        let component = unsafe { Component::deserialize_file(&engine, &path) }?;
+        Ok((engine, component))
+    });
+    let (engine, component) = loaded.map_err(|error| engine_error(entry, &error))?;
+    link_part(&engine, &component, entry)
+}
+
+/// The profile of native code, by its last byte.
+fn profile_of(code: &File) -> wasmtime::Result<Profile> {
     let mut number = [0];
     let last = code.metadata()?.len().saturating_sub(1);
     code.read_exact_at(&mut number, last)?;
-    let profile = Profile::numbered(number[0])
-        .ok_or_else(|| wasmtime::format_err!("its native code is of no known profile"))?;
+    Profile::numbered(number[0])
+        .ok_or_else(|| wasmtime::format_err!("its native code is of no known profile"))
+}
+
+/// The engine that native code is for.
+fn engine_of(code: &File, stack: Option<u64>) -> wasmtime::Result<Engine> {
+    engine_for(profile_of(code)?, stack)
+}
+
+fn engine_for(profile: Profile, stack: Option<u64>) -> wasmtime::Result<Engine> {
     if profile.serves() {
         // A node that allows no such address space has servers that are a little slower.
         config::pooling_engine(profile, stack).or_else(|_| config::engine_with(profile, stack))
@@ -85,12 +123,25 @@ fn engine_of(code: &File, stack: Option<u64>) -> wasmtime::Result<Engine> {
     }
 }
 
+/// A component, by what is called of it.
+pub(crate) enum Part {
+    Handler(LinkedHandler),
+    Command(LinkedCommand),
+}
+
 /// Finds a component's imports, and what is to be called.
 pub(crate) fn link(
     engine: &Engine,
     component: &Component,
     entry: &Entry,
 ) -> Result<Box<dyn Program>, ModuleError> {
+    Ok(match link_part(engine, component, entry)? {
+        Part::Handler(handler) => Box::new(handler),
+        Part::Command(command) => Box::new(command),
+    })
+}
+
+fn link_part(engine: &Engine, component: &Component, entry: &Entry) -> Result<Part, ModuleError> {
     let linker = linker::linker(engine, component).map_err(|error| engine_error(entry, &error))?;
     let instance = linker.instantiate_pre(component).map_err(|error| {
         missing_import(engine, component, entry).unwrap_or_else(|| engine_error(entry, &error))
@@ -101,12 +152,8 @@ pub(crate) fn link(
         http::is_handler(name) && requested.is_none_or(|requested| is(name, requested))
     });
     match handler {
-        Some(name) => Ok(Box::new(LinkedHandler::new(
-            component, instance, name, entry,
-        )?)),
-        None => Ok(Box::new(LinkedCommand::new(
-            component, instance, &exports, entry,
-        )?)),
+        Some(name) => LinkedHandler::new(component, instance, name, entry).map(Part::Handler),
+        None => LinkedCommand::new(component, instance, &exports, entry).map(Part::Command),
     }
 }
 

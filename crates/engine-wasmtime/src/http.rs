@@ -12,6 +12,8 @@
 //! | `protocol` | what is spoken with it, and the limits of that |
 //! | `watched` | what is known of a connection, and how long it may be silent |
 //! | `stream` | its socket |
+//! | `site` | what answers a path: the component, or those of an application by their routes |
+//! | `handler` | a component, and what its instances have in common |
 //! | `request` | one request, from its first byte to its answer's last |
 //! | `instance` | what answers it, and whether it may answer another |
 //! | `idle_instances` | those that wait for another |
@@ -26,6 +28,7 @@ mod body;
 mod call;
 mod clients;
 mod connection;
+mod handler;
 mod idle_instances;
 mod instance;
 mod line_writer;
@@ -37,6 +40,7 @@ mod request;
 mod server;
 mod settings;
 mod signals;
+mod site;
 mod stream;
 mod ticker;
 mod watched;
@@ -44,7 +48,7 @@ mod watched;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use medley_engine::{Entry, Guest, GuestExit, ModuleError, Program};
+use medley_engine::{Application, Entry, Guest, GuestExit, ModuleError, Program};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -52,8 +56,10 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::config::{MEMORIES, SLOTS, TABLES};
 use crate::error::engine_error;
-use crate::store_data::StoreData;
+use crate::store_data::{ProcessShared, StoreData};
+
 use crate::wasi_version::{self, is};
+pub(crate) use handler::Hosted;
 
 /// Whether an export is that of a handler.
 pub(crate) fn is_handler(name: &str) -> bool {
@@ -122,9 +128,33 @@ impl LinkedHandler {
 
 impl Program for LinkedHandler {
     fn run(&self, guest: &Guest, started: &mut dyn FnMut()) -> GuestExit {
-        match server::run(self, guest, started) {
-            Ok(status) => GuestExit::Exited(status),
-            Err(error) => GuestExit::NotStarted(error.to_string()),
-        }
+        let shared = match ProcessShared::new(guest) {
+            Ok(shared) => shared,
+            Err(error) => return GuestExit::NotStarted(error.to_string()),
+        };
+        let hosted = Hosted {
+            linked: self,
+            name: self.path.display().to_string(),
+            guest: guest.clone(),
+            shared,
+        };
+        exit(server::run(vec![hosted], None, guest, started))
+    }
+}
+
+/// Serves an application, whose components are `hosted` by their ids.
+pub(crate) fn serve_application(
+    application: &Application,
+    hosted: Vec<Hosted<'_>>,
+    guest: &Guest,
+    started: &mut dyn FnMut(),
+) -> GuestExit {
+    exit(server::run(hosted, Some(application), guest, started))
+}
+
+fn exit(status: Result<u8, server::Error>) -> GuestExit {
+    match status {
+        Ok(status) => GuestExit::Exited(status),
+        Err(error) => GuestExit::NotStarted(error.to_string()),
     }
 }

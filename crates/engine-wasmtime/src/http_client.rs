@@ -32,6 +32,7 @@ use connect::TlsConfig;
 use exchange::Driver;
 use knowledge::Knowledge;
 
+use crate::outgoing::Outgoing;
 use crate::variables;
 
 /// How long each step of a request may take if the guest does not say: Wasmtime's own
@@ -40,7 +41,11 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Sends a guest's requests.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpClient(Arc<Ways>);
+pub(crate) struct HttpClient {
+    ways: Arc<Ways>,
+    /// What a component of an application may connect to.
+    rules: Option<Arc<Outgoing>>,
+}
 
 /// What it knows of servers.
 #[derive(Debug)]
@@ -52,10 +57,21 @@ struct Ways {
 impl HttpClient {
     /// For a guest with this environment.
     pub(crate) fn new(env: &[(String, String)]) -> Result<Self, variables::Error> {
-        Ok(Self(Arc::new(Ways {
-            trust: TlsConfig::new(env),
-            knowledge: Knowledge::new(env)?,
-        })))
+        Ok(Self {
+            ways: Arc::new(Ways {
+                trust: TlsConfig::new(env),
+                knowledge: Knowledge::new(env)?,
+            }),
+            rules: None,
+        })
+    }
+
+    /// The same, for a component that has rules.
+    pub(crate) fn of_component(&self, rules: Arc<Outgoing>) -> Self {
+        Self {
+            ways: self.ways.clone(),
+            rules: Some(rules),
+        }
     }
 }
 
@@ -83,7 +99,17 @@ impl WasiHttpHooks for HttpClient {
         options: Option<RequestOptions>,
         _: Driver,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
-        Box::new(send(self.0.clone(), request, options.unwrap_or_default()))
+        let allowed = self
+            .rules
+            .as_ref()
+            .is_none_or(|rules| rules.allow_request(request.uri()));
+        let ways = self.ways.clone();
+        Box::new(async move {
+            if !allowed {
+                return Err(Error::HttpRequestDenied);
+            }
+            send(ways, request, options.unwrap_or_default()).await
+        })
     }
 }
 

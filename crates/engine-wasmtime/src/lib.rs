@@ -1,8 +1,9 @@
-//! Wasmtime: WASI preview 1 modules, command components of WASI 0.2 and 0.3, and a server for
-//! components that answer HTTP requests.
+//! Wasmtime: WASI preview 1 modules, command components of WASI 0.2 and 0.3, a server for components that
+//! answer HTTP requests, and one for the components of Spin applications.
 
 #![allow(unsafe_code, reason = "native code is mapped and executed")]
 
+mod application;
 mod command;
 mod compile;
 mod component;
@@ -19,6 +20,7 @@ mod linker;
 mod module;
 #[cfg(feature = "nn")]
 mod nn;
+mod outgoing;
 mod outline;
 mod stdio;
 mod store_data;
@@ -28,7 +30,10 @@ mod variables;
 mod wasi_ctx;
 mod wasi_version;
 
-use medley_engine::{CompiledModule, Engine, Entry, Form, ModuleError, Program, TrustedCode};
+use medley_engine::{
+    Application, CompiledModule, ComponentCode, Engine, Entry, Form, ModuleError, Program,
+    TrustedCode,
+};
 
 use error::{NAME, chain};
 
@@ -79,5 +84,14 @@ impl Engine for Wasmtime {
             }
             Form::Component => component::load(&code, entry, stack),
         }
+    }
+
+    fn load_application(
+        &self,
+        application: &Application,
+        components: Vec<ComponentCode>,
+        stack: Option<u64>,
+    ) -> Result<Box<dyn Program>, ModuleError> {
+        application::load(application, components, stack)
     }
 }

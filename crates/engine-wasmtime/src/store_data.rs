@@ -5,7 +5,7 @@ use std::sync::Arc;
 use medley_engine::{Guest, GuestExit, Preopen};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -13,6 +13,7 @@ use crate::files::Opened;
 use crate::http_client::HttpClient;
 use crate::keyvalue::{self, Buckets};
 use crate::limiter::StoreLimiter;
+use crate::outgoing::Outgoing;
 use crate::{variables, wasi_ctx};
 
 /// What the engine keeps for one component.
@@ -36,6 +37,8 @@ pub(crate) struct ProcessShared {
     buckets: Buckets,
     outgoing: HttpClient,
     preopens: Vec<Preopen>,
+    /// What a component of an application may connect to. Any other may connect to all.
+    rules: Option<Arc<Outgoing>>,
 }
 
 impl ProcessShared {
@@ -46,7 +49,33 @@ impl ProcessShared {
             buckets: Buckets::default(),
             outgoing: HttpClient::new(&guest.env)?,
             preopens: guest.preopens.clone(),
+            rules: None,
         }))
+    }
+
+    /// For a component of an application, which has these `variables`. `guest` is the component, and `outgoing`
+    /// what all of the application send their requests by.
+    pub(crate) fn of_component(
+        guest: &Guest,
+        variables: impl IntoIterator<Item = (String, String)>,
+        outgoing: &HttpClient,
+        rules: Arc<Outgoing>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            variables: variables.into_iter().collect(),
+            buckets: Buckets::default(),
+            outgoing: outgoing.of_component(rules.clone()),
+            preopens: guest.preopens.clone(),
+            rules: Some(rules),
+        })
+    }
+
+    /// Gives a guest the network.
+    pub(crate) fn network(&self, builder: &mut WasiCtxBuilder) {
+        wasi_ctx::network(builder);
+        if let Some(rules) = &self.rules {
+            rules.limit(builder);
+        }
     }
 }
 

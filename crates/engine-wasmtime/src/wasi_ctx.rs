@@ -18,7 +18,7 @@ const PWD: &str = "PWD";
 /// user may not open, are left out: the guest gets ENOENT where a Linux program gets EACCES.
 pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
     let mut builder = WasiCtxBuilder::new();
-    args_env_network(&mut builder, guest);
+    args_env(&mut builder, guest);
     builder
         .inherit_stdin()
         .stdout(Output::of(std::io::stdout())?)
@@ -29,16 +29,21 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
     Ok(builder)
 }
 
-/// Arguments, environment and network.
-pub(crate) fn args_env_network(builder: &mut WasiCtxBuilder, guest: &Guest) {
+/// The pod's network.
+pub(crate) fn network(builder: &mut WasiCtxBuilder) {
     builder
-        .args(&guest.args)
-        .envs(&guest.env)
-        .initial_cwd(&guest.cwd)
         .inherit_network()
         .allow_tcp(true)
         .allow_udp(true)
         .allow_ip_name_lookup(true);
+}
+
+/// Arguments and environment.
+pub(crate) fn args_env(builder: &mut WasiCtxBuilder, guest: &Guest) {
+    builder
+        .args(&guest.args)
+        .envs(&guest.env)
+        .initial_cwd(&guest.cwd);
     if !guest.env.iter().any(|(name, _)| name == PWD) {
         builder.env(PWD, &guest.cwd);
     }

@@ -32,6 +32,29 @@ pub struct Entry {
     pub export: Option<String>,
 }
 
+/// A Spin application: several components, and which of them answers a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// Its manifest's path in the container, for messages.
+    pub manifest: PathBuf,
+    /// What the manifest says.
+    pub app: medley_spin::App,
+    /// The dir in the container into which files are copied that a component sees without what lies beside
+    /// them; none if there are no such files.
+    pub copies: Option<PathBuf>,
+}
+
+/// The native code of one component of an application.
+#[derive(Debug)]
+pub struct ComponentCode {
+    /// The component's id in the application.
+    pub id: String,
+    /// What it was compiled for.
+    pub entry: Entry,
+    /// It.
+    pub code: TrustedCode,
+}
+
 /// Native code, and how it is to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -269,6 +292,23 @@ pub trait Engine {
         entry: &Entry,
         stack: Option<u64>,
     ) -> Result<Box<dyn Program>, ModuleError>;
+
+    /// Maps and links the components of an application, as [`Self::load`] does with one.
+    ///
+    /// # Errors
+    /// [`ModuleError::Engine`] with the component that does not fit, or if the engine runs no applications.
+    fn load_application(
+        &self,
+        application: &Application,
+        _components: Vec<ComponentCode>,
+        _stack: Option<u64>,
+    ) -> Result<Box<dyn Program>, ModuleError> {
+        Err(ModuleError::Engine {
+            path: application.manifest.clone(),
+            engine: self.name(),
+            reason: "it runs no Spin applications, which wasmtime does".to_owned(),
+        })
+    }
 }
 
 /// A guest, loaded and linked.

@@ -96,6 +96,23 @@ impl AllowedHosts {
     }
 }
 
+/// What the log is told of a connection that no rule allows.
+#[must_use]
+pub fn refusal(component: &str, destination: &Destination<'_>) -> String {
+    let Destination { scheme, host, port } = destination;
+    let host = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => (*host).to_owned(),
+    };
+    let rule = match port.or_else(|| own_port(scheme)) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}:*"),
+    };
+    format!(
+        "component {component:?} may not connect to {rule}: add {rule:?} to its allowed_outbound_hosts"
+    )
+}
+
 /// The component that a name of [`CHAINING_DOMAIN`] stands for.
 #[must_use]
 pub fn chained_component(host: &str) -> Option<&str> {

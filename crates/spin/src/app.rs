@@ -1,25 +1,33 @@
 //! An application, whichever form it came in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
+use crate::routes::Router;
 use crate::template::Template;
-use crate::{Error, locked, manifest};
+use crate::{Error, files, locked, manifest};
+
+/// Most components of an application: each has its native code open in the container's process.
+pub const MAX_COMPONENTS: usize = 64;
 
 /// A Spin application, checked: every trigger names a component that there is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
     /// Its name.
     pub name: String,
+    /// Its version, if it says one.
+    pub version: Option<String>,
     /// Its variables by their names.
     pub variables: BTreeMap<String, Variable>,
     /// What has its components run.
     pub triggers: Triggers,
-    /// Its components by their ids.
+    /// The components that its triggers run, by their ids.
     pub components: BTreeMap<String, Component>,
 }
 
 /// What has the components of an application run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Triggers {
     /// Requests of HTTP.
     Http {
@@ -33,7 +41,7 @@ pub enum Triggers {
 }
 
 /// A variable of an application.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variable {
     /// Its value where none is given.
     pub default: Option<String>,
@@ -42,7 +50,7 @@ pub struct Variable {
 }
 
 /// What answers the requests of one route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpTrigger {
     /// Its id: the manifest's, or one that is made of its component's.
     pub id: String,
@@ -53,7 +61,7 @@ pub struct HttpTrigger {
 }
 
 /// Which requests a trigger is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Route {
     /// Those of paths that match this pattern.
     Pattern(String),
@@ -62,7 +70,7 @@ pub enum Route {
 }
 
 /// What answers requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Handler {
     /// The component of this id.
     Component(String),
@@ -71,7 +79,7 @@ pub enum Handler {
 }
 
 /// The answer of a trigger without a component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaticReply {
     /// Its status, 100 to 599.
     pub status: u16,
@@ -82,7 +90,7 @@ pub struct StaticReply {
 }
 
 /// A component of an application.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
     /// Where its Wasm is.
     pub source: Source,
@@ -105,7 +113,7 @@ pub struct Component {
 }
 
 /// Where a component's Wasm is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// A file, by its path from the manifest's dir.
     File(String),
@@ -114,7 +122,7 @@ pub enum Source {
 }
 
 /// Files that a component sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Files {
     /// Those that match a pattern, at the same path as beside the manifest.
     Pattern(String),
@@ -158,33 +166,70 @@ impl App {
         locked::read(json)?.checked()
     }
 
-    /// Checks what both forms can have wrong.
-    fn checked(self) -> Result<Self, Error> {
-        let exists = |trigger: &str, component: &str| {
-            if self.components.contains_key(component) {
-                return Ok(());
-            }
-            Err(Error::NoComponent {
-                trigger: trigger.to_owned(),
-                component: component.to_owned(),
-            })
-        };
+    /// What a server tells of the application at `/.well-known/spin/info`.
+    #[must_use]
+    pub fn info(&self) -> String {
+        let mut info = serde_json::json!({ "name": self.name });
+        if let Some(version) = &self.version {
+            info["version"] = version.as_str().into();
+        }
+        info.to_string()
+    }
+
+    /// Checks what both forms can have wrong, and leaves out the components that no trigger runs.
+    fn checked(mut self) -> Result<Self, Error> {
+        let mut used = BTreeSet::new();
         match &self.triggers {
-            Triggers::Command(component) => exists("command", component)?,
-            Triggers::Http { triggers, .. } => {
+            Triggers::Command(component) => {
+                self.must_have("command", component)?;
+                used.insert(component.clone());
+            }
+            Triggers::Http { base, triggers } => {
                 for trigger in triggers {
                     if let Handler::Component(component) = &trigger.handler {
-                        exists(&trigger.id, component)?;
+                        self.must_have(&trigger.id, component)?;
+                        used.insert(component.clone());
                     }
+                }
+                let (_, hidden) = Router::new(base, triggers)?;
+                if let Some(hidden) = hidden.into_iter().next() {
+                    return Err(Error::DuplicateRoute {
+                        route: hidden.pattern,
+                        one: hidden.trigger,
+                        other: hidden.by,
+                    });
                 }
             }
         }
+        self.components.retain(|id, _| used.contains(id));
+        if self.components.len() > MAX_COMPONENTS {
+            return Err(Error::ManyComponents {
+                count: self.components.len(),
+            });
+        }
+        self.check_variables()?;
+        for (id, component) in &self.components {
+            files::check(id, component)?;
+        }
+        Ok(self)
+    }
+
+    fn must_have(&self, trigger: &str, component: &str) -> Result<(), Error> {
+        if self.components.contains_key(component) {
+            return Ok(());
+        }
+        Err(Error::NoComponent {
+            trigger: trigger.to_owned(),
+            component: component.to_owned(),
+        })
+    }
+
+    /// Checks that every value of a component names variables that the application has.
+    fn check_variables(&self) -> Result<(), Error> {
         for (id, component) in &self.components {
             for template in component.variables.values() {
-                if let Some(name) = template
-                    .variables()
-                    .find(|name| !self.variables.contains_key(*name))
-                {
+                let unknown = |name: &&str| !self.variables.contains_key(*name);
+                if let Some(name) = template.variables().find(unknown) {
                     return Err(Error::Component {
                         id: id.clone(),
                         reason: format!(
@@ -195,6 +240,6 @@ impl App {
                 }
             }
         }
-        Ok(self)
+        Ok(())
     }
 }

@@ -86,6 +86,27 @@ pub enum Error {
         /// What it names.
         component: String,
     },
+    /// Two triggers have the same route.
+    #[error(
+        "the route {route:?} is given twice, by the triggers {one:?} and {other:?}: only one can answer it"
+    )]
+    DuplicateRoute {
+        /// As it is written.
+        route: String,
+        /// The id of one of them.
+        one: String,
+        /// And of the other.
+        other: String,
+    },
+    /// More components than one process runs.
+    #[error(
+        "the application has {count} components, and at most 64 run in one container: make several applications \
+         of it"
+    )]
+    ManyComponents {
+        /// How many.
+        count: usize,
+    },
     /// Two components have the same id.
     #[error("there are two components of the id {id:?}")]
     DuplicateComponent {

@@ -15,6 +15,7 @@
 //! | `headers` | the `spin-*` headers of a request |
 //! | `template` | `{{ variable }}` in values |
 //! | `variables` | the variables' values |
+//! | `files` | which files a component sees |
 //! | `allowed_hosts` | what a component may connect to |
 
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@
 pub mod allowed_hosts;
 pub mod app;
 mod error;
+pub mod files;
 pub mod headers;
 mod locked;
 mod manifest;

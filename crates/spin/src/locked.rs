@@ -38,6 +38,7 @@ struct Locked {
 struct Metadata {
     #[serde(default)]
     name: String,
+    version: Option<String>,
     /// The settings of kinds of triggers.
     #[serde(default)]
     triggers: BTreeMap<String, serde_json::Value>,
@@ -167,6 +168,7 @@ pub(crate) fn read(json: &[u8]) -> Result<App, Error> {
     let base = settings.and_then(|http| http.get("base")?.as_str().map(str::to_owned));
     Ok(App {
         name: locked.metadata.name,
+        version: locked.metadata.version,
         variables,
         triggers: trigger::all(base, triggers)?,
         components,

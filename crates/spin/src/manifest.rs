@@ -17,7 +17,7 @@ struct Version {
 }
 
 pub(crate) fn read(text: &str) -> Result<App, Error> {
-    let version: Version = toml::from_str(text).map_err(malformed)?;
+    let version: Version = toml::from_str(text).map_err(|error| malformed(text, &error))?;
     match &version.spin_manifest_version {
         toml::Value::Integer(2) => version2::read(text),
         toml::Value::String(version) if version == "1" => version1::read(text),
@@ -33,10 +33,15 @@ pub(crate) fn read(text: &str) -> Result<App, Error> {
     }
 }
 
-fn malformed(error: toml::de::Error) -> Error {
+/// What the parser says of `text`, in one line: it draws the place below its message.
+fn malformed(text: &str, error: &toml::de::Error) -> Error {
+    let message = error.message().replace('\n', ", ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let place = before.map_or_else(String::new, |before| {
+        format!("line {}: ", before.matches('\n').count() + 1)
+    });
     Error::Manifest {
-        // The parser draws the line below its message.
-        reason: error.to_string().trim_end().to_owned(),
+        reason: format!("{place}{message}"),
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 /// Most descriptors that one message carries: what a guest learns of its limits by is most.
-pub const MAX_FDS: usize = 32;
+pub const MAX_FDS: usize = 96;
 
 /// Largest message, in bytes; a [document](send_document) may be larger. Below the kernel's default
 /// `wmem_default` of 208 KiB.

@@ -57,16 +57,15 @@ test_a_deployment_written_for_slight() {
     delete kind/examples/other-names/slight.yaml
 }
 
-# Spin applications do not run yet; the pod says so, and its Service, Ingress and HPA are taken.
-test_a_deployment_written_for_spin_is_refused_in_a_sentence() {
+test_a_deployment_written_for_spin() {
+    local pod
     apply kind/examples/other-names/silly-demo.yaml
-    until_is "$limit" some_described app.kubernetes.io/name=silly-demo \
-        'the image is a Spin application, by "/spin.toml", and Spin applications do not run on this shim yet'
+    kubectl rollout status --timeout="${limit}s" deployment/silly-demo
+    pod=$(kubectl get pods -l app.kubernetes.io/name=silly-demo -o 'jsonpath={.items[0].status.podIP}')
+    same "the answer" hello "$(curl -fsS --max-time 20 "http://$pod/")"
+    same "its health" OK "$(curl -fsS --max-time 20 "http://$pod/.well-known/spin/health")"
     delete kind/examples/other-names/silly-demo.yaml
 }
-
-# some_described LABEL TEXT
-some_described() { [[ $(kubectl describe pods -l "$1") = *"$2"* ]]; }
 
 # What asks for no class, on a node whose default handler runs Wasm.
 test_kubectl_run_with_an_annotation() {

@@ -1,5 +1,7 @@
 //! In the helper: what a container's process is going to do, made ready before it is cloned.
 
+mod application;
+
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,6 +11,7 @@ use medley_image::cache::Found;
 use medley_image::{Cache, Key};
 use rustix::io::Errno;
 
+use self::application::Loaded;
 use crate::helper::Engines;
 use crate::init::Init;
 use crate::init::linux::LinuxInit;
@@ -31,6 +34,8 @@ pub(crate) enum Error {
     Copy(#[source] std::io::Error),
     #[error(transparent)]
     Cache(#[from] medley_image::cache::Error),
+    #[error("the request has an application within the application {}", manifest.display())]
+    Nested { manifest: std::path::PathBuf },
     #[error("cannot make a channel to the guest's process")]
     LimitChannel(#[source] std::io::Error),
 }
@@ -64,6 +69,19 @@ pub(crate) fn load(
         stack,
     } = guest;
     let engine = engines(engine).ok_or(Error::NoEngine { engine })?;
+    let wasm = |program, held| -> Result<LoadOutcome, Error> {
+        let channel = LimitChannel::new().map_err(Error::LimitChannel)?;
+        let init = WasmInit::new(
+            program,
+            held,
+            entry.clone(),
+            preopens,
+            argv_start,
+            status,
+            channel,
+        );
+        Ok(LoadOutcome::Ready(Init::Wasm(init)))
+    };
     // As long as the guest lives, its code stays in the cache for the next replica to share. An
     // engine may well map it by another descriptor than this one, which has the lock.
     let held;
@@ -71,7 +89,7 @@ pub(crate) fn load(
     let program = match code {
         Code::Given { form, code } => {
             let code = from_shim(code.into());
-            held = Some(code.file().try_clone().map_err(Error::Hold)?);
+            held = vec![code.file().try_clone().map_err(Error::Hold)?];
             engine.load(executable(code)?, form, &entry, stack)?
         }
         Code::Cached {
@@ -80,7 +98,7 @@ pub(crate) fn load(
             module,
         } => match cached(engine, &cache, module, form, &entry, stack) {
             Ok(Cached::Found(program, code)) => {
-                held = Some(code);
+                held = vec![code];
                 program
             }
             Ok(Cached::Missing {
@@ -99,10 +117,18 @@ pub(crate) fn load(
                 }));
             }
         },
+        Code::Application {
+            application,
+            components,
+        } => match application::load(engine, &application, components, stack)? {
+            Loaded::Ready(program, code) => {
+                held = code;
+                program
+            }
+            Loaded::CacheMiss(miss) => return Ok(LoadOutcome::CacheMiss(miss)),
+        },
     };
-    let channel = LimitChannel::new().map_err(Error::LimitChannel)?;
-    let init = WasmInit::new(program, held, entry, preopens, argv_start, status, channel);
-    Ok(LoadOutcome::Ready(Init::Wasm(init)))
+    wasm(program, held)
 }
 
 /// Tells an engine's fingerprint.
@@ -173,16 +199,8 @@ fn cached(
     let Some(cache) = Cache::existing(dir, medley_image::cache::DEFAULT_LIMIT)? else {
         return Ok(missing(None));
     };
-    let key = match module {
-        Module::Digest(digest) => Key::of_digest(&digest, engine.name(), &fingerprint),
-        Module::File(file) => {
-            let file = File::from(file);
-            // It is not in the cache, so the shim will read it to have it compiled: not here as well.
-            if !cache.may_have(medley_image::cache::size(&file)?) {
-                return Ok(missing(None));
-            }
-            Key::new(&file, engine.name(), &fingerprint)?
-        }
+    let Some(key) = key(&cache, engine, module, &fingerprint)? else {
+        return Ok(missing(None));
     };
     let code = match cache.find(&key)? {
         Found::Code(code) => code,
@@ -199,5 +217,25 @@ fn cached(
             ))))
         }
         Err(unfit) => Err(unfit.into()),
+    }
+}
+
+/// By what a module is kept in the cache; none if the cache has nothing of its size.
+fn key(
+    cache: &Cache,
+    engine: &dyn Engine,
+    module: Module<OwnedFd>,
+    fingerprint: &str,
+) -> Result<Option<Key>, Error> {
+    match module {
+        Module::Digest(digest) => Ok(Some(Key::of_digest(&digest, engine.name(), fingerprint))),
+        Module::File(file) => {
+            let file = File::from(file);
+            // It is not in the cache, so the shim will read it to have it compiled: not here as well.
+            if !cache.may_have(medley_image::cache::size(&file)?) {
+                return Ok(None);
+            }
+            Ok(Some(Key::new(&file, engine.name(), fingerprint)?))
+        }
     }
 }

@@ -52,8 +52,8 @@ pub(crate) struct WasmInit {
 
 struct Shared {
     program: Box<dyn Program>,
-    /// Its native code's file, whose lock keeps the cache from removing it.
-    _code: Option<File>,
+    /// The files of its native code, whose locks keep the cache from removing them.
+    _code: Vec<File>,
     entry: Entry,
     preopens: Vec<Preopen>,
     argv_start: usize,
@@ -84,7 +84,7 @@ enum Confined {
 impl WasmInit {
     pub(crate) fn new(
         program: Box<dyn Program>,
-        code: Option<File>,
+        code: Vec<File>,
         entry: Entry,
         preopens: Vec<Preopen>,
         argv_start: usize,

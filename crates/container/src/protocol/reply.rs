@@ -78,6 +78,15 @@ pub(crate) enum CacheMiss {
         /// What was wrong with an entry that was there and has been removed.
         damage: Option<String>,
     },
+    /// Of some of an application's components it is not there.
+    Components {
+        /// As for one module.
+        fingerprint: String,
+        /// Which of them, by their numbers in the request.
+        missing: Vec<usize>,
+        /// What was wrong with entries that were there and have been removed.
+        damage: Vec<String>,
+    },
     /// The cache can't be used.
     NoCache {
         /// Why, as a sentence.

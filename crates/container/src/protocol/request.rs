@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use medley_engine::{Entry, Form, Preopen};
+use medley_engine::{Application, Entry, Form, Preopen};
 use medley_image::artifact::Target;
 use medley_image::store::Address;
 use medley_types::EngineKind;
@@ -122,6 +122,22 @@ pub(crate) enum Code<F> {
     },
     /// In this descriptor.
     Given { form: Form, code: F },
+    /// That of each component of an application.
+    Application {
+        application: Box<Application>,
+        components: Vec<Component<F>>,
+    },
+}
+
+/// A component of an application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Component<F> {
+    /// Its id.
+    pub(crate) id: String,
+    /// What to call.
+    pub(crate) entry: Entry,
+    /// Its native code, which is no application's.
+    pub(crate) code: Code<F>,
 }
 
 /// What names a module in the cache.
@@ -348,34 +364,50 @@ impl<F> Program<F> {
             Self::Wasm(guest) => Program::Wasm(Guest {
                 engine: guest.engine,
                 entry: guest.entry,
-                code: match guest.code {
-                    Code::Cached {
-                        cache,
-                        form,
-                        module: Module::Digest(digest),
-                    } => Code::Cached {
-                        cache,
-                        form,
-                        module: Module::Digest(digest),
-                    },
-                    Code::Cached {
-                        cache,
-                        form,
-                        module: Module::File(file),
-                    } => Code::Cached {
-                        cache,
-                        form,
-                        module: Module::File(map(file)?),
-                    },
-                    Code::Given { form, code } => Code::Given {
-                        form,
-                        code: map(code)?,
-                    },
-                },
+                code: guest.code.try_map(map)?,
                 preopens: guest.preopens,
                 argv_start: guest.argv_start,
                 stack: guest.stack,
             }),
+        })
+    }
+}
+
+impl<F> Code<F> {
+    fn try_map<G, E>(self, map: &mut impl FnMut(F) -> Result<G, E>) -> Result<Code<G>, E> {
+        Ok(match self {
+            Self::Cached {
+                cache,
+                form,
+                module,
+            } => Code::Cached {
+                cache,
+                form,
+                module: match module {
+                    Module::Digest(digest) => Module::Digest(digest),
+                    Module::File(file) => Module::File(map(file)?),
+                },
+            },
+            Self::Given { form, code } => Code::Given {
+                form,
+                code: map(code)?,
+            },
+            Self::Application {
+                application,
+                components,
+            } => Code::Application {
+                application,
+                components: components
+                    .into_iter()
+                    .map(|component| {
+                        Ok(Component {
+                            id: component.id,
+                            entry: component.entry,
+                            code: component.code.try_map(map)?,
+                        })
+                    })
+                    .collect::<Result<_, _>>()?,
+            },
         })
     }
 }

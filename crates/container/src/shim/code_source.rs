@@ -16,7 +16,7 @@ use super::compile::{self, Compiled};
 use super::compiler_limit::CompileContext;
 use super::error::Error;
 use super::image_layers::Images;
-use super::module::{file, form};
+use super::module::{entry, file, form};
 use super::sealed_module::SealedModule;
 use super::settings::Settings;
 use crate::protocol::{self, CacheMiss, Code, Fingerprint, MadeProcess, MakeReply};
@@ -146,9 +146,83 @@ pub(super) fn with_code(
             log::warn!("not cached: {reason}");
             None
         }
+        Ok(MakeReply::CacheMiss(CacheMiss::Components { .. })) => {
+            return Err(Error::NoAnswer {
+                reason: "it looked for the components of an application that it was not given"
+                    .into(),
+            });
+        }
     };
     let source = compiled(context, plan, module, fingerprint.as_deref())?;
     made(ask(source.code())?)
+}
+
+/// As [`with_code`], for all components of an application: those whose native code is not in the cache are
+/// compiled one after the other.
+pub(super) fn with_application(
+    context: &CompileContext<'_>,
+    application: &medley_engine::Application,
+    components: &[(String, WasmPlan, Module)],
+    mut ask: impl FnMut(Code<BorrowedFd<'_>>) -> Result<MakeReply<OwnedFd>, Error>,
+) -> Result<MadeProcess<OwnedFd>, Error> {
+    if let Some(cache) = context.cache {
+        say_noexec(cache);
+    }
+    let sources = components
+        .iter()
+        .map(|(_, plan, module)| first(context, plan, module));
+    let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
+    // Each round gives at least one of them to the helper, which then looks for it no more.
+    for _ in components {
+        let (fingerprint, missing) = match ask(of_application(application, components, &sources)) {
+            Ok(MakeReply::Made(made)) => return Ok(made),
+            Err(Error::Page) => {
+                log::warn!("not cached: the disk does not give the native code any more");
+                (None, (0..components.len()).collect())
+            }
+            Err(error) => return Err(error),
+            Ok(MakeReply::CacheMiss(CacheMiss::Components {
+                fingerprint,
+                missing,
+                damage,
+            })) => {
+                damage.iter().for_each(|damage| note(Some(damage)));
+                (Some(fingerprint), missing)
+            }
+            Ok(MakeReply::CacheMiss(CacheMiss::NoCache { reason })) => {
+                log::warn!("not cached: {reason}");
+                (None, (0..components.len()).collect())
+            }
+            Ok(MakeReply::CacheMiss(CacheMiss::NotCached { .. })) => break,
+        };
+        for number in missing {
+            if let (Some((_, plan, module)), Some(source)) =
+                (components.get(number), sources.get_mut(number))
+            {
+                *source = compiled(context, plan, module, fingerprint.as_deref())?;
+            }
+        }
+    }
+    made(ask(of_application(application, components, &sources))?)
+}
+
+/// How the helper is to take an application.
+fn of_application<'s>(
+    application: &medley_engine::Application,
+    components: &[(String, WasmPlan, Module)],
+    sources: &'s [CodeSource],
+) -> Code<BorrowedFd<'s>> {
+    let components = components.iter().zip(sources);
+    Code::Application {
+        application: Box::new(application.clone()),
+        components: components
+            .map(|((id, plan, _), source)| protocol::Component {
+                id: id.clone(),
+                entry: entry(plan),
+                code: source.code(),
+            })
+            .collect(),
+    }
 }
 
 /// The process, of a helper that was given all that it needs.

@@ -39,8 +39,8 @@ use super::sandbox::Sandbox;
 use super::settings::CreateRequest;
 use super::streams::{NamedStreams, Streams};
 use super::unfinished::Unfinished;
-use super::{device_rules, module, state_file, terminal};
-use crate::protocol::{Create, CreateFds, Guest, MadeProcess, Program};
+use super::{application, device_rules, module, state_file, terminal};
+use crate::protocol::{Code, Create, CreateFds, Guest, MadeProcess, Program};
 use crate::shim::rootfs::{Mounted, cwd};
 use crate::spec::{self, ContainerSpec, Features, asked, devices};
 use medley_cgroup::{Cgroup, OomWatch};
@@ -145,6 +145,9 @@ pub(super) fn create_for(
     let step = trace::span("prepare");
     unfinished.has_cgroup(&cgroup.cgroup);
     cgroup.make(&devices)?;
+    if let Some(planned) = &planned.application {
+        application::adapt(planned, &mut spec)?;
+    }
     let prepared = prepare(
         &context.helpers,
         &request,
@@ -248,31 +251,39 @@ fn make(
             });
             made.map_err(|error| name(error, prepared))
         };
-        match (&planned.plan, &planned.module) {
-            (Plan::Linux(plan), _) => code_source::made(ask(Program::Linux {
-                path: plan.program.clone(),
-            })?),
-            (Plan::Wasm(plan), Some(module)) => {
-                let context = CompileContext {
-                    images: context.images(),
-                    cache: request.settings.cache.as_deref(),
-                    compilers: request.settings.compilers(),
-                    is_wanted: &|| !request.cancel.is_cancelled(),
-                    id: &request.id,
-                    in_pod: cgroup.in_pod.then_some(&cgroup.cgroup),
-                };
-                code_source::with_code(&context, plan, module, |code| {
-                    ask(Program::Wasm(Guest {
-                        engine: plan.engine,
-                        entry: module::entry(plan),
-                        code,
-                        preopens: prepared.preopens.clone(),
-                        argv_start: plan.argv_start,
-                        stack: prepared.stack,
-                    }))
-                })
+        let compile = CompileContext {
+            images: context.images(),
+            cache: request.settings.cache.as_deref(),
+            compilers: request.settings.compilers(),
+            is_wanted: &|| !request.cancel.is_cancelled(),
+            id: &request.id,
+            in_pod: cgroup.in_pod.then_some(&cgroup.cgroup),
+        };
+        let plan = match &planned.plan {
+            Plan::Linux(plan) => {
+                let path = plan.program.clone();
+                return code_source::made(ask(Program::Linux { path })?);
             }
-            (Plan::Wasm(plan), None) => {
+            Plan::Wasm(plan) => plan,
+        };
+        let ask_for_guest = |code: Code<BorrowedFd<'_>>| {
+            ask(Program::Wasm(Guest {
+                engine: plan.engine,
+                entry: module::entry(plan),
+                code,
+                preopens: prepared.preopens.clone(),
+                argv_start: plan.argv_start,
+                stack: prepared.stack,
+            }))
+        };
+        match (&planned.module, &planned.application) {
+            (Some(module), _) => code_source::with_code(&compile, plan, module, ask_for_guest),
+            (None, Some(planned)) => {
+                let application = application::of(plan, planned);
+                let components = &planned.components;
+                code_source::with_application(&compile, &application, components, ask_for_guest)
+            }
+            (None, None) => {
                 let reason = format!("{} was not opened", plan.module.display());
                 Err(Error::NoAnswer { reason })
             }

@@ -81,22 +81,6 @@ fn not_found() {
     );
 }
 
-/// As Spin's own shim is given one, of a rootfs or of an artifact's kind.
-#[test]
-fn a_spin_application_is_named() {
-    let image = Image::new()
-        .file("/spin.toml", b"spin_manifest_version = 2", 0o644)
-        .file("/app.wasm", MODULE, 0o644)
-        .args(&["/"]);
-    let said = image.error();
-    assert!(
-        said.starts_with(r#"the image is a Spin application, by "/spin.toml""#),
-        "{said}"
-    );
-    // Its module runs if it is named.
-    image.args(&["/app.wasm"]).wasm();
-}
-
 #[test]
 fn not_a_file() {
     let expected = |kind| format!(r#"entrypoint "/app" is a {kind}, not a file that can run"#);

@@ -147,7 +147,10 @@ mod tests {
     use std::sync::Arc;
 
     fn watched() -> Arc<Watched> {
-        Arc::new(Watched::new("127.0.0.1:80".parse().unwrap()))
+        Arc::new(Watched::new(
+            "127.0.0.1:80".parse().unwrap(),
+            "127.0.0.1:81".parse().unwrap(),
+        ))
     }
 
     #[test]

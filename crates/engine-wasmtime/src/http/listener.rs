@@ -175,7 +175,7 @@ pub(super) async fn accept(
                 handlers.clients.room().await;
             }
             match listener.accept().await {
-                Ok((stream, _)) => start(stream, &handlers, &drain, &alive),
+                Ok((stream, peer)) => start((stream, peer), &handlers, &drain, &alive),
                 // Of a client that is gone again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Of too many files, as a rule: fewer clients have fewer.
@@ -205,7 +205,7 @@ pub(super) async fn accept(
 
 /// Serves a client.
 fn start(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     handlers: &Arc<Handlers>,
     drain: &watch::Receiver<bool>,
     alive: &DrainToken,
@@ -216,7 +216,7 @@ fn start(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let watched = Arc::new(Watched::new(local));
+    let watched = Arc::new(Watched::new(local, peer));
     let place = handlers.clients.let_in(&watched);
     let stream = Stream::new(stream, watched.clone(), place);
     let (handlers, drain, alive) = (handlers.clone(), drain.clone(), alive.clone());

@@ -2,9 +2,7 @@
 
 use std::fs::File;
 use std::future::poll_fn;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,30 +15,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use medley_engine::Guest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::filesystem::WasiFilesystemCtx;
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
-use super::body::{Arrival, HandlerTask, OneWayFlag, ResponseBody, Taking, Upload};
-use super::call::{Call, HandlerResponse};
+use super::body::{Arrival, HandlerTask, OneWayFlag, ResponseBody, Taking};
 use super::clients::Clients;
-use super::idle_instances::IdleInstances;
-use super::instance::{Instance, Output};
-use super::memory_budget::SharedBudget;
+use super::handler::{Handler, say};
 use super::protocol::Protocol;
 use super::settings::Settings;
-use super::ticker::Ticker;
+use super::site::Site;
 use super::watched::{self, Watched};
-use super::{Callable, LinkedHandler};
-use crate::store_data::{ProcessShared, StoreData};
-use crate::{stdio, wasi_ctx};
-
-/// What runwasi adds to a handler's environment: the number of its request. An instance that answers
-/// several has the number of the first.
-const REQUEST_ID: &str = "REQUEST_ID";
 
 /// How long a request waits for its turn before another handler's may end for it.
 const STARVING: Duration = Duration::from_secs(1);
@@ -53,19 +37,11 @@ pub(super) type DrainToken = mpsc::Sender<()>;
 
 /// Has an instance answer each request.
 pub(super) struct Handlers {
-    handler: Callable,
-    engine: Engine,
-    path: PathBuf,
-    guest: Guest,
-    /// Opened once, shared by all.
-    dirs: WasiFilesystemCtx,
-    shared: Arc<ProcessShared>,
-    budget: SharedBudget,
-    idle: Arc<IdleInstances>,
-    stdout: Arc<File>,
+    site: Site,
+    /// What stands before what the log is told.
+    name: String,
     stderr: Arc<File>,
     request_timeout: Option<Duration>,
-    body_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     max_body: Option<u64>,
     pub(super) protocol: Protocol,
@@ -74,56 +50,34 @@ pub(super) struct Handlers {
     told: AtomicU64,
     /// One for each request that may be handled at the same time.
     permits: Arc<Semaphore>,
-    ticker: Ticker,
-    requests: AtomicU64,
 }
-
-/// A handler that runs.
-type Running = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
 
 impl Handlers {
     pub(super) fn new(
-        linked: &LinkedHandler,
-        guest: &Guest,
+        site: Site,
+        (name, stderr): (String, Arc<File>),
         settings: &Settings,
-        shared: Arc<ProcessShared>,
         concurrency: usize,
         connections: usize,
-    ) -> std::io::Result<Self> {
-        let mut builder = WasiCtxBuilder::new();
-        // A dir may hold a FIFO, whose opening blocks: not all the other requests too.
-        builder.allow_blocking_current_thread(false);
-        wasi_ctx::preopens(&mut builder, guest);
-        let dirs = builder.build().filesystem().clone();
-        let idle = IdleInstances::new(settings.instance_reuse, settings.idle_instance_timeout);
-        Ok(Self {
-            handler: linked.handler.clone(),
-            engine: linked.engine().clone(),
-            path: linked.path.clone(),
-            guest: guest.clone(),
-            dirs,
-            shared,
-            budget: SharedBudget::new(&guest.memory, &idle),
-            idle,
-            stdout: Arc::new(stdio::stdio(std::io::stdout())?),
-            stderr: Arc::new(stdio::stdio(std::io::stderr())?),
+    ) -> Self {
+        Self {
+            site,
+            name,
+            stderr,
             request_timeout: settings.request_timeout,
-            body_timeout: settings.body_timeout,
             write_timeout: settings.write_timeout,
             max_body: settings.max_body,
             protocol: Protocol::new(settings),
             clients: Clients::new(connections),
             told: AtomicU64::new(0),
             permits: Arc::new(Semaphore::new(concurrency)),
-            ticker: Ticker::start(linked.engine().clone())?,
-            requests: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Answers a request. Dropped in the middle, as when its client goes away, it takes the
     /// handler with it.
     pub(super) async fn answer(
-        self: &Arc<Self>,
+        &self,
         mut request: Request<Incoming>,
         watched: &Arc<Watched>,
         alive: &DrainToken,
@@ -131,11 +85,15 @@ impl Handlers {
         let arrival = (!request.body().is_end_stream())
             .then(|| Arrival::new(watched.clone(), request.version()));
         let answered = match self.refused(&mut request, watched.local) {
-            Some(status) => Err(status),
-            None => {
-                let handled = self.handle(request, arrival.as_ref(), alive);
-                self.in_time(handled, arrival.as_deref()).await
-            }
+            Some(status) => Err(own(status)),
+            None => match self.site.find(&mut request, watched.peer) {
+                Ok(handler) => {
+                    let handled = self.handle(handler, request, arrival.as_ref(), alive);
+                    let answered = self.in_time(handled, arrival.as_deref()).await;
+                    answered.map_err(own)
+                }
+                Err(reply) => Err(*reply),
+            },
         };
         match answered {
             Ok(response) => {
@@ -144,12 +102,12 @@ impl Handlers {
                 }
                 response
             }
-            Err(status) => {
+            Err(reply) => {
                 // It may still send its body, and is not to lose the answer by that.
                 if arrival.is_some() {
                     watched.linger.store(true, Ordering::Relaxed);
                 }
-                own(status)
+                reply
             }
         }
     }
@@ -227,7 +185,8 @@ impl Handlers {
     }
 
     async fn handle(
-        self: &Arc<Self>,
+        &self,
+        handler: &Arc<Handler>,
         request: Request<Incoming>,
         arrival: Option<&Arc<Arrival>>,
         alive: &DrainToken,
@@ -236,7 +195,7 @@ impl Handlers {
         let to_head = request.method() == Method::HEAD;
         let (sender, mut receiver) = oneshot::channel();
         let (failed, overflowed) = (OneWayFlag::default(), OneWayFlag::default());
-        let mut running = self.begin(request, arrival, &overflowed, sender, permit, &failed)?;
+        let mut running = handler.begin(request, arrival, &overflowed, sender, permit, &failed)?;
 
         // Most handlers are done when they first pause, and never need a task of their own.
         let (said, ended) = poll_fn(|cx| {
@@ -253,20 +212,21 @@ impl Handlers {
         .await;
         let rest = match ended {
             // Nothing of its answer is on its way.
-            Some(Err(error)) => return Err(self.failed(&error, &overflowed)),
+            Some(Err(error)) => return Err(handler.failed(&error, &overflowed)),
             Some(Ok(())) => None,
             None => {
-                let (handlers, alive) = (self.clone(), alive.clone());
+                let (handler, alive) = (handler.clone(), alive.clone());
                 let (failed, taking) = (failed.clone(), Taking::default());
+                let write_timeout = self.write_timeout;
                 let taken = taking.clone();
                 let task = tokio::spawn(async move {
                     tokio::select! {
                         biased;
                         ended = running.as_mut() => if let Err(error) = ended {
-                            handlers.failed(&error, &OneWayFlag::default());
+                            handler.failed(&error, &OneWayFlag::default());
                         },
                         // Its client has had enough, and does not say so.
-                        () = taken.stalled(handlers.write_timeout) => failed.set(),
+                        () = taken.stalled(write_timeout) => failed.set(),
                     }
                     drop((running, alive));
                 });
@@ -287,94 +247,19 @@ impl Handlers {
                 Ok(Response::from_parts(head, body))
             }
             Some(Err(code)) => {
-                self.say(&format!("the handler gave up: {code}"));
+                handler.say(&format!("the handler gave up: {code}"));
                 Err(StatusCode::INTERNAL_SERVER_ERROR)
             }
             None => {
-                self.say("the handler returned without an answer");
+                handler.say("the handler returned without an answer");
                 Err(StatusCode::INTERNAL_SERVER_ERROR)
             }
-        }
-    }
-
-    /// Makes a call of the handler that waits to be polled.
-    fn begin(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        arrival: Option<&Arc<Arrival>>,
-        overflowed: &OneWayFlag,
-        sender: oneshot::Sender<HandlerResponse>,
-        permit: OwnedSemaphorePermit,
-        failed: &OneWayFlag,
-    ) -> Result<Running, StatusCode> {
-        let turn = self.ticker.turn();
-        let mut instance = self.idle.take().unwrap_or_else(|| self.instance());
-        instance.begin();
-        let store = &mut instance.store;
-        let call = match arrival {
-            None => Call::new(&self.handler, store, request, sender),
-            Some(arrival) => {
-                let (overflowed, arrival) = (overflowed.clone(), arrival.clone());
-                let (limit, timeout) = (self.max_body, self.body_timeout);
-                let request =
-                    request.map(|body| Upload::new(body, limit, overflowed, arrival, timeout));
-                Call::new(&self.handler, store, request, sender)
-            }
-        }?;
-        let (failed, arrival, idle) = (failed.clone(), arrival.cloned(), self.idle.clone());
-        Ok(Box::pin(async move {
-            let _held = (turn, permit);
-            let result = call.make(&mut instance).await;
-            match &result {
-                // An instance that holds an unread body would keep the connection from its next request.
-                Ok(()) if arrival.is_none_or(|arrival| arrival.is_over()) => idle.put(instance),
-                // It closes the answer's body: whether it has failed has to be known before.
-                _ => {
-                    if result.is_err() {
-                        failed.set();
-                    }
-                    drop(instance);
-                }
-            }
-            result
-        }))
-    }
-
-    /// A new instance.
-    fn instance(&self) -> Instance {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut builder = WasiCtxBuilder::new();
-        wasi_ctx::args_env_network(&mut builder, &self.guest);
-        builder.env(REQUEST_ID, number.to_string());
-        let output = Output::new(&self.stdout, &self.stderr);
-        output.give(&mut builder);
-        let mut context = builder.build();
-        *context.filesystem() = self.dirs.clone();
-        let host = StoreData::new(context, self.shared.clone(), self.budget.limiter());
-        Instance::new(Store::new(&self.engine, host), output)
-    }
-
-    /// Says on stderr why a handler failed, and tells the answer that its client gets.
-    fn failed(&self, error: &wasmtime::Error, overflowed: &OneWayFlag) -> StatusCode {
-        if error.is::<PoolConcurrencyLimitError>() {
-            return StatusCode::SERVICE_UNAVAILABLE;
-        }
-        match error.downcast_ref::<I32Exit>() {
-            Some(exit) => self.say(&format!("the handler called exit with {}", exit.0)),
-            None => self.say(&format!("{error:?}")),
-        }
-        if overflowed.is_set() {
-            StatusCode::PAYLOAD_TOO_LARGE
-        } else {
-            StatusCode::INTERNAL_SERVER_ERROR
         }
     }
 
     /// Writes to the container's log.
     pub(super) fn say(&self, text: &str) {
-        let line = format!("{}: {text}\n", self.path.display());
-        // A log that is gone is no fault of the handler or of the client.
-        drop((&*self.stderr).write_all(line.as_bytes()));
+        say(&self.stderr, &self.name, text);
     }
 
     /// It, of what clients send: at most once a second, or they could fill the log.
@@ -425,7 +310,7 @@ fn length(request: &Request<Incoming>) -> Option<u64> {
 }
 
 /// The server's own answer.
-fn own(status: StatusCode) -> Response<ResponseBody> {
+pub(super) fn own(status: StatusCode) -> Response<ResponseBody> {
     let reason = status.canonical_reason().unwrap_or_default();
     let body = Full::new(Bytes::from(format!("{reason}\n")));
     let mut response = Response::new(ResponseBody::Own(body));

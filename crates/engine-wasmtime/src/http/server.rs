@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use medley_engine::Guest;
+use medley_engine::{Application, Guest};
 use medley_types::exit_status;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+use wasmtime::Engine;
 
-use super::LinkedHandler;
+use super::handler::{Handler, Hosted};
 use super::listener;
 use super::request::Handlers;
 use super::settings::Settings;
 use super::signals::Signals;
-use crate::store_data::ProcessShared;
-use crate::variables;
+use super::site::{Routes, Site};
+use super::ticker::Ticker;
+use crate::{stdio, variables};
 
 /// Threads at most, where neither the container's limit nor its environment says less: each costs
 /// memory, and a node may have a hundred processors.
@@ -42,41 +45,91 @@ pub(crate) enum Error {
     Threads(std::io::Error),
     #[error("the server cannot hear of signals: {0}")]
     Signals(std::io::Error),
+    #[error(transparent)]
+    Application(medley_spin::Error),
 }
 
-/// Serves until a signal ends it, and gives the exit status. Calls `started` when it listens.
+/// Serves until a signal ends it, and gives the exit status. Calls `started` when it listens. Without an
+/// application there is one component.
 pub(super) fn run(
-    linked: &LinkedHandler,
+    hosted: Vec<Hosted<'_>>,
+    application: Option<&Application>,
     guest: &Guest,
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
-    let settings = Settings::of(&guest.env)?;
-    let shared = ProcessShared::new(guest)?;
+    let settings = match application {
+        Some(_) => Settings::of_application(&guest.env)?,
+        None => Settings::of(&guest.env)?,
+    };
     let workers = workers(&settings, guest);
     let runtime = runtime(workers).map_err(Error::Threads)?;
-    let status = runtime.block_on(serve(linked, guest, &settings, shared, workers, started));
+    let status = runtime.block_on(async {
+        let listeners = listener::bind(&settings).await?;
+        let handlers = handlers(hosted, application, guest, &settings, workers)?;
+        serve(listeners, handlers, &settings, started).await
+    });
     // A handler that is stuck in a call of the system must not keep us.
     runtime.shutdown_background();
     status
 }
 
-async fn serve(
-    linked: &LinkedHandler,
+/// What answers requests.
+fn handlers(
+    hosted: Vec<Hosted<'_>>,
+    application: Option<&Application>,
     guest: &Guest,
     settings: &Settings,
-    shared: Arc<ProcessShared>,
     workers: usize,
-    started: &mut dyn FnMut(),
-) -> Result<u8, Error> {
-    let listeners = listener::bind(settings).await?;
-    let mut signals = Signals::new().map_err(Error::Signals)?;
-    let concurrency = concurrency(linked, guest, settings, workers);
+) -> Result<Arc<Handlers>, Error> {
+    let concurrency = concurrency(&hosted, guest, settings, workers);
     let most = connections(guest, settings);
-    let handlers = Handlers::new(linked, guest, settings, shared, concurrency, most.let_in);
-    let handlers = Arc::new(handlers.map_err(Error::Threads)?);
+    let stdout = Arc::new(stdio::stdio(std::io::stdout()).map_err(Error::Threads)?);
+    let stderr = Arc::new(stdio::stdio(std::io::stderr()).map_err(Error::Threads)?);
+    let mut made = Vec::new();
+    // Components of one profile have one engine, whose clock is one too.
+    let mut tickers: Vec<(Engine, Ticker)> = Vec::new();
+    for hosted in hosted {
+        let engine = hosted.linked.engine();
+        let known = tickers
+            .iter()
+            .find(|(other, _)| Engine::same(other, engine));
+        let ticker = match known {
+            Some((_, ticker)) => ticker.clone(),
+            None => {
+                let ticker = Ticker::start(engine.clone()).map_err(Error::Threads)?;
+                tickers.push((engine.clone(), ticker.clone()));
+                ticker
+            }
+        };
+        let name = hosted.name.clone();
+        let handler = Handler::new(hosted, settings, ticker, (&stdout, &stderr));
+        made.push((name, Arc::new(handler)));
+    }
+    let (name, site) = match (application, made.as_slice()) {
+        (None, [(name, only)]) => (name.clone(), Site::One(only.clone())),
+        (None, _) => return Err(Error::Application(medley_spin::Error::NoTrigger)),
+        (Some(application), made) => {
+            let named = |id: &str| Some(made.iter().find(|(name, _)| name == id)?.1.clone());
+            let routes = Routes::new(&application.app, named).map_err(Error::Application)?;
+            let name = application.manifest.display().to_string();
+            (name, Site::Application(Box::new(routes)))
+        }
+    };
+    let log = (name, stderr);
+    let handlers = Arc::new(Handlers::new(site, log, settings, concurrency, most.let_in));
     if let Some(warning) = most.warning {
         handlers.say(&warning);
     }
+    Ok(handlers)
+}
+
+async fn serve(
+    listeners: Vec<TcpListener>,
+    handlers: Arc<Handlers>,
+    settings: &Settings,
+    started: &mut dyn FnMut(),
+) -> Result<u8, Error> {
+    let mut signals = Signals::new().map_err(Error::Signals)?;
     started();
 
     let (drain, draining) = watch::channel(false);
@@ -127,21 +180,23 @@ fn workers(settings: &Settings, guest: &Guest) -> usize {
 }
 
 /// As many requests at a time as fit into three quarters of the container's memory.
-fn concurrency(
-    linked: &LinkedHandler,
-    guest: &Guest,
-    settings: &Settings,
-    workers: usize,
-) -> usize {
+fn concurrency(hosted: &[Hosted<'_>], guest: &Guest, settings: &Settings, workers: usize) -> usize {
+    let linked = || hosted.iter().map(|hosted| hosted.linked);
+    let size = linked().map(|linked| linked.instance_size).max();
     let fitting = guest.memory.available().map(|most| {
-        let fitting = most.limit / 4 * 3 / (linked.instance_size + PER_REQUEST);
+        let fitting = most.limit / 4 * 3 / (size.unwrap_or(0) + PER_REQUEST);
         usize::try_from(fitting).unwrap_or(usize::MAX).max(workers)
     });
+    let mut instances = linked().map(|linked| linked.instances).min().unwrap_or(1);
+    if settings.instance_reuse > 1 {
+        // Those of one component that wait for a request take none of the places of another's.
+        instances = (instances / hosted.len().max(1)).max(1);
+    }
     settings
         .concurrency
         .or(fitting)
         .unwrap_or(usize::MAX)
-        .clamp(1, linked.instances)
+        .clamp(1, instances)
 }
 
 /// How many connections are let in.

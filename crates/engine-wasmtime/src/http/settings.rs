@@ -8,8 +8,17 @@ use crate::variables::{Error, parse};
 /// Where to listen, as runwasi has it: `0.0.0.0:8080`.
 const ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
 
+/// What an address may be.
+const EXPECTED: &str = "an address such as 0.0.0.0:8080, [::]:8080, localhost:8080 or :8080";
+
 /// The port alone, as platforms of many languages have it.
 const PORT: &str = "PORT";
+
+/// Where a Spin application listens, as Spin has it.
+const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
+
+/// Where it listens if nothing is said, as with Spin's own shim.
+const SPIN_PORT: u16 = 80;
 
 /// Connections that may wait to be accepted: what runwasi reads, and what its manual says.
 const BACKLOG: [&str; 2] = ["WASMTIME_HTTP_BACKLOG", "WASMTIME_HTTP_PROXY_BACKLOG"];
@@ -108,8 +117,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads them from a guest's environment. An empty variable is none.
     pub(crate) fn of(env: &[(String, String)]) -> Result<Self, Error> {
-        let expected = "an address such as 0.0.0.0:8080, [::]:8080, localhost:8080 or :8080";
-        let listen = parse(env, ADDRESS, expected, Listen::parse)?;
+        let listen = parse(env, ADDRESS, EXPECTED, Listen::parse)?;
         let port = parse(env, PORT, "a port from 1 to 65535", |value| {
             value.parse().ok().filter(|port| *port > 0)
         })?;
@@ -155,6 +163,23 @@ impl Settings {
             idle_instance_timeout: limit(IDLE_INSTANCE_TIMEOUT, DEFAULT_IDLE_INSTANCE_TIMEOUT)?,
             workers: count(WORKERS, "a number of threads above 0")?,
         })
+    }
+}
+
+impl Settings {
+    /// Reads those of a Spin application: as any server's, but for where it listens if [`ADDRESS`] is not set.
+    pub(crate) fn of_application(env: &[(String, String)]) -> Result<Self, Error> {
+        let mut settings = Self::of(env)?;
+        let is_set = |name| Ok(parse(env, name, "", |_| Some(()))?.is_some());
+        if is_set(ADDRESS)? {
+            return Ok(settings);
+        }
+        if let Some(listen) = parse(env, SPIN_ADDRESS, EXPECTED, Listen::parse)? {
+            settings.listen = listen;
+        } else if !is_set(PORT)? {
+            settings.listen = Listen::All(SPIN_PORT);
+        }
+        Ok(settings)
     }
 }
 
@@ -222,6 +247,27 @@ mod tests {
             both.unwrap().listen,
             Listen::At("[::1]:80".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn an_application_listens_where_spin_would() {
+        let listen = |env: &[(&str, &str)]| {
+            let owned: Vec<_> = env
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            Settings::of_application(&owned).map(|settings| settings.listen)
+        };
+        let (ours, spin) = ("WASMTIME_HTTP_PROXY_SOCKET_ADDR", "SPIN_HTTP_LISTEN_ADDR");
+        let at = |address: &str| Ok(Listen::At(address.parse().unwrap()));
+        assert_eq!(listen(&[]), Ok(Listen::All(80)));
+        assert_eq!(listen(&[("PORT", "9000")]), Ok(Listen::All(9000)));
+        let both = [("PORT", "9000"), (spin, "127.0.0.1:3000")];
+        assert_eq!(listen(&both), at("127.0.0.1:3000"));
+        let all = [(spin, "127.0.0.1:3000"), (ours, "127.0.0.1:4000")];
+        assert_eq!(listen(&all), at("127.0.0.1:4000"));
+        let error = listen(&[(spin, "3000")]).unwrap_err().to_string();
+        assert!(error.contains("SPIN_HTTP_LISTEN_ADDR=\"3000\""), "{error}");
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(super) enum Overdue {
 pub(super) struct Watched {
     /// Our end of it.
     pub(super) local: SocketAddr,
+    /// The client's.
+    pub(super) peer: SocketAddr,
     /// Requests that have begun.
     begun: AtomicU64,
     /// Requests whose answer has not begun.
@@ -109,9 +111,10 @@ pub(super) struct Waiting<'a>(&'a Watched);
 pub(super) struct Open(std::sync::Arc<Watched>);
 
 impl Watched {
-    pub(super) fn new(local: SocketAddr) -> Self {
+    pub(super) fn new(local: SocketAddr, peer: SocketAddr) -> Self {
         Self {
             local,
+            peer,
             begun: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -327,7 +330,10 @@ mod tests {
     };
 
     fn watched() -> Arc<Watched> {
-        Arc::new(Watched::new("127.0.0.1:80".parse().unwrap()))
+        Arc::new(Watched::new(
+            "127.0.0.1:80".parse().unwrap(),
+            "127.0.0.1:81".parse().unwrap(),
+        ))
     }
 
     #[test]

@@ -21,7 +21,7 @@ struct Manifest {
     _version: IgnoredAny,
     name: String,
     #[serde(default, rename = "version")]
-    _app_version: IgnoredAny,
+    app_version: Option<String>,
     #[serde(default, rename = "description")]
     _description: IgnoredAny,
     #[serde(default, rename = "authors")]
@@ -72,7 +72,7 @@ struct ComponentV1 {
 }
 
 pub(super) fn read(text: &str) -> Result<App, Error> {
-    let manifest: Manifest = toml::from_str(text).map_err(malformed)?;
+    let manifest: Manifest = toml::from_str(text).map_err(|error| malformed(text, &error))?;
     let AppTrigger { kind, base } = manifest.trigger;
     let mut triggers = Vec::new();
     let mut components = BTreeMap::new();
@@ -92,6 +92,7 @@ pub(super) fn read(text: &str) -> Result<App, Error> {
     }
     Ok(App {
         name: manifest.name,
+        version: manifest.app_version,
         variables: component::variables(manifest.variables)?,
         triggers: trigger::all(base, triggers)?,
         components,

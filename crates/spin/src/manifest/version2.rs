@@ -30,7 +30,7 @@ struct Manifest {
 struct Application {
     name: String,
     #[serde(default, rename = "version")]
-    _version: IgnoredAny,
+    version: Option<String>,
     #[serde(default, rename = "description")]
     _description: IgnoredAny,
     #[serde(default, rename = "authors")]
@@ -62,7 +62,7 @@ enum RawComponent {
 }
 
 pub(super) fn read(text: &str) -> Result<App, Error> {
-    let manifest: Manifest = toml::from_str(text).map_err(malformed)?;
+    let manifest: Manifest = toml::from_str(text).map_err(|error| malformed(text, &error))?;
     let mut components = BTreeMap::new();
     for (id, component) in manifest.components {
         names::component_id(&id)?;
@@ -71,7 +71,7 @@ pub(super) fn read(text: &str) -> Result<App, Error> {
     }
     let mut triggers = Vec::new();
     for (kind, list) in manifest.triggers {
-        let list: Vec<Trigger> = list.try_into().map_err(malformed)?;
+        let list: Vec<Trigger> = list.try_into().map_err(|error| malformed("", &error))?;
         for (number, mut trigger) in list.into_iter().enumerate() {
             let id = trigger_id(&kind, number, &trigger);
             if let Some((role, _)) = trigger.dependencies.first_key_value() {
@@ -108,6 +108,7 @@ pub(super) fn read(text: &str) -> Result<App, Error> {
     let base = base.and_then(|http| http.get("base")?.as_str().map(str::to_owned));
     Ok(App {
         name: manifest.application.name,
+        version: manifest.application.version,
         variables: component::variables(manifest.variables)?,
         triggers: trigger::all(base, triggers)?,
         components,

@@ -140,6 +140,7 @@ impl Warmer<'_> {
         let Planned {
             plan: Plan::Wasm(plan),
             module: Some(module),
+            ..
         } = planned
         else {
             bail!("it is no Wasm module");

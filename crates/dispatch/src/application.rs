@@ -1,0 +1,157 @@
+//! A Spin application in the rootfs: its manifest, and the components that lie beside it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use medley_spin::App;
+use medley_spin::app::Source;
+use medley_types::quoted::Quoted;
+
+use crate::content::{Content, Head};
+use crate::decide::{Decision, engine};
+use crate::error::Error;
+use crate::options::Options;
+use crate::plan::{Application, Form, Module, Plan, Planned, WasmPlan};
+use crate::request::Request;
+use crate::rule::Rule;
+use crate::view::View;
+
+/// The manifest of an application, beside which its components lie.
+const MANIFEST: &str = "spin.toml";
+
+/// Longest manifest, in bytes.
+const MAX_MANIFEST: u64 = 1 << 20;
+
+/// Longest text of a manifest that an error repeats, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// A manifest that is there.
+pub(crate) struct Manifest {
+    path: PathBuf,
+    file: File,
+}
+
+/// The manifest in a dir.
+pub(crate) fn beside(dir: &Path, view: &View<'_>) -> Option<Manifest> {
+    at(dir.join(MANIFEST), view)
+}
+
+/// The manifest that an entrypoint names.
+pub(crate) fn named(entrypoint: &str, req: &Request<'_>, view: &View<'_>) -> Option<Manifest> {
+    let path = Path::new(entrypoint);
+    if path.file_name()? != MANIFEST || !entrypoint.contains('/') {
+        return None;
+    }
+    at(Path::new("/").join(req.cwd).join(path), view)
+}
+
+fn at(path: PathBuf, view: &View<'_>) -> Option<Manifest> {
+    let file = view.file(&path).ok()?.file;
+    Some(Manifest { path, file })
+}
+
+/// Decides on the application of a manifest.
+pub(crate) fn plan<'o>(
+    manifest: Manifest,
+    rule: &Rule,
+    view: &View<'_>,
+    options: &Options,
+) -> Result<Decision<'o>, Error> {
+    let Manifest { path, file } = manifest;
+    let refused = |reason: String| Error::SpinApplication {
+        manifest: path.clone(),
+        reason: plain(&reason),
+    };
+    let text = read(&file).map_err(refused)?;
+    let app = App::from_manifest(&text).map_err(|error| refused(error.to_string()))?;
+    let mut components = Vec::new();
+    for (id, component) in &app.components {
+        let Source::File(source) = &component.source else {
+            continue;
+        };
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let source = dir.join(source);
+        let wrong = |what: &str| {
+            refused(format!(
+                "the source {} of the component {id:?} {what}",
+                Quoted::path(&source)
+            ))
+        };
+        let file = wasm(&source, view).map_err(|what| wrong(&what))?;
+        let why = format!("component {id:?} of {}", Quoted::path(&path));
+        let (engine, _) = engine(&source, true, || None, rule, options)?;
+        let plan = WasmPlan {
+            engine,
+            module: source,
+            export: None,
+            form: Form::Component,
+            why,
+            argv_start: 0,
+        };
+        components.push((id.clone(), plan, Module::File(file)));
+    }
+    let (engine, demanded_by) = engine(&path, true, || None, rule, options)?;
+    let why = format!(
+        "{}; engine: {demanded_by}",
+        rule.mode.why("a Spin application's manifest")
+    );
+    Ok(Decision::Planned(Planned {
+        plan: Plan::Wasm(WasmPlan {
+            engine,
+            module: path,
+            export: None,
+            form: Form::Component,
+            why,
+            argv_start: 0,
+        }),
+        module: None,
+        application: Some(Application { app, components }),
+    }))
+}
+
+/// The text of a manifest.
+fn read(file: &File) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| format!("its manifest cannot be read: {error}");
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > MAX_MANIFEST {
+        return Err(format!(
+            "its manifest has {size} bytes, and at most {MAX_MANIFEST} are read"
+        ));
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| "its manifest is no UTF-8 text".to_owned())
+}
+
+/// The component at `path`, or what is wrong with the file there.
+fn wasm(path: &Path, view: &View<'_>) -> Result<File, String> {
+    let found = view.file(path).map_err(|error| {
+        let error = error.into_error(path).map(|error| error.to_string());
+        let why = error.map_or_else(String::new, |error| format!(" ({error})"));
+        format!("is not in the image{why}: build the application before its image")
+    })?;
+    let head = Head::read(&found.file).map_err(|error| format!("cannot be read: {error}"))?;
+    match head.content() {
+        Content::Wasm { component: true } => Ok(found.file),
+        Content::Wasm { component: false } => Err(
+            "is a core module, and Medley runs components: build it with a Spin SDK of version 2 or later"
+                .to_owned(),
+        ),
+        _ => Err("is no Wasm component".to_owned()),
+    }
+}
+
+/// A reason in one line of bounded length, however the manifest was written.
+fn plain(reason: &str) -> String {
+    let mut plain: String = reason
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect();
+    if plain.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|at| plain.is_char_boundary(*at));
+        plain.truncate(end.unwrap_or_default());
+        plain.push('…');
+    }
+    plain
+}

@@ -1,0 +1,138 @@
+//! What a component of an application may connect to: its `allowed_outbound_hosts`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Uri;
+use medley_spin::allowed_hosts::{AllowedHosts, Destination, refusal};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::sockets::SocketAddrUse;
+
+/// Writes a line to the container's log.
+pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The rules of one component.
+pub(crate) struct Outgoing {
+    component: String,
+    allowed: Arc<AllowedHosts>,
+    log: Log,
+}
+
+impl Outgoing {
+    pub(crate) fn new(component: String, allowed: Arc<AllowedHosts>, log: Log) -> Self {
+        Self {
+            component,
+            allowed,
+            log,
+        }
+    }
+
+    /// Whether a request may be sent. If not, the log is told which rule is missing.
+    pub(crate) fn allow_request(&self, uri: &Uri) -> bool {
+        let host = uri.host().unwrap_or_default();
+        self.allow(&Destination {
+            scheme: uri.scheme_str().unwrap_or("http"),
+            host: host.trim_start_matches('[').trim_end_matches(']'),
+            port: uri.port_u16(),
+        })
+    }
+
+    fn allow(&self, destination: &Destination<'_>) -> bool {
+        let allowed = self.allowed.allow(destination);
+        if !allowed {
+            (self.log)(&refusal(&self.component, destination));
+        }
+        allowed
+    }
+
+    fn allow_socket(&self, address: SocketAddr, what: SocketAddrUse) -> bool {
+        let scheme = match what {
+            // A connection has an address of its own, which the system chooses. No other one is for a
+            // component: it would be a server beside the application's.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
+                return address.ip().is_unspecified() && address.port() == 0;
+            }
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => return false,
+            SocketAddrUse::TcpConnect => "tcp",
+            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => "udp",
+        };
+        let host = address.ip().to_canonical().to_string();
+        let destination = Destination {
+            scheme,
+            host: &host,
+            port: Some(address.port()),
+        };
+        match what {
+            // Of what others send there is no end.
+            SocketAddrUse::UdpReceive => self.allowed.allow(&destination),
+            _ => self.allow(&destination),
+        }
+    }
+
+    /// Has the sockets of a guest keep to the rules.
+    pub(crate) fn limit(self: &Arc<Self>, builder: &mut WasiCtxBuilder) {
+        let rules = self.clone();
+        builder.socket_addr_check(move |address, what| {
+            let allowed = rules.allow_socket(address, what);
+            Box::pin(std::future::ready(allowed))
+        });
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("component", &self.component)
+            .field("allowed", &self.allowed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outgoing;
+    use medley_spin::allowed_hosts::AllowedHosts;
+    use std::sync::{Arc, Mutex};
+    use wasmtime_wasi::sockets::SocketAddrUse;
+
+    fn rules(rules: &[&str]) -> (Outgoing, Arc<Mutex<Vec<String>>>) {
+        let rules: Vec<_> = rules.iter().map(|rule| (*rule).to_owned()).collect();
+        let allowed = AllowedHosts::new("c", &rules, &Default::default()).unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let log = said.clone();
+        let log = Arc::new(move |line: &str| log.lock().unwrap().push(line.to_owned()));
+        (Outgoing::new("c".to_owned(), Arc::new(allowed), log), said)
+    }
+
+    #[test]
+    fn a_request_that_no_rule_allows_is_told_to_the_log() {
+        let (rules, said) = rules(&["https://a.example", "http://[::1]:80"]);
+        let allowed = |uri: &str| rules.allow_request(&uri.parse().unwrap());
+        assert!(allowed("https://a.example/x") && allowed("http://[::1]/"));
+        assert!(said.lock().unwrap().is_empty());
+        assert!(!allowed("http://a.example/x"));
+        assert_eq!(
+            *said.lock().unwrap(),
+            [
+                "component \"c\" may not connect to http://a.example:80: add \"http://a.example:80\" to its \
+              allowed_outbound_hosts"
+            ]
+        );
+    }
+
+    #[test]
+    fn sockets_keep_to_the_rules_too() {
+        let (rules, _) = rules(&["tcp://10.0.0.0/8:5000", "*://192.0.2.1:53"]);
+        let allowed = |address: &str, what| rules.allow_socket(address.parse().unwrap(), what);
+        assert!(allowed("10.1.2.3:5000", SocketAddrUse::TcpConnect));
+        assert!(allowed("[::ffff:10.1.2.3]:5000", SocketAddrUse::TcpConnect));
+        assert!(!allowed("10.1.2.3:5000", SocketAddrUse::UdpSend));
+        assert!(!allowed("10.1.2.3:5001", SocketAddrUse::TcpConnect));
+        assert!(allowed("192.0.2.1:53", SocketAddrUse::UdpReceive));
+        assert!(!allowed("0.0.0.0:0", SocketAddrUse::TcpListen));
+        assert!(allowed("0.0.0.0:0", SocketAddrUse::TcpBind));
+        assert!(!allowed("0.0.0.0:80", SocketAddrUse::TcpBind));
+        assert!(!allowed("127.0.0.1:0", SocketAddrUse::UdpBind));
+    }
+}
