@@ -22,7 +22,7 @@ const MEDIA_TYPES: [(&str, bool); 4] = [
     ("application/vnd.module.wasm.content.layer.v1+wasm", false),
 ];
 
-fn gzip(data: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn gzip(data: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(data)?;
     Ok(encoder.finish()?)
@@ -263,7 +263,7 @@ async fn of_an_index_the_nodes_own_manifest_comes_first() -> Result<()> {
 async fn an_image_without_wasm_is_refused_with_what_it_has() -> Result<()> {
     let containerd = Containerd::start(Runtime::Medley).await?;
     let image = ArtifactBuilder::new("other")
-        .layer("application/vnd.fermyon.spin.application.v1+config", "{}")
+        .layer("application/vnd.example.words.v1+json", "{}")
         .entrypoint(["/hello.wasm"])
         .build()?;
     containerd.import_packed(&[&image]).await?;
@@ -273,7 +273,7 @@ async fn an_image_without_wasm_is_refused_with_what_it_has() -> Result<()> {
         &[
             "entrypoint \"/hello.wasm\" not found",
             "medley.test/other:latest",
-            "application/vnd.fermyon.spin.application.v1+config",
+            "application/vnd.example.words.v1+json",
             "no media type of Wasm",
         ],
     );

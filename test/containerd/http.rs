@@ -56,6 +56,16 @@ impl Server {
     ) -> Result<Self> {
         let containerd = Containerd::start(Runtime::Medley).await?;
         containerd.import(&[image]).await?;
+        Self::on(containerd, image, env, change).await
+    }
+
+    /// Starts the handler of an image that this containerd has.
+    pub(crate) async fn on(
+        containerd: Containerd,
+        image: &Image,
+        env: &[&str],
+        change: impl FnOnce(Spec) -> Spec,
+    ) -> Result<Self> {
         let client = containerd.client().await?;
         let port = free_port()?;
         let mut spec = on_host_network(client.spec(image, "server")).env(&format!("PORT={port}"));
@@ -76,6 +86,15 @@ impl Server {
     pub(crate) async fn stop(self) -> Result<(String, String)> {
         self.task.kill(15, false).await?;
         self.ended(143).await
+    }
+
+    /// Stops it, and leaves containerd to others.
+    pub(crate) async fn stopped(mut self) -> Result<Containerd> {
+        self.task.kill(15, false).await?;
+        assert_eq!(self.task.wait().await?, 143);
+        self.task.delete().await?;
+        self.container.delete().await?;
+        Ok(self.containerd)
     }
 
     /// Waits for its end, and gives what it wrote.

@@ -70,6 +70,7 @@ mod shim;
 mod signals;
 mod spec_fields;
 mod spin;
+mod spin_artifacts;
 mod spin_refused;
 mod stack;
 mod stdio;

@@ -102,7 +102,7 @@ async fn start(manifest: &str, args: &[&str], env: &[&str]) -> Result<Server> {
 }
 
 /// The lines of the guest `http-told`, by what they are of.
-fn told(text: &str, kind: &str) -> BTreeMap<String, String> {
+pub(crate) fn told(text: &str, kind: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| {
         let (name, value) = line
             .strip_prefix(kind)?

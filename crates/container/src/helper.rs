@@ -86,6 +86,7 @@ pub fn run(engines: Engines) -> u8 {
         Request::ListLayers(call) => reply(&socket, call, image::list),
         Request::FetchLayer(call) => reply(&socket, call, image::fetch),
         Request::FetchEntrypoint(call) => reply(&socket, call, image::entrypoint),
+        Request::FetchApplication(call) => reply(&socket, call, image::application),
         Request::ResolveImage(_) => fail(&Error::Twice),
     }
 }

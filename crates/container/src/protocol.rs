@@ -27,13 +27,13 @@ pub(crate) use container::{
     TerminalRequest,
 };
 pub(crate) use reply::{
-    CacheMiss, Compiled, Failure, FetchedEntrypoint, FetchedModule, MadeProcess, MakeReply,
-    Namespace, Reply, SandboxNamespaces, UserNamespace,
+    CacheMiss, Compiled, Failure, FetchedApplication, FetchedEntrypoint, FetchedModule,
+    MadeProcess, MakeReply, Namespace, Reply, SandboxNamespaces, UserNamespace,
 };
 pub(crate) use request::{
-    Code, Compile, Component, Create, CreateFds, Exec, ExecFds, FetchEntrypoint, FetchLayer,
-    Fingerprint, Guest, HelperCall, ImageRef, ListLayers, MakeSandbox, MakeUserNamespace, Module,
-    PreparedProcess, Program, Request, ResolveImage,
+    Code, Compile, Component, Create, CreateFds, Exec, ExecFds, FetchApplication, FetchEntrypoint,
+    FetchLayer, Fingerprint, Guest, HelperCall, ImageRef, ListLayers, MakeSandbox,
+    MakeUserNamespace, Module, PreparedProcess, Program, Request, ResolveImage,
 };
 pub(crate) use socket::{ReceiveError, receive_reply, send_reply};
 

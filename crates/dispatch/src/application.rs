@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use medley_spin::App;
 use medley_spin::app::Source;
+use medley_types::layers::{Cause, ImageLayers, Layer, LayerContent};
 use medley_types::quoted::Quoted;
+use medley_types::{EngineKind, sentence};
 
 use crate::content::{Content, Head};
 use crate::decide::{Decision, engine};
 use crate::error::Error;
+use crate::layers::{self, NeedsLayers};
 use crate::options::Options;
 use crate::plan::{Application, Form, Module, Plan, Planned, WasmPlan};
 use crate::request::Request;
@@ -25,6 +28,10 @@ const MAX_MANIFEST: u64 = 1 << 20;
 
 /// Longest text of a manifest that an error repeats, in bytes.
 const MAX_TEXT: usize = 1024;
+
+/// What is said of a component that is none.
+const CORE_MODULE: &str = "is a core module, and Medley runs components: build it for wasm32-wasip2, or by a \
+                           newer Spin SDK";
 
 /// A manifest that is there.
 pub(crate) struct Manifest {
@@ -81,14 +88,7 @@ pub(crate) fn plan<'o>(
         let file = wasm(&source, view).map_err(|what| wrong(&what))?;
         let why = format!("component {id:?} of {}", Quoted::path(&path));
         let (engine, _) = engine(&source, true, || None, rule, options)?;
-        let plan = WasmPlan {
-            engine,
-            module: source,
-            export: None,
-            form: Form::Component,
-            why,
-            argv_start: 0,
-        };
+        let plan = component_plan(engine, source, why);
         components.push((id.clone(), plan, Module::File(file)));
     }
     let (engine, demanded_by) = engine(&path, true, || None, rule, options)?;
@@ -97,17 +97,87 @@ pub(crate) fn plan<'o>(
         rule.mode.why("a Spin application's manifest")
     );
     Ok(Decision::Planned(Planned {
-        plan: Plan::Wasm(WasmPlan {
-            engine,
-            module: path,
-            export: None,
-            form: Form::Component,
-            why,
-            argv_start: 0,
-        }),
+        plan: Plan::Wasm(component_plan(engine, path, why)),
         module: None,
-        application: Some(Application { app, components }),
+        application: Some(Application {
+            app,
+            components,
+            files: None,
+        }),
     }))
+}
+
+impl NeedsLayers<'_> {
+    /// Whether the Spin application is meant that an image is: by an entrypoint that names none of its layers.
+    #[must_use]
+    pub fn means_application(&self, listed: &ImageLayers) -> bool {
+        let is_layer = |name| !layers::named(name, &listed.layers).is_empty();
+        listed.is_application
+            && !self.needs_explicit_name
+            && !layers::names(&self.entrypoint).any(|(name, _)| is_layer(name))
+    }
+
+    /// Decides on the application that an image is, whose components `content` gives.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what keeps this node from running it.
+    pub fn plan_application(
+        self,
+        listed: &ImageLayers,
+        fetched: Result<(App, Option<File>), Cause>,
+        content: impl Fn(&Layer) -> Result<LayerContent, Cause>,
+    ) -> Result<Planned, Error> {
+        let image = PathBuf::from(&listed.image);
+        let refused = |reason: String| Error::SpinApplication {
+            manifest: image.clone(),
+            reason: plain(&reason),
+        };
+        let (app, files) = fetched.map_err(|cause| refused(sentence(&*cause)))?;
+        let mut components = Vec::new();
+        for (id, component) in &app.components {
+            let Source::Layer(digest) = &component.source else {
+                continue;
+            };
+            let wrong = |what: &str| {
+                let digest = Quoted::text(digest);
+                refused(format!("the layer {digest} of the component {id:?} {what}"))
+            };
+            let layer = listed.layers.iter().find(|layer| layer.digest == *digest);
+            let layer = layer.ok_or_else(|| wrong("is not in the image: push it again"))?;
+            let content = content(layer).map_err(|cause| wrong(&sentence(&*cause)))?;
+            if !content.facts.component {
+                return Err(wrong(CORE_MODULE));
+            }
+            let path = PathBuf::from(layer.title.as_ref().unwrap_or(&layer.digest));
+            let (engine, _) = engine(&path, true, || None, &self.rule, self.options)?;
+            let why = format!("component {id:?} of {}", Quoted::path(&image));
+            let plan = component_plan(engine, path, why);
+            components.push((id.clone(), plan, Module::Layer(layer.clone(), content)));
+        }
+        let (engine, demanded_by) = engine(&image, true, || None, &self.rule, self.options)?;
+        let why = format!("not in the rootfs; a Spin application; engine: {demanded_by}");
+        Ok(Planned {
+            plan: Plan::Wasm(component_plan(engine, image, why)),
+            module: None,
+            application: Some(Application {
+                app,
+                components,
+                files,
+            }),
+        })
+    }
+}
+
+/// How a component is run, or an application.
+fn component_plan(engine: EngineKind, module: PathBuf, why: String) -> WasmPlan {
+    WasmPlan {
+        engine,
+        module,
+        export: None,
+        form: Form::Component,
+        why,
+        argv_start: 0,
+    }
 }
 
 /// The text of a manifest.
@@ -134,10 +204,7 @@ fn wasm(path: &Path, view: &View<'_>) -> Result<File, String> {
     let head = Head::read(&found.file).map_err(|error| format!("cannot be read: {error}"))?;
     match head.content() {
         Content::Wasm { component: true } => Ok(found.file),
-        Content::Wasm { component: false } => Err(
-            "is a core module, and Medley runs components: build it with a Spin SDK of version 2 or later"
-                .to_owned(),
-        ),
+        Content::Wasm { component: false } => Err(CORE_MODULE.to_owned()),
         _ => Err("is no Wasm component".to_owned()),
     }
 }

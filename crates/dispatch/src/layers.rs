@@ -130,7 +130,7 @@ impl Selected<'_> {
 }
 
 /// The ways to read `given` as a name and an export, the longest name first.
-fn names(given: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+pub(crate) fn names(given: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     /// As for a path.
     const MAX_SPLITS: usize = 8;
     let split = given.rmatch_indices('#').take(MAX_SPLITS);
@@ -140,7 +140,7 @@ fn names(given: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 }
 
 /// The layers that `name` fits best.
-fn named<'l>(name: &str, layers: &'l [Layer]) -> Vec<&'l Layer> {
+pub(crate) fn named<'l>(name: &str, layers: &'l [Layer]) -> Vec<&'l Layer> {
     fn plain(path: &str) -> &str {
         path.trim_start_matches("./").trim_start_matches('/')
     }

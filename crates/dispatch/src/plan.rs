@@ -92,6 +92,8 @@ pub struct Application {
     pub app: medley_spin::App,
     /// Its components, by their ids: how each is run, and the component itself.
     pub components: Vec<(String, WasmPlan, Module)>,
+    /// The files of an artifact, as [`medley_spin::pack`] has them.
+    pub files: Option<File>,
 }
 
 /// A module that was decided on.

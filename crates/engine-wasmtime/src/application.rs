@@ -2,6 +2,7 @@
 
 mod files;
 
+use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ enum Error {
 struct LinkedApplication {
     application: Application,
     linked: Linked,
+    /// Those of an artifact.
+    files: Option<File>,
 }
 
 enum Linked {
@@ -48,6 +51,7 @@ enum Linked {
 pub(crate) fn load(
     application: &Application,
     components: Vec<ComponentCode>,
+    files: Option<File>,
     stack: Option<u64>,
 ) -> Result<Box<dyn Program>, ModuleError> {
     let mut engines = Engines::new();
@@ -61,6 +65,7 @@ pub(crate) fn load(
                 return Ok(Box::new(LinkedApplication {
                     application: application.clone(),
                     linked: Linked::Command(id, command),
+                    files,
                 }));
             }
             Part::Handler(_) | Part::Command(_) => {
@@ -80,6 +85,7 @@ pub(crate) fn load(
     Ok(Box::new(LinkedApplication {
         application: application.clone(),
         linked: Linked::Server(handlers),
+        files,
     }))
 }
 
@@ -103,6 +109,9 @@ impl LinkedApplication {
             values: Values::new(&app.variables, env)?,
             outgoing: HttpClient::new(&guest.env)?,
         };
+        if let (Some(files), Some(copies)) = (&self.files, &self.application.copies) {
+            files::unpack(files, copies)?;
+        }
         match &self.linked {
             Linked::Server(handlers) => {
                 let mut hosted = Vec::new();

@@ -90,8 +90,9 @@ impl Engine for Wasmtime {
         &self,
         application: &Application,
         components: Vec<ComponentCode>,
+        files: Option<std::fs::File>,
         stack: Option<u64>,
     ) -> Result<Box<dyn Program>, ModuleError> {
-        application::load(application, components, stack)
+        application::load(application, components, files, stack)
     }
 }

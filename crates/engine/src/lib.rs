@@ -293,7 +293,8 @@ pub trait Engine {
         stack: Option<u64>,
     ) -> Result<Box<dyn Program>, ModuleError>;
 
-    /// Maps and links the components of an application, as [`Self::load`] does with one.
+    /// Maps and links the components of an application, as [`Self::load`] does with one. `files` are those of
+    /// an artifact, as [`medley_spin::pack`] has them.
     ///
     /// # Errors
     /// [`ModuleError::Engine`] with the component that does not fit, or if the engine runs no applications.
@@ -301,6 +302,7 @@ pub trait Engine {
         &self,
         application: &Application,
         _components: Vec<ComponentCode>,
+        _files: Option<std::fs::File>,
         _stack: Option<u64>,
     ) -> Result<Box<dyn Program>, ModuleError> {
         Err(ModuleError::Engine {

@@ -15,6 +15,7 @@ use medley_types::layers::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::application;
 use crate::cache::MAX_MODULE;
 use crate::decompress;
 use crate::platform::Platform;
@@ -164,6 +165,7 @@ pub fn list(store: &mut Store, target: Target) -> Result<ImageLayers, Error> {
         layers: Vec::new(),
         skipped: Vec::new(),
         is_partial: false,
+        is_application: false,
     };
     for entry in manifests_of(store, target)? {
         let manifest: Manifest = match read_json(store, &entry.blob, "manifest") {
@@ -184,6 +186,7 @@ pub fn list(store: &mut Store, target: Target) -> Result<ImageLayers, Error> {
             }
             Err(error) => return Err(error),
         };
+        listing.is_application = application::is_in(&manifest);
         sort(&mut listing, store, &entry, manifest);
         if !listing.layers.is_empty() {
             break;
@@ -262,7 +265,7 @@ fn sort(listing: &mut ImageLayers, store: &mut Store, entry: &Entry, manifest: M
             }
         } else if is_file_system(&layer.blob.media_type) {
             file_systems.push(layer.blob);
-        } else {
+        } else if !(listing.is_application && application::is_part(&layer.blob.media_type)) {
             let reason = "is no media type of Wasm that runs here".to_owned();
             skip(listing, &layer.blob, reason);
         }

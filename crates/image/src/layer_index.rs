@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use medley_types::layers::{FACTS_VERSION, Layer, LayerContent, ModuleFacts};
+use medley_types::layers::{FACTS_VERSION, ImageLayers, Layer, LayerContent, ModuleFacts};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -49,6 +49,7 @@ struct OfLayer {
 #[derive(Debug, Serialize, Deserialize)]
 struct OfTarget {
     layers: Vec<Layer>,
+    is_application: bool,
 }
 
 /// The records of one node.
@@ -84,10 +85,12 @@ impl LayerIndex {
         })
     }
 
-    /// The Wasm layers of an image, by the digest of its manifest or index; notes their use.
+    /// The Wasm layers of an image, by the digest of its manifest or index, and whether it is a Spin
+    /// application; notes their use.
     #[must_use]
-    pub fn listing(&self, target: &str) -> Option<Vec<Layer>> {
-        self.read(target).map(|OfTarget { layers }| layers)
+    pub fn listing(&self, target: &str) -> Option<(Vec<Layer>, bool)> {
+        let known: OfTarget = self.read(target)?;
+        Some((known.layers, known.is_application))
     }
 
     /// Writes down what is in `layer`.
@@ -107,9 +110,12 @@ impl LayerIndex {
     ///
     /// # Errors
     /// As for [`Self::keep`].
-    pub fn keep_listing(&self, target: &str, layers: &[Layer]) -> io::Result<()> {
-        let layers = layers.to_vec();
-        self.write(target, OfTarget { layers })
+    pub fn keep_listing(&self, target: &str, listing: &ImageLayers) -> io::Result<()> {
+        let known = OfTarget {
+            layers: listing.layers.clone(),
+            is_application: listing.is_application,
+        };
+        self.write(target, known)
     }
 
     fn read<T: DeserializeOwned>(&self, digest: &str) -> Option<T> {

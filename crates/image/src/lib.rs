@@ -1,6 +1,7 @@
 //! Where a module and its native code come from: the layers of images in containerd's content
 //! store, and the node's cache of compiled modules.
 
+pub mod application;
 pub mod artifact;
 pub mod cache;
 pub mod decompress;

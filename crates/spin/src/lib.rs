@@ -16,6 +16,7 @@
 //! | `template` | `{{ variable }}` in values |
 //! | `variables` | the variables' values |
 //! | `files` | which files a component sees |
+//! | `pack` | an artifact's files on their way into a container |
 //! | `allowed_hosts` | what a component may connect to |
 
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ pub mod headers;
 mod locked;
 mod manifest;
 mod names;
+pub mod pack;
 pub mod routes;
 pub mod template;
 mod trigger;

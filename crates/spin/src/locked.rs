@@ -133,6 +133,14 @@ pub(crate) fn read(json: &[u8]) -> Result<App, Error> {
     let mut components = BTreeMap::new();
     for component in locked.components {
         let id = component.id.clone();
+        // It becomes the name of a dir.
+        if id.is_empty() || id.contains(['/', '\0']) || id.starts_with('.') {
+            return Err(Error::Name {
+                what: "the component id",
+                name: id,
+                reason: "it has a slash, begins with a dot, or is empty".to_owned(),
+            });
+        }
         if components
             .insert(id.clone(), read_component(component)?)
             .is_some()

@@ -15,7 +15,7 @@ use crate::quoted::{FirstBytes, Quoted};
 
 /// Raised when the same module gets other [`ModuleFacts`] than before, or the same image other
 /// layers: both are kept on disk.
-pub const FACTS_VERSION: u32 = 2;
+pub const FACTS_VERSION: u32 = 3;
 
 /// Fewest characters of a digest that name a layer: `sha256:` and twelve digits.
 pub const SHORTEST_DIGEST: usize = 19;
@@ -58,6 +58,9 @@ pub struct ImageLayers {
     pub skipped: Vec<SkippedLayer>,
     /// Whether a manifest was not there, which may be pulled yet.
     pub is_partial: bool,
+    /// Whether it is a Spin application, of which the layers are components.
+    #[serde(default)]
+    pub is_application: bool,
 }
 
 /// What decides about a module: its own bytes, and nothing else.

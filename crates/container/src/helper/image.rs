@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 
 use medley_image::artifact::Target;
 use medley_image::store::Store;
-use medley_image::{artifact, entrypoint};
+use medley_image::{application, artifact, entrypoint};
 use medley_types::layers::{ImageLayers, LayerContent};
 use rustix::process::{Resource, Rlimit};
 
 use crate::protocol::{
-    Failure, FetchEntrypoint, FetchLayer, FetchedEntrypoint, FetchedModule, ImageRef, ListLayers,
-    ResolveImage,
+    Failure, FetchApplication, FetchEntrypoint, FetchLayer, FetchedApplication, FetchedEntrypoint,
+    FetchedModule, ImageRef, ListLayers, ResolveImage,
 };
 
 /// Longest processor time, in seconds: a hundred times what the largest module takes.
@@ -32,6 +32,8 @@ enum Error {
     Artifact(#[from] artifact::Error),
     #[error(transparent)]
     Entrypoint(#[from] entrypoint::Error),
+    #[error(transparent)]
+    Application(#[from] application::Error),
     #[error("the module of a layer was not read")]
     NotRead,
     #[error("the helper cannot give up its privileges")]
@@ -85,6 +87,19 @@ pub(crate) fn entrypoint(call: FetchEntrypoint) -> Result<FetchedEntrypoint<Owne
             path: found.path,
             size: found.size,
             content: fetched(found.content)?,
+        })
+    };
+    read().map_err(|error| Failure::of(&error))
+}
+
+/// Reads a Spin application.
+pub(crate) fn application(call: FetchApplication) -> Result<FetchedApplication<OwnedFd>, Failure> {
+    let read = || -> Result<_, Error> {
+        let mut store = connect(&call.containerd)?;
+        let fetched = application::of_image(&mut store, &call.image)?;
+        Ok(FetchedApplication {
+            app: Box::new(fetched.app),
+            files: fetched.files.map(OwnedFd::from),
         })
     };
     read().map_err(|error| Failure::of(&error))

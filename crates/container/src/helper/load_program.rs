@@ -120,7 +120,8 @@ pub(crate) fn load(
         Code::Application {
             application,
             components,
-        } => match application::load(engine, &application, components, stack)? {
+            files,
+        } => match application::load(engine, &application, (components, files), stack)? {
             Loaded::Ready(program, code) => {
                 held = code;
                 program

@@ -130,6 +130,14 @@ pub(crate) struct FetchedEntrypoint<F> {
     pub(crate) content: FetchedModule<F>,
 }
 
+/// A Spin application that is an artifact.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FetchedApplication<F> {
+    pub(crate) app: Box<medley_spin::App>,
+    /// Its files, as `medley_spin::pack` has them, in a sealed memfd.
+    pub(crate) files: Option<F>,
+}
+
 /// A sandbox's namespaces that were made.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SandboxNamespaces<F> {
@@ -205,6 +213,18 @@ impl<F> FetchedEntrypoint<F> {
     }
 }
 
+impl<F> FetchedApplication<F> {
+    fn try_map<G, E>(
+        self,
+        map: &mut impl FnMut(F) -> Result<G, E>,
+    ) -> Result<FetchedApplication<G>, E> {
+        Ok(FetchedApplication {
+            app: self.app,
+            files: self.files.map(map).transpose()?,
+        })
+    }
+}
+
 impl<F> SandboxNamespaces<F> {
     fn try_map<G, E>(
         self,
@@ -248,6 +268,7 @@ with_descriptors! {
     UserNamespace;
     FetchedModule;
     FetchedEntrypoint;
+    FetchedApplication;
     SandboxNamespaces, |reply: &Self| reply.holder;
 }
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::container::{IdMappings, PreparedContainer, TerminalRequest};
 use super::reply::{
-    Compiled, FetchedEntrypoint, FetchedModule, MakeReply, Reply, SandboxNamespaces, UserNamespace,
+    Compiled, FetchedApplication, FetchedEntrypoint, FetchedModule, MakeReply, Reply,
+    SandboxNamespaces, UserNamespace,
 };
 use medley_cgroup::Cgroup;
 
@@ -126,6 +127,8 @@ pub(crate) enum Code<F> {
     Application {
         application: Box<Application>,
         components: Vec<Component<F>>,
+        /// The files of an artifact, as `medley_spin::pack` has them.
+        files: Option<F>,
     },
 }
 
@@ -221,6 +224,14 @@ pub(crate) struct FetchLayer {
     pub(crate) layer: Layer,
 }
 
+/// Reads a Spin application that is an artifact.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FetchApplication {
+    pub(crate) containerd: Address,
+    /// The image's name.
+    pub(crate) image: String,
+}
+
 /// Reads the file that an image's containers start with.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FetchEntrypoint {
@@ -261,6 +272,7 @@ calls! {
     ListLayers(ListLayers) -> Option<ImageLayers>;
     FetchLayer(FetchLayer) -> FetchedModule<OwnedFd>;
     FetchEntrypoint(FetchEntrypoint) -> FetchedEntrypoint<OwnedFd>;
+    FetchApplication(FetchApplication) -> FetchedApplication<OwnedFd>;
 }
 
 impl<F> Request<F> {
@@ -278,7 +290,8 @@ impl<F> Request<F> {
             | Self::ResolveImage(_)
             | Self::ListLayers(_)
             | Self::FetchLayer(_)
-            | Self::FetchEntrypoint(_) => None,
+            | Self::FetchEntrypoint(_)
+            | Self::FetchApplication(_) => None,
         }
     }
 
@@ -309,6 +322,7 @@ impl<F> Request<F> {
             Self::ListLayers(call) => Request::ListLayers(call),
             Self::FetchLayer(call) => Request::FetchLayer(call),
             Self::FetchEntrypoint(call) => Request::FetchEntrypoint(call),
+            Self::FetchApplication(call) => Request::FetchApplication(call),
         })
     }
 }
@@ -395,8 +409,10 @@ impl<F> Code<F> {
             Self::Application {
                 application,
                 components,
+                files,
             } => Code::Application {
                 application,
+                files: files.map(&mut *map).transpose()?,
                 components: components
                     .into_iter()
                     .map(|component| {

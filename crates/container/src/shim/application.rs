@@ -18,13 +18,13 @@ pub(super) fn of(plan: &WasmPlan, planned: &Planned) -> Application {
     Application {
         manifest: plan.module.clone(),
         app: planned.app.clone(),
-        copies: files::need_copies(&planned.app).then(|| PathBuf::from(COPIES)),
+        copies: need_copies(planned).then(|| PathBuf::from(COPIES)),
     }
 }
 
 /// Gives the container the memory that copies of files are kept in, which is counted to it.
 pub(super) fn adapt(planned: &Planned, spec: &mut ContainerSpec) -> Result<(), Error> {
-    if !files::need_copies(&planned.app) {
+    if !need_copies(planned) {
         return Ok(());
     }
     let options = ["nosuid", "nodev", "noexec", "mode=1777"];
@@ -42,4 +42,9 @@ pub(super) fn adapt(planned: &Planned, spec: &mut ContainerSpec) -> Result<(), E
     spec.oci.set_mounts(Some(mounts));
     spec.is_changed = true;
     Ok(())
+}
+
+/// Whether files are put into the container's memory: copies, or those of an artifact.
+fn need_copies(planned: &Planned) -> bool {
+    planned.files.is_some() || files::need_copies(&planned.app)
 }

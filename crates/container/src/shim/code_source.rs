@@ -162,7 +162,7 @@ pub(super) fn with_code(
 pub(super) fn with_application(
     context: &CompileContext<'_>,
     application: &medley_engine::Application,
-    components: &[(String, WasmPlan, Module)],
+    (components, files): (&[(String, WasmPlan, Module)], Option<&File>),
     mut ask: impl FnMut(Code<BorrowedFd<'_>>) -> Result<MakeReply<OwnedFd>, Error>,
 ) -> Result<MadeProcess<OwnedFd>, Error> {
     if let Some(cache) = context.cache {
@@ -174,27 +174,28 @@ pub(super) fn with_application(
     let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
     // Each round gives at least one of them to the helper, which then looks for it no more.
     for _ in components {
-        let (fingerprint, missing) = match ask(of_application(application, components, &sources)) {
-            Ok(MakeReply::Made(made)) => return Ok(made),
-            Err(Error::Page) => {
-                log::warn!("not cached: the disk does not give the native code any more");
-                (None, (0..components.len()).collect())
-            }
-            Err(error) => return Err(error),
-            Ok(MakeReply::CacheMiss(CacheMiss::Components {
-                fingerprint,
-                missing,
-                damage,
-            })) => {
-                damage.iter().for_each(|damage| note(Some(damage)));
-                (Some(fingerprint), missing)
-            }
-            Ok(MakeReply::CacheMiss(CacheMiss::NoCache { reason })) => {
-                log::warn!("not cached: {reason}");
-                (None, (0..components.len()).collect())
-            }
-            Ok(MakeReply::CacheMiss(CacheMiss::NotCached { .. })) => break,
-        };
+        let (fingerprint, missing) =
+            match ask(of_application(application, components, files, &sources)) {
+                Ok(MakeReply::Made(made)) => return Ok(made),
+                Err(Error::Page) => {
+                    log::warn!("not cached: the disk does not give the native code any more");
+                    (None, (0..components.len()).collect())
+                }
+                Err(error) => return Err(error),
+                Ok(MakeReply::CacheMiss(CacheMiss::Components {
+                    fingerprint,
+                    missing,
+                    damage,
+                })) => {
+                    damage.iter().for_each(|damage| note(Some(damage)));
+                    (Some(fingerprint), missing)
+                }
+                Ok(MakeReply::CacheMiss(CacheMiss::NoCache { reason })) => {
+                    log::warn!("not cached: {reason}");
+                    (None, (0..components.len()).collect())
+                }
+                Ok(MakeReply::CacheMiss(CacheMiss::NotCached { .. })) => break,
+            };
         for number in missing {
             if let (Some((_, plan, module)), Some(source)) =
                 (components.get(number), sources.get_mut(number))
@@ -203,18 +204,25 @@ pub(super) fn with_application(
             }
         }
     }
-    made(ask(of_application(application, components, &sources))?)
+    made(ask(of_application(
+        application,
+        components,
+        files,
+        &sources,
+    ))?)
 }
 
 /// How the helper is to take an application.
 fn of_application<'s>(
     application: &medley_engine::Application,
     components: &[(String, WasmPlan, Module)],
+    files: Option<&'s File>,
     sources: &'s [CodeSource],
 ) -> Code<BorrowedFd<'s>> {
     let components = components.iter().zip(sources);
     Code::Application {
         application: Box::new(application.clone()),
+        files: files.map(AsFd::as_fd),
         components: components
             .map(|((id, plan, _), source)| protocol::Component {
                 id: id.clone(),

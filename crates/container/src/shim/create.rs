@@ -280,8 +280,8 @@ fn make(
             (Some(module), _) => code_source::with_code(&compile, plan, module, ask_for_guest),
             (None, Some(planned)) => {
                 let application = application::of(plan, planned);
-                let components = &planned.components;
-                code_source::with_application(&compile, &application, components, ask_for_guest)
+                let parts = (&planned.components[..], planned.files.as_ref());
+                code_source::with_application(&compile, &application, parts, ask_for_guest)
             }
             (None, None) => {
                 let reason = format!("{} was not opened", plan.module.display());

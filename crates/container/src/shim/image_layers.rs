@@ -9,12 +9,14 @@ use medley_dispatch::{NeedsLayers, Planned};
 use medley_image::artifact::Target;
 use medley_image::layer_index::LayerIndex;
 use medley_image::store::Address;
+use medley_spin::App;
 use medley_types::layers::{Cause, ImageLayers, Layer, LayerContent};
 
 use super::error::Error;
 use super::helper_client::Helpers;
 use crate::protocol::{
-    FetchEntrypoint, FetchLayer, FetchedModule, ImageRef, ListLayers, ResolveImage,
+    FetchApplication, FetchEntrypoint, FetchLayer, FetchedModule, ImageRef, ListLayers,
+    ResolveImage,
 };
 
 /// A listing, or none of what was made of no image.
@@ -83,9 +85,26 @@ impl Images<'_> {
         needed: NeedsLayers<'_>,
         listed: Listed,
     ) -> Result<Planned, medley_dispatch::Error> {
+        if let Ok(Some(listing)) = &listed
+            && needed.means_application(listing)
+        {
+            let fetched = self.application(&listing.image);
+            return needed.plan_application(listing, fetched.map_err(Into::into), |layer| {
+                Ok(self.inspect(cache, layer)?)
+            });
+        }
         let selected = needed.select(listed.map_err(Into::into))?;
         let content = self.inspect(cache, selected.layer());
         selected.plan(content.map_err(Into::into))
+    }
+
+    /// Has a helper read the Spin application that an image is.
+    fn application(&self, image: &str) -> Result<(App, Option<File>), Error> {
+        let fetched = self.helpers.call(FetchApplication {
+            containerd: self.containerd.cloned().ok_or_else(no_containerd)?,
+            image: image.to_owned(),
+        })?;
+        Ok((*fetched.app, fetched.files.map(File::from)))
     }
 
     /// The Wasm layers of the image that `container` was made of.
@@ -108,7 +127,7 @@ impl Images<'_> {
             return Ok(None);
         };
         let known = cache.and_then(records);
-        if let Some(layers) = known
+        if let Some((layers, is_application)) = known
             .as_ref()
             .and_then(|known| known.listing(&target.blob.digest))
         {
@@ -117,6 +136,7 @@ impl Images<'_> {
                 layers,
                 skipped: Vec::new(),
                 is_partial: false,
+                is_application,
             }));
         }
         let digest = target.blob.digest.clone();
@@ -125,7 +145,7 @@ impl Images<'_> {
             && !listing.is_partial
             && !listing.layers.is_empty()
             && listing.skipped.is_empty()
-            && let Err(error) = known.keep_listing(&digest, &listing.layers)
+            && let Err(error) = known.keep_listing(&digest, listing)
         {
             let image = &listing.image;
             log::warn!("which layers the image {image:?} has is not written down: {error}");

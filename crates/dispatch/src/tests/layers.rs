@@ -44,6 +44,7 @@ impl Artifact {
             layers: self.titles.iter().enumerate().map(layer).collect(),
             skipped: self.skipped.clone(),
             is_partial: false,
+            is_application: false,
         }))
     }
 

@@ -5,12 +5,13 @@
 //! sees. Copies lie in memory that is counted to the container.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use medley_engine::{Application, Preopen};
 use medley_spin::app::Component;
 use medley_spin::files::{self, Matcher, Shown};
+use medley_spin::pack::Head;
 
 /// Most files that an application has copied.
 const MAX_FILES: usize = 65_536;
@@ -37,6 +38,8 @@ pub(super) enum Error {
          {MAX_DEPTH}: show a whole dir by its source and destination"
     )]
     TooMany { component: String },
+    #[error("the files of its components cannot be kept in the container's memory: {0}")]
+    Unpack(io::Error),
     #[error("the component {component:?} {reason}")]
     Pattern { component: String, reason: String },
 }
@@ -90,9 +93,7 @@ pub(super) fn show(
             });
         }
     }
-    if copying.count > 0
-        && let Some(copies) = copying.to
-    {
+    if let Some(copies) = copying.to.filter(|copies| copies.is_dir()) {
         // A dir at a longer path is found before it.
         preopens.insert(
             0,
@@ -104,6 +105,25 @@ pub(super) fn show(
         );
     }
     Ok(preopens)
+}
+
+/// Puts the files of an artifact where their components see them.
+pub(super) fn unpack(files: &File, to: &Path) -> Result<(), Error> {
+    let mut from = BufReader::new(files);
+    let mut unpacked = || -> io::Result<()> {
+        while let Some(head) = Head::read(&mut from)? {
+            let at = to.join(&head.component).join(&head.path);
+            if let Some(dir) = at.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            let mut file = File::create(&at)?;
+            if io::copy(&mut (&mut from).take(head.size), &mut file)? != head.size {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    };
+    unpacked().map_err(Error::Unpack)
 }
 
 /// The copies of one component's files.

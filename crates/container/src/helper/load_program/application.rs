@@ -28,7 +28,7 @@ enum Looked {
 pub(super) fn load(
     engine: &dyn Engine,
     application: &Application,
-    components: Vec<Component<OwnedFd>>,
+    (components, files): (Vec<Component<OwnedFd>>, Option<OwnedFd>),
     stack: Option<u64>,
 ) -> Result<Loaded, Error> {
     let fingerprint = engine
@@ -78,7 +78,7 @@ pub(super) fn load(
         let code = executable(code)?;
         mappable.push(ComponentCode { id, entry, code });
     }
-    match engine.load_application(application, mappable, stack) {
+    match engine.load_application(application, mappable, files.map(File::from), stack) {
         Ok(program) => Ok(Loaded::Ready(program, held)),
         Err(ModuleError::Engine { path, reason, .. })
             if entries.iter().any(|one| one.1 == path) =>
