@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Stops it, and leaves containerd to others.
-    pub(crate) async fn stopped(mut self) -> Result<Containerd> {
+    pub(crate) async fn stopped(self) -> Result<Containerd> {
         self.task.kill(15, false).await?;
         assert_eq!(self.task.wait().await?, 143);
         self.task.delete().await?;

@@ -54,7 +54,7 @@ exclude_files = ["secret.txt", "static/hidden"]
 
 [component.front]
 source = "front.wasm"
-allowed_outbound_hosts = ["{{ upstream }}"]
+allowed_outbound_hosts = ["{{ upstream }}", "http://hello.spin.internal", "http://self"]
 files = ["static/**/*"]
 [component.front.variables]
 greeting = "{{ greeting }}, {{ secret }}"
@@ -277,6 +277,27 @@ async fn an_application_listens_where_spin_is_told_to() -> Result<()> {
     Ok(())
 }
 
+/// As its rules allow, and without a connection.
+#[tokio::test]
+async fn a_component_asks_another_and_the_applications_own_server() -> Result<()> {
+    let server = start(SHOP, &["/"], &["SPIN_VARIABLE_SECRET=s"]).await?;
+    let address = server.address;
+    for host in ["hello.spin.internal", "self"] {
+        let answer = get(address, &format!("/fetch?{host}")).await?;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "hello\n"),
+            "{host}"
+        );
+    }
+    let denied = get(address, "/fetch?told.spin.internal").await?;
+    assert_eq!(denied.body, "failed with error code 15\n");
+    let (_, stderr) = server.stop().await?;
+    let rule = "add \"http://told.spin.internal:80\" to its allowed_outbound_hosts";
+    assert!(stderr.contains(rule), "{stderr}");
+    Ok(())
+}
+
 /// Of one component as of several: each has an instance a request, and traps alone.
 #[tokio::test]
 async fn a_trap_of_one_component_harms_no_other() -> Result<()> {
@@ -322,4 +343,35 @@ async fn each_component_is_compiled_once() -> Result<()> {
     }
     containerd.close().await?;
     Ok(())
+}
+
+/// With the container's arguments, and the environment of the manifest.
+#[tokio::test]
+async fn a_command_trigger_runs_as_a_command() -> Result<()> {
+    const COMMAND: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "job"
+[[trigger.command]]
+component = "job"
+[component.job]
+source = "job.wasm"
+environment = { NAME = "value" }
+"#;
+    let image = ImageBuilder::scratch("spin-command")
+        .file("/spin.toml", COMMAND, 0o644)
+        .file("/job.wasm", guests::component("env")?, 0o644)
+        .entrypoint(["/spin.toml"])
+        .build()?;
+    let (containerd, client, image) = Containerd::with_image(Runtime::Medley, image).await?;
+    let spec = client.spec(&image, "it").env("OF_THE_CONTAINER=1");
+    let container = client.create("it", &image, spec).await?;
+    let mut task = container.start(Stdin::None).await?;
+    assert_eq!(task.wait().await?, 0);
+    let (stdout, stderr) = task.output().await?;
+    assert!(stdout.contains("NAME=value"), "{stdout}{stderr}");
+    assert!(!stdout.contains("OF_THE_CONTAINER"), "{stdout}");
+    task.delete().await?;
+    container.delete().await?;
+    containerd.close().await
 }

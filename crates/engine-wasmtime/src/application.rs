@@ -16,7 +16,7 @@ use medley_spin::variables::Values;
 use crate::command::LinkedCommand;
 use crate::component::{self, Engines, Part};
 use crate::error::NAME;
-use crate::http::{self, Hosted, LinkedHandler};
+use crate::http::{self, Chain, Hosted, LinkedHandler};
 use crate::http_client::HttpClient;
 use crate::outgoing::{Log, Outgoing};
 use crate::store_data::ProcessShared;
@@ -108,6 +108,7 @@ impl LinkedApplication {
             guest,
             values: Values::new(&app.variables, env)?,
             outgoing: HttpClient::new(&guest.env)?,
+            chain: Arc::default(),
         };
         if let (Some(files), Some(copies)) = (&self.files, &self.application.copies) {
             files::unpack(files, copies)?;
@@ -128,7 +129,7 @@ impl LinkedApplication {
                     });
                 }
                 Ok(http::serve_application(
-                    &self.application,
+                    (&self.application, &given.chain),
                     hosted,
                     guest,
                     started,
@@ -153,6 +154,7 @@ struct Given<'a> {
     guest: &'a Guest,
     values: Values,
     outgoing: HttpClient,
+    chain: Arc<Chain>,
 }
 
 impl Given<'_> {
@@ -165,7 +167,12 @@ impl Given<'_> {
         let variables = filled.collect::<Result<Vec<_>, medley_spin::Error>>()?;
         let rules = &component.allowed_outbound_hosts;
         let allowed = Arc::new(AllowedHosts::new(id, rules, &self.values)?);
-        let rules = Arc::new(Outgoing::new(id.to_owned(), allowed, log()));
+        let rules = Arc::new(Outgoing::new(
+            id.to_owned(),
+            allowed,
+            self.chain.clone(),
+            log(),
+        ));
         let env = component.env.iter();
         let guest = Guest {
             args: Vec::new(),

@@ -13,6 +13,7 @@
 //! | `watched` | what is known of a connection, and how long it may be silent |
 //! | `stream` | its socket |
 //! | `site` | what answers a path: the component, or those of an application by their routes |
+//! | `chain` | requests of one component of an application to another |
 //! | `handler` | a component, and what its instances have in common |
 //! | `request` | one request, from its first byte to its answer's last |
 //! | `instance` | what answers it, and whether it may answer another |
@@ -26,6 +27,7 @@
 
 mod body;
 mod call;
+mod chain;
 mod clients;
 mod connection;
 mod handler;
@@ -59,6 +61,7 @@ use crate::error::engine_error;
 use crate::store_data::{ProcessShared, StoreData};
 
 use crate::wasi_version::{self, is};
+pub(crate) use chain::Chain;
 pub(crate) use handler::Hosted;
 
 /// Whether an export is that of a handler.
@@ -144,12 +147,17 @@ impl Program for LinkedHandler {
 
 /// Serves an application, whose components are `hosted` by their ids.
 pub(crate) fn serve_application(
-    application: &Application,
+    (application, chain): (&Application, &Chain),
     hosted: Vec<Hosted<'_>>,
     guest: &Guest,
     started: &mut dyn FnMut(),
 ) -> GuestExit {
-    exit(server::run(hosted, Some(application), guest, started))
+    exit(server::run(
+        hosted,
+        Some((application, chain)),
+        guest,
+        started,
+    ))
 }
 
 fn exit(status: Result<u8, server::Error>) -> GuestExit {

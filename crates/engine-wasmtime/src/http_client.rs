@@ -32,7 +32,7 @@ use connect::TlsConfig;
 use exchange::Driver;
 use knowledge::Knowledge;
 
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, Way};
 use crate::variables;
 
 /// How long each step of a request may take if the guest does not say: Wasmtime's own
@@ -99,14 +99,19 @@ impl WasiHttpHooks for HttpClient {
         options: Option<RequestOptions>,
         _: Driver,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
-        let allowed = self
-            .rules
-            .as_ref()
-            .is_none_or(|rules| rules.allow_request(request.uri()));
         let ways = self.ways.clone();
+        let way = self.rules.as_ref().map(|rules| rules.way(request.uri()));
+        let mut request = request;
         Box::new(async move {
-            if !allowed {
-                return Err(Error::HttpRequestDenied);
+            match way {
+                None => {}
+                Some(Way::Out(uri)) => *request.uri_mut() = uri,
+                Some(Way::Denied) => return Err(Error::HttpRequestDenied),
+                Some(Way::Chained(chain, component)) => {
+                    let response = chain.call(component, request).await?;
+                    let done: Driver = Box::new(std::future::ready(Ok(())));
+                    return Ok((response, done));
+                }
             }
             send(ways, request, options.unwrap_or_default()).await
         })

@@ -5,9 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Uri;
-use medley_spin::allowed_hosts::{AllowedHosts, Destination, refusal};
+use medley_spin::allowed_hosts::{AllowedHosts, Destination, chained_component, refusal};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
+
+use crate::http::Chain;
+
+/// The application's own server, as its components call it.
+const OWN: [&str; 2] = ["self", "self.alt"];
 
 /// Writes a line to the container's log.
 pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -16,26 +21,61 @@ pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;
 pub(crate) struct Outgoing {
     component: String,
     allowed: Arc<AllowedHosts>,
+    chain: Arc<Chain>,
     log: Log,
 }
 
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// Out, to this address.
+    Out(Uri),
+    /// To another component of the application.
+    Chained(Arc<Chain>, String),
+    Denied,
+}
+
 impl Outgoing {
-    pub(crate) fn new(component: String, allowed: Arc<AllowedHosts>, log: Log) -> Self {
+    pub(crate) fn new(
+        component: String,
+        allowed: Arc<AllowedHosts>,
+        chain: Arc<Chain>,
+        log: Log,
+    ) -> Self {
         Self {
             component,
             allowed,
+            chain,
             log,
         }
     }
 
-    /// Whether a request may be sent. If not, the log is told which rule is missing.
-    pub(crate) fn allow_request(&self, uri: &Uri) -> bool {
+    /// Where a request may go. If it may not, the log is told which rule is missing.
+    pub(crate) fn way(&self, uri: &Uri) -> Way {
         let host = uri.host().unwrap_or_default();
-        self.allow(&Destination {
-            scheme: uri.scheme_str().unwrap_or("http"),
+        let scheme = uri.scheme_str().unwrap_or("http");
+        let destination = Destination {
+            scheme,
             host: host.trim_start_matches('[').trim_end_matches(']'),
             port: uri.port_u16(),
-        })
+        };
+        if OWN.contains(&host) && self.allowed.allow_own(scheme) {
+            return self.own(uri).map_or(Way::Denied, Way::Out);
+        }
+        if !self.allow(&destination) {
+            return Way::Denied;
+        }
+        match chained_component(host) {
+            Some(component) => Way::Chained(self.chain.clone(), component.to_owned()),
+            None => Way::Out(uri.clone()),
+        }
+    }
+
+    /// An address of the application's own server.
+    fn own(&self, uri: &Uri) -> Option<Uri> {
+        let mut parts = uri.clone().into_parts();
+        parts.authority = Some(self.chain.server()?.to_string().parse().ok()?);
+        Uri::from_parts(parts).ok()
     }
 
     fn allow(&self, destination: &Destination<'_>) -> bool {
@@ -91,7 +131,7 @@ impl fmt::Debug for Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use super::Outgoing;
+    use super::{Outgoing, Way};
     use medley_spin::allowed_hosts::AllowedHosts;
     use std::sync::{Arc, Mutex};
     use wasmtime_wasi::sockets::SocketAddrUse;
@@ -102,13 +142,14 @@ mod tests {
         let said = Arc::new(Mutex::new(Vec::new()));
         let log = said.clone();
         let log = Arc::new(move |line: &str| log.lock().unwrap().push(line.to_owned()));
-        (Outgoing::new("c".to_owned(), Arc::new(allowed), log), said)
+        let outgoing = Outgoing::new("c".to_owned(), Arc::new(allowed), Arc::default(), log);
+        (outgoing, said)
     }
 
     #[test]
     fn a_request_that_no_rule_allows_is_told_to_the_log() {
         let (rules, said) = rules(&["https://a.example", "http://[::1]:80"]);
-        let allowed = |uri: &str| rules.allow_request(&uri.parse().unwrap());
+        let allowed = |uri: &str| matches!(rules.way(&uri.parse().unwrap()), Way::Out(_));
         assert!(allowed("https://a.example/x") && allowed("http://[::1]/"));
         assert!(said.lock().unwrap().is_empty());
         assert!(!allowed("http://a.example/x"));
@@ -119,6 +160,19 @@ mod tests {
               allowed_outbound_hosts"
             ]
         );
+    }
+
+    #[test]
+    fn components_and_the_own_server_have_names_of_their_own() {
+        let (rules, said) = rules(&["http://b.spin.internal", "http://self"]);
+        let way = |uri: &str| rules.way(&uri.parse().unwrap());
+        assert!(matches!(way("http://b.spin.internal/x"), Way::Chained(_, id) if id == "b"));
+        assert!(matches!(way("http://c.spin.internal/x"), Way::Denied));
+        assert_eq!(said.lock().unwrap().len(), 1);
+        // There is no server.
+        assert!(matches!(way("http://self/x"), Way::Denied));
+        rules.chain.listen("[::]:80".parse().unwrap());
+        assert!(matches!(way("http://self/x?y"), Way::Out(uri) if uri == "http://[::1]:80/x?y"));
     }
 
     #[test]

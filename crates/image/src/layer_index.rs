@@ -190,7 +190,7 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
-    use medley_types::layers::{Layer, LayerContent, ModuleFacts};
+    use medley_types::layers::{ImageLayers, Layer, LayerContent, ModuleFacts};
 
     use super::LayerIndex;
     use crate::cache::{Cache, Policy};
@@ -235,15 +235,28 @@ mod tests {
         let index = LayerIndex::open(&dir.path().join("cache")).unwrap();
         let target = layer(1).digest;
         assert!(index.listing(&target).is_none());
-        index.keep_listing(&target, &[layer(2), layer(3)]).unwrap();
-        assert_eq!(index.listing(&target), Some(vec![layer(2), layer(3)]));
+        let listed = |layers: &[Layer], is_application| ImageLayers {
+            image: "i".to_owned(),
+            layers: layers.to_vec(),
+            skipped: Vec::new(),
+            is_partial: false,
+            is_application,
+        };
+        let two = [layer(2), layer(3)];
+        for is_application in [false, true] {
+            let listing = listed(&two, is_application);
+            index.keep_listing(&target, &listing).unwrap();
+            assert_eq!(index.listing(&target), Some((two.to_vec(), is_application)));
+        }
         // What is known of an image is not taken for what is known of a layer, nor the reverse.
         assert!(index.find(&layer(1)).is_none());
         index.keep(&layer(2), &inside()).unwrap();
         assert!(index.listing(&layer(2).digest).is_none());
         // More than a record holds.
         let many: Vec<_> = (0..100).map(layer).collect();
-        index.keep_listing(&layer(4).digest, &many).unwrap();
+        index
+            .keep_listing(&layer(4).digest, &listed(&many, false))
+            .unwrap();
         assert!(index.listing(&layer(4).digest).is_none());
     }
 

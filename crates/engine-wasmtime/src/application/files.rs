@@ -234,13 +234,8 @@ impl Copying<'_> {
                 format!("{path}/{name}")
             };
             let at = entry.path();
-            if Some(&at)
-                == self
-                    .to
-                    .as_ref()
-                    .and_then(|to| to.parent().map(Path::to_owned))
-                    .as_ref()
-            {
+            // The copies themselves.
+            if self.to.as_ref().is_some_and(|to| to.starts_with(&at)) {
                 continue;
             }
             let kind = entry

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use medley_engine::Guest;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::AbortHandle;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::{Arrival, OneWayFlag, Upload};
 use super::call::{Call, HandlerResponse};
@@ -57,6 +59,17 @@ pub(crate) struct Hosted<'l> {
     pub(crate) name: String,
     pub(crate) guest: Guest,
     pub(crate) shared: Arc<ProcessShared>,
+}
+
+/// Ends a task unless it is taken out before.
+struct AbortOnDrop(Option<AbortHandle>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 /// A handler that runs.
@@ -140,6 +153,43 @@ impl Handler {
             }
             result
         }))
+    }
+
+    /// Answers a request of another component. Its sender waits for it and has the turn of a request already.
+    pub(super) async fn chained(
+        self: &Arc<Self>,
+        request: Request<WasiBody>,
+    ) -> Result<Response<WasiBody>, Error> {
+        let turn = self.ticker.turn();
+        let mut instance = self.idle.take().unwrap_or_else(|| self.instance());
+        instance.begin();
+        let (sender, said) = oneshot::channel();
+        let call = Call::new(&self.callable, &mut instance.store, request, sender);
+        let call = call.map_err(|_| Error::HttpRequestUriInvalid)?;
+        let handler = self.clone();
+        let task = tokio::spawn(async move {
+            let _turn = turn;
+            match call.make(&mut instance).await {
+                Ok(()) => handler.idle.put(instance),
+                Err(error) => drop(handler.failed(&error, &OneWayFlag::default())),
+            }
+        });
+        // A sender that gives up takes the handler along until its answer has begun.
+        let mut waiting = AbortOnDrop(Some(task.abort_handle()));
+        let said = said.await;
+        waiting.0 = None;
+        match said {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(code)) => {
+                self.say(&format!("the handler gave up: {code}"));
+                Err(Error::InternalError(Some(
+                    "the component gave up".to_owned(),
+                )))
+            }
+            Err(_) => Err(Error::InternalError(Some(
+                "the component ended without an answer".to_owned(),
+            ))),
+        }
     }
 
     /// A new instance.

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use wasmtime::Engine;
 
+use super::chain::Chain;
 use super::handler::{Handler, Hosted};
 use super::listener;
 use super::request::Handlers;
@@ -53,7 +54,7 @@ pub(crate) enum Error {
 /// application there is one component.
 pub(super) fn run(
     hosted: Vec<Hosted<'_>>,
-    application: Option<&Application>,
+    application: Option<(&Application, &Chain)>,
     guest: &Guest,
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
@@ -65,7 +66,7 @@ pub(super) fn run(
     let runtime = runtime(workers).map_err(Error::Threads)?;
     let status = runtime.block_on(async {
         let listeners = listener::bind(&settings).await?;
-        let handlers = handlers(hosted, application, guest, &settings, workers)?;
+        let handlers = handlers(hosted, application, guest, &settings, (workers, &listeners))?;
         serve(listeners, handlers, &settings, started).await
     });
     // A handler that is stuck in a call of the system must not keep us.
@@ -76,10 +77,10 @@ pub(super) fn run(
 /// What answers requests.
 fn handlers(
     hosted: Vec<Hosted<'_>>,
-    application: Option<&Application>,
+    application: Option<(&Application, &Chain)>,
     guest: &Guest,
     settings: &Settings,
-    workers: usize,
+    (workers, listeners): (usize, &[TcpListener]),
 ) -> Result<Arc<Handlers>, Error> {
     let concurrency = concurrency(&hosted, guest, settings, workers);
     let most = connections(guest, settings);
@@ -108,7 +109,9 @@ fn handlers(
     let (name, site) = match (application, made.as_slice()) {
         (None, [(name, only)]) => (name.clone(), Site::One(only.clone())),
         (None, _) => return Err(Error::Application(medley_spin::Error::NoTrigger)),
-        (Some(application), made) => {
+        (Some((application, chain)), made) => {
+            let server = listeners.first().and_then(|first| first.local_addr().ok());
+            chain.set(made.iter().cloned().collect(), server);
             let named = |id: &str| Some(made.iter().find(|(name, _)| name == id)?.1.clone());
             let routes = Routes::new(&application.app, named).map_err(Error::Application)?;
             let name = application.manifest.display().to_string();

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use medley_spin::App;
 use medley_spin::app::{self, StaticReply, Triggers};
-use medley_spin::routes::{Router, WELL_KNOWN};
+use medley_spin::routes::{Match, Router, WELL_KNOWN};
 use medley_spin::{Error, headers};
 
 use super::body::ResponseBody;
@@ -107,6 +107,12 @@ impl Routes {
             None => Err(not_found()),
         }
     }
+}
+
+/// Tells a component of its route.
+pub(super) fn tell<B>(request: &mut Request<B>, client: SocketAddr, found: &Match<'_>) {
+    let told = headers::headers(&told(request, client), found);
+    put(request, &told);
 }
 
 /// A request, as far as its headers depend on it.
