@@ -223,14 +223,16 @@ fn complete(process: &mut Value) -> bool {
     true
 }
 
-/// One flag of the OCI runtime spec has another name in the crate that reads it.
+/// Two flags of the OCI runtime spec have other names in the crate that reads it.
 fn spell_as_known(process: &mut Value) {
     let flags = process
         .pointer_mut("/scheduler/flags")
         .and_then(Value::as_array_mut);
     for flag in flags.into_iter().flatten() {
-        if flag == "SCHED_FLAG_DL_OVERRUN" {
-            *flag = "SCHED_FLAG_D_L_OVERRUN".into();
+        match flag.as_str() {
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
+            _ => {}
         }
     }
 }
@@ -376,13 +378,18 @@ mod tests {
     #[test]
     fn the_runtime_specs_spelling_of_a_flag_is_understood() {
         let text = format!(
-            r#"{PROCESS}"scheduler":{{"policy":"SCHED_DEADLINE","flags":["SCHED_FLAG_DL_OVERRUN"]}}}}"#
+            r#"{PROCESS}"scheduler":{{"policy":"SCHED_DEADLINE","flags":["SCHED_FLAG_DL_OVERRUN","SCHED_FLAG_RESET_ON_FORK"]}}}}"#
         );
         let read = process(text.as_bytes()).unwrap();
         let scheduler = read.value.scheduler().clone().unwrap();
         assert_eq!(
             scheduler.flags().as_deref(),
-            Some(&[LinuxSchedulerFlag::SchedFlagDLOverrun][..])
+            Some(
+                &[
+                    LinuxSchedulerFlag::SchedFlagDLOverrun,
+                    LinuxSchedulerFlag::SchedResetOnFork,
+                ][..]
+            )
         );
     }
 
