@@ -27,7 +27,7 @@ pub(crate) mod seccomp;
 mod tests;
 pub(crate) mod words;
 
-pub(crate) use change::leave_cwd_to_init;
+pub(crate) use change::{is_for_wasm, leave_cwd_to_init};
 pub(crate) use container_spec::{ContainerSpec, Features};
 pub(crate) use facts::{
     cgroups_path, has_option, has_own_network_namespace, host_id, is_bind, labels, root_of,

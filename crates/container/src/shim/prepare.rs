@@ -72,8 +72,17 @@ pub(super) fn prepare(
     dir: &Path,
 ) -> Result<Prepared, Error> {
     let (cwd, user) = spec.cwd_and_user();
-    let propagation = propagation::changes(&spec.oci);
-    let mount_flags = mount_flags::changes(&spec.oci);
+    let mut propagation = propagation::changes(&spec.oci);
+    let mut mount_flags = mount_flags::changes(&spec.oci);
+    if matches!(plan, Plan::Wasm(_)) {
+        let mounts = spec.oci.mounts().as_deref().unwrap_or_default();
+        let has = |path: &Path| {
+            let mut there = mounts.iter().filter(|mount| mount.destination() == path);
+            there.any(spec::is_for_wasm)
+        };
+        propagation.retain(|change| has(&change.path));
+        mount_flags.retain(|change| has(&change.path));
+    }
     let own_network = spec::has_own_network_namespace(&spec.oci);
     let preopens = spec::preopens(&spec.oci);
     let rootfs = spec::rootfs(&request.bundle, &spec.oci);

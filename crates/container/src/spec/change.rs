@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Mount, Spec};
 
 use super::facts::rootfs;
 use super::{inherit, propagation, seccomp};
@@ -10,6 +10,12 @@ use super::{inherit, propagation, seccomp};
 /// Kinds of mounts that a Wasm guest has no use for, and that would lead it to the shim's own
 /// binary or to the host's settings.
 const NOT_FOR_WASM: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
+
+/// Whether a guest sees this mount.
+pub(crate) fn is_for_wasm(mount: &Mount) -> bool {
+    let kind = mount.typ().as_deref();
+    kind.is_none_or(|kind| !NOT_FOR_WASM.contains(&kind))
+}
 
 /// Where procfs is mounted.
 const PROC: &str = "/proc";
