@@ -32,13 +32,12 @@ pub(super) fn move_devices(
     let devices = linux.net_devices().as_ref().filter(|it| !it.is_empty());
     let namespace = super::namespace(linux, LinuxNamespaceType::Network);
     // On the node's network they stay where they are.
-    let (Some(devices), Some(namespace)) = (devices, namespace) else {
+    let (Some(devices), Some(_)) = (devices, namespace) else {
         return Ok(());
     };
     from_init.wait_for_network_setup_ready()?;
-    // Our child, which is not reaped: the pid is its own.
-    let of_init = PathBuf::from(format!("/proc/{pid}/ns/net"));
-    let path = namespace.path().clone().unwrap_or(of_init);
+    // Our child, which is not reaped: the pid is its own. The spec's own path is one that init knows.
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
     let file = File::open(&path).map_err(|source| Error::Namespace { path, source })?;
     let mut addresses = HashMap::new();
     for (name, device) in devices {
