@@ -7,6 +7,7 @@ mod life;
 mod limits;
 mod pods;
 mod run;
+mod wasm;
 
 use medley_test::*;
 
