@@ -47,6 +47,7 @@ mod links;
 mod logging;
 mod memory;
 mod metrics;
+mod mount_attributes;
 mod mounts;
 mod nn;
 mod node_images;

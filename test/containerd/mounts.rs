@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Runs a shell script in a container of an image with more files and a changed spec.
-async fn shell(
+pub(crate) async fn shell(
     runtime: Runtime,
     files: impl FnOnce(ImageBuilder) -> ImageBuilder,
     script: &str,
@@ -28,11 +28,12 @@ async fn shell(
 
 /// The sentence that refuses a container of an image with more files, and what is in a dir of
 /// the host, which a link of the image may lead to, after it.
-async fn refused(
+pub(crate) async fn refused(
+    runtime: Runtime,
     files: impl FnOnce(ImageBuilder, &str) -> ImageBuilder,
     change: impl FnOnce(Spec) -> Spec,
 ) -> Result<(String, Vec<String>)> {
-    let containerd = Containerd::start(Runtime::Medley).await?;
+    let containerd = Containerd::start(runtime).await?;
     let host = containerd.dir().join("host");
     std::fs::create_dir(&host)?;
     std::fs::write(host.join("ptmx"), "the host's\n")?;
@@ -58,10 +59,20 @@ async fn an_image_whose_dev_is_a_link_changes_nothing_on_the_host() -> Result<()
             }
         })
     };
-    let (said, left) = refused(|image, host| image.symlink("/dev", host), without).await?;
+    let (said, left) = refused(
+        Runtime::Medley,
+        |image, host| image.symlink("/dev", host),
+        without,
+    )
+    .await?;
     assert!(said.contains("/dev of the image is a symlink"), "{said}");
     assert_eq!(left, ["ptmx"]);
-    let (said, left) = refused(|image, host| image.symlink("/dev", host), |spec| spec).await?;
+    let (said, left) = refused(
+        Runtime::Medley,
+        |image, host| image.symlink("/dev", host),
+        |spec| spec,
+    )
+    .await?;
     assert!(said.contains("/dev of the image is a symlink"), "{said}");
     assert_eq!(left, ["ptmx"]);
     Ok(())
@@ -70,7 +81,12 @@ async fn an_image_whose_dev_is_a_link_changes_nothing_on_the_host() -> Result<()
 #[tokio::test]
 async fn an_image_whose_proc_or_sys_is_a_link_is_refused() -> Result<()> {
     for at in ["/proc", "/sys"] {
-        let (said, _) = refused(|image, _| image.symlink(at, "/"), |spec| spec).await?;
+        let (said, _) = refused(
+            Runtime::Medley,
+            |image, _| image.symlink(at, "/"),
+            |spec| spec,
+        )
+        .await?;
         assert!(
             said.contains(&format!("{at} of the image is a symlink")),
             "{said}"
@@ -83,7 +99,7 @@ async fn an_image_whose_proc_or_sys_is_a_link_is_refused() -> Result<()> {
 async fn a_mount_behind_links_in_a_ring_is_refused() -> Result<()> {
     let files = |image: ImageBuilder, _: &str| image.symlink("/a", "b").symlink("/b", "/a");
     let mount = |spec: Spec| spec.bind(std::path::Path::new("/etc/hosts"), "/a/c", true);
-    let (said, _) = refused(files, mount).await?;
+    let (said, _) = refused(Runtime::Medley, files, mount).await?;
     assert!(said.contains("the mount destination /a/c"), "{said}");
     Ok(())
 }

@@ -108,13 +108,18 @@ pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedF
     Ok(at)
 }
 
+/// Another container that shares the dir may have made it meanwhile: what it is now is seen when it is opened.
 fn make_in(dir: &OwnedFd, name: &OsStr, missing: Missing) -> rustix::io::Result<()> {
-    match missing {
+    let made = match missing {
         Missing::Dir => rustix::fs::mkdirat(dir, name, DIR_MODE),
         Missing::File => {
             let new = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(dir, name, new | OFlags::WRONLY, FILE_MODE).map(drop)
         }
+    };
+    match made {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
     }
 }
 

@@ -129,6 +129,19 @@ impl MountClone {
         Ok(Self { fd })
     }
 
+    /// Clones what is mounted at `at`, as seen from there, and what is mounted below it.
+    ///
+    /// # Errors
+    /// Those of `open_tree`.
+    pub fn of_all(at: BorrowedFd<'_>) -> io::Result<Self> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH
+            | OpenTreeFlags::AT_RECURSIVE;
+        let fd = rustix::mount::open_tree(at, "", flags)?;
+        Ok(Self { fd })
+    }
+
     /// Makes it read-only.
     ///
     /// # Errors
@@ -219,7 +232,7 @@ impl MountClone {
     ///
     /// # Errors
     /// Those of `move_mount`.
-    pub fn attach_on(self, at: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn attach_on(&self, at: BorrowedFd<'_>) -> io::Result<()> {
         Ok(rustix::mount::move_mount(
             self.fd.as_fd(),
             "",

@@ -20,6 +20,7 @@ use rustix::fs::CWD;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
 
 use self::mount::Mounted;
+use self::paths::Masks;
 
 /// Why it could not be made. The log has a line as libcontainer's, by which the shim tells it.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,11 @@ pub(crate) enum Error {
     Mount { at: PathBuf, source: io::Error },
     #[error("cannot mount {}: {reason}", at.display())]
     Options { at: PathBuf, reason: String },
+    #[error(
+        "the mount destination {} lies in a volume, where a symlink leads to {place}: mount it elsewhere",
+        at.display()
+    )]
+    Behind { at: PathBuf, place: &'static str },
     #[error("the rootfs propagation {0:?} is none")]
     Propagation(String),
     #[error("cannot make the rootfs the root of init")]
@@ -87,7 +93,7 @@ impl Propagation {
                 MountPropagationFlags::DOWNSTREAM,
                 Some(MountPropagationFlags::UNBINDABLE),
             ),
-            Some("slave") | None => (MountPropagationFlags::DOWNSTREAM, None),
+            Some("slave" | "") | None => (MountPropagationFlags::DOWNSTREAM, None),
             Some(other) => return Err(Error::Propagation(other.to_owned())),
         };
         Ok(Self { first, last })
@@ -111,8 +117,12 @@ impl Filesystem {
             at: rootfs.to_owned(),
             source,
         })?;
-        let mounts = spec.mounts().iter().flatten();
-        let mounts = mounts.map(|mount| Mounted::hold(mount, propagation.first));
+        let asked = spec.mounts().as_deref().unwrap_or_default();
+        let mounts = asked.iter().enumerate();
+        let mounts = mounts.map(|(number, mount)| {
+            let before = asked.get(..number).unwrap_or_default();
+            Mounted::hold(mount, propagation.first, before)
+        });
         let mounts = mounts.collect::<Result<_, _>>()?;
         spec.set_mounts(None);
         let root = spec.root().as_ref();
@@ -144,8 +154,9 @@ impl Filesystem {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(root, "", CWD, "/", flags)
             .map_err(|errno| Error::Root(errno.into()))?;
+        let mut filled = Vec::new();
         for mount in self.mounts {
-            mount.put(root)?;
+            filled.extend(mount.put(root)?);
         }
         dev::make(root, &self.devices)?;
         pivot(root).map_err(|errno| Error::Root(errno.into()))?;
@@ -155,17 +166,25 @@ impl Filesystem {
         }
         let null = dev::null(stdio)?;
         sysctl::set(&self.sysctls)?;
-        if self.is_read_only {
-            medley_sys::mount::make_read_only(root).map_err(|source| Error::ReadOnly {
-                path: PathBuf::from("/"),
+        let read_only = |path: &Path, mount: BorrowedFd<'_>| {
+            let made = medley_sys::mount::make_read_only(mount);
+            made.map_err(|source| Error::ReadOnly {
+                path: path.to_owned(),
                 source,
-            })?;
+            })
+        };
+        for (path, mount) in &filled {
+            read_only(path, mount.as_fd())?;
+        }
+        if self.is_read_only {
+            read_only(Path::new("/"), root)?;
         }
         for path in &self.read_only {
-            paths::make_read_only(Path::new(path))?;
+            paths::make_read_only(root, Path::new(path))?;
         }
+        let mut masks = Masks::of(root, null.as_fd());
         for path in &self.masked {
-            paths::mask(Path::new(path), null.as_fd())?;
+            masks.put(Path::new(path))?;
         }
         Ok(())
     }

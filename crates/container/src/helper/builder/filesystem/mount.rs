@@ -2,18 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libcontainer::rootfs::utils::{MountOptionConfig, parse_mount};
 use medley_sys::in_root::{self, Missing};
 use medley_sys::mount::{Attributes, MountClone};
 use oci_spec::runtime::Mount;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::Error;
+use crate::spec::propagation::Kind;
 use crate::spec::{has_option, is_bind};
 
 /// File systems of the kernel's that have to be where their name is, and not where a link leads.
@@ -21,6 +22,10 @@ const NEVER_BEHIND_LINKS: [&str; 2] = ["proc", "sysfs"];
 
 /// What is written to while init makes devices in it.
 const DEV: &str = "/dev";
+
+const PROC: &str = "/proc";
+
+const TMPFS: &str = "tmpfs";
 
 /// How often a file system is tried that the kernel is still about to give up, and how long it has.
 const TRIES: usize = 3;
@@ -30,6 +35,8 @@ const RELEASE: Duration = Duration::from_millis(100);
 pub(super) struct Mounted {
     mount: Mount,
     what: What,
+    /// Whether its destination lies in another mount, which may be a volume that others change meanwhile.
+    is_in_volume: bool,
 }
 
 enum What {
@@ -40,15 +47,25 @@ enum What {
 }
 
 impl Mounted {
-    /// In the helper: takes hold of what is mounted from the node.
-    pub(super) fn hold(mount: &Mount, propagation: MountPropagationFlags) -> Result<Self, Error> {
+    /// In the helper: takes hold of what is mounted from the node. `before` are those that are mounted earlier.
+    pub(super) fn hold(
+        mount: &Mount,
+        propagation: MountPropagationFlags,
+        before: &[Mount],
+    ) -> Result<Self, Error> {
+        let is_in_volume = before
+            .iter()
+            .any(|before| is_bind(before) && mount.destination().starts_with(before.destination()));
         let config = parse_mount(mount).map_err(|error| refused(mount, &error.to_string()))?;
         let source = mount.source().as_ref();
         let source = source.ok_or_else(|| refused(mount, "it has no source"))?;
         if !is_bind(mount) {
             let what = What::New(config);
-            let mount = mount.clone();
-            return Ok(Self { mount, what });
+            return Ok(Self {
+                mount: mount.clone(),
+                what,
+                is_in_volume,
+            });
         }
         let held = || {
             let is_recursive = has_option(mount, &["rbind"]);
@@ -61,6 +78,12 @@ impl Mounted {
                 clone.set_attributes(below, true)?;
             }
             clone.set_propagation(propagation, true)?;
+            // Before anything is mounted below it, which would be seen on the node too.
+            for option in mount.options().iter().flatten() {
+                if let Some((kind, is_recursive)) = Kind::of_option(option) {
+                    clone.set_propagation(kind.flags(), is_recursive)?;
+                }
+            }
             let mode = rustix::fs::fstat(clone.as_fd())?.st_mode;
             let missing = match FileType::from_raw_mode(mode) {
                 FileType::Directory => Missing::Dir,
@@ -73,27 +96,41 @@ impl Mounted {
             at: mount.destination().clone(),
             source: error,
         })?;
-        let mount = mount.clone();
-        Ok(Self { mount, what })
+        Ok(Self {
+            mount: mount.clone(),
+            what,
+            is_in_volume,
+        })
     }
 
-    /// In init: puts it below `root`.
-    pub(super) fn put(self, root: BorrowedFd<'_>) -> Result<(), Error> {
-        let Self { mount, what } = self;
-        let put = match what {
-            What::Clone(clone, missing) => in_root::make(root, mount.destination(), missing)
-                .and_then(|at| clone.attach_on(at.as_fd())),
-            What::New(config) => {
-                make(&mount, config).and_then(|new| new.attach_on(point(root, &mount)?.as_fd()))
-            }
-        };
-        put.map_err(|source| {
-            log::error!("failed to mount {mount:?}: {source}");
+    /// In init: puts it below `root`. Gives what is to be read-only once all is mounted, and where it is.
+    pub(super) fn put(self, root: BorrowedFd<'_>) -> Result<Option<(PathBuf, OwnedFd)>, Error> {
+        let failed = |source: io::Error| {
+            log::error!("failed to mount {:?}: {source}", self.mount);
             Error::Mount {
-                at: mount.destination().clone(),
+                at: self.mount.destination().clone(),
                 source,
             }
-        })
+        };
+        let at = match &self.what {
+            What::Clone(_, missing) => in_root::make(root, self.mount.destination(), *missing),
+            What::New(_) => point(root, &self.mount),
+        };
+        let at = at.map_err(failed)?;
+        if self.is_in_volume {
+            must_be_apart(root, at.as_fd(), &self.mount)?;
+        }
+        let (new, is_filled) = match self.what {
+            What::Clone(clone, _) => (clone, false),
+            What::New(config) => {
+                let is_filled = is_filled(&self.mount);
+                let is_read_only = attributes(&config).set & Attributes::READ_ONLY != 0;
+                let new = make(&self.mount, config, is_filled).map_err(failed)?;
+                (new, is_filled && is_read_only)
+            }
+        };
+        new.attach_on(at.as_fd()).map_err(failed)?;
+        Ok(is_filled.then(|| (self.mount.destination().clone(), new.into_fd())))
     }
 }
 
@@ -107,12 +144,12 @@ fn refused(mount: &Mount, reason: &str) -> Error {
 }
 
 /// A mount of a file system of its own.
-fn make(mount: &Mount, mut config: MountOptionConfig) -> io::Result<MountClone> {
+fn make(mount: &Mount, mut config: MountOptionConfig, is_filled: bool) -> io::Result<MountClone> {
     config.data.retain(|option| !option.is_empty());
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     let mut attributes = attributes(&config);
-    if mount.destination() == Path::new(DEV) {
+    if is_filled {
         attributes.set &= !Attributes::READ_ONLY;
     }
     let mut tries = 1;
@@ -129,6 +166,42 @@ fn make(mount: &Mount, mut config: MountOptionConfig) -> io::Result<MountClone> 
         new.set_attributes(below, true)?;
     }
     Ok(new)
+}
+
+/// Whether something is made in it after it was mounted: devices, and destinations of other mounts.
+fn is_filled(mount: &Mount) -> bool {
+    mount.destination() == Path::new(DEV) || mount.typ().as_deref() == Some(TMPFS)
+}
+
+/// Refuses a place in a volume that is outside of it: over the root of the container processes that are
+/// added to it would have another root than init, and in procfs they would not see the kernel's files.
+fn must_be_apart(root: BorrowedFd<'_>, at: BorrowedFd<'_>, mount: &Mount) -> Result<(), Error> {
+    let behind = |place| Error::Behind {
+        at: mount.destination().clone(),
+        place,
+    };
+    let place = |fd: BorrowedFd<'_>| {
+        let flags = StatxFlags::INO | StatxFlags::MNT_ID;
+        let seen = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, flags);
+        let seen = seen.map_err(|errno| Error::Mount {
+            at: mount.destination().clone(),
+            source: errno.into(),
+        })?;
+        Ok((seen.stx_mnt_id, seen.stx_ino))
+    };
+    let (root_place, at_place) = (place(root)?, place(at)?);
+    if root_place == at_place {
+        return Err(behind("the root of the container"));
+    }
+    let procfs = in_root::open_no_links(root, Path::new(PROC), OFlags::PATH | OFlags::DIRECTORY);
+    let Ok(procfs) = procfs else {
+        return Ok(());
+    };
+    let (procfs, _) = place(procfs.as_fd())?;
+    if procfs != root_place.0 && procfs == at_place.0 && !mount.destination().starts_with(PROC) {
+        return Err(behind(PROC));
+    }
+    Ok(())
 }
 
 fn is_busy(error: &io::Error) -> bool {
