@@ -14,6 +14,14 @@ fn bound(from: &std::path::Path, at: &str, options: &[&str]) -> serde_json::Valu
     serde_json::json!({"destination": at, "type": "bind", "source": from, "options": options})
 }
 
+/// Two volumes, the first one of which has a link to `to`; the dir that they lie in.
+fn volumes(dir: &std::path::Path, to: &str) -> std::io::Result<std::path::PathBuf> {
+    std::fs::create_dir(dir.join("outer"))?;
+    std::fs::create_dir(dir.join("inner"))?;
+    std::os::unix::fs::symlink(to, dir.join("outer/sub"))?;
+    Ok(dir.to_owned())
+}
+
 each_runtime! {
     /// A program there still runs.
     async fn a_read_only_path_keeps_its_other_attributes(runtime: Runtime) -> Result<()> {
@@ -60,21 +68,19 @@ each_runtime! {
     /// One volume is mounted in another, which others can write to: a link there may lead anywhere.
     async fn no_volume_lies_over_the_root_or_over_procfs(runtime: Runtime) -> Result<()> {
         for to in ["/", "/proc"] {
-            let host = std::cell::RefCell::new(std::path::PathBuf::new());
+            let host = std::cell::RefCell::new(Ok(std::path::PathBuf::new()));
             let files = |image: ImageBuilder, dir: &str| {
-                *host.borrow_mut() = dir.into();
+                *host.borrow_mut() = volumes(dir.as_ref(), to);
                 image
             };
-            let volumes = |json: &mut serde_json::Value| {
-                let (outer, inner) = (host.borrow().join("outer"), host.borrow().join("inner"));
-                std::fs::create_dir(&outer).unwrap();
-                std::fs::create_dir(&inner).unwrap();
-                std::os::unix::fs::symlink(to, outer.join("sub")).unwrap();
-                let options = ["rbind", "rw"];
-                let of = |from, at| bound(from, at, &options);
-                mounts(json, [of(&outer, "/data"), of(&inner, "/data/sub")]);
+            let both = |json: &mut serde_json::Value| {
+                let host = host.borrow();
+                let dir = host.as_deref().unwrap_or(std::path::Path::new("/nowhere"));
+                let of = |name, at| bound(&dir.join(name), at, &["rbind", "rw"]);
+                mounts(json, [of("outer", "/data"), of("inner", "/data/sub")]);
             };
-            let (said, _) = refused(runtime, files, |spec| spec.edit(volumes)).await?;
+            let (said, _) = refused(runtime, files, |spec| spec.edit(both)).await?;
+            host.into_inner()?;
             if runtime == Runtime::Medley {
                 let sentence = format!("a symlink leads to {}", if to == "/" { "the root" } else { to });
                 assert!(said.contains("/data/sub") && said.contains(&sentence), "{said}");

@@ -87,8 +87,7 @@ pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedF
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
         && let Ok(at) = open(&root, parent, flags(false))
     {
-        make_in(&at, name, missing)?;
-        return Ok(open(&root, path, flags(true))?);
+        return Ok(make_in(&root, &at, name, missing, (path, flags(true)))?);
     }
     let mut here = PathBuf::from("/");
     let mut at = open(&root, &here, flags(false))?;
@@ -99,8 +98,8 @@ pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedF
         at = match (open(&root, &here, flags), component) {
             (Err(Errno::NOENT), Component::Normal(name)) => {
                 let is_dir = flags.contains(OFlags::DIRECTORY);
-                make_in(&at, name, if is_dir { Missing::Dir } else { missing })?;
-                open(&root, &here, flags)?
+                let missing = if is_dir { Missing::Dir } else { missing };
+                make_in(&root, &at, name, missing, (&here, flags))?
             }
             (opened, _) => opened?,
         };
@@ -108,8 +107,15 @@ pub fn make(root: impl AsFd, path: &Path, missing: Missing) -> io::Result<OwnedF
     Ok(at)
 }
 
-/// Another container that shares the dir may have made it meanwhile: what it is now is seen when it is opened.
-fn make_in(dir: &OwnedFd, name: &OsStr, missing: Missing) -> rustix::io::Result<()> {
+/// Makes `name` in `dir`, and opens it by its path. Another container that shares the dir may have made it
+/// meanwhile.
+fn make_in(
+    root: impl AsFd,
+    dir: &OwnedFd,
+    name: &OsStr,
+    missing: Missing,
+    (path, flags): (&Path, OFlags),
+) -> rustix::io::Result<OwnedFd> {
     let made = match missing {
         Missing::Dir => rustix::fs::mkdirat(dir, name, DIR_MODE),
         Missing::File => {
@@ -118,8 +124,13 @@ fn make_in(dir: &OwnedFd, name: &OsStr, missing: Missing) -> rustix::io::Result<
         }
     };
     match made {
-        Err(Errno::EXIST) => Ok(()),
-        made => made,
+        Ok(()) => open(root, path, flags),
+        Err(Errno::EXIST) => match open(root, path, flags) {
+            // A link that leads to nothing.
+            Err(Errno::NOENT) => Err(Errno::EXIST),
+            opened => opened,
+        },
+        Err(errno) => Err(errno),
     }
 }
 
