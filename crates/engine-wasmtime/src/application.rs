@@ -4,7 +4,7 @@ mod files;
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use medley_engine::{
     Application, ComponentCode, Guest, GuestExit, ModuleError, Program, TrustedCode,
@@ -37,8 +37,8 @@ enum Error {
 struct LinkedApplication {
     application: Application,
     linked: Linked,
-    /// Those of an artifact.
-    files: Option<File>,
+    /// Those of an artifact, until they are unpacked: they take memory that the container does not pay for.
+    files: Mutex<Option<File>>,
 }
 
 enum Linked {
@@ -65,7 +65,7 @@ pub(crate) fn load(
                 return Ok(Box::new(LinkedApplication {
                     application: application.clone(),
                     linked: Linked::Command(id, command),
-                    files,
+                    files: Mutex::new(files),
                 }));
             }
             Part::Handler(_) | Part::Command(_) => {
@@ -85,7 +85,7 @@ pub(crate) fn load(
     Ok(Box::new(LinkedApplication {
         application: application.clone(),
         linked: Linked::Server(handlers),
-        files,
+        files: Mutex::new(files),
     }))
 }
 
@@ -110,8 +110,13 @@ impl LinkedApplication {
             outgoing: HttpClient::new(&guest.env)?,
             chain: Arc::default(),
         };
-        if let (Some(files), Some(copies)) = (&self.files, &self.application.copies) {
-            files::unpack(files, copies)?;
+        let files = self
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let (Some(files), Some(copies)) = (files, &self.application.copies) {
+            files::unpack(&files, copies)?;
         }
         match &self.linked {
             Linked::Server(handlers) => {

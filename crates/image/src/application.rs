@@ -3,7 +3,7 @@
 //! Files are layers of their own, or lie in archives, or stand in the config itself. All of them are put into one
 //! file in memory, with the component and the path of each: what is a path is nothing here but a text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
@@ -30,8 +30,11 @@ const ARCHIVES: [&str; 2] = [
 /// Largest config, in bytes: small files stand in it.
 const MAX_CONFIG: u64 = 4 << 20;
 
-/// Most that the files of an application come to, in bytes: they are kept in the container's memory.
-const MAX_FILES: u64 = 1 << 30;
+/// Most that the files of an application come to, in bytes: they are kept in memory.
+const MAX_FILES: u64 = 256 << 20;
+
+/// Most that is unpacked for them of all archives, in bytes.
+const MAX_UNPACKED: u64 = 2 * MAX_FILES;
 
 /// Why an application can't be had.
 #[allow(missing_docs, reason = "the sentence of each says what its fields are")]
@@ -59,6 +62,9 @@ pub enum Error {
     /// A component's file has a path that leads elsewhere.
     #[error("the component {component:?} has the file {path:?}, which is no path below its root")]
     Path { component: String, path: String },
+    /// Two files of a component have one path.
+    #[error("the component {component:?} has the file {path:?} twice")]
+    Twice { component: String, path: String },
     /// More than is kept.
     #[error(
         "the files of the application come to more than {MAX_FILES} bytes: put them into an image with a \
@@ -141,8 +147,17 @@ fn read(store: &mut Store, config: &Descriptor, layers: &[Entry]) -> Result<Fetc
         .map_err(Error::Memory)?;
     let mut app = App::from_locked(&bytes)?;
     let mut pack = Pack::new()?;
+    let mut paths = BTreeSet::new();
     for (id, component) in &mut app.components {
         for files in std::mem::take(&mut component.files) {
+            if let Files::Inline { path, .. } | Files::Layer { path, .. } = &files
+                && !paths.insert((id.clone(), path.trim_start_matches('/').to_owned()))
+            {
+                return Err(Error::Twice {
+                    component: id.clone(),
+                    path: path.clone(),
+                });
+            }
             match files {
                 Files::Inline { content, path } => {
                     pack.add(id, &path, &content[..], content.len())?
@@ -157,11 +172,15 @@ fn read(store: &mut Store, config: &Descriptor, layers: &[Entry]) -> Result<Fetc
             }
         }
     }
+    let mut seen = BTreeSet::new();
     for layer in layers {
         let blob = &layer.blob;
+        if pack.wanted.is_empty() || !seen.insert(&blob.digest) {
+            continue;
+        }
         if blob.media_type == DATA {
             pack.data(store, blob)?;
-        } else if ARCHIVES.contains(&blob.media_type.as_str()) && !pack.wanted.is_empty() {
+        } else if ARCHIVES.contains(&blob.media_type.as_str()) {
             pack.archive(store, blob)?;
         }
     }
@@ -175,6 +194,8 @@ fn read(store: &mut Store, config: &Descriptor, layers: &[Entry]) -> Result<Fetc
 struct Pack {
     to: File,
     size: u64,
+    /// How much was unpacked of archives.
+    unpacked: u64,
     /// Components and paths that wait for the content of a digest.
     wanted: BTreeMap<String, Vec<(String, String)>>,
 }
@@ -184,6 +205,7 @@ impl Pack {
         Ok(Self {
             to: artifact::memory()?,
             size: 0,
+            unpacked: 0,
             wanted: BTreeMap::new(),
         })
     }
@@ -245,12 +267,15 @@ impl Pack {
             None => packed,
             Some(compression) => {
                 let mut plain = artifact::memory()?;
-                decompress::decompress(compression, packed, &plain, 2 * MAX_FILES).map_err(
-                    |source| Error::Unpack {
+                let left = MAX_UNPACKED.saturating_sub(self.unpacked);
+                decompress::decompress(compression, packed, &plain, left).map_err(|source| {
+                    Error::Unpack {
                         digest: blob.digest.clone(),
                         source,
-                    },
-                )?;
+                    }
+                })?;
+                let size = plain.metadata().map_err(Error::Memory)?.len();
+                self.unpacked = self.unpacked.saturating_add(size);
                 plain.rewind().map_err(Error::Memory)?;
                 plain
             }
@@ -258,11 +283,13 @@ impl Pack {
         let mut archive = tar::Archive::new(archive);
         for entry in archive.entries().map_err(wrong)? {
             let mut entry = entry.map_err(wrong)?;
+            if self.wanted.is_empty() {
+                break;
+            }
             if !entry.header().entry_type().is_file() {
                 continue;
             }
             let mut content = artifact::memory()?;
-            // One that is sparse is larger than the archive.
             let copied =
                 io::copy(&mut (&mut entry).take(MAX_FILES + 1), &mut content).map_err(wrong)?;
             if copied > MAX_FILES {

@@ -81,7 +81,7 @@ pub enum Handler {
 /// The answer of a trigger without a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaticReply {
-    /// Its status, 100 to 599.
+    /// Its status, 200 to 599.
     pub status: u16,
     /// Its headers.
     pub headers: Vec<(String, String)>,

@@ -107,6 +107,9 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// More triggers than are looked through.
+    #[error("the application has more than 1024 triggers: make several applications of it")]
+    ManyTriggers,
     /// Two components have the same id.
     #[error("there are two components of the id {id:?}")]
     DuplicateComponent {

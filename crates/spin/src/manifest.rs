@@ -16,7 +16,24 @@ struct Version {
     spin_manifest_version: toml::Value,
 }
 
+/// The stack of the thread that reads a manifest, in bytes. A parser goes down by one level for each part of a
+/// dotted key in each inline table, which in 1 MiB are some thousands.
+const STACK: usize = 64 << 20;
+
+/// Reads a manifest, on a thread of its own: its depth is up to whoever wrote it.
 pub(crate) fn read(text: &str) -> Result<App, Error> {
+    let reading = |reason: String| Error::Manifest { reason };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("manifest".to_owned());
+        let thread = thread.stack_size(STACK).spawn_scoped(scope, || parse(text));
+        let thread =
+            thread.map_err(|error| reading(format!("there is no thread for it: {error}")))?;
+        let read = thread.join();
+        read.unwrap_or_else(|_| Err(reading("its parser failed".to_owned())))
+    })
+}
+
+fn parse(text: &str) -> Result<App, Error> {
     let version: Version = toml::from_str(text).map_err(|error| malformed(text, &error))?;
     match &version.spin_manifest_version {
         toml::Value::Integer(2) => version2::read(text),

@@ -16,6 +16,9 @@ use crate::app::{HttpTrigger, Route};
 /// Paths that the server answers itself.
 pub const WELL_KNOWN: &str = "/.well-known/spin/";
 
+/// Longest pattern with its base, in bytes.
+const MAX_PATTERN: usize = 1024;
+
 /// Finds the trigger for a path.
 #[derive(Debug)]
 pub struct Router(routefinder::Router<Entry>);
@@ -85,6 +88,13 @@ impl Router {
                 continue;
             };
             let based = with_base(base, pattern);
+            if let Some(reason) = wrong(&based) {
+                return Err(Error::Route {
+                    route: pattern.chars().take(MAX_PATTERN).collect(),
+                    handler: id_of(triggers, trigger),
+                    reason: reason.to_owned(),
+                });
+            }
             let spec = match based.strip_suffix("/...") {
                 Some(above) => format!("{above}/*"),
                 None => based.clone(),
@@ -127,6 +137,19 @@ impl Router {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
         })
+    }
+}
+
+/// Why a pattern is none. routefinder would take some of these, and find no component by them.
+fn wrong(based: &str) -> Option<&'static str> {
+    if based.len() > MAX_PATTERN {
+        Some("it has more than 1024 bytes")
+    } else if !based.is_ascii() {
+        Some("it has other characters than ASCII's, which stand as %XX in a path")
+    } else if based.split('/').any(|part| part.starts_with('*')) {
+        Some("a part of it begins with \"*\": \"...\" at its end stands for all below")
+    } else {
+        None
     }
 }
 

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use crate::Error;
 use crate::app::{Handler, HttpTrigger, Route, StaticReply, Triggers};
 
+/// Most triggers of an application.
+pub(crate) const MAX_TRIGGERS: usize = 1024;
+
 /// A trigger of either form, before it is checked.
 pub(crate) struct RawTrigger<C> {
     pub(crate) kind: String,
@@ -68,6 +71,9 @@ where
     C: serde::Deserializer<'de>,
     C::Error: std::fmt::Display,
 {
+    if triggers.len() > MAX_TRIGGERS {
+        return Err(Error::ManyTriggers);
+    }
     let mut https = Vec::new();
     let mut commands = Vec::new();
     for trigger in triggers {
@@ -130,7 +136,7 @@ fn http(id: String, config: HttpConfig) -> Result<HttpTrigger, String> {
 
 fn static_reply(config: StaticConfig) -> Result<StaticReply, String> {
     let status = config.status_code.unwrap_or(200);
-    if !(100..600).contains(&status) {
+    if !(200..600).contains(&status) {
         return Err(format!(
             "has a static_response of status {status}, which is none of HTTP's"
         ));

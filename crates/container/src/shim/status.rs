@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use crate::protocol::STARTED;
 
+/// Most that is read of what a process says, in bytes.
+const MAX_STATUS: u64 = 64 << 10;
+
 /// As [`await_started`], for `timeout` at the longest.
 pub(super) fn await_started_within(status: File, pid: i32, timeout: Duration) -> Result<(), Error> {
     let failed = |source| Error::Notify { pid, source };
@@ -21,6 +24,7 @@ pub(super) fn await_started_within(status: File, pid: i32, timeout: Duration) ->
         let mut piece = [0; 512];
         match (&status).read(&mut piece).map_err(failed)? {
             0 => return started(&output),
+            _ if output.len() as u64 >= MAX_STATUS => return started(&output),
             size => output.extend_from_slice(&piece[..size]),
         }
     }
@@ -29,7 +33,8 @@ pub(super) fn await_started_within(status: File, pid: i32, timeout: Duration) ->
 /// Waits until the program of the process `pid` runs, as its status pipe says.
 pub(super) fn await_started(mut status: File, pid: i32) -> Result<(), Error> {
     let mut output = Vec::new();
-    status
+    (&mut status)
+        .take(MAX_STATUS)
         .read_to_end(&mut output)
         .map_err(|source| Error::Notify { pid, source })?;
     started(&output)

@@ -252,3 +252,26 @@ fn what_is_no_toml_says_where() {
         "{error}"
     );
 }
+
+/// Thousands of levels, of keys that stand in each other: no stack is large enough by chance.
+#[test]
+fn a_deep_manifest_harms_no_reader() {
+    let key = ["a"; 79].join(".");
+    let mut value = "1".to_owned();
+    for _ in 0..80 {
+        value = format!("{{{key}={value}}}");
+    }
+    let small = std::thread::Builder::new().stack_size(256 << 10);
+    let read = move || App::from_manifest(&format!("spin_manifest_version = 2\nx = {value}\n"));
+    let error = small.spawn(read).unwrap().join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("spin.toml"), "{error}");
+}
+
+#[test]
+fn more_triggers_than_are_looked_through_are_refused() {
+    let trigger =
+        "[[trigger.http]]\nid = \"_\"\nroute = \"/\"\ncomponent = { source = \"a.wasm\" }\n";
+    let head = "spin_manifest_version = 2\n[application]\nname = \"a\"\n";
+    let error = App::from_manifest(&format!("{head}{}", trigger.repeat(1025))).unwrap_err();
+    assert!(error.to_string().contains("1024 triggers"), "{error}");
+}

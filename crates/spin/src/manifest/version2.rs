@@ -73,6 +73,9 @@ pub(super) fn read(text: &str) -> Result<App, Error> {
     for (kind, list) in manifest.triggers {
         let list: Vec<Trigger> = list.try_into().map_err(|error| malformed("", &error))?;
         for (number, mut trigger) in list.into_iter().enumerate() {
+            if triggers.len() >= trigger::MAX_TRIGGERS {
+                return Err(Error::ManyTriggers);
+            }
             let id = trigger_id(&kind, number, &trigger);
             if let Some((role, _)) = trigger.dependencies.first_key_value() {
                 return Err(Error::Trigger {

@@ -171,3 +171,16 @@ fn names_stand_for_parts_of_the_path() {
     };
     assert_eq!(found, expected);
 }
+
+#[test]
+fn a_pattern_that_finds_nothing_is_refused() {
+    let long = "/a".repeat(1000);
+    for (pattern, words) in [
+        ("/*/x", "begins with"),
+        ("/:é/b", "ASCII"),
+        (long.as_str(), "1024 bytes"),
+    ] {
+        let error = Router::new("/", &[trigger(pattern)]).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
