@@ -72,7 +72,7 @@ fn making<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     made
 }
 
-/// Waits for the end of a child of [`spawn`], and reaps it.
+/// Waits for the end of a child of [`spawn()`], and reaps it.
 ///
 /// # Errors
 /// Those of `waitid`.
