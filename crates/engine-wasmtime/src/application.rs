@@ -1,6 +1,7 @@
 //! Spin applications: several components in one process, each with an environment, files and rules of its own.
 
 mod files;
+mod image;
 
 use std::fs::File;
 use std::io::Write;

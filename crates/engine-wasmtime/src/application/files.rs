@@ -6,12 +6,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use medley_engine::{Application, Preopen};
 use medley_spin::app::Component;
 use medley_spin::files::{self, Matcher, Shown};
 use medley_spin::pack::Head;
+
+use super::image;
 
 /// Most files that an application has copied.
 const MAX_FILES: usize = 65_536;
@@ -33,6 +36,8 @@ pub(super) enum Error {
     },
     #[error("the component {component:?} has the files {files:?}, which are not in the image")]
     Missing { component: String, files: String },
+    #[error("the component {component:?} has the files {files:?}, which lead to /proc")]
+    Refused { component: String, files: String },
     #[error(
         "the component {component:?} has more than {MAX_FILES} files that are copied, or dirs that lie deeper than \
          {MAX_DEPTH}: show a whole dir by its source and destination"
@@ -68,7 +73,7 @@ pub(super) fn show(
             Shown::Placed {
                 source,
                 destination,
-            } if base.join(source).is_dir() => Some((source, files::absolute(destination))),
+            } if image::is_dir(&base.join(source)) => Some((source, files::absolute(destination))),
             Shown::Placed {
                 source,
                 destination,
@@ -86,8 +91,13 @@ pub(super) fn show(
             }
         };
         if let Some((source, destination)) = dir {
+            let path = base.join(source);
+            // One that is not there is left out.
+            if path.is_dir() && !image::is_dir(&path) {
+                return Err(copying.refused(source));
+            }
             preopens.push(Preopen {
-                path: base.join(source).display().to_string(),
+                path: path.display().to_string(),
                 name: destination,
                 read_only: true,
             });
@@ -156,9 +166,9 @@ impl Copying<'_> {
             moved: Some((source, destination)),
         };
         let at = self.base.join(source);
-        if at.is_dir() {
-            self.walk(&at, &files::absolute(source)[1..], &wanted, 0)
-        } else if at.is_file() {
+        if image::is_dir(&at) {
+            self.walk_from(&at, &files::absolute(source)[1..], &wanted)
+        } else if image::is_file(&at) {
             let path = &files::absolute(source)[1..];
             if wanted.matcher.is_excluded(path) {
                 return Ok(());
@@ -178,7 +188,7 @@ impl Copying<'_> {
         };
         let plain = files::absolute(pattern)[1..].to_owned();
         let at = self.base.join(&plain);
-        if at.is_file() {
+        if image::is_file(&at) {
             if wanted.matcher.is_excluded(&plain) {
                 return Ok(());
             }
@@ -191,7 +201,7 @@ impl Copying<'_> {
         let parts: Vec<_> = plain.split('/').collect();
         let fixed = parts.iter().take_while(|part| !files::is_pattern(part));
         let fixed = fixed.copied().collect::<Vec<_>>().join("/");
-        self.walk(&self.base.join(&fixed), &fixed, &wanted, 0)
+        self.walk_from(&self.base.join(&fixed), &fixed, &wanted)
     }
 
     fn matcher(&self, pattern: &str) -> Result<Matcher, Error> {
@@ -201,10 +211,20 @@ impl Copying<'_> {
         })
     }
 
-    /// Copies what is wanted of the dir `at`, which is `path` from the manifest's dir on.
+    /// Copies what is wanted of the dir `at`, which is `path` from the manifest's dir on, and not of what is mounted
+    /// below it: /proc and /sys have no end.
+    fn walk_from(&mut self, at: &Path, path: &str, wanted: &Wanted<'_>) -> Result<(), Error> {
+        match image::look(at) {
+            Ok(dir) if dir.is_dir() => self.walk((at, dir.dev()), path, wanted, 0),
+            _ if at.is_dir() => Err(self.refused(wanted.files)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies what is wanted of the dir `at`, of the file system `device`.
     fn walk(
         &mut self,
-        at: &Path,
+        (at, device): (&Path, u64),
         path: &str,
         wanted: &Wanted<'_>,
         depth: usize,
@@ -242,8 +262,10 @@ impl Copying<'_> {
                 .file_type()
                 .map_err(|source| self.failed(wanted, &at, source))?;
             if kind.is_dir() {
-                self.walk(&at, &below, wanted, depth + 1)?;
-            } else if wanted.matcher.is_match(&below) && at.is_file() {
+                if entry.metadata().is_ok_and(|dir| dir.dev() == device) {
+                    self.walk((&at, device), &below, wanted, depth + 1)?;
+                }
+            } else if wanted.matcher.is_match(&below) && image::is_file(&at) {
                 self.copy(&at, &below, wanted)?;
             }
         }
@@ -271,7 +293,7 @@ impl Copying<'_> {
             if let Some(dir) = to.parent() {
                 fs::create_dir_all(dir)?;
             }
-            let mut from = File::open(at)?;
+            let mut from = image::read(at)?;
             let mut copy = File::create(&to)?;
             io::copy(&mut from, &mut copy)
         };
@@ -291,6 +313,13 @@ impl Copying<'_> {
 
     fn missing(&self, files: &str) -> Error {
         Error::Missing {
+            component: self.id.to_owned(),
+            files: files.to_owned(),
+        }
+    }
+
+    fn refused(&self, files: &str) -> Error {
+        Error::Refused {
             component: self.id.to_owned(),
             files: files.to_owned(),
         }
