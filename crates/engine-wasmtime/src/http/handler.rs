@@ -80,6 +80,7 @@ impl Handler {
         hosted: Hosted<'_>,
         settings: &Settings,
         ticker: Ticker,
+        budget: &SharedBudget,
         (stdout, stderr): (&Arc<File>, &Arc<File>),
     ) -> Self {
         let Hosted {
@@ -94,11 +95,12 @@ impl Handler {
         wasi_ctx::preopens(&mut builder, &guest);
         let dirs = builder.build().filesystem().clone();
         let idle = IdleInstances::new(settings.instance_reuse, settings.idle_instance_timeout);
+        budget.may_end(&idle);
         Self {
             callable: linked.handler.clone(),
             engine: linked.engine().clone(),
             name,
-            budget: SharedBudget::new(&guest.memory, &idle),
+            budget: budget.clone(),
             guest,
             dirs,
             shared,

@@ -13,14 +13,14 @@ use crate::limiter::{self, BudgetLimiter, Reserve};
 /// What the server asks for at a time, in bytes.
 const STEP: u64 = 16 << 20;
 
-/// Shared by all handlers.
+/// Shared by all handlers, of all components of a server.
 #[derive(Debug, Clone)]
 pub(super) struct SharedBudget {
     held: Arc<Mutex<Held>>,
     /// How many instances, memories or tables a handler may have of each.
     max_objects: usize,
-    /// The instances that wait: they end before a handler is refused memory.
-    idle: Weak<IdleInstances>,
+    /// The instances that wait, of each component: they end before a handler is refused memory.
+    idle: Arc<Mutex<Vec<Weak<IdleInstances>>>>,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct HandlerReservation {
 }
 
 impl SharedBudget {
-    pub(super) fn new(container: &MemoryBudget, idle: &Arc<IdleInstances>) -> Self {
+    pub(super) fn new(container: &MemoryBudget) -> Self {
         Self {
             held: Arc::new(Mutex::new(Held {
                 reservation: container.reservation(),
@@ -49,8 +49,13 @@ impl SharedBudget {
                 given: 0,
             })),
             max_objects: limiter::max_objects(container),
-            idle: Arc::downgrade(idle),
+            idle: Arc::default(),
         }
+    }
+
+    /// Has these instances end, too, before a handler is refused memory.
+    pub(super) fn may_end(&self, idle: &Arc<IdleInstances>) {
+        self.idle().push(Arc::downgrade(idle));
     }
 
     /// The limiter of a handler that has nothing yet.
@@ -70,7 +75,17 @@ impl SharedBudget {
     fn give(&self, bytes: u64) -> bool {
         let given = self.held().give(bytes);
         // The lock is free here: instances that end take it, to give back what they have.
-        given || (self.idle.upgrade().is_some_and(|idle| idle.clear()) && self.held().give(bytes))
+        given || (self.end_idle() && self.held().give(bytes))
+    }
+
+    /// Ends all instances that wait; false if there are none.
+    fn end_idle(&self) -> bool {
+        let idle: Vec<_> = self.idle().iter().filter_map(Weak::upgrade).collect();
+        idle.iter().filter(|idle| idle.clear()).count() > 0
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Weak<IdleInstances>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -120,7 +135,7 @@ impl Drop for HandlerReservation {
 
 #[cfg(test)]
 mod tests {
-    use super::{IdleInstances, Reserve, SharedBudget};
+    use super::{Reserve, SharedBudget};
     use medley_engine::memory::{Available, MemoryBudget, MemoryLimit};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -142,7 +157,7 @@ mod tests {
     fn handlers_together_have_no_more_than_the_container() {
         let asked = Arc::new(AtomicUsize::new(0));
         let limited = MemoryBudget::limited_by(Box::new(Counted(asked.clone())));
-        let budget = SharedBudget::new(&limited, &IdleInstances::new(1, None));
+        let budget = SharedBudget::new(&limited);
         let before = asked.load(Ordering::Relaxed);
         for _ in 0..100 {
             assert!(budget.part().grow(0, 1 << 20));

@@ -12,6 +12,7 @@ use wasmtime::Engine;
 use super::chain::Chain;
 use super::handler::{Handler, Hosted};
 use super::listener;
+use super::memory_budget::SharedBudget;
 use super::request::Handlers;
 use super::settings::Settings;
 use super::signals::Signals;
@@ -86,6 +87,8 @@ fn handlers(
     let most = connections(guest, settings);
     let stdout = Arc::new(stdio::stdio(std::io::stdout()).map_err(Error::Threads)?);
     let stderr = Arc::new(stdio::stdio(std::io::stderr()).map_err(Error::Threads)?);
+    // One for all, as none may keep from the others what it no longer needs.
+    let budget = SharedBudget::new(&guest.memory);
     let mut made = Vec::new();
     // Components of one profile have one engine, whose clock is one too.
     let mut tickers: Vec<(Engine, Ticker)> = Vec::new();
@@ -103,7 +106,7 @@ fn handlers(
             }
         };
         let name = hosted.name.clone();
-        let handler = Handler::new(hosted, settings, ticker, (&stdout, &stderr));
+        let handler = Handler::new(hosted, settings, ticker, &budget, (&stdout, &stderr));
         made.push((name, Arc::new(handler)));
     }
     let (name, site) = match (application, made.as_slice()) {
