@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use medley_spin::App;
 use medley_spin::app::{self, StaticReply, Triggers};
@@ -37,7 +37,15 @@ pub(super) struct Routes {
 
 enum Target {
     Handler(Arc<Handler>),
-    Reply(StaticReply),
+    Reply(FixedReply),
+}
+
+/// The answer of a trigger without a component.
+struct FixedReply {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// All answers share it.
+    body: Bytes,
 }
 
 impl Routes {
@@ -51,7 +59,7 @@ impl Routes {
         };
         let (router, _) = Router::new(base, triggers)?;
         let targets = triggers.iter().map(|trigger| match &trigger.handler {
-            app::Handler::Static(reply) => Ok(Target::Reply(reply.clone())),
+            app::Handler::Static(reply) => Ok(Target::Reply(FixedReply::of(reply))),
             app::Handler::Component(id) => {
                 let handler = handler(id).ok_or_else(|| Error::NoComponent {
                     trigger: trigger.id.clone(),
@@ -103,7 +111,7 @@ impl Routes {
                 put(request, &told);
                 Ok(handler)
             }
-            Some(Target::Reply(reply)) => Err(of_trigger(reply)),
+            Some(Target::Reply(reply)) => Err(reply.answer()),
             None => Err(not_found()),
         }
     }
@@ -161,18 +169,28 @@ fn reply(kind: &'static str, body: Bytes) -> Reply {
     Box::new(response)
 }
 
-/// The answer of a trigger without a component.
-fn of_trigger(reply: &StaticReply) -> Reply {
-    let body = Bytes::from(reply.body.clone());
-    let mut response = Response::new(ResponseBody::Own(Full::new(body)));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or_default();
-    for (name, value) in &reply.headers {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
-            response.headers_mut().append(name, value);
+impl FixedReply {
+    fn of(reply: &StaticReply) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &reply.headers {
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_str(value),
+            ) {
+                headers.append(name, value);
+            }
+        }
+        Self {
+            status: StatusCode::from_u16(reply.status).unwrap_or_default(),
+            headers,
+            body: Bytes::from(reply.body.clone()),
         }
     }
-    Box::new(response)
+
+    fn answer(&self) -> Reply {
+        let mut response = Response::new(ResponseBody::Own(Full::new(self.body.clone())));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        Box::new(response)
+    }
 }
