@@ -52,7 +52,9 @@ impl Outgoing {
 
     /// Where a request may go. If it may not, the log is told which rule is missing.
     pub(crate) fn way(&self, uri: &Uri) -> Way {
-        let host = uri.host().unwrap_or_default();
+        // Names are the same in either case, and components have theirs in lower case.
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        let host = host.as_str();
         let scheme = uri.scheme_str().unwrap_or("http");
         let destination = Destination {
             scheme,
@@ -110,8 +112,12 @@ impl Outgoing {
         }
     }
 
-    /// Has the sockets of a guest keep to the rules.
+    /// Has the sockets of a guest keep to the rules. Where none is allowed names are of no use, and would tell others
+    /// of what the guest knows.
     pub(crate) fn limit(self: &Arc<Self>, builder: &mut WasiCtxBuilder) {
+        if self.allowed.is_empty() {
+            builder.allow_ip_name_lookup(false);
+        }
         let rules = self.clone();
         builder.socket_addr_check(move |address, what| {
             let allowed = rules.allow_socket(address, what);
@@ -167,12 +173,13 @@ mod tests {
         let (rules, said) = rules(&["http://b.spin.internal", "http://self"]);
         let way = |uri: &str| rules.way(&uri.parse().unwrap());
         assert!(matches!(way("http://b.spin.internal/x"), Way::Chained(_, id) if id == "b"));
+        assert!(matches!(way("http://B.Spin.Internal/x"), Way::Chained(_, id) if id == "b"));
         assert!(matches!(way("http://c.spin.internal/x"), Way::Denied));
         assert_eq!(said.lock().unwrap().len(), 1);
         // There is no server.
         assert!(matches!(way("http://self/x"), Way::Denied));
         rules.chain.listen("[::]:80".parse().unwrap());
-        assert!(matches!(way("http://self/x?y"), Way::Out(uri) if uri == "http://[::1]:80/x?y"));
+        assert!(matches!(way("http://SELF/x?y"), Way::Out(uri) if uri == "http://[::1]:80/x?y"));
     }
 
     #[test]

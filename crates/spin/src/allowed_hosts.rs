@@ -80,6 +80,12 @@ impl AllowedHosts {
         Ok(Self(read))
     }
 
+    /// Whether nothing is allowed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a connection is allowed.
     #[must_use]
     pub fn allow(&self, destination: &Destination<'_>) -> bool {
