@@ -45,6 +45,8 @@ pub(crate) struct HttpClient {
     ways: Arc<Ways>,
     /// What a component of an application may connect to.
     rules: Option<Arc<Outgoing>>,
+    /// How many components have sent a request for the one that is answered.
+    depth: u32,
 }
 
 /// What it knows of servers.
@@ -63,6 +65,7 @@ impl HttpClient {
                 knowledge: Knowledge::new(env)?,
             }),
             rules: None,
+            depth: 0,
         })
     }
 
@@ -71,7 +74,13 @@ impl HttpClient {
         Self {
             ways: self.ways.clone(),
             rules: Some(rules),
+            depth: 0,
         }
+    }
+
+    /// From now on for a request that so many components have sent one after the other.
+    pub(crate) fn begin(&mut self, depth: u32) {
+        self.depth = depth;
     }
 }
 
@@ -100,15 +109,20 @@ impl WasiHttpHooks for HttpClient {
         _: Driver,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Driver), Error>> + Send> {
         let ways = self.ways.clone();
-        let way = self.rules.as_ref().map(|rules| rules.way(request.uri()));
+        let depth = self.depth;
+        let way = self
+            .rules
+            .as_ref()
+            .map(|rules| rules.way(request.uri(), depth));
         let mut request = request;
         Box::new(async move {
             match way {
                 None => {}
                 Some(Way::Out(uri)) => *request.uri_mut() = uri,
                 Some(Way::Denied) => return Err(Error::HttpRequestDenied),
+                Some(Way::TooDeep) => return Err(Error::LoopDetected),
                 Some(Way::Chained(chain, component)) => {
-                    let response = chain.call(component, request).await?;
+                    let response = chain.call(component, request, depth + 1).await?;
                     let done: Driver = Box::new(std::future::ready(Ok(())));
                     return Ok((response, done));
                 }

@@ -14,6 +14,10 @@ use crate::http::Chain;
 /// The application's own server, as its components call it.
 const OWN: [&str; 2] = ["self", "self.alt"];
 
+/// How many requests to other components may hang on one from outside, one after the other: each has an instance, of
+/// which there are only so many.
+const MAX_DEPTH: u32 = 8;
+
 /// Writes a line to the container's log.
 pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -33,6 +37,8 @@ pub(crate) enum Way {
     /// To another component of the application.
     Chained(Arc<Chain>, String),
     Denied,
+    /// To another component, as one of too many after the other.
+    TooDeep,
 }
 
 impl Outgoing {
@@ -50,8 +56,9 @@ impl Outgoing {
         }
     }
 
-    /// Where a request may go. If it may not, the log is told which rule is missing.
-    pub(crate) fn way(&self, uri: &Uri) -> Way {
+    /// Where a request may go of a component that answers one that `depth` others have sent, one after the other. If it
+    /// may not go there, the log is told why.
+    pub(crate) fn way(&self, uri: &Uri, depth: u32) -> Way {
         // Names are the same in either case, and components have theirs in lower case.
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         let host = host.as_str();
@@ -68,6 +75,14 @@ impl Outgoing {
             return Way::Denied;
         }
         match chained_component(host) {
+            Some(component) if depth >= MAX_DEPTH => {
+                (self.log)(&format!(
+                    "component {:?} may not call {component:?}: there are {MAX_DEPTH} requests of components to others \
+                     before it, each of which waits for the next",
+                    self.component
+                ));
+                Way::TooDeep
+            }
             Some(component) => Way::Chained(self.chain.clone(), component.to_owned()),
             None => Way::Out(uri.clone()),
         }
@@ -155,7 +170,7 @@ mod tests {
     #[test]
     fn a_request_that_no_rule_allows_is_told_to_the_log() {
         let (rules, said) = rules(&["https://a.example", "http://[::1]:80"]);
-        let allowed = |uri: &str| matches!(rules.way(&uri.parse().unwrap()), Way::Out(_));
+        let allowed = |uri: &str| matches!(rules.way(&uri.parse().unwrap(), 0), Way::Out(_));
         assert!(allowed("https://a.example/x") && allowed("http://[::1]/"));
         assert!(said.lock().unwrap().is_empty());
         assert!(!allowed("http://a.example/x"));
@@ -171,11 +186,15 @@ mod tests {
     #[test]
     fn components_and_the_own_server_have_names_of_their_own() {
         let (rules, said) = rules(&["http://b.spin.internal", "http://self"]);
-        let way = |uri: &str| rules.way(&uri.parse().unwrap());
+        let way = |uri: &str| rules.way(&uri.parse().unwrap(), 0);
         assert!(matches!(way("http://b.spin.internal/x"), Way::Chained(_, id) if id == "b"));
         assert!(matches!(way("http://B.Spin.Internal/x"), Way::Chained(_, id) if id == "b"));
         assert!(matches!(way("http://c.spin.internal/x"), Way::Denied));
         assert_eq!(said.lock().unwrap().len(), 1);
+        let deep = "http://b.spin.internal/".parse().unwrap();
+        assert!(matches!(rules.way(&deep, 7), Way::Chained(..)));
+        assert!(matches!(rules.way(&deep, 8), Way::TooDeep));
+        assert_eq!(said.lock().unwrap().len(), 2);
         // There is no server.
         assert!(matches!(way("http://self/x"), Way::Denied));
         rules.chain.listen("[::]:80".parse().unwrap());

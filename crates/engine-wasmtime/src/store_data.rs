@@ -99,6 +99,11 @@ impl StoreData {
         }
     }
 
+    /// A request begins, which so many components have sent one after the other.
+    pub(crate) fn begin(&mut self, depth: u32) {
+        self.outgoing.begin(depth);
+    }
+
     /// The dirs that it finds open, by their names.
     pub(crate) fn preopens(&self) -> &[Preopen] {
         &self.shared.preopens

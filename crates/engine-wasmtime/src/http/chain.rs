@@ -49,11 +49,12 @@ impl Chain {
         self.0.get()?.server
     }
 
-    /// Has a component answer a request.
+    /// Has a component answer a request, which is the `depth`th one after the other.
     pub(crate) async fn call(
         self: Arc<Self>,
         component: String,
         mut request: Request<WasiBody>,
+        depth: u32,
     ) -> Result<Response<WasiBody>, Error> {
         let handler = self
             .0
@@ -68,7 +69,7 @@ impl Chain {
             names: Vec::new(),
         };
         site::tell(&mut request, CLIENT, &found);
-        handler.chained(request).await
+        handler.chained(request, depth).await
     }
 }
 

@@ -126,7 +126,7 @@ impl Handler {
     ) -> Result<Running, StatusCode> {
         let turn = self.ticker.turn();
         let mut instance = self.idle.take().unwrap_or_else(|| self.instance());
-        instance.begin();
+        instance.begin(0);
         let store = &mut instance.store;
         let call = match arrival {
             None => Call::new(&self.callable, store, request, sender),
@@ -161,10 +161,11 @@ impl Handler {
     pub(super) async fn chained(
         self: &Arc<Self>,
         request: Request<WasiBody>,
+        depth: u32,
     ) -> Result<Response<WasiBody>, Error> {
         let turn = self.ticker.turn();
         let mut instance = self.idle.take().unwrap_or_else(|| self.instance());
-        instance.begin();
+        instance.begin(depth);
         let (sender, said) = oneshot::channel();
         let call = Call::new(&self.callable, &mut instance.store, request, sender);
         let call = call.map_err(|_| Error::HttpRequestUriInvalid)?;

@@ -64,8 +64,9 @@ impl Instance {
         }
     }
 
-    /// A request begins.
-    pub(super) fn begin(&mut self) {
+    /// A request begins, which so many components have sent one after the other.
+    pub(super) fn begin(&mut self, depth: u32) {
+        self.store.data_mut().begin(depth);
         self.served = self.served.saturating_add(1);
         self.store.set_epoch_deadline(1);
     }
