@@ -32,6 +32,10 @@ each_runtime! {
         std::fs::write(&file, json!({"pids": {"limit": 30}}).to_string())?;
         oci.run(&["update", "-r", &file.to_string_lossy(), "it"])?.ok()?;
         assert_eq!(stats()?["pids"]["limit"], 30);
+        let log = oci.dir().join("update.log");
+        oci.run(&["--log", &log.to_string_lossy(), "update", "--kernel-memory", "1048576", "it"])?.ok()?;
+        let log = std::fs::read_to_string(log)?.to_lowercase();
+        assert!(log.contains("level=warning") && log.contains("kernel"), "{log}");
         oci.run(&["delete", "--force", "it"])?.ok()?;
         oci.close()
     }

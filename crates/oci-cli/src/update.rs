@@ -17,20 +17,11 @@ const RESOURCES: Flag = Flag::with(
     "read linux.resources of the OCI runtime spec from FILE, or from stdin if it is -",
 );
 
+/// Of the options that no kernel follows any more.
+const KERNEL_MEMORY: &str = "taken for runc's sake, and passed over with a warning";
+
 /// What is not offered, and refused where it is asked for.
-const NOT_OFFERED: [Flag; 4] = [
-    Flag::with(
-        "kernel-memory",
-        "",
-        "BYTES",
-        "taken for runc's sake, and ignored",
-    ),
-    Flag::with(
-        "kernel-memory-tcp",
-        "",
-        "BYTES",
-        "taken for runc's sake, and ignored",
-    ),
+const NOT_OFFERED: [Flag; 2] = [
     Flag::with("l3-cache-schema", "", "SCHEMA", "not supported"),
     Flag::with("mem-bw-schema", "", "SCHEMA", "not supported"),
 ];
@@ -95,15 +86,15 @@ pub(crate) const ABOUT: About = About {
         ),
         Flag::with("pids-limit", "", "N", "the limit of processes"),
         Flag::with("cpu-idle", "", "0|1", "whether it gets idle time alone"),
+        Flag::with("kernel-memory", "", "BYTES", KERNEL_MEMORY),
+        Flag::with("kernel-memory-tcp", "", "BYTES", KERNEL_MEMORY),
         NOT_OFFERED[0],
         NOT_OFFERED[1],
-        NOT_OFFERED[2],
-        NOT_OFFERED[3],
     ],
 };
 
 /// Options whose value is a number, and their fields.
-const NUMBERS: [(&str, &str, &str); 12] = [
+const NUMBERS: [(&str, &str, &str); 14] = [
     ("blkio-weight", "blockIO", "weight"),
     ("cpu-period", "cpu", "period"),
     ("cpu-quota", "cpu", "quota"),
@@ -115,6 +106,8 @@ const NUMBERS: [(&str, &str, &str); 12] = [
     ("memory", "memory", "limit"),
     ("memory-reservation", "memory", "reservation"),
     ("memory-swap", "memory", "swap"),
+    ("kernel-memory", "memory", "kernel"),
+    ("kernel-memory-tcp", "memory", "kernelTCP"),
     ("pids-limit", "pids", "limit"),
 ];
 
@@ -126,7 +119,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
     let cgroup = record
         .cgroup()
         .ok_or_else(|| Failure::new("the container has no cgroup"))?;
-    for flag in &NOT_OFFERED[2..] {
+    for flag in &NOT_OFFERED {
         if args.value(flag.name).is_some() {
             let name = flag.name;
             return Err(Failure::new(format!(
