@@ -1,7 +1,6 @@
 //! Wasm images under podman, and in one pod with Linux containers.
 
 use crate::linux;
-use medley_test::podman::Podman;
 use medley_test::*;
 
 /// The guest of this name as an image, as `FROM scratch` makes it.
@@ -9,19 +8,8 @@ fn guest(name: &str) -> Result<Image> {
     images::wasm(name, &guests::module(name)?)
 }
 
-/// Makes tests of Medley alone out of an async function that takes a [`Podman`].
-macro_rules! guests_on {
-    ($tests:tt $(async fn $name:ident($podman:ident: &Podman) -> Result<()> $body:block)*) => {$(
-        mod $name {
-            use super::*;
-            async fn body($podman: &Podman) -> Result<()> $body
-            podman_tests! $tests
-        }
-    )*};
-}
-
-guests_on! {
-    { medley(Medley, Root) }
+podman_of! {
+    [medley(Medley, Root)]
     async fn a_guest_runs_with_arguments_input_and_codes(podman: &Podman) -> Result<()> {
         podman.load(&[&guest("hello")?, &guest("exit")?, &guest("cat")?, &guest("env")?]).await?;
         let run = ["run", "--rm", "--network", "none"];
@@ -49,10 +37,7 @@ guests_on! {
         assert_eq!(podman.says(&["wait", "it"]).await?, "137");
         Ok(())
     }
-}
 
-guests_on! {
-    { medley(Medley, Root) }
     async fn a_mixed_pod_of_a_manifest_runs_and_goes(podman: &Podman) -> Result<()> {
         podman.load(&[&linux()?, &guest("tick")?]).await?;
         let manifest = podman.dir().join("pod.yaml");

@@ -422,34 +422,31 @@ fn fill(dir: &Path) -> Result<()> {
 /// which tests the tests.
 #[macro_export]
 macro_rules! each_podman {
-    ($($(#[$meta:meta])* async fn $name:ident($podman:ident: &Podman) -> Result<()> $body:block)*) => {$(
-        $(#[$meta])*
-        mod $name {
-            #[allow(unused_imports, reason = "the body decides what it needs of its parent")]
-            use super::*;
-            async fn body($podman: &$crate::podman::Podman) -> $crate::Result<()> $body
-            $crate::podman_tests! {
-                medley(Medley, Root)
-                runc(Runc, Root)
-            }
-        }
-    )*};
+    ($($tests:tt)*) => {
+        $crate::podman_of! { [medley(Medley, Root) runc(Runc, Root)] $($tests)* }
+    };
 }
 
 /// As [`each_podman`], and the same again by a user who is not root.
 #[macro_export]
 macro_rules! each_podman_and_user {
-    ($($(#[$meta:meta])* async fn $name:ident($podman:ident: &Podman) -> Result<()> $body:block)*) => {$(
+    ($($tests:tt)*) => {
+        $crate::podman_of! {
+            [medley(Medley, Root) runc(Runc, Root) runc_rootless(Runc, User)] $($tests)*
+        }
+    };
+}
+
+/// Makes a test out of each async function for each of the runtimes and users in brackets.
+#[macro_export]
+macro_rules! podman_of {
+    ($all:tt $($(#[$meta:meta])* async fn $name:ident($podman:ident: &Podman) -> Result<()> $body:block)*) => {$(
         $(#[$meta])*
         mod $name {
             #[allow(unused_imports, reason = "the body decides what it needs of its parent")]
             use super::*;
             async fn body($podman: &$crate::podman::Podman) -> $crate::Result<()> $body
-            $crate::podman_tests! {
-                medley(Medley, Root)
-                runc(Runc, Root)
-                runc_rootless(Runc, User)
-            }
+            $crate::podman_tests! { $all }
         }
     )*};
 }
@@ -457,7 +454,7 @@ macro_rules! each_podman_and_user {
 /// Tests that run the `body` beside them on a [`Podman`] with this runtime, run by this one.
 #[macro_export]
 macro_rules! podman_tests {
-    ($($name:ident($runtime:ident, $by:ident))*) => {$(
+    ([$($name:ident($runtime:ident, $by:ident))*]) => {$(
         #[tokio::test]
         async fn $name() -> $crate::Result<()> {
             $crate::podman::Podman::with($crate::Runtime::$runtime, $crate::podman::By::$by, body).await

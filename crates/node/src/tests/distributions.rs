@@ -226,20 +226,10 @@ fn a_programs_own_libraries_come_and_go_with_it() {
     assert!(node.everything() == before);
 }
 
-/// An upgrade whose libraries are others: the old ones go, unless something runs with them.
-#[test]
-fn an_older_programs_libraries_go_once_they_are_not_used() {
-    let node = Node::of(nodes::named("kind"));
-    let before = node.everything();
+/// The programs of two releases, `a` and `b`, unpacked, each with libraries in a dir of the name that
+/// `library` gives them.
+fn two_releases(library: impl Fn(&str) -> String) -> tempfile::TempDir {
     let unpacked = tempfile::tempdir().unwrap();
-    let settings = |release: &str| Settings {
-        program: unpacked
-            .path()
-            .join(release)
-            .join("containerd-shim-wasm-v1"),
-        ..node.settings()
-    };
-    let library = |release: &str| format!("version-of-{release}-{}", std::process::id());
     for release in ["a", "b"] {
         let dir = unpacked.path().join(release);
         let libraries = dir
@@ -249,7 +239,34 @@ fn an_older_programs_libraries_go_once_they_are_not_used() {
         std::fs::write(dir.join("containerd-shim-wasm-v1"), release).unwrap();
         std::fs::write(dir.join("containerd-shim-wasm-v1-wasmedge"), release).unwrap();
         std::fs::write(libraries.join("ld.so"), release).unwrap();
-        std::fs::copy("/bin/sleep", libraries.join("sleep")).unwrap();
+    }
+    unpacked
+}
+
+fn of_release(node: &Node, unpacked: &tempfile::TempDir, release: &str) -> Settings {
+    Settings {
+        program: unpacked
+            .path()
+            .join(release)
+            .join("containerd-shim-wasm-v1"),
+        ..node.settings()
+    }
+}
+
+/// An upgrade whose libraries are others: the old ones go, unless something runs with them.
+#[test]
+fn an_older_programs_libraries_go_once_they_are_not_used() {
+    let node = Node::of(nodes::named("kind"));
+    let before = node.everything();
+    let library = |release: &str| format!("version-of-{release}-{}", std::process::id());
+    let unpacked = two_releases(library);
+    let settings = |release: &str| of_release(&node, &unpacked, release);
+    for release in ["a", "b"] {
+        let libraries = format!(
+            "{release}/containerd-shim-wasm-v1-wasmedge.d/{}",
+            library(release)
+        );
+        std::fs::copy("/bin/sleep", unpacked.path().join(libraries).join("sleep")).unwrap();
     }
     let place = |release: &str| {
         node.at("/var/lib/containerd-shim-wasm/wasmedge")
@@ -288,21 +305,10 @@ fn an_older_programs_libraries_go_once_they_are_not_used() {
 #[test]
 fn libraries_stay_while_a_shim_of_before_runs() {
     let node = Node::of(nodes::named("kind"));
-    let unpacked = tempfile::tempdir().unwrap();
-    let settings = |release: &str| Settings {
-        program: unpacked
-            .path()
-            .join(release)
-            .join("containerd-shim-wasm-v1"),
-        ..node.settings()
-    };
+    let unpacked = two_releases(str::to_owned);
+    let settings = |release: &str| of_release(&node, &unpacked, release);
     for release in ["a", "b"] {
-        let dir = unpacked.path().join(release);
-        let libraries = dir.join("containerd-shim-wasm-v1-wasmedge.d").join(release);
-        std::fs::create_dir_all(&libraries).unwrap();
-        std::fs::copy("/bin/sh", dir.join("containerd-shim-wasm-v1")).unwrap();
-        std::fs::write(dir.join("containerd-shim-wasm-v1-wasmedge"), release).unwrap();
-        std::fs::write(libraries.join("ld.so"), release).unwrap();
+        std::fs::copy("/bin/sh", settings(release).program).unwrap();
     }
     // Another program than the first, though it does the same.
     let mut second = std::fs::OpenOptions::new();
