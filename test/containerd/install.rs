@@ -32,8 +32,19 @@ struct Node {
     in_container: bool,
 }
 
-/// Process 1 of a pid namespace, which stands for a node's; it runs the container.
-const INIT: &str = r#"unshare --mount -- sh -c "$0" sh "$@"; exit $?"#;
+/// Process 1 of a pid namespace, which stands for a node's; it runs the container. The node keeps an empty
+/// mount namespace, as one where containers have run, which has to be gone after `uninstall`. The kernel
+/// keeps only one with a higher number than the keeper's, and each processor has a range of its own.
+const INIT: &str = r#"kept=/run/containerd-shim-wasm/mounts
+    mkdir -p "${kept%/*}" && mount -t tmpfs none "${kept%/*}" && mkdir "$kept" &&
+    mount --bind "$kept" "$kept" && mount --make-private "$kept" && touch "$kept/empty" &&
+    for try in $(seq 50); do unshare --mount="$kept/empty" true 2>/dev/null && break; done
+    mountpoint -q "$kept/empty" || exit 3
+    unshare --mount -- sh -c "$0" sh "$@" || exit $?
+    case $3 in
+    uninstall) [ ! -e "$kept" ] || { echo "$kept is left" >&2 && exit 4; } ;;
+    *) [ -e "$kept/empty" ] || exit 5 ;;
+    esac"#;
 
 /// Makes such a container in its first argument out of the second, a program, and runs that with
 /// the others.

@@ -57,6 +57,10 @@ pub fn run(args: &[OsString]) -> Option<ExitCode> {
         eprintln!("cannot enter the namespaces of process 1: {error}");
         return Some(ExitCode::FAILURE);
     }
+    if first == run::FORGET {
+        run::forget().unwrap_or_else(|error| eprintln!("{}", run::left(&error)));
+        return Some(ExitCode::SUCCESS);
+    }
     let verb = Verb::named(first)?;
     let name = format!("containerd-shim-wasm-v1 {}", verb.name());
     let settings = match args::parse(verb, rest) {

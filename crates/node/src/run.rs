@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{self, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +17,9 @@ use crate::root::Root;
 
 /// The hidden first argument that has us enter the node and become another program there.
 pub(crate) const ENTER: &str = "enter-node";
+
+/// The hidden argument that has us enter the node and remove the mount namespace that it keeps.
+pub(crate) const FORGET: &str = "forget-mounts";
 
 /// Longest text of a program that is told, in bytes.
 const MAX_OUTPUT: usize = 2000;
@@ -63,6 +67,21 @@ impl Runner {
         Some(command)
     }
 
+    /// Removes the mount namespace that containers of the node began in, if this is the node that they
+    /// ran on. The rest is uninstalled without it: a restart of the node does it too.
+    pub(crate) fn forget_mounts(self) {
+        let done = match self {
+            Self::Here => forget_own_mounts(),
+            // It tells of a failure itself.
+            Self::Node => Command::new("/proc/self/exe")
+                .arg(FORGET)
+                .status()
+                .map(drop),
+            Self::Nowhere => Ok(()),
+        };
+        done.unwrap_or_else(|error| eprintln!("{}", left(&error)));
+    }
+
     /// Runs a program to its end, with `input` as a file that it may open by `/dev/stdin`. Says what it
     /// printed, or nothing if nothing can be run.
     pub(crate) fn run(
@@ -105,7 +124,7 @@ impl Runner {
 }
 
 /// A file in memory, which unlike a pipe can be read twice.
-fn file_of(bytes: &[u8]) -> std::io::Result<File> {
+fn file_of(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
@@ -121,19 +140,11 @@ fn last_of(said: &[u8]) -> String {
 
 /// Enters the namespaces of the node's first process and becomes a program there. Returns only if
 /// that can't be done. We have one thread, as the kernel demands.
-pub(crate) fn enter(args: &[OsString]) -> std::io::Error {
+pub(crate) fn enter(args: &[OsString]) -> io::Error {
     let Some((program, args)) = args.split_first() else {
-        return std::io::ErrorKind::InvalidInput.into();
+        return io::ErrorKind::InvalidInput.into();
     };
-    let joined = ["uts", "ipc", "net", "cgroup", "mnt"]
-        .iter()
-        .try_for_each(|name| {
-            let namespace = File::open(Path::new("/proc/1/ns").join(name))?;
-            let any: Option<LinkNameSpaceType> = None;
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), any)?;
-            Ok(())
-        });
-    match joined {
+    match join() {
         // Our own PATH is that of the container that we come from.
         Ok(()) => Command::new(program)
             .args(args)
@@ -141,4 +152,31 @@ pub(crate) fn enter(args: &[OsString]) -> std::io::Error {
             .exec(),
         Err(error) => error,
     }
+}
+
+/// Enters the same namespaces, and removes what [`Runner::forget_mounts`] is for.
+pub(crate) fn forget() -> io::Result<()> {
+    join()?;
+    forget_own_mounts()
+}
+
+/// What is said if it could not be done.
+pub(crate) fn left(error: &io::Error) -> String {
+    format!(
+        "{} is left, as it cannot be removed: {error}; a restart of the node removes it",
+        medley_sys::empty_mounts::DIR
+    )
+}
+
+fn forget_own_mounts() -> io::Result<()> {
+    medley_sys::empty_mounts::remove(Path::new(medley_sys::empty_mounts::DIR))
+}
+
+fn join() -> io::Result<()> {
+    for name in ["uts", "ipc", "net", "cgroup", "mnt"] {
+        let namespace = File::open(Path::new("/proc/1/ns").join(name))?;
+        let any: Option<LinkNameSpaceType> = None;
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), any)?;
+    }
+    Ok(())
 }

@@ -206,14 +206,6 @@ fn without(path: &Path, filed: &Filed, now: &[u8]) -> Result<Option<Vec<u8>>, Er
     }
 }
 
-/// Removes the mount namespace that containers began in, where this is the node that they ran on. A
-/// restart of the node would do it too.
-fn forget_mounts(node: &Node) {
-    if node.settings.root == Path::new("/") {
-        medley_sys::empty_mounts::remove(Path::new(medley_sys::empty_mounts::DIR)).ok();
-    }
-}
-
 fn apply(node: &Node, record: &Record, plan: Plan, is_idle: bool) -> Result<String, Error> {
     let moment = Moment::of(node, plan.is_configuration)?;
     let is_docker = matches!(node.style, Style::Docker { .. });
@@ -235,7 +227,7 @@ fn apply(node: &Node, record: &Record, plan: Plan, is_idle: bool) -> Result<Stri
     if is_idle {
         // Native code is for the containers that there were.
         tree::remove(&node.root, &state.join("cache"))?;
-        forget_mounts(node);
+        node.runner.forget_mounts();
     }
     for dir in [&record::dir(state), state] {
         remove_dir(&node.root, dir)?;
