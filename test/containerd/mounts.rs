@@ -317,3 +317,23 @@ each_runtime! {
         Ok(())
     }
 }
+
+each_runtime! {
+    /// Its upper layer is mounted again at once, and has what was written to it until then.
+    async fn a_container_that_starts_again_has_its_files(runtime: Runtime) -> Result<()> {
+        let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
+        let script = "touch /lines; wc -l < /lines; echo line >> /lines; rm -r /dir; \
+            mkdir /dir && dd if=/dev/zero of=/dir/large bs=1M count=8";
+        let spec = client.spec(&image, "it").args(["/bin/sh", "-c", script]);
+        let container = client.create("it", &image, spec).await?;
+        for lines in 0..4 {
+            let mut task = container.start(Stdin::None).await?;
+            assert_eq!(task.wait().await?, 0);
+            let (said, errors) = task.output().await?;
+            assert_eq!(said.trim(), lines.to_string(), "{errors}");
+            task.delete().await?;
+        }
+        container.delete().await?;
+        containerd.close().await
+    }
+}

@@ -95,6 +95,58 @@ each_runtime! {
         Ok(())
     }
 
+    async fn each_set_of_capabilities_is_as_its_spec_has_it(runtime: Runtime) -> Result<()> {
+        let sets = || json!({
+            "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "permitted": ["CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "effective": ["CAP_KILL"],
+            "inheritable": ["CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "ambient": ["CAP_NET_BIND_SERVICE"],
+        });
+        let ambient = "0000000000000400";
+        // What a program of root's has in force, of root's that gains nothing, and of a user's.
+        let (roots, kept, users) = ("0000000000000421", "0000000000000420", ambient);
+        // A filter is loaded before capabilities are given up, and with noNewPrivileges after that, so that
+        // it need not let them be.
+        let cases = [
+            (0, roots, false, None),
+            (1000, users, true, None),
+            (1000, users, false, Some("chroot")),
+            (0, kept, true, Some("capset")),
+        ];
+        for (user, executed, gains_none, refused) in cases {
+            let expected = format!(
+                "CapInh:\t0000000000000420\nCapPrm:\t{executed}\nCapEff:\t{executed}\n\
+                 CapBnd:\t0000000000000421\nCapAmb:\t{ambient}\n"
+            );
+            let change = |process: &mut serde_json::Value| {
+                process["user"] = json!({"uid": user, "gid": user});
+                process["capabilities"] = sets();
+                process["noNewPrivileges"] = gains_none.into();
+            };
+            Scenario::of(runtime, images::linux())
+                .args(["sh", "-c", "grep ^Cap /proc/self/status; echo end; exec sleep 3600"])
+                .edit(|json| {
+                    change(&mut json["process"]);
+                    if let Some(name) = refused {
+                        let refused = json!([{"names": [name], "action": "SCMP_ACT_ERRNO"}]);
+                        json["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": refused});
+                    }
+                })
+                .run(async |task| {
+                    let said = task.until("end\n").await?;
+                    assert_eq!(said.strip_suffix("end\n"), Some(expected.as_str()), "{refused:?}");
+                    let mut exec = process(&CAPABILITIES);
+                    change(&mut exec);
+                    let (_, stdout, stderr) = task.run_exec("e", exec).await?;
+                    assert_eq!(stdout, expected, "{refused:?}: {stderr}");
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn a_network_namespace_of_its_own_has_loopback_up(runtime: Runtime) -> Result<()> {
         let args = ["sh", "-c", "nc -l -p 7 -e echo heard & until nc 127.0.0.1 7; do usleep 9000; done"];
         let done = linux(Options::new(runtime), &args, |spec| spec).await?;

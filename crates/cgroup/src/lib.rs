@@ -8,6 +8,7 @@
 mod at_create;
 mod cgroup;
 pub mod compilers;
+mod device_files;
 mod error;
 mod files;
 mod freezer;

@@ -4,18 +4,18 @@
 //! the node, and knows of no hierarchy without a controller. So what systemd does not make is made
 //! here, where runc makes it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use medley_sys::device_filter::{Kind, Rule};
+use medley_sys::device_filter::Rule;
 use medley_sys::{child, kernel_file, user_namespace};
 use oci_spec::runtime::LinuxNetwork;
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup::{Cgroup, CgroupDir};
+use crate::device_files;
 use crate::error::Error;
 use crate::files::words;
 use crate::mount::MOUNT;
@@ -121,7 +121,7 @@ impl Cgroup {
         for controller in dir.controllers.split(',') {
             match controller {
                 "cpuset" => inherit_sets(&mount, &dir.path)?,
-                "devices" => restrict(&dir.path, devices)?,
+                "devices" => device_files::restrict(&dir.path, devices)?,
                 "net_cls" => {
                     if let Some(class) = network.and_then(LinuxNetwork::class_id) {
                         write(&dir.path, "net_cls.classid", &class.to_string())?;
@@ -267,73 +267,19 @@ fn inherit_sets(mount: &Path, dir: &Path) -> Result<(), Error> {
             kernel_file::read(&path).map_err(|source| Error::Read { path, source })
         };
         // The usual one has it, from the last container beside it.
-        let mut missing = Vec::new();
-        for at in way.iter().rev() {
-            if !read(at)?.trim().is_empty() {
+        let (mut missing, mut above) = (Vec::new(), String::new());
+        for at in way.iter().rev().copied().chain([mount]) {
+            above = read(at)?;
+            if at == mount || !above.trim().is_empty() {
                 break;
             }
-            missing.push(*at);
+            missing.push(at);
         }
         for at in missing.iter().rev() {
-            let above = read(at.parent().unwrap_or(mount))?;
             write(at, file, above.trim())?;
         }
     }
     Ok(())
-}
-
-/// Puts the rules for devices in force. None restricts nothing.
-fn restrict(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
-    let file = |name| RuleFile {
-        path: dir.join(name),
-        open: None,
-    };
-    let (mut allow, mut deny) = (file("devices.allow"), file("devices.deny"));
-    for rule in rules {
-        let file = if rule.allow { &mut allow } else { &mut deny };
-        for line in lines(rule) {
-            file.write(line)?;
-        }
-    }
-    Ok(())
-}
-
-/// A file that takes a rule with each write.
-struct RuleFile {
-    path: PathBuf,
-    open: Option<File>,
-}
-
-impl RuleFile {
-    fn write(&mut self, rule: String) -> Result<(), Error> {
-        let written = match self.open.take() {
-            Some(open) => Ok(open),
-            None => File::options().write(true).open(&self.path),
-        }
-        .and_then(|open| self.open.insert(open).write_all_at(rule.as_bytes(), 0));
-        written.map_err(|source| Error::Write {
-            path: self.path.clone(),
-            value: rule,
-            source,
-        })
-    }
-}
-
-/// A rule as cgroup v1's files have it. `a` there stands for every device and all that can be done.
-fn lines(rule: &Rule) -> Vec<String> {
-    let number = |number: Option<u32>| number.map_or("*".to_owned(), |it| it.to_string());
-    let letters = rule.access.letters();
-    let line = |kind: &str| {
-        let (major, minor) = (number(rule.major), number(rule.minor));
-        format!("{kind} {major}:{minor} {letters}")
-    };
-    let is_any = rule.major.is_none() && rule.minor.is_none();
-    match rule.kind {
-        Kind::All if is_any && letters == "rwm" => vec!["a".to_owned()],
-        Kind::All => vec![line("b"), line("c")],
-        Kind::Block => vec![line("b")],
-        Kind::Char => vec![line("c")],
-    }
 }
 
 /// Makes `dir` on the unified hierarchy, and enables what there is in all above it, as far as it can be:
@@ -401,9 +347,8 @@ fn pass_if_not_ours(error: Error, is_whole_node: bool) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cgroup, Error, inherit_sets, limits, lines, pass_if_not_ours};
+    use super::{Cgroup, Error, inherit_sets, limits, pass_if_not_ours};
     use crate::cgroup::CgroupDir;
-    use medley_sys::device_filter::{Access, Kind, Rule};
 
     #[test]
     fn what_nothing_would_do_is_not_passed_over() {
@@ -424,25 +369,6 @@ mod tests {
             "{error}"
         );
         elsewhere.make(&[], None).unwrap();
-    }
-
-    #[test]
-    fn rules_for_devices_have_the_words_of_the_kernel() {
-        let rule = |kind, major, minor, access| Rule {
-            allow: true,
-            kind,
-            major,
-            minor,
-            access: Access::parse(access),
-        };
-        let all = rule(Kind::All, None, None, "mwr");
-        assert_eq!(lines(&all), ["a"]);
-        let all = rule(Kind::All, None, None, "r");
-        assert_eq!(lines(&all), ["b *:* r", "c *:* r"]);
-        let one = rule(Kind::Char, Some(10), Some(229), "rw");
-        assert_eq!(lines(&one), ["c 10:229 rw"]);
-        let some = rule(Kind::Block, Some(8), None, "rwm");
-        assert_eq!(lines(&some), ["b 8:* rwm"]);
     }
 
     #[test]

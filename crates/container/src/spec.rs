@@ -35,4 +35,4 @@ pub(crate) use facts::{
 pub use facts::{groups, names_scope, preopens, rootfs, uid, uid_of};
 pub(crate) use file::warn_of_unknown;
 pub use file::{Error, annotations, load, wants_terminal};
-pub(crate) use inherit::{beyond_permitted, inherit};
+pub(crate) use inherit::{beyond_permitted, capabilities, inherit};

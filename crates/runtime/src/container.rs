@@ -81,7 +81,12 @@ impl Process for LocalContainer {
     async fn delete(&self) -> Result<(), Cause> {
         self.container.stdio().close().await;
         let container = Arc::clone(&self.container);
-        blocking(move || container.delete()).await
+        let rootfs = blocking(move || container.delete()).await?;
+        if let Some(rootfs) = rootfs {
+            // The kernel may have much to write, for which no caller has to wait.
+            tokio::task::spawn_blocking(move || drop(rootfs));
+        }
+        Ok(())
     }
 }
 

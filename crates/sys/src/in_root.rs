@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -34,6 +34,16 @@ pub enum Missing {
 pub fn root(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty())
+}
+
+/// A path without a symlink in it, as the kernel tells it: `canonicalize` asks for each part by itself.
+///
+/// # Errors
+/// Those of open(2).
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Opens `path` with `root` as `/`. The magic links of procfs are not followed.
@@ -136,7 +146,7 @@ fn make_in(
 
 #[cfg(test)]
 mod tests {
-    use super::{Missing, make, open, open_no_links, root};
+    use super::{Missing, make, open, open_no_links, real_path, root};
     use rustix::fs::OFlags;
     use rustix::io::Errno;
     use std::os::unix::fs::symlink;
@@ -158,6 +168,20 @@ mod tests {
         assert!(dir.path().join("a/b").is_dir());
         assert!(dir.path().join("a/c/file").is_file() && dir.path().join("file").is_file());
         assert_eq!(host.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_real_path_is_the_one_behind_all_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir_all(plain.join("a/b")).unwrap();
+        symlink("a", plain.join("link")).unwrap();
+        assert_eq!(
+            real_path(&plain.join("link/b/../b")).unwrap(),
+            plain.join("a/b")
+        );
+        let error = real_path(&plain.join("link/c")).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code, reason = "the project's home of raw system calls")]
 
+pub mod capabilities;
 pub mod child;
 pub mod children;
 pub mod clone;

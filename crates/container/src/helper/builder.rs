@@ -8,6 +8,7 @@
 mod between;
 mod filesystem;
 mod listener;
+mod load;
 mod network;
 mod stage;
 mod surroundings;
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use libcontainer::config::YoukiConfig;
-use libcontainer::container::{Container, ContainerStatus};
-use libcontainer::error::{ErrInvalidID, ErrInvalidSpec, LibcontainerError};
+use libcontainer::container::{Container, ContainerStatus, State};
+use libcontainer::error::{ErrInvalidID, LibcontainerError};
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener};
 use libcontainer::process::args::{ContainerArgs, ContainerType};
 use libcontainer::process::channel::{
@@ -31,11 +32,11 @@ use libcontainer::process::intel_rdt;
 use libcontainer::syscall::SyscallError;
 use libcontainer::syscall::syscall::{SyscallType, create_syscall};
 use libcontainer::user_ns::UserNamespaceConfig;
-use libcontainer::validator::Validator;
 use libcontainer::workload::Executor;
-use libcontainer::{apparmor, hooks, tty, utils};
+use libcontainer::{hooks, tty};
 use medley_cgroup::Cgroup;
 use medley_sys::clone::{PidNamespace, SingleThreaded};
+use medley_sys::in_root::real_path;
 use medley_sys::{child, trace};
 use medley_types::exit_status;
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
@@ -43,8 +44,8 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 use rustix::process::{Pid, Signal};
 
 use self::stage::Stage;
+use crate::init::linux::LinuxInit;
 use crate::protocol::FIRST_NAMESPACE;
-use crate::spec::{has_option, is_bind};
 
 /// What a clone ends with that could not become init; why, it has told.
 const FAILED: u8 = exit_status::UNKNOWN;
@@ -102,6 +103,8 @@ pub(crate) struct Builder {
     /// None if it has a terminal.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) executor: Box<dyn Executor>,
+    /// What the executor is, if a Linux program.
+    pub(crate) linux: Option<LinuxInit>,
     pub(crate) no_pivot: bool,
     /// Its cgroup, which is there, unless systemd is to make one.
     pub(crate) cgroup: Option<Cgroup>,
@@ -131,14 +134,20 @@ impl Builder {
 
     /// Makes it with its state in `dir`.
     fn make_in(self, dir: &Path) -> Result<i32, Error> {
-        let mut spec = load(&self.bundle, self.console.is_some())?;
-        let mut container = Container::new(
-            &self.id,
-            ContainerStatus::Creating,
-            None,
-            &self.callers_bundle,
-            dir,
-        )?;
+        let mut spec = load::spec(&self.bundle, self.console.is_some())?;
+        if let Some(init) = &self.linux {
+            init.take_capabilities(&mut spec);
+        }
+        let real = |path| real_path(path).map_err(LibcontainerError::OtherIO);
+        let mut container = Container {
+            state: State::new(
+                &self.id,
+                ContainerStatus::Creating,
+                None,
+                real(&self.callers_bundle)?,
+            ),
+            root: real(dir)?,
+        };
         container
             .set_systemd(self.cgroup.is_none())
             .set_annotations(spec.annotations().clone());
@@ -157,7 +166,7 @@ impl Builder {
             NotifyListener::new(&dir.join(NOTIFY_FILE)).map_err(LibcontainerError::from)?;
         set_oom_score(&spec)?;
         let root = spec.root().as_ref().ok_or(Error::Incomplete("root"))?;
-        // `load` has made it so.
+        // `load` has made it absolute.
         let rootfs = root.path().clone();
         let alone = SingleThreaded::check().map_err(Error::Clone)?;
         let step = trace::span("hold what is mounted from");
@@ -230,49 +239,6 @@ pub(super) fn kill(pid: i32) {
 fn among_namespaces(fd: impl AsFd) -> io::Result<File> {
     let first = i32::try_from(FIRST_NAMESPACE).map_err(io::Error::other)?;
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, first)?.into())
-}
-
-/// Reads the spec, and refuses what libcontainer refuses.
-fn load(bundle: &Path, has_console: bool) -> Result<Spec, LibcontainerError> {
-    let mut spec = Spec::load(bundle.join("config.json"))?;
-    if !spec.version().starts_with("1.") {
-        return Err(ErrInvalidSpec::UnsupportedVersion.into());
-    }
-    Validator::validate_spec(&spec)?;
-    let process = spec.process().as_ref();
-    if process.is_some_and(|process| process.apparmor_profile().is_some())
-        && !apparmor::is_enabled().map_err(LibcontainerError::OtherIO)?
-    {
-        return Err(ErrInvalidSpec::AppArmorNotEnabled.into());
-    }
-    let is_terminal = process.and_then(oci_spec::runtime::Process::terminal) == Some(true);
-    match (is_terminal, has_console) {
-        (true, false) => return Err(ErrInvalidSpec::ConsoleSocketRequired.into()),
-        (false, true) => return Err(ErrInvalidSpec::InvalidConsoleSocket.into()),
-        _ => {}
-    }
-    if let Some(mounts) = spec.mounts() {
-        utils::validate_mount_options(mounts)?;
-        for mount in mounts {
-            let mapped = mount.uid_mappings().is_some()
-                || mount.gid_mappings().is_some()
-                || has_option(mount, &["idmap", "ridmap"]);
-            // Those that can be were mapped before.
-            if mapped {
-                return Err(match is_bind(mount) {
-                    true => ErrInvalidSpec::MountIdmapUnsupported,
-                    false => ErrInvalidSpec::MountIdmapNonBind,
-                }
-                .into());
-            }
-        }
-    }
-    let syscall = create_syscall();
-    utils::validate_spec_for_new_user_ns(&spec, &*syscall)?;
-    utils::validate_spec_for_net_devices(&spec, &*syscall)
-        .map_err(LibcontainerError::NetDevicesError)?;
-    spec.canonicalize_rootfs(bundle)?;
-    Ok(spec)
 }
 
 fn make_dir(dir: &Path) -> Result<(), LibcontainerError> {

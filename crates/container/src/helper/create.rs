@@ -121,6 +121,10 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
     let channel = init.channel();
     // With a terminal init needs none of them.
     let stdio = console.is_none().then_some(fds.stdio);
+    let linux = match &init {
+        Init::Linux(init) => Some(init.clone()),
+        Init::Wasm(_) => None,
+    };
     let builder = Builder {
         id: container.id.clone(),
         bundle: container.bundle.clone(),
@@ -129,6 +133,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         console: console.as_ref().map(|(socket, _)| socket.path().to_owned()),
         stdio,
         executor: executor(init, confinement, &container, (life.as_ref(), fds.passed))?,
+        linux,
         no_pivot: container.no_pivot_root,
         cgroup: container.cgroup.clone(),
     };

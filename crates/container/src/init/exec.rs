@@ -15,6 +15,7 @@ use rustix::process::{Gid, Uid};
 
 use crate::filter::Filter;
 use crate::init::Init;
+use crate::spec;
 
 /// What the process needs to become what it is to be.
 pub(crate) struct ExecSetup {
@@ -42,8 +43,8 @@ enum Error {
     Outside { cwd: PathBuf },
     #[error("cannot set the limit {kind}: {reason}")]
     Limit { kind: String, reason: String },
-    #[error("cannot set the capabilities: {reason}")]
-    Capabilities { reason: String },
+    #[error("cannot set the capabilities")]
+    Capabilities(#[source] io::Error),
     #[error("cannot load the container's seccomp filter")]
     Filter(#[source] io::Error),
     #[error("exec: {name:?}: executable file not found in $PATH ({path})")]
@@ -167,17 +168,13 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
         "keep no more capabilities",
         rustix::thread::set_keep_capabilities(false),
     )?;
-    let capabilities = |error: libcontainer::syscall::SyscallError| Error::Capabilities {
-        reason: error.to_string(),
-    };
-    libcontainer::capabilities::reset_effective(syscall.as_ref()).map_err(capabilities)?;
     // Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the other capabilities.
     if !no_new_privileges {
+        medley_sys::capabilities::be_effective().map_err(Error::Capabilities)?;
         load_filter(filter.as_ref())?;
     }
-    if let Some(requested) = process.capabilities() {
-        libcontainer::capabilities::drop_privileges(requested, syscall.as_ref())
-            .map_err(capabilities)?;
+    if let Some(requested) = spec::capabilities(&process) {
+        requested.apply().map_err(Error::Capabilities)?;
     }
     if !entered {
         std::env::set_current_dir(cwd).map_err(|source| Error::Cwd {

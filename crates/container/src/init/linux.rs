@@ -1,6 +1,6 @@
 //! In init: become the container's program.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::rc::Rc;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
+use medley_sys::capabilities::Capabilities;
 use medley_types::exit_status::{NOT_EXECUTABLE, NOT_FOUND};
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use crate::confinement::{self, Confinement};
 use crate::helper::log_file;
 use crate::init::{null, working_dir};
 use crate::protocol::STARTED;
-use crate::spec::environment;
+use crate::spec::{self, environment};
 
 /// Where the numbers of descriptors begin that are not given to the program yet: below the limit that a
 /// process has by default, and above as many as are ever passed on.
@@ -38,6 +39,7 @@ struct Shared {
     home: RefCell<Option<String>>,
     status: RefCell<File>,
     confinement: RefCell<Option<Confinement>>,
+    capabilities: Cell<Option<Capabilities>>,
     late_cwd: RefCell<Option<PathBuf>>,
     /// What the program has as descriptors 3 and up.
     passed: RefCell<Vec<OwnedFd>>,
@@ -46,6 +48,10 @@ struct Shared {
 /// What init could not do as its container's user, before its program.
 #[derive(Debug, thiserror::Error)]
 enum Error {
+    #[error(
+        "cannot set the capabilities: containerd has to have those of process.capabilities itself"
+    )]
+    Capabilities(#[source] std::io::Error),
     #[error("cannot make the process undumpable")]
     Dumpable(#[source] std::io::Error),
     #[error(transparent)]
@@ -62,6 +68,7 @@ impl LinuxInit {
             home: RefCell::default(),
             status: RefCell::new(status),
             confinement: RefCell::default(),
+            capabilities: Cell::default(),
             late_cwd: RefCell::default(),
             passed: RefCell::default(),
         };
@@ -77,6 +84,23 @@ impl LinuxInit {
     pub(crate) fn prepare(&self, confinement: Option<Confinement>, late_cwd: Option<PathBuf>) {
         *self.shared.confinement.borrow_mut() = confinement;
         *self.shared.late_cwd.borrow_mut() = late_cwd;
+    }
+
+    /// Takes the capabilities out of the spec, which init sets itself then: libcontainer looks at each of them
+    /// before it gives one up. Not where a filter is in force by then that may not let it.
+    pub(crate) fn take_capabilities(&self, spec: &mut Spec) {
+        let has_filter = spec
+            .linux()
+            .as_ref()
+            .is_some_and(|it| it.seccomp().is_some());
+        let Some(process) = spec.process_mut() else {
+            return;
+        };
+        if has_filter && process.no_new_privileges().is_some() {
+            return;
+        }
+        self.shared.capabilities.set(spec::capabilities(process));
+        process.set_capabilities(None);
     }
 
     /// Has the program get these descriptors, as 3 and up. Until it is executed they have numbers above
@@ -98,6 +122,9 @@ impl LinuxInit {
 
     /// As the container's user, while Create can still fail. Lets go of what is the node's.
     fn settle(&self) -> Result<(), Error> {
+        if let Some(capabilities) = self.shared.capabilities.take() {
+            capabilities.apply().map_err(Error::Capabilities)?;
+        }
         // No process may attach to it while it waits: a change of user may have undone this.
         medley_sys::child::be_undumpable().map_err(Error::Dumpable)?;
         if let Some(confinement) = self.shared.confinement.take() {

@@ -127,8 +127,10 @@ pub(super) fn create_for(
     let mut unfinished = Unfinished::begin(&dir, made_by, &cgroup.cgroup, to_mount)?;
     let users = namespaces.users.own();
     drop(step);
-    let step = trace::span("mount the rootfs");
-    let rootfs = unfinished.mount(at, &request.rootfs, &request.bundle, users)?;
+    let step = trace::span("mount the rootfs, make the cgroup");
+    let devices = devices::rules(&spec.oci);
+    let from = (request.bundle.as_path(), users);
+    let rootfs = unfinished.mount(at, &request.rootfs, from, (&cgroup, &devices))?;
     drop(step);
 
     let step = trace::span("decide");
@@ -137,14 +139,12 @@ pub(super) fn create_for(
     make_cwd(&spec.oci, &rootfs);
     let ends = maker.streams.open(spec::uid(&spec.oci))?;
     let terminal = terminal::request(&spec.oci, spec.oci.process().as_ref(), &request.stdio)?;
-    let (features, devices) = (Features::of(&spec.oci), devices::rules(&spec.oci));
+    let features = Features::of(&spec.oci);
     let is_wasm = matches!(planned.plan, Plan::Wasm(_));
     maker.streams.decided(&request, &spec, &cgroup, is_wasm)?;
 
     drop(step);
     let step = trace::span("prepare");
-    unfinished.has_cgroup(&cgroup.cgroup);
-    cgroup.make(&devices)?;
     if let Some(planned) = &planned.application {
         application::adapt(planned, &mut spec)?;
     }
@@ -251,6 +251,13 @@ fn make(
             });
             made.map_err(|error| name(error, prepared))
         };
+        let plan = match &planned.plan {
+            Plan::Linux(plan) => {
+                let path = plan.program.clone();
+                return code_source::made(ask(Program::Linux { path })?);
+            }
+            Plan::Wasm(plan) => plan,
+        };
         let compile = CompileContext {
             images: context.images(),
             cache: request.settings.cache.as_deref(),
@@ -258,13 +265,6 @@ fn make(
             is_wanted: &|| !request.cancel.is_cancelled(),
             id: &request.id,
             in_pod: cgroup.in_pod.then_some(&cgroup.cgroup),
-        };
-        let plan = match &planned.plan {
-            Plan::Linux(plan) => {
-                let path = plan.program.clone();
-                return code_source::made(ask(Program::Linux { path })?);
-            }
-            Plan::Wasm(plan) => plan,
         };
         let ask_for_guest = |code: Code<BorrowedFd<'_>>| {
             ask(Program::Wasm(Guest {

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,11 +116,12 @@ impl LiveContainer {
         hooks::run(&self.state(), Some(&self.init), moment)
     }
 
-    /// Removes everything that is left after init's end. May be called again.
+    /// Removes everything that is left after init's end. May be called again. Where there is a rootfs whose
+    /// file system the kernel has still to end, it does so when what this gives is dropped.
     ///
     /// # Errors
     /// [`Error`] with what could not be removed.
-    pub fn delete(&self) -> Result<(), Error> {
+    pub fn delete(&self) -> Result<Option<OwnedFd>, Error> {
         let _whole = trace::span("Delete");
         let step = trace::span("remove the cgroup");
         self.cgroup.remove()?;
@@ -132,12 +133,13 @@ impl LiveContainer {
             log::warn!("{}: {}", self.id, medley_types::sentence(&error));
         }
         let step = trace::span("unmount the rootfs");
-        self.rootfs.unmount()?;
+        let rootfs = self.rootfs.leave()?;
         drop(step);
         if self.features.resctrl {
             resctrl::remove_group(&self.dir);
         }
-        recover::remove(&self.dir)
+        recover::remove(&self.dir)?;
+        Ok(rootfs)
     }
 
     /// Stops every process where it stands.

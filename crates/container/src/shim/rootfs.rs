@@ -83,6 +83,9 @@ pub struct Mounted {
     count: usize,
     /// Mounts below it, where none lies on it.
     below: Vec<PathBuf>,
+    /// Whether its file system may outlive its mount for a moment.
+    #[serde(default)]
+    may_linger: bool,
 }
 
 impl Mounted {
@@ -92,6 +95,7 @@ impl Mounted {
             path,
             count: 0,
             below: Vec::new(),
+            may_linger: false,
         }
     }
 
@@ -106,6 +110,7 @@ impl Mounted {
     }
 
     fn count_in(&mut self, mount: &RootfsMount) {
+        self.may_linger = self.count == 0 && self.below.is_empty() && lets_go_of_its_layers(mount);
         match target(mount) {
             None => {
                 self.count += 1;
@@ -119,15 +124,16 @@ impl Mounted {
     }
 
     /// Mounts `mounts` at `path`, one above the other. Without mounts the directory must be there.
-    /// Those that ask for it show their files as those of the user namespace `users`.
+    /// Those that ask for it show their files as those of the user namespace `users`. While the kernel
+    /// mounts one, `meanwhile` is done.
     ///
     /// # Errors
     /// [`Error`]; what was mounted is unmounted again.
     pub fn new(
         path: PathBuf,
         mounts: &[RootfsMount],
-        bundle: &Path,
-        users: Option<BorrowedFd<'_>>,
+        (bundle, users): (&Path, Option<BorrowedFd<'_>>),
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<Self, Error> {
         if mounts.is_empty() {
             return if path.is_dir() {
@@ -141,7 +147,7 @@ impl Mounted {
             source,
         })?;
         let mut mounted = Self::as_it_is(path);
-        match mounted.mount_all(mounts, bundle, users) {
+        match mounted.mount_all(mounts, (bundle, users), meanwhile) {
             Ok(()) => Ok(mounted),
             Err(error) => {
                 if let Err(left) = mounted.unmount() {
@@ -155,16 +161,16 @@ impl Mounted {
     fn mount_all(
         &mut self,
         mounts: &[RootfsMount],
-        bundle: &Path,
-        users: Option<BorrowedFd<'_>>,
+        (bundle, users): (&Path, Option<BorrowedFd<'_>>),
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<(), Error> {
         for mount in mounts {
             check_layers(mount)?;
             // A mount that fails half-way, before it is read-only, is to be unmounted too.
             self.count_in(mount);
             match target(mount) {
-                None => mount_at(mount, &self.path, bundle, users)?,
-                Some(target) => self.mount_below(mount, target, bundle, users)?,
+                None => mount_at(mount, &self.path, (bundle, users), meanwhile)?,
+                Some(target) => self.mount_below(mount, target, (bundle, users), meanwhile)?,
             }
         }
         Ok(())
@@ -175,8 +181,8 @@ impl Mounted {
         &self,
         mount: &RootfsMount,
         target: &Path,
-        bundle: &Path,
-        users: Option<BorrowedFd<'_>>,
+        (bundle, users): (&Path, Option<BorrowedFd<'_>>),
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<(), Error> {
         let failed = |source| Error::Target {
             target: target.to_owned(),
@@ -189,7 +195,7 @@ impl Mounted {
             path: stage.clone(),
             source,
         })?;
-        let moved = mount_at(mount, &stage, bundle, users).and_then(|()| {
+        let moved = mount_at(mount, &stage, (bundle, users), meanwhile).and_then(|()| {
             let clone = MountClone::of(&stage, true);
             let moved = clone.and_then(|clone| clone.attach_on(at.as_fd()));
             moved.map_err(failed)
@@ -197,6 +203,20 @@ impl Mounted {
         let removed = remove_stage(bundle);
         moved?;
         removed.map_err(failed)
+    }
+
+    /// As [`unmount`](Self::unmount), without waiting for the file system's end where nothing depends on
+    /// it: the kernel writes an overlay's upper layer back first, which takes as long as the disk is busy.
+    /// The end comes when what this gives is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unmount`].
+    pub fn leave(&self) -> Result<Option<OwnedFd>, Error> {
+        let is_left = self.may_linger && self.count == 1;
+        // What can't be held is unmounted in full.
+        let held = is_left.then(|| in_root::root(&self.path).ok()).flatten();
+        self.unmount()?;
+        Ok(held)
     }
 
     /// Unmounts what was mounted. May be called again.
@@ -247,6 +267,16 @@ fn target(mount: &RootfsMount) -> Option<&Path> {
     Some(Path::new(target)).filter(|_| !target.is_empty())
 }
 
+/// Whether the layers of a mount may be removed, or mounted again, while its file system is still about to
+/// end: those of an overlay without an index, which would refuse a second mount of its upper layer, and with
+/// none of its ids mapped. All else may be a device, or what a snapshotter has mounted for it.
+fn lets_go_of_its_layers(mount: &RootfsMount) -> bool {
+    mount.kind == "overlay"
+        && target(mount).is_none()
+        && mount.options.iter().any(|option| option == "index=off")
+        && !idmapped::is_wanted(mount)
+}
+
 /// What `target` is with `root` as `/`.
 fn in_rootfs(root: &Path, target: &Path) -> io::Result<OwnedFd> {
     Ok(in_root::open(in_root::root(root)?, target, OFlags::PATH)?)
@@ -265,11 +295,11 @@ fn unmount_of(at: BorrowedFd<'_>) -> io::Result<()> {
 fn mount_at(
     mount: &RootfsMount,
     path: &Path,
-    bundle: &Path,
-    users: Option<BorrowedFd<'_>>,
+    (bundle, users): (&Path, Option<BorrowedFd<'_>>),
+    meanwhile: &mut dyn FnMut(),
 ) -> Result<(), Error> {
     if !idmapped::is_wanted(mount) {
-        return mount_plain(mount, path);
+        return mount_plain(mount, path, meanwhile);
     }
     let map = |source| Error::Map {
         path: path.to_owned(),
@@ -283,24 +313,24 @@ fn mount_at(
     let mut plain = idmapped::plain(mount);
     if mount.kind == "overlay" {
         let layers = Layers::map(&mut plain, bundle, users).map_err(map)?;
-        mount_plain(&plain, path)?;
+        mount_plain(&plain, path, meanwhile)?;
         drop(layers);
         return Ok(());
     }
-    mount_plain(&plain, path)?;
+    mount_plain(&plain, path, meanwhile)?;
     idmapped::cover(path, users).map_err(map)
 }
 
-fn mount_plain(mount: &RootfsMount, path: &Path) -> Result<(), Error> {
+fn mount_plain(mount: &RootfsMount, path: &Path, meanwhile: &mut dyn FnMut()) -> Result<(), Error> {
     // On a thread of its own: for an overlay of very many layers the call changes its thread's
     // working directory to keep the options short.
     let result = std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                let (kind, source) = (mount.kind.as_str(), mount.source.as_str());
-                mount_rootfs(Some(kind), Some(source), &mount.options, path)
-            })
-            .join()
+        let mounting = scope.spawn(|| {
+            let (kind, source) = (mount.kind.as_str(), mount.source.as_str());
+            mount_rootfs(Some(kind), Some(source), &mount.options, path)
+        });
+        meanwhile();
+        mounting.join()
     });
     match result {
         Ok(Ok(())) => Ok(()),
@@ -371,8 +401,13 @@ mod tests {
 
     #[test]
     fn a_rootfs_that_is_neither_mounted_nor_there_is_named() {
-        let error =
-            Mounted::new("/nonexistent/rootfs".into(), &[], Path::new("/"), None).unwrap_err();
+        let error = Mounted::new(
+            "/nonexistent/rootfs".into(),
+            &[],
+            (Path::new("/"), None),
+            &mut || (),
+        )
+        .unwrap_err();
         assert!(matches!(error, Error::Missing { .. }));
         assert!(error.to_string().contains("/nonexistent/rootfs"));
     }
@@ -410,8 +445,40 @@ mod tests {
     }
 
     #[test]
+    fn only_an_overlay_without_an_index_may_outlive_its_mount() {
+        let mount = |kind: &str, target: &str, options: &[&str]| RootfsMount {
+            kind: kind.into(),
+            source: kind.into(),
+            target: target.into(),
+            options: options.iter().map(|option| (*option).into()).collect(),
+        };
+        let may_linger = |mounts: &[RootfsMount]| Mounted::planned("/r".into(), mounts).may_linger;
+        let overlay = || mount("overlay", "", &["index=off", "upperdir=/u"]);
+        assert!(may_linger(&[overlay()]));
+        assert!(!may_linger(&[]));
+        assert!(!may_linger(&[mount("overlay", "", &["upperdir=/u"])]));
+        assert!(!may_linger(&[mount("overlay", "", &["index=on"])]));
+        assert!(!may_linger(&[mount("overlay", "/below", &["index=off"])]));
+        assert!(!may_linger(&[mount(
+            "overlay",
+            "",
+            &["index=off", "uidmap=0:1:1"]
+        )]));
+        assert!(!may_linger(&[mount("ext4", "", &["index=off"])]));
+        assert!(!may_linger(&[mount("ext4", "", &[]), overlay()]));
+        assert!(!may_linger(&[overlay(), mount("bind", "/below", &[])]));
+    }
+
+    #[test]
     fn a_dir_without_mounts_is_used_as_it_is() {
-        let mounted = Mounted::new(std::env::temp_dir(), &[], Path::new("/"), None).unwrap();
+        let mounted = Mounted::new(
+            std::env::temp_dir(),
+            &[],
+            (Path::new("/"), None),
+            &mut || (),
+        )
+        .unwrap();
+        assert!(mounted.leave().unwrap().is_none());
         mounted.unmount().unwrap();
     }
 }

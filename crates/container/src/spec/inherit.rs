@@ -1,5 +1,6 @@
 //! What a process has of which its spec says nothing: as runc, the least, or what its container has.
 
+use libcontainer::capabilities::CapabilityExt;
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec};
 
 use crate::confinement::Labels;
@@ -50,7 +51,6 @@ fn whole(given: Option<&LinuxCapabilities>) -> LinuxCapabilities {
 /// The capabilities, by their numbers, that a process is to inherit over an exec and does not have
 /// itself: libcontainer makes them inheritable when nothing of the rights to do so is left.
 pub(crate) fn beyond_permitted(process: &Process) -> u64 {
-    use libcontainer::capabilities::CapabilityExt;
     let Some(sets) = process.capabilities() else {
         return 0;
     };
@@ -59,6 +59,22 @@ pub(crate) fn beyond_permitted(process: &Process) -> u64 {
     let inheritable = sets.inheritable().iter().flatten();
     let beyond = inheritable.filter(|one| !permitted.contains(one));
     beyond.fold(0, |all, one| all | one.to_cap().bitmask())
+}
+
+/// The capabilities that a process is given, if its spec says; a set that is missing is empty.
+pub(crate) fn capabilities(process: &Process) -> Option<medley_sys::capabilities::Capabilities> {
+    let sets = process.capabilities().as_ref()?;
+    let bits = |set: &Option<Capabilities>| {
+        let all = set.iter().flatten();
+        all.fold(0, |all, one| all | one.to_cap().bitmask())
+    };
+    Some(medley_sys::capabilities::Capabilities {
+        bounding: bits(sets.bounding()),
+        effective: bits(sets.effective()),
+        permitted: bits(sets.permitted()),
+        inheritable: bits(sets.inheritable()),
+        ambient: bits(sets.ambient()),
+    })
 }
 
 /// Gives a process that is added to the container of `spec` what it says nothing of.
