@@ -45,6 +45,18 @@ pub fn docker() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// The root of Debian's Redis, with the libraries that not every machine has.
+///
+/// # Errors
+/// As for [`containerd`].
+pub fn redis() -> Result<PathBuf> {
+    // Not installed by us: the package would start one for the whole machine.
+    let packages = ["redis-server", "redis-tools", "libjemalloc2", "liblzf1"];
+    let dir = cache_dir()?.join("redis/bookworm");
+    packages_in(&dir, &packages, "bookworm", "usr/bin/redis-check-rdb")?;
+    Ok(dir)
+}
+
 /// A program of a package.
 fn package(name: &str, suite: &str, program: &str) -> Result<PathBuf> {
     packages_in(

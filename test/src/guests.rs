@@ -114,13 +114,16 @@ const LIBRARIES: &[&str] = &[
     "http-handler",
     "http-hello",
     "http-told",
+    "spin-inbound",
+    "spin-state",
 ];
 
 /// What guests include.
-const HEADERS: [&str; 5] = [
+const HEADERS: [&str; 6] = [
     "ask.h",
     "canonical.h",
     "lists.h",
+    "spin-host.h",
     "wasi-async.h",
     "wasi-http.h",
 ];

@@ -26,6 +26,7 @@ pub mod plot;
 pub mod podman;
 pub mod proc;
 pub mod programs;
+pub mod redis;
 pub mod registry;
 pub mod runtime;
 pub mod scenario;

@@ -13,6 +13,7 @@ use medley_engine::{
 use medley_spin::allowed_hosts::AllowedHosts;
 use medley_spin::app::{Component, Triggers};
 use medley_spin::variables::Values;
+use medley_spin_host::{ComponentConfig, Host};
 
 use crate::command::LinkedCommand;
 use crate::component::{self, Engines, Part};
@@ -32,6 +33,8 @@ enum Error {
     Application(#[from] medley_spin::Error),
     #[error(transparent)]
     Files(#[from] files::Error),
+    #[error(transparent)]
+    Host(#[from] medley_spin_host::Error),
 }
 
 /// An application with the imports of its components found.
@@ -110,6 +113,7 @@ impl LinkedApplication {
             values: Values::new(&app.variables, env)?,
             outgoing: HttpClient::new(&guest.env)?,
             chain: Arc::default(),
+            host: Host::new(&guest.env)?,
         };
         let files = self
             .files
@@ -161,6 +165,7 @@ struct Given<'a> {
     values: Values,
     outgoing: HttpClient,
     chain: Arc<Chain>,
+    host: Arc<Host>,
 }
 
 impl Given<'_> {
@@ -175,10 +180,19 @@ impl Given<'_> {
         let allowed = Arc::new(AllowedHosts::new(id, rules, &self.values)?);
         let rules = Arc::new(Outgoing::new(
             id.to_owned(),
-            allowed,
+            allowed.clone(),
             self.chain.clone(),
             log(),
         ));
+        let spin = self.host.component(ComponentConfig {
+            id: id.to_owned(),
+            variables: variables.iter().cloned().collect(),
+            allowed_hosts: allowed,
+            key_value_stores: component.key_value_stores.clone(),
+            databases: component.databases.clone(),
+            ai_models: component.ai_models.clone(),
+            log: log(),
+        })?;
         let env = component.env.iter();
         let guest = Guest {
             args: Vec::new(),
@@ -190,7 +204,7 @@ impl Given<'_> {
             memory: self.guest.memory.clone(),
             millicpus: self.guest.millicpus,
         };
-        let shared = ProcessShared::of_component(&guest, variables, &self.outgoing, rules);
+        let shared = ProcessShared::of_component(&guest, variables, &self.outgoing, rules, spin);
         Ok((guest, shared))
     }
 }

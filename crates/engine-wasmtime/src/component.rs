@@ -14,7 +14,8 @@ use crate::config::{self, Profile};
 use crate::error::{NAME, engine_error, is_of_the_machine, malformed};
 use crate::http::{self, LinkedHandler};
 use crate::linker;
-use crate::wasi_version::{PROVIDED, is, is_of_0_3, other_version};
+use crate::traps::may_trap;
+use crate::wasi_version::{PROVIDED, is, is_of_0_3, is_provided, other_version};
 
 /// How a component's code is to be compiled. Bytes that are no component are anything: the
 /// compiler will say what is wrong with them.
@@ -23,7 +24,8 @@ pub(crate) fn profile(bytes: &[u8]) -> Profile {
     let serves = |(exported, name): &(bool, String)| *exported && http::is_handler(name);
     Profile::of(
         interfaces.iter().any(serves),
-        interfaces.iter().any(|(_, name)| is_of_0_3(name)),
+        // The functions of Spin's later packages are asynchronous.
+        (interfaces.iter()).any(|(_, name)| is_of_0_3(name) || name.starts_with("spin:")),
     )
 }
 
@@ -172,9 +174,10 @@ fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Opti
     let ty = component.component_type();
     let imports = || ty.imports(engine).map(|(name, _)| name);
     let known = |name: &&str| {
-        PROVIDED
-            .iter()
-            .any(|(package, _)| name.starts_with(package))
+        let mut packages = PROVIDED.iter();
+        is_provided(name)
+            || may_trap(engine, component, name)
+            || packages.any(|(package, _)| name.starts_with(package))
     };
     if let Some(import) = imports().find(|name| !known(name)) {
         if import.starts_with("wasi:nn/") {
@@ -191,7 +194,9 @@ fn missing_import(engine: &Engine, component: &Component, entry: &Entry) -> Opti
             engine: NAME,
         });
     }
-    imports().find_map(|name| other_version(name, entry))
+    imports()
+        .filter(|name| !may_trap(engine, component, name))
+        .find_map(|name| other_version(name, entry))
 }
 
 /// The bytes as Wasmtime takes them: by the engine that their interfaces ask for, or else by a

@@ -51,6 +51,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use medley_engine::{Application, Entry, Guest, GuestExit, ModuleError, Program};
+use medley_spin_host::is_inbound_http;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -66,7 +67,7 @@ pub(crate) use handler::Hosted;
 
 /// Whether an export is that of a handler.
 pub(crate) fn is_handler(name: &str) -> bool {
-    name.starts_with("wasi:http/incoming-handler@0.2.") || is_of_0_3(name)
+    name.starts_with("wasi:http/incoming-handler@0.2.") || is_of_0_3(name) || is_inbound_http(name)
 }
 
 fn is_of_0_3(name: &str) -> bool {
@@ -89,6 +90,8 @@ enum Callable {
     Proxy(Arc<ProxyPre<StoreData>>),
     /// One of WASI 0.3, with an engine of a concurrent profile.
     Service(Arc<ServicePre<StoreData>>),
+    /// One of Spin 1.
+    Inbound(Arc<InstancePre<StoreData>>),
 }
 
 impl LinkedHandler {
@@ -98,7 +101,9 @@ impl LinkedHandler {
         name: &str,
         entry: &Entry,
     ) -> Result<Self, ModuleError> {
-        let handler = if is_of_0_3(name) {
+        let handler = if is_inbound_http(name) {
+            Ok(Callable::Inbound(Arc::new(instance)))
+        } else if is_of_0_3(name) {
             ServicePre::new(instance).map(|pre| Callable::Service(Arc::new(pre)))
         } else {
             ProxyPre::new(instance).map(|pre| Callable::Proxy(Arc::new(pre)))
@@ -125,6 +130,7 @@ impl LinkedHandler {
         match &self.handler {
             Callable::Proxy(handler) => handler.engine(),
             Callable::Service(handler) => handler.engine(),
+            Callable::Inbound(instance) => instance.component().engine(),
         }
     }
 }

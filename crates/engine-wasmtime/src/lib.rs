@@ -25,6 +25,7 @@ mod outline;
 mod stdio;
 mod store_data;
 mod tls_roots;
+mod traps;
 mod values;
 mod variables;
 mod wasi_ctx;

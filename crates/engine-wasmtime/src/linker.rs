@@ -7,7 +7,8 @@ use wasmtime_wasi_config::WasiConfig;
 use crate::interfaces;
 use crate::keyvalue;
 use crate::store_data::StoreData;
-use crate::wasi_version::is_of_0_3;
+use crate::traps;
+use crate::wasi_version::{is_of_0_3, is_of_spin};
 
 /// A linker with all that `component` may import: what it does not is left out, which most
 /// starts are the quicker for. What is of WASI 0.3 needs an engine of a concurrent profile.
@@ -41,5 +42,9 @@ pub(crate) fn linker(
     if imports("wasi:keyvalue/") {
         keyvalue::add_to_linker(&mut linker, StoreData::keyvalue)?;
     }
+    if imports("wasi:config/") || imports("wasi:keyvalue/") || any(&is_of_spin) {
+        medley_spin_host::add_to_linker(&mut linker, &imports, StoreData::spin)?;
+    }
+    traps::add_to_linker(&mut linker, engine, component)?;
     Ok(linker)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use medley_engine::{Guest, GuestExit, Preopen};
+use medley_spin_host::ComponentHost;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -39,6 +40,8 @@ pub(crate) struct ProcessShared {
     preopens: Vec<Preopen>,
     /// What a component of an application may connect to. Any other may connect to all.
     rules: Option<Arc<Outgoing>>,
+    /// What a component may use of Spin's interfaces.
+    spin: Arc<ComponentHost>,
 }
 
 impl ProcessShared {
@@ -50,6 +53,7 @@ impl ProcessShared {
             outgoing: HttpClient::new(&guest.env)?,
             preopens: guest.preopens.clone(),
             rules: None,
+            spin: ComponentHost::bare(guest.env.iter().cloned().collect()),
         }))
     }
 
@@ -60,6 +64,7 @@ impl ProcessShared {
         variables: impl IntoIterator<Item = (String, String)>,
         outgoing: &HttpClient,
         rules: Arc<Outgoing>,
+        spin: Arc<ComponentHost>,
     ) -> Arc<Self> {
         Arc::new(Self {
             variables: variables.into_iter().collect(),
@@ -67,6 +72,7 @@ impl ProcessShared {
             outgoing: outgoing.of_component(rules.clone()),
             preopens: guest.preopens.clone(),
             rules: Some(rules),
+            spin,
         })
     }
 
@@ -118,6 +124,14 @@ impl StoreData {
     pub(crate) fn keyvalue(&mut self) -> keyvalue::View<'_> {
         keyvalue::View {
             buckets: &self.shared.buckets,
+            table: &mut self.table,
+        }
+    }
+
+    /// What it may use of Spin's interfaces.
+    pub(crate) fn spin(&mut self) -> medley_spin_host::View<'_> {
+        medley_spin_host::View {
+            host: &self.shared.spin,
             table: &mut self.table,
         }
     }

@@ -9,11 +9,11 @@ use crate::error::NAME;
 pub(crate) const PROVIDED: &[(&str, &[&str])] = &[
     ("wasi:cli/", &["0.2", "0.3"]),
     ("wasi:clocks/", &["0.2", "0.3"]),
-    ("wasi:config/", &["0.2.0-rc.1"]),
+    ("wasi:config/", &["0.2.0-rc.1", "0.2.0-draft-2024-09-27"]),
     ("wasi:filesystem/", &["0.2", "0.3"]),
     ("wasi:http/", &["0.2", "0.3"]),
     ("wasi:io/", &["0.2"]),
-    ("wasi:keyvalue/", &["0.2.0-draft"]),
+    ("wasi:keyvalue/", &["0.2.0-draft", "0.2.0-draft2"]),
     #[cfg(feature = "nn")]
     ("wasi:nn/", &["0.2.0-rc-2024-10-28"]),
     ("wasi:random/", &["0.2", "0.3"]),
@@ -34,6 +34,23 @@ pub(crate) fn provides(provided: &[&str], version: &str) -> bool {
 pub(crate) fn is_of_0_3(interface: &str) -> bool {
     let version = interface.split_once('@').map(|(_, version)| version);
     interface.starts_with("wasi:") && version.is_some_and(|version| provides(&["0.3"], version))
+}
+
+/// Whether an interface is one of Spin's.
+pub(crate) fn is_of_spin(interface: &str) -> bool {
+    ["fermyon:spin/", "spin:"]
+        .iter()
+        .any(|start| interface.starts_with(start))
+}
+
+/// Whether the linker has an interface that a component imports.
+pub(crate) fn is_provided(import: &str) -> bool {
+    let known = PROVIDED
+        .iter()
+        .find(|(package, _)| import.starts_with(package));
+    let version = import.split_once('@').map(|(_, version)| version);
+    medley_spin_host::provides(import)
+        || known.is_some_and(|(_, provided)| version.is_some_and(|v| provides(provided, v)))
 }
 
 /// Whether `requested` names an interface, with or without its version.

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::uri::{Parts, Scheme};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use medley_spin_host::InboundHttp;
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime::component::Resource;
+use wasmtime::component::{InstancePre, Resource};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types as p2;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
@@ -41,6 +42,11 @@ pub(super) enum Call {
         handler: Arc<ServicePre<StoreData>>,
         request: p3::Request,
         over: Completion,
+        sender: oneshot::Sender<HandlerResponse>,
+    },
+    Inbound {
+        handler: Arc<InstancePre<StoreData>>,
+        request: Request<WasiBody>,
         sender: oneshot::Sender<HandlerResponse>,
     },
 }
@@ -87,6 +93,11 @@ impl Call {
                     sender,
                 })
             }
+            Callable::Inbound(handler) => Ok(Self::Inbound {
+                handler: handler.clone(),
+                request: request.map(|body| body.map_err(Into::into).boxed_unsync()),
+                sender,
+            }),
         }
     }
 
@@ -138,6 +149,31 @@ impl Call {
                 });
                 handled.await.flatten()?;
                 *exports = Some(Exports::Service(made));
+                Ok(())
+            }
+            Self::Inbound {
+                handler,
+                request,
+                sender,
+            } => {
+                let made = match exports.take() {
+                    Some(Exports::Inbound(made)) => made,
+                    _ => {
+                        let instance = handler.instantiate_async(&mut *store).await?;
+                        InboundHttp::new(&mut *store, &instance)?
+                    }
+                };
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let response = made.call(store, Request::from_parts(head, body)).await?;
+                let whole = |body| {
+                    Full::new(body)
+                        .map_err(|never| match never {})
+                        .boxed_unsync()
+                };
+                // Its client may have gone away.
+                sender.send(Ok(response.map(whole))).ok();
+                *exports = Some(Exports::Inbound(made));
                 Ok(())
             }
         }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use medley_spin_host::InboundHttp;
 use wasmtime::Store;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::p2::bindings::Proxy;
@@ -13,10 +14,11 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use super::line_writer::LineWriter;
 use crate::store_data::StoreData;
 
-/// The functions that an instance is called by: of WASI 0.2, or of 0.3.
+/// The functions that an instance is called by: of WASI 0.2, of 0.3, or of Spin 1.
 pub(super) enum Exports {
     Proxy(Proxy),
     Service(Service),
+    Inbound(InboundHttp),
 }
 
 /// An instance and its store.
