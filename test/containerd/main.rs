@@ -74,6 +74,7 @@ mod spin;
 mod spin_artifacts;
 mod spin_host;
 mod spin_refused;
+mod spin_samples;
 mod stack;
 mod stdio;
 mod systemd;

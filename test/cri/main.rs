@@ -17,6 +17,7 @@ mod sandbox;
 mod security;
 mod service;
 mod sockets;
+mod spin;
 mod streams;
 mod versions;
 mod wasmedge;

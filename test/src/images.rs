@@ -42,6 +42,30 @@ impl Image {
         archive.unpack(rootfs).context("cannot unpack the layer")
     }
 
+    /// What a file has in it.
+    ///
+    /// # Errors
+    /// No layer has it.
+    pub fn content(&self, path: &str) -> Result<Vec<u8>> {
+        for (_, blob) in &self.blobs {
+            // A blob that is no archive has no entries.
+            let mut archive = tar::Archive::new(blob.as_slice());
+            for entry in archive.entries()?.map_while(std::result::Result::ok) {
+                let mut entry = entry;
+                if entry
+                    .path()?
+                    .strip_prefix(".")
+                    .is_ok_and(|at| at == Path::new(path))
+                {
+                    let mut data = Vec::new();
+                    entry.read_to_end(&mut data)?;
+                    return Ok(data);
+                }
+            }
+        }
+        anyhow::bail!("{} has no {path}", self.name)
+    }
+
     /// Its entry in the `manifest.json` of an archive of Docker's.
     fn in_docker_form(&self) -> Result<Value> {
         let digest = self.manifest["digest"].as_str();
@@ -418,6 +442,7 @@ fn chain_id(diff_ids: &[String]) -> String {
     })
 }
 
-fn digest(data: &[u8]) -> String {
+/// The name of a blob.
+pub fn digest(data: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(data))
 }

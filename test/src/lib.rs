@@ -32,6 +32,7 @@ pub mod runtime;
 pub mod scenario;
 pub mod shim;
 pub mod spec;
+pub mod spin;
 pub mod stale;
 pub mod stdio;
 pub mod tls;
