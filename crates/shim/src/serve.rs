@@ -152,8 +152,9 @@ async fn abandoned(service: &Service, bundle: &Path) {
 }
 
 /// Reaps what containers leave behind, as often as a child ends; and once none has for a moment,
-/// gives back what the work around them has left in the heaps. Each exec is done by a thread that
-/// may have a heap of its own, and what stays there adds up to more than the shim itself.
+/// gives back what the work around them has left in the heaps, and mapped of the binary. Each exec is
+/// done by a thread that may have a heap of its own, and what stays there adds up to more than the
+/// shim itself.
 async fn reap_orphans() {
     let mut children = match signal(SignalKind::child()) {
         Ok(children) => children,
@@ -174,6 +175,7 @@ async fn reap_orphans() {
             }
             () = tokio::time::sleep(REST), if !is_trimmed => {
                 medley_sys::memory::trim_heap();
+                medley_sys::memory::unmap_code();
                 is_trimmed = true;
             }
         }

@@ -214,6 +214,7 @@ impl WasmInit {
         medley_sys::child::close_from(FIRST_NAMESPACE);
         // What libcontainer needed, a spec and mounts by the thousand, is not the guest's to keep.
         medley_sys::memory::trim_heap();
+        medley_sys::memory::trim_stack();
         let name = self
             .shared
             .entry

@@ -2,10 +2,10 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | a helper is started ahead | `prestarted_helper` |
 //! | the spec is read and checked | `spec::container_spec` |
 //! | namespaces that others make are opened | `sandbox`, `user_namespace` |
 //! | the rootfs is mounted, and removed again should a later step fail | `unfinished`, `rootfs` |
+//! | meanwhile a helper is started ahead, and the cgroup made | `prestarted_helper`, `planned_cgroup` |
 //! | what runs is decided | `medley_dispatch`, `image_layers` |
 //! | the container is prepared for the helper | `prepare` |
 //! | the helper makes it | `code_source`, `helper::create` |
@@ -100,14 +100,6 @@ pub(super) fn create_for(
     request: CreateRequest,
     maker: Maker<'_>,
 ) -> Result<(LiveContainer, Plan), Error> {
-    let step = trace::span("start a helper");
-    let mut helper = PrestartedHelper::start(
-        context.images(),
-        &request.id,
-        &request.rootfs,
-        &request.cancel,
-    )?;
-    drop(step);
     let step = trace::span("read the spec");
     let mut spec = ContainerSpec::load(&request.id, &request.bundle)?;
     maker.streams.adapt(&mut spec);
@@ -127,10 +119,25 @@ pub(super) fn create_for(
     let mut unfinished = Unfinished::begin(&dir, made_by, &cgroup.cgroup, to_mount)?;
     let users = namespaces.users.own();
     drop(step);
-    let step = trace::span("mount the rootfs, make the cgroup");
+    let step = trace::span("mount the rootfs");
     let devices = devices::rules(&spec.oci);
+    let meanwhile = || {
+        // First: the kernel loads it while the rest is done.
+        let step = trace::span("start a helper");
+        let helper = PrestartedHelper::start(
+            context.images(),
+            &request.id,
+            &request.rootfs,
+            &request.cancel,
+        )?;
+        drop(step);
+        let _step = trace::span("make the cgroup");
+        cgroup.make(&devices)?;
+        Ok(helper)
+    };
     let from = (request.bundle.as_path(), users);
-    let rootfs = unfinished.mount(at, &request.rootfs, from, (&cgroup, &devices))?;
+    unfinished.has_cgroup(&cgroup.cgroup);
+    let (rootfs, mut helper) = unfinished.mount(at, &request.rootfs, from, meanwhile)?;
     drop(step);
 
     let step = trace::span("decide");

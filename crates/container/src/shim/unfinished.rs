@@ -4,11 +4,9 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use medley_cgroup::Cgroup;
-use medley_sys::device_filter::Rule;
 use medley_types::RootfsMount;
 
 use super::error::Error;
-use super::planned_cgroup::PlannedCgroup;
 use super::recorded_process::RecordedProcess;
 use super::rootfs::Mounted;
 use super::{recover, state_file};
@@ -40,24 +38,26 @@ impl Unfinished {
         Ok(unfinished)
     }
 
-    /// Mounts the rootfs, and makes the cgroup meanwhile.
-    pub(super) fn mount(
+    /// Mounts the rootfs, and does `meanwhile`, once.
+    pub(super) fn mount<T>(
         &mut self,
         at: PathBuf,
         mounts: &[RootfsMount],
         from: (&Path, Option<BorrowedFd<'_>>),
-        (cgroup, devices): (&PlannedCgroup, &[Rule]),
-    ) -> Result<Mounted, Error> {
-        // Where systemd makes it, libcontainer cleans up behind itself, unless it dies in the middle.
-        self.cgroup = Some(cgroup.cgroup.clone());
-        let mut made = None;
-        let make = || cgroup.make(devices);
+        meanwhile: impl Fn() -> Result<T, Error>,
+    ) -> Result<(Mounted, T), Error> {
+        let mut done = None;
         let mounted = Mounted::new(at, mounts, from, &mut || {
-            made.get_or_insert_with(make);
+            done.get_or_insert_with(&meanwhile);
         })?;
         self.rootfs = Some(mounted.clone());
-        made.unwrap_or_else(make)?;
-        Ok(mounted)
+        Ok((mounted, done.unwrap_or_else(meanwhile)?))
+    }
+
+    /// From here on there may be a cgroup: libcontainer cleans up behind itself, unless it dies in the
+    /// middle.
+    pub(super) fn has_cgroup(&mut self, cgroup: &Cgroup) {
+        self.cgroup = Some(cgroup.clone());
     }
 
     /// The container is made: nothing is removed.
