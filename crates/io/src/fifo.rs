@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::Error;
 
@@ -16,44 +18,58 @@ use crate::Error;
 /// a Create that was given up, and has 5 s from containerd.
 const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Pause between two attempts to open a FIFO that has no reader.
+/// And one with input for an exec within this one: it opens its end before it calls Exec too. What comes
+/// later is read as well.
+const WRITER_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Pause between two looks at a FIFO that nothing has open at its other end.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The reading end of an exec's stdin: its input ends when the client closes its end.
+/// The reading end of an exec's stdin: its input ends when the client closes its end. Where no client has
+/// opened that in time, as one without input that has closed it already, a writing end is given too, and
+/// the input ends when that is closed.
 pub(crate) fn session_input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     const STREAM: &str = "stdin";
-    let (opened, hears) = mpsc::channel();
-    let waiting = path.to_owned();
-    std::thread::spawn(move || {
-        // This open waits for a writer. Without one, the process would read the end of input at once.
-        let read = rustix::fs::open(&waiting, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        drop(opened.send(read));
-    });
-    let mut keeper = None;
-    let read = match hears.recv_timeout(PEER_TIMEOUT) {
-        Ok(read) => read,
-        Err(_) => {
-            // No writer came in time: a writing end of our own releases the thread, and a client
-            // may still open the FIFO later.
-            keeper = Some(open_fifo(STREAM, path, OFlags::RDWR)?);
-            hears.recv().unwrap_or(Err(rustix::io::Errno::INTR))
+    // It never waits, and is the peer that a client's open may wait for.
+    let read = open_fifo(STREAM, path, OFlags::RDONLY)?;
+    let keeper = match has_writer_soon(&read) {
+        Ok(true) => None,
+        Ok(false) => Some(open_fifo(STREAM, path, OFlags::RDWR)?),
+        Err(errno) => {
+            return Err(Error::Open {
+                stream: STREAM,
+                path: path.to_owned(),
+                source: errno.into(),
+            });
         }
     };
-    let read = read.map_err(|errno| Error::Open {
-        stream: STREAM,
-        path: path.to_owned(),
-        source: errno.into(),
-    })?;
-    if !rustix::fs::fstat(&read).is_ok_and(|stat| {
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
-    }) {
-        return Err(Error::NotAFifo {
-            stream: STREAM,
-            path: path.to_owned(),
-        });
-    }
     chown_fd(STREAM, path, &read, uid)?;
     Ok((read, keeper))
+}
+
+/// Whether a client has opened a FIFO, for which it has some time: without one a read is the end of input.
+fn has_writer_soon(read: &OwnedFd) -> rustix::io::Result<bool> {
+    let deadline = Instant::now() + WRITER_TIMEOUT;
+    let (_unread, copy) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    loop {
+        // It takes nothing out: of an empty FIFO with a writer there is nothing yet, and of one without
+        // never.
+        match rustix::pipe::tee(read, &copy, 1, SpliceFlags::NONBLOCK) {
+            Ok(0) => {}
+            Ok(_) | Err(Errno::AGAIN) => return Ok(true),
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        // One that has come and gone.
+        let mut seen = [PollFd::new(read, PollFlags::empty())];
+        if rustix::event::poll(&mut seen, Some(&Timespec::default()))? > 0 {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 pub(crate) fn input(path: &Path, uid: u32) -> Result<(OwnedFd, Option<OwnedFd>), Error> {

@@ -125,21 +125,52 @@ fn what_is_no_fifo_is_refused_by_name() {
 #[tokio::test]
 async fn a_session_ends_with_its_clients_input() {
     let fifos = Fifos::new("session");
-    let path = fifos.0.join("in");
-    let client = std::thread::spawn(move || {
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .write_all(b"all")
-            .unwrap();
-    });
-    let stdio = fifos.stdio();
-    let (ends, _keeper) = stdio.open_session(0).unwrap();
+    let mut client = client(&fifos);
+    let (ends, _keeper) = fifos.stdio().open_session(0).unwrap();
+    let writing = std::thread::spawn(move || client.write_all(b"all").unwrap());
     let mut text = String::new();
     File::from(ends.stdin).read_to_string(&mut text).unwrap();
     assert_eq!(text, "all");
-    client.join().unwrap();
+    writing.join().unwrap();
+}
+
+/// A client's end of the input, as it has it once there is a reader.
+fn client(fifos: &Fifos) -> File {
+    use rustix::fs::OFlags;
+    let path = fifos.0.join("in");
+    let open = |flags| crate::fifo::open_fifo("stdin", &path, flags).unwrap();
+    let _reader = open(OFlags::RDONLY);
+    open(OFlags::WRONLY).into()
+}
+
+/// Which may be all there before the session begins: to look for a client takes nothing of it.
+#[tokio::test]
+async fn a_session_has_its_input_from_the_first_byte() {
+    let fifos = Fifos::new("session-first");
+    let path = fifos.0.join("in");
+    let reader = crate::fifo::open_fifo("stdin", &path, rustix::fs::OFlags::RDONLY).unwrap();
+    let mut client = client(&fifos);
+    client.write_all(b"all").unwrap();
+    let (ends, keeper) = fifos.stdio().open_session(0).unwrap();
+    drop((reader, client));
+    let mut text = String::new();
+    // The client's end was the only one.
+    File::from(ends.stdin).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "all");
+    drop(keeper);
+}
+
+/// A client that closes its input at once may be gone before the session begins.
+#[tokio::test]
+async fn a_session_without_a_client_has_input_until_it_is_closed() {
+    let fifos = Fifos::new("session-none");
+    let (ends, keeper) = fifos.stdio().open_session(0).unwrap();
+    let late = File::options().write(true).open(fifos.path("in"));
+    late.unwrap().write_all(b"late").unwrap();
+    keeper.close_stdin();
+    let mut text = String::new();
+    File::from(ends.stdin).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "late");
 }
 
 /// Even if a process still holds it.
