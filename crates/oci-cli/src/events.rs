@@ -7,7 +7,8 @@ use medley_cgroup::{Cgroup, OomWatch};
 use medley_container::shim::command::Status;
 use medley_sys::pidfd::PidFd;
 use medley_sys::watch;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::{Args, Flag};
 use crate::failure::Failure;
@@ -57,8 +58,29 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<u8, Failure> {
 /// Prints one line of what it uses.
 fn tell(id: &str, cgroup: &Cgroup) -> Result<(), Failure> {
     let metrics = cgroup.metrics().map_err(|error| Failure::of(&error))?;
-    let event = json!({"type": "stats", "id": id, "data": stats::of(&metrics)});
-    print(&format!("{event}\n"))
+    Event {
+        kind: "stats",
+        id,
+        data: Some(stats::of(&metrics)),
+    }
+    .tell()
+}
+
+/// A line, in the order that runc has: what reads it may look at its beginning.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+impl Event<'_> {
+    fn tell(&self) -> Result<(), Failure> {
+        let line = serde_json::to_string(self).map_err(|error| Failure::of(&error))?;
+        print(&format!("{line}\n"))
+    }
 }
 
 /// Until the container's end.
@@ -81,7 +103,12 @@ fn follow(id: &str, cgroup: &Cgroup, init: &PidFd, interval: Duration) -> Result
                     let killed = oom.would_report();
                     oom.drain();
                     if killed || oom.has_killed() {
-                        print(&format!("{}\n", json!({"type": "oom", "id": id})))?;
+                        Event {
+                            kind: "oom",
+                            id,
+                            data: None,
+                        }
+                        .tell()?;
                     }
                 }
             }
