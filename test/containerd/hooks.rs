@@ -190,6 +190,19 @@ each_runtime! {
         failing(runtime, &linux()?, "createContainer").await
     }
 
+    /// It begins in the rootfs, in the container's mount namespace, with the node's programs.
+    async fn what_a_create_container_hook_mounts_is_the_containers(runtime: Runtime) -> Result<()> {
+        let script = "cat >/dev/null; mount -t tmpfs hooked ./data && echo mounted > ./data/note";
+        let done = Scenario::of(runtime, images::linux())
+            .args(["/bin/cat", "/data/note"])
+            .edit(|json| json["hooks"]["createContainer"] = hook(script))
+            .finished().await?;
+        assert_eq!((done.code, done.stdout.as_str()), (0, "mounted\n"), "{done:?}");
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        assert!(!mounts.contains("hooked "), "the node has it too: {mounts}");
+        Ok(())
+    }
+
     /// Before the container's program does.
     async fn a_start_container_hook_runs_in_the_linux_root(runtime: Runtime) -> Result<()> {
         let done = Scenario::of(runtime, images::linux())

@@ -118,12 +118,12 @@ const CASES: &[Case] = &[
         |json| {
             json["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}, {"path": "/no/hook"}]})
         },
-        "the createRuntime hook \"/no/hook\" cannot be run: No such file or directory (os error 2)",
+        "error running createRuntime hook #1: \"/no/hook\" cannot be run: No such file or directory (os error 2)",
     ),
     (
         "hook-dir",
         |json| json["hooks"] = json!({"createContainer": [{"path": "/etc"}]}),
-        "the createContainer hook \"/etc\" cannot be run: ",
+        "error running createContainer hook #0: \"/etc\" cannot be run: ",
     ),
     (
         "hook-fails",
@@ -131,7 +131,7 @@ const CASES: &[Case] = &[
             json["hooks"] = json!({"prestart": [
                 {"path": "/bin/sh", "args": ["sh", "-c", "echo no luck >&2; exit 3"]}]});
         },
-        "the prestart hook \"/bin/sh\" ended with exit code 3, saying \"no luck\"",
+        "error running prestart hook #0: \"/bin/sh\" ended with exit code 3, saying \"no luck\"",
     ),
     (
         "cwd",

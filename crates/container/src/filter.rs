@@ -6,16 +6,20 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::fd::OwnedFd;
 
 use libseccomp::error::SeccompError;
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
+use medley_sys::seccomp;
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag,
     LinuxSeccompOperator,
 };
 use rustix::fs::MemfdFlags;
+
+mod enosys;
 
 /// What a call fails with if the profile does not say, which the OCI runtime spec has as EPERM.
 const EPERM: u32 = 1;
@@ -24,8 +28,8 @@ const EPERM: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "the container's seccomp profile has an agent decide about {call} (SCMP_ACT_NOTIFY), and \
-         that agent is told of the container's init alone: nothing can be run beside it"
+        "the container's seccomp profile has an agent decide about {call} (SCMP_ACT_NOTIFY), which \
+         is asked of the container's init and of Linux programs alone: no guest can be run beside it"
     )]
     Notify { call: String },
     #[error("the container's seccomp profile can't be made a filter: {what}")]
@@ -42,8 +46,20 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Makes the filter of a profile.
+    /// Makes the filter of a profile that has nothing for an agent.
     pub(crate) fn of(profile: &LinuxSeccomp) -> Result<Self, Error> {
+        let calls = profile.syscalls().iter().flatten();
+        let mut asked = calls.filter(|call| call.action() == LinuxSeccompAction::ScmpActNotify);
+        match asked.next() {
+            Some(call) => Err(Error::Notify {
+                call: call.names().join(", "),
+            }),
+            None => Self::with_agent(profile),
+        }
+    }
+
+    /// Makes the filter of a profile that may have something for an agent.
+    pub(crate) fn with_agent(profile: &LinuxSeccomp) -> Result<Self, Error> {
         let default = action(profile.default_action(), profile.default_errno_ret());
         if default == ScmpAction::Notify {
             return Err(Error::Notify {
@@ -58,11 +74,6 @@ impl Filter {
         }
         for call in profile.syscalls().iter().flatten() {
             let action = action(call.action(), call.errno_ret());
-            if action == ScmpAction::Notify {
-                return Err(Error::Notify {
-                    call: call.names().join(", "),
-                });
-            }
             if action == default {
                 continue;
             }
@@ -78,15 +89,27 @@ impl Filter {
         if let Err(error) = context.set_ctl_optimize(2) {
             log::debug!("a seccomp filter stays a list: {error}");
         }
+        let mut program = enosys::stub(profile);
+        program.extend(export(&context)?);
         Ok(Self {
-            program: export(&context)?,
+            program,
             flags: flags(profile),
         })
     }
 
-    /// Puts the calling thread under it.
-    pub(crate) fn load(&self) -> io::Result<()> {
+    /// Those of `SECCOMP_SET_MODE_FILTER` that it is loaded with.
+    pub(crate) fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// Puts the calling thread under it. Gives what it asks an agent by, if it asks one.
+    pub(crate) fn load(&self) -> io::Result<Option<OwnedFd>> {
         medley_sys::seccomp::load(&self.program, self.flags)
+    }
+
+    /// Whether it asks an agent.
+    pub(crate) fn asks(&self) -> bool {
+        self.flags & seccomp::NEW_LISTENER != 0
     }
 }
 
@@ -187,15 +210,22 @@ fn architecture(arch: Arch) -> ScmpArch {
     }
 }
 
-/// The flags of `<linux/seccomp.h>`.
+/// The flags of `<linux/seccomp.h>`. A profile that says nothing of them has the one that runc gives it: a
+/// program under a filter is no slower than without one.
 fn flags(profile: &LinuxSeccomp) -> u32 {
-    let flags = profile.flags().iter().flatten();
-    flags.fold(0, |all, flag| {
+    let by_default = [LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow];
+    let flags = profile.flags().as_deref().unwrap_or(&by_default);
+    let mut calls = profile.syscalls().iter().flatten();
+    let asks = calls.any(|call| call.action() == LinuxSeccompAction::ScmpActNotify);
+    let listener = if asks { seccomp::NEW_LISTENER } else { 0 };
+    flags.iter().fold(listener, |all, flag| {
         all | match flag {
-            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 1,
+            // What loads it has a single thread.
+            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
             LinuxSeccompFilterFlag::SeccompFilterFlagLog => 1 << 1,
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => 1 << 2,
-            // Of a listener alone, which there is none of.
+            // Of a listener alone.
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if asks => 1 << 5,
             LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
         }
     })
@@ -256,12 +286,16 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_hears_nothing_is_not_passed_over() {
-        let error = Filter::of(&profile(
+    fn an_agent_is_asked_where_it_can_be() {
+        let profile = profile(
             r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/run/agent","syscalls":[
-                {"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}"#,
-        ))
-        .unwrap_err();
+                {"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}],
+                "flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}"#,
+        );
+        let filter = Filter::with_agent(&profile).unwrap();
+        assert!(filter.asks());
+        assert_eq!(filter.flags, 8 | 32);
+        let error = Filter::of(&profile).unwrap_err();
         assert!(matches!(error, Error::Notify { .. }));
         assert!(error.to_string().contains("mkdir"), "{error}");
     }
@@ -276,7 +310,7 @@ mod tests {
         let done = std::thread::spawn(move || {
             // For this thread, and the program that it runs.
             rustix::thread::set_no_new_privs(true).unwrap();
-            filter.load().unwrap();
+            drop(filter.load().unwrap());
             Command::new("mkdir").arg("/tmp/medley-filtered").output()
         });
         let output = done.join().unwrap().unwrap();

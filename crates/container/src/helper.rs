@@ -2,6 +2,7 @@
 //!
 //! A helper is single-threaded, so that libcontainer may clone it, and it lives for milliseconds.
 
+mod agent;
 mod bound_dev;
 mod builder;
 mod cgroup_mount;
@@ -21,7 +22,7 @@ mod mount_flags;
 mod mounted;
 mod propagation;
 mod sandbox;
-mod schedule;
+pub(crate) mod schedule;
 mod sources;
 mod user_namespace;
 

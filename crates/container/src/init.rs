@@ -1,9 +1,12 @@
 //! What a container runs: its first process, and those that exec adds.
 
 pub(crate) mod exec;
+pub(crate) mod late_filter;
 pub(crate) mod lifeline;
 pub(crate) mod linux;
 mod null;
+pub(crate) mod start_hooks;
+mod terminal;
 pub(crate) mod wasm;
 mod working_dir;
 

@@ -10,6 +10,7 @@
 //! | `protocol` | what the shim and its helpers say to each other, as types |
 //! | [`spec`] | the OCI runtime spec, as every one of them reads it |
 //! | `filter` | a seccomp filter, made by one of them and put in force by another |
+//! | `hooks` | how the hooks of a spec are run, by each of them |
 //! | `confinement` | the labels of AppArmor and SELinux that each of them has to do with |
 //!
 //! The shim never forks: it runs its own binary again, single-threaded, and hands it a request
@@ -25,6 +26,7 @@
 mod confinement;
 mod filter;
 pub mod helper;
+mod hooks;
 mod init;
 mod protocol;
 #[cfg(any(test, fuzzing))]

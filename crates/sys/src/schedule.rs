@@ -95,6 +95,25 @@ pub fn run_anywhere() -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
+/// The processors that the calling thread may run on, as the hexadecimal number of which each bit is one.
+///
+/// # Errors
+/// Those of `sched_getaffinity(2)`.
+pub fn affinity() -> io::Result<String> {
+    Ok(mask(&rustix::thread::sched_getaffinity(None)?))
+}
+
+fn mask(set: &CpuSet) -> String {
+    const DIGIT: usize = 4;
+    let digits = (0..CpuSet::MAX_CPU / DIGIT).rev().map(|digit| {
+        let bits = (0..DIGIT).filter(|bit| set.is_set(digit * DIGIT + bit));
+        bits.fold(0_u8, |all, bit| all | 1 << bit)
+    });
+    let digits = digits.skip_while(|digit| *digit == 0);
+    let digits: String = digits.map(|digit| format!("{digit:x}")).collect();
+    format!("0x{}", if digits.is_empty() { "0" } else { &digits })
+}
+
 fn parse(list: &str) -> Option<CpuSet> {
     let mut set = CpuSet::new();
     for range in list.trim().split(',') {
@@ -110,7 +129,7 @@ fn parse(list: &str) -> Option<CpuSet> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{mask, parse};
 
     #[test]
     fn a_list_of_processors_is_read_as_cpuset_has_it() {
@@ -120,6 +139,18 @@ mod tests {
         for wrong in ["", "a", "3-1", "0-", "99999999"] {
             assert!(parse(wrong).is_none(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn processors_are_told_as_a_number() {
+        for (list, told) in [
+            ("0", "0x1"),
+            ("1", "0x2"),
+            ("0-5,64", "0x1000000000000003f"),
+        ] {
+            assert_eq!(mask(&parse(list).unwrap()), told);
+        }
+        assert_eq!(mask(&super::CpuSet::new()), "0x0");
     }
 
     #[test]

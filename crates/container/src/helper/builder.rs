@@ -15,12 +15,12 @@ mod surroundings;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use libcontainer::config::YoukiConfig;
-use libcontainer::container::{Container, ContainerStatus, State};
+use libcontainer::container::{self, Container, ContainerStatus, StateConversionError};
 use libcontainer::error::{ErrInvalidID, LibcontainerError};
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener};
 use libcontainer::process::args::{ContainerArgs, ContainerType};
@@ -31,20 +31,23 @@ use libcontainer::process::init::container_init_process;
 use libcontainer::process::intel_rdt;
 use libcontainer::syscall::SyscallError;
 use libcontainer::syscall::syscall::{SyscallType, create_syscall};
+use libcontainer::tty;
 use libcontainer::user_ns::UserNamespaceConfig;
 use libcontainer::workload::Executor;
-use libcontainer::{hooks, tty};
 use medley_cgroup::Cgroup;
 use medley_sys::clone::{PidNamespace, SingleThreaded};
 use medley_sys::in_root::real_path;
 use medley_sys::{child, trace};
 use medley_types::exit_status;
-use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{ContainerState, Linux, LinuxNamespace, LinuxNamespaceType, Spec, State};
 
 use rustix::process::{Pid, Signal};
 
-use self::stage::Stage;
+use self::stage::{Entry, Stage};
+use crate::filter;
+use crate::hooks::{self, HookFailed, Moment};
 use crate::init::linux::LinuxInit;
+use crate::init::start_hooks::StartHooks;
 use crate::protocol::FIRST_NAMESPACE;
 
 /// What a clone ends with that could not become init; why, it has told.
@@ -60,6 +63,8 @@ pub(crate) enum Error {
     Libcontainer(#[from] LibcontainerError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    #[error(transparent)]
+    State(#[from] StateConversionError),
     #[error("cannot make the process")]
     Clone(#[source] io::Error),
     #[error("cannot set oom_score_adj to {value}")]
@@ -80,11 +85,10 @@ pub(crate) enum Error {
     Network(#[from] network::Error),
     #[error(transparent)]
     Stage(#[from] stage::Error),
-    #[error("failed to run {moment} hooks")]
-    Hook {
-        moment: &'static str,
-        source: hooks::HookError,
-    },
+    #[error(transparent)]
+    Hook(#[from] HookFailed),
+    #[error(transparent)]
+    Filter(#[from] filter::Error),
     #[error("the spec has no {0}")]
     Incomplete(&'static str),
 }
@@ -105,6 +109,8 @@ pub(crate) struct Builder {
     pub(crate) executor: Box<dyn Executor>,
     /// What the executor is, if a Linux program.
     pub(crate) linux: Option<LinuxInit>,
+    /// Those of its hooks that the executor runs.
+    pub(crate) start_hooks: StartHooks,
     pub(crate) no_pivot: bool,
     /// Its cgroup, which is there, unless systemd is to make one.
     pub(crate) cgroup: Option<Cgroup>,
@@ -136,11 +142,12 @@ impl Builder {
     fn make_in(self, dir: &Path) -> Result<i32, Error> {
         let mut spec = load::spec(&self.bundle, self.console.is_some())?;
         if let Some(init) = &self.linux {
+            init.take_filter(&mut spec)?;
             init.take_capabilities(&mut spec);
         }
         let real = |path| real_path(path).map_err(LibcontainerError::OtherIO);
         let mut container = Container {
-            state: State::new(
+            state: container::State::new(
                 &self.id,
                 ContainerStatus::Creating,
                 None,
@@ -173,15 +180,18 @@ impl Builder {
         let linux = spec.linux().as_ref().ok_or(Error::Incomplete("linux"))?;
         let stage = match &self.cgroup {
             Some(_) if !self.no_pivot && !between::is_needed(linux) => {
-                Stage::of(&alone, &mut spec, &rootfs, console.is_some())?
+                Stage::of(&alone, &mut spec, &rootfs)?
             }
             _ => None,
         };
+        let state = State::try_from(&container.state)?;
+        leave_start_hooks(&mut spec, &state, &self.start_hooks);
         // libcontainer makes no file system for what is added to a container.
         let container_type = match &stage {
             Some(stage) if stage.rootfs().is_none() => TENANT,
             _ => ContainerType::InitContainer,
         };
+        let made_by_libcontainer = matches!(container_type, ContainerType::InitContainer);
         let seen = stage.as_ref().and_then(Stage::rootfs);
         let rootfs = seen.map_or(rootfs, Path::to_owned);
         drop(step);
@@ -192,7 +202,10 @@ impl Builder {
             container_type,
             syscall: SyscallType::default(),
             rootfs,
-            console_socket: console.as_ref().map(AsRawFd::as_raw_fd),
+            console_socket: console
+                .as_ref()
+                .filter(|_| made_by_libcontainer)
+                .map(AsRawFd::as_raw_fd),
             notify_listener: listener,
             preserve_fds: 0,
             container: Some(container.clone()),
@@ -208,8 +221,9 @@ impl Builder {
             pid_file: None,
             spec: Rc::new(spec),
         };
-        let stage = stage.map(|stage| (stage, stdio.as_mut_slice()));
-        let pid = make_init(&alone, &args, self.cgroup.as_ref(), stage)?;
+        let console = console.as_ref().map(AsFd::as_fd);
+        let stage = stage.map(|stage| (stage, stdio.as_mut_slice(), console));
+        let pid = make_init(&alone, (&args, &state), self.cgroup.as_ref(), stage)?;
         let settled = share_cache(&args.spec, &mut container, pid).and_then(|()| {
             let created = container
                 .set_status(ContainerStatus::Created)
@@ -258,28 +272,49 @@ fn set_oom_score(spec: &Spec) -> Result<(), Error> {
         .map_err(|source| Error::OomScore { value, source })
 }
 
+/// Takes the hooks out of a spec that the executor runs.
+fn leave_start_hooks(spec: &mut Spec, state: &State, to: &StartHooks) {
+    let hooks = spec.hooks_mut().as_mut();
+    let hooks = hooks.and_then(|hooks| hooks.start_container_mut().take());
+    if let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) {
+        to.set(hooks, state.clone());
+    }
+}
+
 /// Makes init, does for it what it asks for, and waits until it is ready to be started.
 fn make_init(
     alone: &SingleThreaded,
-    args: &ContainerArgs,
+    (args, state): (&ContainerArgs, &State),
     cgroup: Option<&Cgroup>,
-    stage: Option<(Stage, &mut [OwnedFd])>,
+    stage: Option<(Stage, &mut [OwnedFd], Option<BorrowedFd<'_>>)>,
 ) -> Result<i32, Error> {
     let spec = args.spec.linux().as_ref();
     let linux = spec.ok_or(Error::Incomplete("linux"))?;
     let (mut to_us, mut from_init) = channel::main_channel()?;
     let (mut to_init, mut from_us) = channel::init_channel()?;
+    let asks_for_hooks = match (&args.container_type, &stage) {
+        (ContainerType::InitContainer, _) => args.spec.hooks().is_some(),
+        (_, Some((stage, ..))) => stage.asks_for_hooks(),
+        (_, None) => false,
+    };
+    log::debug!("nsexec container setup: a clone of this process enters the container");
     let step = trace::span("clone init");
     let pid = match cgroup {
         Some(cgroup) if !between::is_needed(linux) => {
             let namespace = PidsOf::spec(linux)?;
-            let enter = |is_placed| {
+            let enter = |is_placed, helper: (&mut MainSender, &mut InitReceiver)| {
                 let step = trace::span("enter the cgroup");
                 cgroup.enter(is_placed)?;
                 drop(step);
                 let step = trace::span("leave the node's mounts");
                 let open = match stage {
-                    Some((stage, stdio)) => stage.enter(alone, stdio)?,
+                    Some((stage, stdio, console)) => stage.enter(Entry {
+                        alone,
+                        stdio,
+                        console,
+                        state,
+                        helper,
+                    })?,
                     None => Vec::new(),
                 };
                 drop(step);
@@ -291,24 +326,26 @@ fn make_init(
             let init = |is_placed| {
                 // It leads to the node's cgroups.
                 child::close_fds(dir.as_slice());
-                let enter = || enter(is_placed);
+                let enter = |helper: (&mut MainSender, &mut InitReceiver)| enter(is_placed, helper);
                 become_init(args, enter, &to_init, (&mut to_us, &mut from_us))
             };
             let made = alone.clone_child_into(namespace.as_clone(), dir, init);
             made.map_err(Error::Clone)?
         }
         _ => {
-            let enter = || Ok(Vec::new());
+            let enter = |_: (&mut MainSender, &mut InitReceiver)| Ok(Vec::new());
             let init = || become_init(args, enter, &to_init, (&mut to_us, &mut from_us));
             between::clone(alone, args, cgroup, init)?
         }
     };
     drop(step);
     to_us.close()?;
-    run_hooks(args, pid, &mut from_init, &mut to_init)?;
+    if asks_for_hooks {
+        run_hooks(&args.spec, state, pid, (&mut from_init, &mut to_init))?;
+    }
     network::move_devices(linux, pid, &mut from_init, &mut to_init)?;
     if let Some(seccomp) = linux.seccomp() {
-        listener::hand_over(seccomp, args, pid, &mut from_init, &mut to_init)?;
+        listener::hand_over(seccomp, state, pid, &mut from_init, &mut to_init)?;
     }
     to_init.close()?;
     from_init.wait_for_init_ready()?;
@@ -320,15 +357,16 @@ fn make_init(
 /// In the clone: becomes init, once it has done `enter`. It comes back only if it can't.
 fn become_init(
     args: &ContainerArgs,
-    enter: impl FnOnce() -> Result<Vec<File>, Error>,
+    enter: impl FnOnce((&mut MainSender, &mut InitReceiver)) -> Result<Vec<File>, Error>,
     to_init: &InitSender,
     (to_us, from_us): (&mut MainSender, &mut InitReceiver),
 ) -> u8 {
     trace::cloned("init");
+    log::debug!("child process in init(): {}", std::process::id());
     let become_it = || {
         // Ours of it: its end is to be the helper's.
         to_init.close()?;
-        let _open = enter()?;
+        let _open = enter((&mut *to_us, &mut *from_us))?;
         Ok::<(), Error>(container_init_process(args, to_us, from_us)?)
     };
     if let Err(error) = become_it() {
@@ -395,42 +433,27 @@ fn namespace(linux: &Linux, wanted: LinuxNamespaceType) -> Option<&LinuxNamespac
     namespaces.find(|namespace| namespace.typ() == wanted)
 }
 
-/// Runs the hooks that run outside, when init is in its namespaces.
+/// Runs the hooks that run outside, when init is in its namespaces and asks for it.
 fn run_hooks(
-    args: &ContainerArgs,
+    spec: &Spec,
+    state: &State,
     pid: i32,
-    from_init: &mut MainReceiver,
-    to_init: &mut InitSender,
+    (from_init, to_init): (&mut MainReceiver, &mut InitSender),
 ) -> Result<(), Error> {
-    let hooks = match args.container_type {
-        ContainerType::InitContainer => args.spec.hooks().as_ref(),
-        // It has none of them.
-        ContainerType::TenantContainer { .. } => None,
-    };
-    let Some(hooks) = hooks else {
-        return Ok(());
-    };
-    let container = args.container.as_ref().ok_or(Error::Incomplete("state"))?;
     from_init.wait_for_hook_request()?;
-    let mut container = container.clone();
-    // libcontainer takes a pid by its own type.
-    let pid = container.set_pid(pid).pid();
-    let state = &args.container.as_ref().map(|container| &container.state);
-    let all = [
-        ("prestart", "prestart", hooks.prestart().as_ref()),
-        (
-            "createRuntime",
-            "create runtime",
-            hooks.create_runtime().as_ref(),
-        ),
-    ];
-    for (moment, theirs, hooks) in all {
-        let ran = hooks::run_hooks(hooks, *state, None, pid, None);
-        ran.map_err(|source| {
-            // As libcontainer says it, for the shim to tell it in a sentence.
-            log::error!("failed to run {theirs} hooks err={source:?}");
-            Error::Hook { moment, source }
-        })?;
+    let state = hooks::told(state, ContainerState::Creating, pid);
+    let moment = |name| Moment {
+        name,
+        state: &state,
+        // As runc, whose own dir this is.
+        cwd: Some(state.bundle()),
+        env: &[],
+        in_container: false,
+    };
+    if let Some(hooks) = spec.hooks() {
+        #[allow(deprecated, reason = "a spec may have them, and they are run")]
+        moment("prestart").run(hooks.prestart().as_ref())?;
+        moment("createRuntime").run(hooks.create_runtime().as_ref())?;
     }
     Ok(to_init.hook_done()?)
 }

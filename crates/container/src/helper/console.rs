@@ -2,7 +2,7 @@
 //! to the shim.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -115,18 +115,38 @@ pub(crate) fn open(init: &PidFd, request: &TerminalRequest) -> Result<(OwnedFd, 
     .map_err(failed)?;
     // The root was init's, and not that of a process that has its pid by now.
     init.must_live().map_err(Error::Open)?;
-    // Named first, opened then: what is no multiplexer notices nothing.
-    let seen = open_in(&root, OFlags::PATH).map_err(failed)?;
-    must_be_multiplexer(&seen)?;
-    let master = open_in(&root, OFlags::RDWR | OFlags::NOCTTY).map_err(failed)?;
-    must_be_multiplexer(&master)?;
-    rustix::pty::unlockpt(&master).map_err(failed)?;
+    let master = open_master(root.as_fd())?;
     let slave = prepare(&master, request)?;
     Ok((master, slave))
 }
 
-fn open_in(root: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    in_root::open(root, Path::new(MULTIPLEXER), flags)
+/// Opens a terminal of the container with this root: master and slave, which root owns.
+pub(crate) fn open_in(root: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd), Error> {
+    let master = open_master(root)?;
+    let slave = open_slave(&master)?;
+    Ok((master, slave))
+}
+
+fn open_master(root: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    let failed = |errno: rustix::io::Errno| Error::Open(errno.into());
+    let open = |flags| in_root::open(root, Path::new(MULTIPLEXER), flags).map_err(failed);
+    // Named first, opened then: what is no multiplexer notices nothing.
+    let seen = open(OFlags::PATH)?;
+    must_be_multiplexer(&seen)?;
+    let master = open(OFlags::RDWR | OFlags::NOCTTY)?;
+    must_be_multiplexer(&master)?;
+    rustix::pty::unlockpt(&master).map_err(failed)?;
+    Ok(master)
+}
+
+/// By the master, not by a path that leads where the container wants.
+fn open_slave(master: &OwnedFd) -> Result<OwnedFd, Error> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let opened = rustix::pty::ioctl_tiocgptpeer(master, flags);
+    opened.map_err(|errno| Error::Prepare {
+        what: "open",
+        source: errno.into(),
+    })
 }
 
 fn must_be_multiplexer(fd: &OwnedFd) -> Result<(), Error> {
@@ -149,9 +169,7 @@ fn prepare(master: &OwnedFd, request: &TerminalRequest) -> Result<OwnedFd, Error
             source: errno.into(),
         }
     };
-    // By the master, not by a path that leads where the container wants.
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = rustix::pty::ioctl_tiocgptpeer(master, flags).map_err(failed("open"))?;
+    let slave = open_slave(master)?;
     rustix::fs::fchown(&slave, Some(Uid::from_raw(request.owner)), None::<Gid>)
         .map_err(failed("give the user"))?;
     if let Some((rows, columns)) = request.size {

@@ -20,6 +20,8 @@ use crate::helper::console::{self, ConsoleSocket};
 use crate::helper::load_program::{self, LoadOutcome};
 use crate::init::Init;
 use crate::init::lifeline::Lifeline;
+use crate::init::linux::Settling;
+use crate::init::start_hooks::StartHooks;
 use crate::protocol::{
     Create, FIRST_NAMESPACE, Failure, MadeProcess, MakeReply, PreparedContainer,
 };
@@ -119,6 +121,7 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         None => None,
     };
     let channel = init.channel();
+    let start_hooks = StartHooks::default();
     // With a terminal init needs none of them.
     let stdio = console.is_none().then_some(fds.stdio);
     let linux = match &init {
@@ -132,8 +135,14 @@ fn create(call: Create<OwnedFd>, engines: Engines) -> Result<MakeReply<OwnedFd>,
         state: container.state.clone(),
         console: console.as_ref().map(|(socket, _)| socket.path().to_owned()),
         stdio,
-        executor: executor(init, confinement, &container, (life.as_ref(), fds.passed))?,
+        executor: executor(
+            init,
+            (confinement, start_hooks.clone()),
+            &container,
+            (life.as_ref(), fds.passed),
+        )?,
         linux,
+        start_hooks,
         no_pivot: container.no_pivot_root,
         cgroup: container.cgroup.clone(),
     };
@@ -183,14 +192,20 @@ fn prepare(container: &PreparedContainer) -> Result<Option<Confinement>, Error> 
 /// What init does once libcontainer has put it into the container.
 fn executor(
     init: Init,
-    confinement: Option<Confinement>,
+    (confinement, start_hooks): (Option<Confinement>, StartHooks),
     container: &PreparedContainer,
     (life, passed): (Option<&Lifeline>, Vec<OwnedFd>),
 ) -> Result<Box<dyn Executor>, Error> {
     let late_cwd = container.late_cwd.clone();
+    let has_terminal = container.terminal.is_some();
     match init {
         Init::Linux(init) => {
-            init.prepare(confinement, late_cwd);
+            init.prepare(Settling {
+                confinement,
+                late_cwd,
+                has_terminal,
+                start_hooks,
+            });
             init.pass_on(passed).map_err(Error::Passed)?;
             Ok(Box::new(init))
         }
@@ -199,6 +214,10 @@ fn executor(
                 init.live_with(life.clone());
             }
             init.confine(confinement);
+            init.run_hooks(start_hooks);
+            if has_terminal {
+                init.take_terminal();
+            }
             if let Some(cwd) = late_cwd {
                 init.enter_late(cwd);
             }

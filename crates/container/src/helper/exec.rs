@@ -10,10 +10,14 @@ use libcontainer::process::memory_policy;
 use medley_sys::clone::{PidNamespace, SingleThreaded};
 use medley_sys::pidfd::PidFd;
 use medley_sys::trace;
-use oci_spec::runtime::LinuxPersonalityDomain;
+use oci_spec::runtime::{
+    ContainerState, LinuxPersonalityDomain, Spec, State, StateBuilder, VERSION,
+};
 
 use crate::confinement::{self, Confinement, Labels};
 use crate::filter::{self, Filter};
+use crate::helper::agent::{self, Agent};
+use crate::helper::builder::kill;
 use crate::helper::console;
 use crate::helper::keyring;
 use crate::helper::load_program::{self, LoadOutcome};
@@ -21,7 +25,7 @@ use crate::helper::schedule::{self, Schedule};
 use crate::helper::{Engines, log_file};
 use crate::init::Init;
 use crate::init::exec::{self, ExecSetup};
-use crate::protocol::{Exec, Failure, MadeProcess, MakeReply};
+use crate::protocol::{Exec, Failure, MadeProcess, MakeReply, PreparedProcess};
 use crate::spec::{self, seccomp};
 use medley_cgroup::UnifiedEntry;
 use medley_cgroup::guest_memory_limit::MemoryFiles;
@@ -49,6 +53,8 @@ enum Error {
     ProcessEnded { init: i32, source: io::Error },
     #[error(transparent)]
     Filter(#[from] filter::Error),
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
     #[error(transparent)]
     Schedule(#[from] schedule::Error),
     #[error("cannot keep the inheritable capabilities")]
@@ -112,11 +118,19 @@ fn exec(
     };
     let spec = spec::load(&prepared.bundle)?;
     let filter = filter(&spec, &work)?;
+    let asking = filter.as_ref().is_some_and(Filter::asks);
+    let asking = asking
+        .then(|| Asking::prepare(&spec, &prepared))
+        .transpose()?;
+    let (asking, to_us) = asking.unzip();
     let enter = |source| Error::Enter {
         init: prepared.init,
         source,
     };
     let alone = SingleThreaded::check().map_err(Error::Clone)?;
+    log::debug!(
+        "nsexec container setup: this process enters the container, and clones itself there"
+    );
     let schedule = Schedule::of(&prepared.process, &spec);
     schedule.begin()?;
     // From here on it is the container that pays. Everything that needs the node's files comes
@@ -133,8 +147,8 @@ fn exec(
     let inheritable = spec::beyond_permitted(&process);
     medley_sys::child::make_inheritable(inheritable).map_err(Error::Capabilities)?;
     let confinement = Confinement::open(Labels::of(&process))?;
-    if let Some(id) = &prepared.keyring {
-        keyring::join(id, confinement.as_ref())?;
+    if prepared.keyring {
+        keyring::join(&prepared.id, confinement.as_ref())?;
     }
     match (&work, confinement) {
         (Init::Linux(_), Some(confinement)) => confinement.set_on_exec()?,
@@ -162,6 +176,8 @@ fn exec(
         stdio,
         terminal: master.is_some(),
         status: Some(telling),
+        asking: to_us,
+        schedule,
         work,
     };
     let unified = entry.as_ref().map(UnifiedEntry::dir);
@@ -178,6 +194,13 @@ fn exec(
             exec::run(setup, socket)
         })
         .map_err(Error::Clone)?;
+    log::debug!("child process in init(): {pid}");
+    if let Some(asking) = asking
+        && let Err(error) = asking.hand_over(pid)
+    {
+        kill(pid);
+        return Err(error);
+    }
     if let (Some(channel), Some((sources, procfs))) = (channel, limits.take())
         && let Err(error) = sources.send(&channel, &procfs, pid)
     {
@@ -189,8 +212,54 @@ fn exec(
     }))
 }
 
+/// What the agent of a seccomp profile is told of a process once its filter is in force.
+struct Asking {
+    agent: Agent,
+    state: State,
+    from_it: OwnedFd,
+}
+
+impl Asking {
+    /// Gives the end for the process too. Comes before the namespaces, where the agent has no path.
+    fn prepare(spec: &Spec, prepared: &PreparedProcess) -> Result<(Self, OwnedFd), Error> {
+        let linux = spec.linux().as_ref();
+        let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+        let agent = Agent::connect(profile.ok_or(agent::Error::NoPath)?)?;
+        let state = StateBuilder::default()
+            .version(VERSION)
+            .id(prepared.id.clone())
+            .status(ContainerState::Running)
+            .pid(prepared.init)
+            .bundle(prepared.bundle.clone())
+            .annotations(spec.annotations().clone().unwrap_or_default())
+            .build()
+            .map_err(agent::Error::from)?;
+        let (from_it, to_us) = medley_sys::message::pair().map_err(Error::Clone)?;
+        let asking = Self {
+            agent,
+            state,
+            from_it,
+        };
+        Ok((asking, to_us))
+    }
+
+    /// Has the agent hear of the process `pid`, which waits for that. One that ends before tells why itself.
+    fn hand_over(self, pid: i32) -> Result<(), Error> {
+        let fds = match medley_sys::message::receive(&self.from_it) {
+            Ok((_, fds)) => fds,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(Error::Clone(error)),
+        };
+        let Some(asked_by) = fds.first() else {
+            return Ok(());
+        };
+        self.agent.hand_over(self.state, pid, asked_by)?;
+        medley_sys::message::send(&self.from_it, exec::HEARD, &[]).map_err(Error::Clone)
+    }
+}
+
 /// What the container's processes have besides, and clones inherit.
-fn live_as(spec: &oci_spec::runtime::Spec) -> Result<(), Error> {
+fn live_as(spec: &Spec) -> Result<(), Error> {
     let Some(linux) = spec.linux() else {
         return Ok(());
     };
@@ -208,12 +277,16 @@ fn live_as(spec: &oci_spec::runtime::Spec) -> Result<(), Error> {
 
 /// The filter that the container's processes run under, or else a guest's own. Made here, where no
 /// right is given up yet and nothing of the container can look on.
-fn filter(spec: &oci_spec::runtime::Spec, work: &Init) -> Result<Option<Filter>, filter::Error> {
+fn filter(spec: &Spec, work: &Init) -> Result<Option<Filter>, filter::Error> {
     let linux = spec.linux().as_ref();
     let profile = linux.and_then(|linux| linux.seccomp().clone());
     let profile = match work {
-        Init::Linux(_) => profile,
-        Init::Wasm(_) => profile.or_else(seccomp::wasm_profile),
+        Init::Linux(_) => return profile.as_ref().map(Filter::with_agent).transpose(),
+        Init::Wasm(_) => profile.or_else(seccomp::wasm_profile).map(|mut profile| {
+            // A guest's code is kept from what speculation tells, whatever its filter leaves out.
+            profile.set_flags(Some(profile.flags().clone().unwrap_or_default()));
+            profile
+        }),
     };
     profile.as_ref().map(Filter::of).transpose()
 }

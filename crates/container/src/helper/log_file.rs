@@ -65,12 +65,20 @@ pub(crate) fn write(line: &str) {
     drop(result);
 }
 
+/// Whether a line tells of what went well.
+fn is_detail(line: &str) -> bool {
+    ["INFO ", "DEBUG ", "TRACE "]
+        .iter()
+        .any(|level| line.starts_with(level))
+}
+
 /// The line of a helper's log that says most about a failure.
 pub(crate) fn cause(log: &str) -> Option<&str> {
     let errors = || log.lines().filter_map(|line| line.strip_prefix("ERROR "));
-    errors()
-        .next()
-        .or_else(|| log.lines().find(|line| !line.is_empty()))
+    errors().next().or_else(|| {
+        log.lines()
+            .find(|line| !line.is_empty() && !is_detail(line))
+    })
 }
 
 #[cfg(test)]
@@ -85,5 +93,6 @@ mod tests {
             Some("thread 'main' panicked")
         );
         assert_eq!(cause(""), None);
+        assert_eq!(cause("DEBUG a\nINFO b\n"), None);
     }
 }

@@ -55,12 +55,15 @@ impl Schedule {
     /// [`Error`].
     pub(crate) fn begin(&self) -> Result<(), Error> {
         match self.affinity.0.as_deref() {
-            Some(list) => run_on(Some(list)),
-            None => {
-                run_anywhere();
-                Ok(())
-            }
+            Some(list) => run_on(Some(list))?,
+            None => run_anywhere(),
         }
+        if log::log_enabled!(log::Level::Debug)
+            && let Ok(mask) = schedule::affinity()
+        {
+            log::debug!("nsexec[{}]: affinity: {mask}", std::process::id());
+        }
+        Ok(())
     }
 
     /// Once it is there, and has root's rights still.
@@ -73,6 +76,14 @@ impl Schedule {
             schedule::set_io_priority(class, priority)
                 .map_err(|source| Error::IoPriority { priority, source })?;
         }
+        Ok(())
+    }
+
+    /// In the process itself: a policy may be one that no clone inherits, or that lets none be made.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(crate) fn take_policy(&self) -> Result<(), Error> {
         if let Some(scheduler) = &self.scheduler {
             schedule::set_scheduler(attributes(scheduler)).map_err(|source| Error::Scheduler {
                 policy: *scheduler.policy(),

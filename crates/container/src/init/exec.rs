@@ -14,6 +14,7 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Gid, Uid};
 
 use crate::filter::Filter;
+use crate::helper::schedule::{self, Schedule};
 use crate::init::Init;
 use crate::spec;
 
@@ -26,8 +27,14 @@ pub(crate) struct ExecSetup {
     pub(crate) terminal: bool,
     /// Where an error goes.
     pub(crate) status: Option<File>,
+    /// Where what its filter asks an agent by goes, and what says that the agent has it.
+    pub(crate) asking: Option<OwnedFd>,
+    pub(crate) schedule: Schedule,
     pub(crate) work: Init,
 }
+
+/// What says that the agent has it.
+pub(crate) const HEARD: &[u8] = b"+";
 
 /// Why it could not.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +52,8 @@ enum Error {
     Limit { kind: String, reason: String },
     #[error("cannot set the capabilities")]
     Capabilities(#[source] io::Error),
+    #[error(transparent)]
+    Schedule(#[from] schedule::Error),
     #[error("cannot load the container's seccomp filter")]
     Filter(#[source] io::Error),
     #[error("exec: {name:?}: executable file not found in $PATH ({path})")]
@@ -83,7 +92,9 @@ fn close_unmeant(setup: &ExecSetup, status: Option<&File>, socket: &OwnedFd) {
         Init::Linux(init) => {
             let stdio = setup.stdio.iter().map(AsFd::as_fd);
             init.with_descriptors(|theirs| {
-                let ours = status.map(AsFd::as_fd).into_iter().chain(theirs);
+                let asking = setup.asking.as_ref().map(AsFd::as_fd);
+                let ours = status.map(AsFd::as_fd).into_iter().chain(asking);
+                let ours = ours.chain(theirs);
                 medley_sys::child::close_all_but(&stdio.chain(ours).collect::<Vec<_>>());
             });
         }
@@ -108,10 +119,14 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
         filter,
         stdio,
         terminal,
+        asking,
+        schedule,
         mut work,
         ..
     } = setup;
+    let load_filter = || load_filter(filter.as_ref(), asking.as_ref());
     let syscall = libcontainer::syscall::syscall::create_syscall();
+    schedule.take_policy()?;
     step("begin a session", rustix::process::setsid())?;
     let [stdin, stdout, stderr] = stdio;
     step("set stdin", rustix::stdio::dup2_stdin(&stdin))?;
@@ -171,7 +186,7 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
     // Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the other capabilities.
     if !no_new_privileges {
         medley_sys::capabilities::be_effective().map_err(Error::Capabilities)?;
-        load_filter(filter.as_ref())?;
+        load_filter()?;
     }
     if let Some(requested) = spec::capabilities(&process) {
         requested.apply().map_err(Error::Capabilities)?;
@@ -200,7 +215,7 @@ fn apply_and_exec(setup: ExecSetup, status: &mut Option<File>) -> Result<(), Err
         init.set_program(find(&process)?);
     }
     if no_new_privileges {
-        load_filter(filter.as_ref())?;
+        load_filter()?;
     }
     let mut spec = Spec::default();
     spec.set_process(Some(process));
@@ -223,8 +238,18 @@ fn undumpable() -> rustix::io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
 }
 
-fn load_filter(filter: Option<&Filter>) -> Result<(), Error> {
-    filter.map_or(Ok(()), Filter::load).map_err(Error::Filter)
+fn load_filter(filter: Option<&Filter>, asking: Option<&OwnedFd>) -> Result<(), Error> {
+    let asked_by = filter.map_or(Ok(None), Filter::load);
+    let (Some(asked_by), Some(asking)) = (asked_by.map_err(Error::Filter)?, asking) else {
+        return Ok(());
+    };
+    let told = medley_sys::message::send(asking, HEARD, &[asked_by.as_fd()]);
+    let heard = told.and_then(|()| medley_sys::message::receive(asking));
+    match heard {
+        Ok((heard, _)) if heard == HEARD => Ok(()),
+        Ok(_) => Err(Error::Filter(io::ErrorKind::ConnectionAborted.into())),
+        Err(error) => Err(Error::Filter(error)),
+    }
 }
 
 /// The program that the process names, as it is found in the container.

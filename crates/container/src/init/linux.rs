@@ -18,8 +18,11 @@ use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 
 use crate::confinement::{self, Confinement};
+use crate::filter;
 use crate::helper::log_file;
-use crate::init::{null, working_dir};
+use crate::init::late_filter::LateFilter;
+use crate::init::start_hooks::StartHooks;
+use crate::init::{null, terminal, working_dir};
 use crate::protocol::STARTED;
 use crate::spec::{self, environment};
 
@@ -38,11 +41,23 @@ struct Shared {
     /// The user's, for an environment that names none.
     home: RefCell<Option<String>>,
     status: RefCell<File>,
-    confinement: RefCell<Option<Confinement>>,
     capabilities: Cell<Option<Capabilities>>,
-    late_cwd: RefCell<Option<PathBuf>>,
+    filter: RefCell<Option<LateFilter>>,
+    settling: RefCell<Settling>,
+    start_hooks: RefCell<StartHooks>,
     /// What the program has as descriptors 3 and up.
     passed: RefCell<Vec<OwnedFd>>,
+}
+
+/// What init does, as its container's user, before its program.
+#[derive(Default)]
+pub(crate) struct Settling {
+    /// What its program is confined by.
+    pub(crate) confinement: Option<Confinement>,
+    /// The working directory that was left to it.
+    pub(crate) late_cwd: Option<PathBuf>,
+    pub(crate) has_terminal: bool,
+    pub(crate) start_hooks: StartHooks,
 }
 
 /// What init could not do as its container's user, before its program.
@@ -58,6 +73,8 @@ enum Error {
     Confinement(#[from] confinement::Error),
     #[error(transparent)]
     Cwd(#[from] working_dir::Error),
+    #[error("cannot load the container's seccomp filter")]
+    Filter(#[source] std::io::Error),
 }
 
 impl LinuxInit {
@@ -67,9 +84,10 @@ impl LinuxInit {
         let shared = Shared {
             home: RefCell::default(),
             status: RefCell::new(status),
-            confinement: RefCell::default(),
             capabilities: Cell::default(),
-            late_cwd: RefCell::default(),
+            filter: RefCell::default(),
+            settling: RefCell::default(),
+            start_hooks: RefCell::default(),
             passed: RefCell::default(),
         };
         Self {
@@ -80,10 +98,9 @@ impl LinuxInit {
 }
 
 impl LinuxInit {
-    /// Has init confine its program, and enter the working directory that was left to it.
-    pub(crate) fn prepare(&self, confinement: Option<Confinement>, late_cwd: Option<PathBuf>) {
-        *self.shared.confinement.borrow_mut() = confinement;
-        *self.shared.late_cwd.borrow_mut() = late_cwd;
+    /// Has init do this before its program.
+    pub(crate) fn prepare(&self, settling: Settling) {
+        *self.shared.settling.borrow_mut() = settling;
     }
 
     /// Takes the capabilities out of the spec, which init sets itself then: libcontainer looks at each of them
@@ -120,22 +137,41 @@ impl LinuxInit {
         Ok(())
     }
 
+    /// Takes the seccomp filter out of the spec, which init puts in force itself then.
+    pub(crate) fn take_filter(&self, spec: &mut Spec) -> Result<(), filter::Error> {
+        *self.shared.filter.borrow_mut() = LateFilter::take(spec)?;
+        Ok(())
+    }
+
     /// As the container's user, while Create can still fail. Lets go of what is the node's.
     fn settle(&self) -> Result<(), Error> {
+        let settling = std::mem::take(&mut *self.shared.settling.borrow_mut());
+        if settling.has_terminal {
+            terminal::control();
+        }
+        null::make_writable();
+        let filter = self.shared.filter.take();
+        let (early, late) = match filter {
+            Some(filter) if filter.needs_rights() => (Some(filter), None),
+            filter => (None, filter),
+        };
+        let load = |filter: Option<LateFilter>| filter.map_or(Ok(()), |filter| filter.load());
+        load(early).map_err(Error::Filter)?;
         if let Some(capabilities) = self.shared.capabilities.take() {
             capabilities.apply().map_err(Error::Capabilities)?;
         }
         // No process may attach to it while it waits: a change of user may have undone this.
         medley_sys::child::be_undumpable().map_err(Error::Dumpable)?;
-        if let Some(confinement) = self.shared.confinement.take() {
+        if let Some(confinement) = settling.confinement {
             confinement.set_on_exec()?;
         }
-        if let Some(cwd) = self.shared.late_cwd.take() {
+        if let Some(cwd) = settling.late_cwd {
             working_dir::enter(&cwd)?;
         }
-        null::make_writable();
+        *self.shared.start_hooks.borrow_mut() = settling.start_hooks;
+        log::debug!("init: closing the pipe to signal completion, and the log");
         log_file::stop();
-        Ok(())
+        load(late).map_err(Error::Filter)
     }
 
     /// Becomes the program; comes back only if it can't.
@@ -160,6 +196,13 @@ impl LinuxInit {
                 medley_sys::child::execute(&path, &args, &env)
             }
             Err(error) => error,
+        }
+    }
+
+    /// Tells why its program does not run.
+    fn give_up(&self, text: &str) {
+        if let Err(lost) = self.shared.status.borrow_mut().write_all(text.as_bytes()) {
+            log::error!("{text}; and this could not be told to the shim: {lost}");
         }
     }
 
@@ -205,6 +248,14 @@ impl Executor for LinuxInit {
             .and_then(|args| Some((args.first()?, args)))
             .ok_or(ExecutorError::InvalidArg)?;
         let path = self.path.clone().unwrap_or_else(|| PathBuf::from(name));
+        let env = environment::of(
+            spec.process().as_ref(),
+            self.shared.home.borrow().as_deref(),
+        );
+        if let Err(failed) = self.shared.start_hooks.borrow().run(&env) {
+            self.give_up(&medley_types::sentence(&failed));
+            medley_sys::child::exit_now(NOT_EXECUTABLE);
+        }
         // The sign that init has come this far; what follows it is an error.
         if let Err(lost) = self.shared.status.borrow_mut().write_all(STARTED) {
             log::error!(
@@ -212,10 +263,6 @@ impl Executor for LinuxInit {
                 path.display()
             );
         }
-        let env = environment::of(
-            spec.process().as_ref(),
-            self.shared.home.borrow().as_deref(),
-        );
         let error = self.execute(&path, args, env);
         let mut text = format!("cannot execute {}: {error}", path.display());
         if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
@@ -228,9 +275,7 @@ impl Executor for LinuxInit {
                  quarter of RLIMIT_STACK, 2 MiB as a rule, in all",
             );
         }
-        if let Err(lost) = self.shared.status.borrow_mut().write_all(text.as_bytes()) {
-            log::error!("{text}; and this could not be told to the shim: {lost}");
-        }
+        self.give_up(&text);
         medley_sys::child::exit_now(match error.kind() {
             std::io::ErrorKind::NotFound => NOT_FOUND,
             _ => NOT_EXECUTABLE,

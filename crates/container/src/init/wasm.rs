@@ -1,6 +1,6 @@
 //! In init: run the guest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +20,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::confinement::{self, Confinement};
 use crate::init::lifeline::Lifeline;
-use crate::init::{null, working_dir};
+use crate::init::start_hooks::StartHooks;
+use crate::init::{null, terminal, working_dir};
 use crate::protocol::{FIRST_NAMESPACE, STARTED};
 use crate::spec::environment;
 use medley_cgroup::guest_memory_limit::LimitChannel;
@@ -68,6 +69,8 @@ struct Shared {
     life: RefCell<Option<Lifeline>>,
     /// The working directory that is left to its process to enter.
     late_cwd: RefCell<Option<PathBuf>>,
+    start_hooks: RefCell<StartHooks>,
+    has_terminal: Cell<bool>,
     /// Where the kernel has what it shows of its process.
     layout: Option<Layout>,
 }
@@ -103,6 +106,8 @@ impl WasmInit {
             confined: RefCell::default(),
             life: RefCell::default(),
             late_cwd: RefCell::default(),
+            start_hooks: RefCell::default(),
+            has_terminal: Cell::default(),
             layout: layout(),
         };
         Self {
@@ -118,6 +123,16 @@ impl WasmInit {
     /// Has its process enter the working directory, as the container's user.
     pub(crate) fn enter_late(&self, cwd: PathBuf) {
         *self.shared.late_cwd.borrow_mut() = Some(cwd);
+    }
+
+    /// Has its process take the terminal that its stdio is for its own.
+    pub(crate) fn take_terminal(&self) {
+        self.shared.has_terminal.set(true);
+    }
+
+    /// Has its process run hooks before the guest.
+    pub(crate) fn run_hooks(&self, start_hooks: StartHooks) {
+        *self.shared.start_hooks.borrow_mut() = start_hooks;
     }
 
     /// Has its process end with the shim until it is started.
@@ -184,11 +199,21 @@ impl WasmInit {
             working_dir::enter(cwd)?;
         }
         null::make_writable();
+        if self.shared.has_terminal.get() {
+            terminal::control();
+        }
         let mut confined = self.shared.confined.borrow_mut();
         if let Confined::Wanted(requested) = std::mem::take(&mut *confined) {
             *confined = Confined::Ready(requested.prepare()?);
         }
         Ok(())
+    }
+
+    /// Tells why its guest does not run.
+    fn give_up(&self, text: &str) {
+        if let Some(mut status) = self.shared.status.borrow_mut().take() {
+            drop(status.write_all(text.as_bytes()));
+        }
     }
 
     /// All that comes before the guest. In the end the process is confined as its container is, and
@@ -329,6 +354,14 @@ impl Executor for WasmInit {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let env = environment::of(
+            spec.process().as_ref(),
+            self.shared.home.borrow().as_deref(),
+        );
+        if let Err(failed) = self.shared.start_hooks.borrow().run(&env) {
+            self.give_up(&medley_types::sentence(&failed));
+            medley_sys::child::exit_now(NOT_EXECUTABLE);
+        }
         if let Some(life) = self.shared.life.borrow_mut().take() {
             life.let_go();
         }
@@ -352,9 +385,7 @@ impl Executor for WasmInit {
             GuestExit::NotStarted(text) => {
                 let path = self.shared.entry.path.display();
                 let text = format!("cannot start {path}: {text}");
-                if let Some(mut status) = self.shared.status.borrow_mut().take() {
-                    drop(status.write_all(text.as_bytes()));
-                }
+                self.give_up(&text);
                 drop(writeln!(std::io::stderr(), "{text}"));
                 NOT_EXECUTABLE
             }

@@ -73,8 +73,10 @@ pub(crate) struct PreparedProcess {
     /// The pid that init has in the shim's pid namespace. It is init's as long as its pidfd says
     /// that it lives.
     pub(crate) init: i32,
-    /// The container's id, where it has a session keyring of its own.
-    pub(crate) keyring: Option<String>,
+    /// The container's id.
+    pub(crate) id: String,
+    /// Whether it has a session keyring of its own.
+    pub(crate) keyring: bool,
     /// The container's cgroup.
     pub(crate) cgroup: Cgroup,
     /// The directory of the container's `config.json`, for its seccomp filter.

@@ -78,7 +78,8 @@ fn a_guests_code_arrives_as_what_it_was_sent() {
         let exec = super::Exec {
             process: Box::new(super::PreparedProcess {
                 init: 1,
-                keyring: None,
+                id: "it".to_owned(),
+                keyring: false,
                 cgroup: medley_cgroup::Cgroup::planned(None, "id", false),
                 bundle: "/b".into(),
                 process: oci_spec::runtime::Process::default(),

@@ -3,7 +3,6 @@
 use std::io;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use medley_types::EngineKind;
@@ -11,6 +10,7 @@ use medley_types::EngineKind;
 use rustix::io::Errno;
 
 use super::{device_rules, libcontainer_text, mounts, rootfs};
+use crate::hooks::HookFailed;
 use crate::spec;
 use crate::spec::environment;
 
@@ -203,11 +203,8 @@ pub enum Error {
     #[error("the process was started before")]
     Ends,
     /// A hook failed.
-    #[error("a {kind} hook failed")]
-    Hook {
-        kind: &'static str,
-        source: HookError,
-    },
+    #[error(transparent)]
+    Hook(HookFailed),
     /// libcontainer's record of the container can't be read.
     #[error("cannot read libcontainer's state of the container")]
     State(#[source] Box<libcontainer::error::LibcontainerError>),
@@ -277,28 +274,6 @@ pub enum SandboxError {
     /// It has ended.
     #[error("the pod has been stopped: no container can be made in it")]
     Stopped,
-}
-
-/// Why a hook failed.
-#[derive(Debug, thiserror::Error)]
-pub enum HookError {
-    /// It is no program.
-    #[error("cannot run {}", path.display())]
-    Run { path: PathBuf, source: io::Error },
-    /// It says so.
-    #[error("{} ended with {status}", path.display())]
-    Status {
-        path: PathBuf,
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// It took longer than it may.
-    #[error("{} took longer than the {limit:?} that it has, and was killed", path.display())]
-    Timeout {
-        path: PathBuf,
-        /// How long it may take: as the spec says, or what is left after the container's end.
-        limit: Duration,
-    },
 }
 
 impl From<medley_cgroup::MakeError> for Error {

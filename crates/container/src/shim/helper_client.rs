@@ -256,7 +256,7 @@ impl HelperProcess {
         let reaped = self.reap();
         let log = read_log(&mut self.log).map_err(Error::Talk)?;
         if self.debug {
-            log.lines().for_each(|line| log::debug!("helper: {line}"));
+            log.lines().for_each(relay);
         }
         let (status, time) = reaped.map_err(Error::Talk)?;
         Ok((status, time, log))
@@ -398,12 +398,7 @@ impl From<HelperOutput> for Error {
 /// What a helper said that could not do what it was asked for.
 fn refused(failure: Failure, log: &str) -> Error {
     match failure {
-        Failure::Failed { reason } => match libcontainer_text::fault(&reason, log) {
-            Some(fault) => Error::Libcontainer(fault),
-            None => Error::Refused {
-                reason: libcontainer_text::unknown(&reason, log),
-            },
-        },
+        Failure::Failed { reason } => libcontainer_text::told(&reason, log),
         Failure::UnfitModule { reason } => Error::UnfitModule { reason },
     }
 }
@@ -414,6 +409,14 @@ fn variable((name, value): (&str, &OsStr)) -> OsString {
     entry.push("=");
     entry.push(value);
     entry
+}
+
+/// Passes a line of a helper's log on: what tells of its steps, as it is.
+fn relay(line: &str) {
+    match line.strip_prefix("DEBUG ") {
+        Some(step) => log::debug!("{step}"),
+        None => log::debug!("helper: {line}"),
+    }
 }
 
 fn read_log(log: &mut File) -> io::Result<String> {

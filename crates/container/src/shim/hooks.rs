@@ -1,21 +1,19 @@
 //! The hooks that run beside the container: poststart and poststop, programs of the node. What
 //! comes before its start is run by the helper that makes it.
 
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::oci_spec::runtime::{Hook, State};
 use medley_sys::pidfd::PidFd;
 use medley_sys::{children, watch};
-use rustix::fs::MemfdFlags;
 
-use super::error::{Error, HookError};
+use super::error::Error;
+use crate::hooks::{self, HookError, HookFailed};
 
 /// When hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -61,11 +59,14 @@ pub(super) fn run(state: &Path, init: Option<&PidFd>, moment: Moment) -> Result<
         .map_err(io::Error::other)
         .and_then(|state| Ok(serde_json::to_vec(&state)?));
     let told = told.map_err(Error::Spawn)?;
-    for hook in hooks.iter().flatten() {
+    for (number, hook) in hooks.iter().flatten().enumerate() {
         let end = (init, moment.grace());
-        run_one(hook, &told, &container.root, end).map_err(|source| Error::Hook {
-            kind: moment.name(),
-            source,
+        run_one(hook, &told, &container.root, end).map_err(|source| {
+            Error::Hook(HookFailed {
+                moment: moment.name(),
+                number,
+                source,
+            })
         })?;
     }
     Ok(())
@@ -83,22 +84,10 @@ fn run_one(
         path: path.clone(),
         source,
     };
-    let mut command = Command::new(path);
-    if let Some((arg0, args)) = hook.args().as_deref().and_then(<[_]>::split_first) {
-        command.arg0(arg0).args(args);
-    }
-    let env = hook.env().iter().flatten();
-    let env = env.filter_map(|entry| entry.split_once('='));
-    command
-        .env_clear()
-        .envs(env)
-        .current_dir(cwd)
-        .stdin(stdin(state).map_err(failed)?)
-        .stdout(Stdio::null());
+    let mut command = hooks::command(hook, state, &[]).map_err(failed)?;
+    command.current_dir(cwd);
     let mut child = children::spawn(&mut command).map_err(failed)?;
-    let limit = hook
-        .timeout()
-        .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let limit = hooks::limit(hook);
     let late = wait(&child, limit, end).unwrap_or_else(|error| {
         log::warn!("the hook {} can't be watched: {error}", path.display());
         None
@@ -107,28 +96,7 @@ fn run_one(
         child.kill().ok();
     }
     let status = children::wait(&mut child).map_err(failed)?;
-    match late {
-        Some(limit) if status.signal().is_some() => Err(HookError::Timeout {
-            path: path.clone(),
-            limit,
-        }),
-        _ if status.success() => Ok(()),
-        _ => Err(HookError::Status {
-            path: path.clone(),
-            status,
-        }),
-    }
-}
-
-/// A file with the container's state: unlike a pipe it waits for no hook to read it.
-fn stdin(state: &[u8]) -> io::Result<Stdio> {
-    let mut file = File::from(rustix::fs::memfd_create(
-        "medley-hook-state",
-        MemfdFlags::CLOEXEC,
-    )?);
-    file.write_all(state)?;
-    file.rewind()?;
-    Ok(file.into())
+    hooks::outcome(hook, status, late, None)
 }
 
 /// Waits for the end of a hook, and tells which limit came before.
@@ -156,7 +124,7 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::run_one;
-    use crate::shim::error::HookError;
+    use crate::hooks::HookError;
     use libcontainer::oci_spec::runtime::Hook;
     use medley_sys::pidfd::PidFd;
     use std::path::Path;
@@ -182,7 +150,7 @@ mod tests {
         let script = r#"[ "$(cat)" = '{"a":1}' ] && [ "$X" = y=z ] && [ -z "$HOME" ]"#;
         run(&shell(script, r#","env":["X=y=z"]"#)).unwrap();
         let error = run(&shell("exit 3", "")).unwrap_err().to_string();
-        assert_eq!(error, "/bin/sh ended with exit status: 3");
+        assert_eq!(error, "\"/bin/sh\" ended with exit code 3");
     }
 
     #[test]

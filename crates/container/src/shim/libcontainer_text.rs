@@ -10,13 +10,31 @@ mod faults;
 mod named;
 mod refusals;
 
+use super::error::Error;
 use crate::helper::log_file;
+use crate::hooks;
 
 pub(super) use fault::{Fault, Step};
 pub(super) use named::named;
 
+/// What a helper could not do, by `reason`, the text of its error, and by its log.
+pub(super) fn told(reason: &str, log: &str) -> Error {
+    let whole = without_its_way(reason);
+    // One that we have run says it all.
+    if whole.starts_with(hooks::FAILED) {
+        let reason = whole.to_owned();
+        return Error::Refused { reason };
+    }
+    match fault(reason, log) {
+        Some(fault) => Error::Libcontainer(fault),
+        None => Error::Refused {
+            reason: unknown(reason, log),
+        },
+    }
+}
+
 /// The fault of `reason`, the text of libcontainer's error, and of `log`, if it is known.
-pub(super) fn fault(reason: &str, log: &str) -> Option<Fault> {
+fn fault(reason: &str, log: &str) -> Option<Fault> {
     /// What comes after it is of cleaning up.
     const LAST: &str = "failed to run container process";
     let errors: Vec<&str> = log
@@ -30,7 +48,7 @@ pub(super) fn fault(reason: &str, log: &str) -> Option<Fault> {
     });
     let fault = known.or_else(|| refusals::told(without_its_way(reason)))?;
     Some(match fault.step {
-        Step::Hook(_) => fault.saying(last_words(log)),
+        Step::Hook => fault.saying(last_words(log)),
         _ => fault,
     })
 }
@@ -44,7 +62,7 @@ fn last_words(log: &str) -> Option<&str> {
 }
 
 /// The text for a fault that is not known: the helper's reason, with the detail that only its log has.
-pub(super) fn unknown(reason: &str, log: &str) -> String {
+fn unknown(reason: &str, log: &str) -> String {
     let reason = without_its_way(reason);
     match log_file::cause(log).map(debug::plain) {
         Some(cause) if !reason.contains(&cause) => format!("{reason} ({cause})"),

@@ -117,7 +117,8 @@ impl PreparedExec {
     ) -> Result<MadeProcess<OwnedFd>, Error> {
         let process = PreparedProcess {
             init: container.init.pid(),
-            keyring: (!container.settings.no_new_keyring).then(|| container.id.clone()),
+            id: container.id.clone(),
+            keyring: !container.settings.no_new_keyring,
             cgroup: ends.cgroup.as_ref().unwrap_or(&container.cgroup).clone(),
             bundle: container.bundle().to_owned(),
             process: self.process.clone(),

@@ -47,10 +47,7 @@ pub(super) fn started(output: &[u8]) -> Result<(), Error> {
     }
     let reason = output.strip_prefix(STARTED).unwrap_or(output);
     let reason = match String::from_utf8_lossy(reason).into_owned() {
-        reason if reason.is_empty() => {
-            "it ended before its program ran: it was killed, or a startContainer hook failed"
-                .to_owned()
-        }
+        reason if reason.is_empty() => "it ended before its program ran: it was killed".to_owned(),
         reason => reason,
     };
     Err(Error::NotStarted { reason })

@@ -318,6 +318,20 @@ pub(crate) fn spell_out(spec: &mut Spec) -> bool {
     let Some(mut seccomp) = linux.and_then(|linux| linux.seccomp().clone()) else {
         return false;
     };
+    let changed = swap_masks(&mut seccomp);
+    if changed && let Some(linux) = spec.linux_mut() {
+        linux.set_seccomp(Some(seccomp));
+    }
+    changed
+}
+
+/// A profile whose masks are said so, as the OCI runtime spec has it.
+pub(crate) fn as_in_the_spec(mut profile: LinuxSeccomp) -> LinuxSeccomp {
+    swap_masks(&mut profile);
+    profile
+}
+
+fn swap_masks(seccomp: &mut LinuxSeccomp) -> bool {
     let masked = |arg: &LinuxSeccompArg| arg.op() == LinuxSeccompOperator::ScmpCmpMaskedEq;
     let mut changed = false;
     let mut calls = seccomp.syscalls().clone().unwrap_or_default();
@@ -334,9 +348,8 @@ pub(crate) fn spell_out(spec: &mut Spec) -> bool {
         call.set_args(Some(swapped));
         changed = true;
     }
-    if changed && let Some(linux) = spec.linux_mut() {
+    if changed {
         seccomp.set_syscalls(Some(calls));
-        linux.set_seccomp(Some(seccomp));
     }
     changed
 }
@@ -411,6 +424,8 @@ fn profile(mut rules: Vec<LinuxSyscall>, mask: u64, flags: u64) -> Option<LinuxS
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .default_errno_ret(EPERM)
         .architectures(vec![architecture])
+        // Hostile code is kept from what speculation tells.
+        .flags(vec![])
         .syscalls(rules)
         .build()
         .ok()
@@ -418,7 +433,7 @@ fn profile(mut rules: Vec<LinuxSyscall>, mask: u64, flags: u64) -> Option<LinuxS
 
 #[cfg(test)]
 mod tests {
-    use super::{ALLOWED, COMPILER, compiler_profile, spell_out, wasm_profile};
+    use super::{ALLOWED, COMPILER, as_in_the_spec, compiler_profile, spell_out, wasm_profile};
     use oci_spec::runtime::Spec;
 
     #[test]
@@ -447,6 +462,10 @@ mod tests {
             (0, Some(2_114_060_288))
         );
         assert_eq!((args[1].value(), args[1].value_two()), (7, None));
+        let again = as_in_the_spec(linux.seccomp().clone().unwrap());
+        let calls = again.syscalls().clone().unwrap();
+        let args = calls[0].args().clone().unwrap();
+        assert_eq!(args[0].value(), 2_114_060_288);
         assert!(!spell_out(&mut Spec::default()));
     }
 

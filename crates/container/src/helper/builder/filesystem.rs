@@ -8,6 +8,7 @@ mod dev;
 mod mount;
 mod paths;
 mod sysctl;
+mod terminal;
 
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use medley_sys::mount::MountClone;
 use oci_spec::runtime::{LinuxDevice, Spec};
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
 
 use self::mount::Mounted;
@@ -48,6 +50,10 @@ pub(crate) enum Error {
     Dev { path: PathBuf, source: io::Error },
     #[error("cannot open /dev/null in the container")]
     Null(#[source] io::Error),
+    #[error(transparent)]
+    Console(crate::helper::console::Error),
+    #[error("cannot {0} the container's terminal")]
+    Terminal(&'static str, #[source] io::Error),
     #[error("cannot make {} read-only", path.display())]
     ReadOnly { path: PathBuf, source: io::Error },
     #[error("cannot mask {}", path.display())]
@@ -63,6 +69,19 @@ pub(super) struct Filesystem {
     rootfs: MountClone,
     mounts: Vec<Mounted>,
     devices: Vec<LinuxDevice>,
+    rest: Rest,
+}
+
+/// One whose mounts are all there, and that is not the root of this process yet.
+pub(super) struct Filled {
+    rootfs: OwnedFd,
+    /// What becomes read-only in the end.
+    filled: Vec<(PathBuf, OwnedFd)>,
+    rest: Rest,
+}
+
+/// What is done once it is the root.
+struct Rest {
     masked: Vec<String>,
     read_only: Vec<String>,
     is_read_only: bool,
@@ -131,41 +150,75 @@ impl Filesystem {
             rootfs,
             mounts,
             devices: Vec::new(),
-            masked: Vec::new(),
-            read_only: Vec::new(),
-            is_read_only: is_read_only.unwrap_or(false),
-            sysctls: HashMap::new(),
-            propagation,
+            rest: Rest {
+                masked: Vec::new(),
+                read_only: Vec::new(),
+                is_read_only: is_read_only.unwrap_or(false),
+                sysctls: HashMap::new(),
+                propagation,
+            },
         };
         if let Some(linux) = spec.linux_mut() {
             filesystem.devices = dev::devices(linux.devices_mut().take());
-            filesystem.masked = linux.masked_paths_mut().take().unwrap_or_default();
-            filesystem.read_only = linux.readonly_paths_mut().take().unwrap_or_default();
-            filesystem.sysctls = linux.sysctl_mut().take().unwrap_or_default();
+            let rest = &mut filesystem.rest;
+            rest.masked = linux.masked_paths_mut().take().unwrap_or_default();
+            rest.read_only = linux.readonly_paths_mut().take().unwrap_or_default();
+            rest.sysctls = linux.sysctl_mut().take().unwrap_or_default();
         }
         Ok(filesystem)
     }
 
-    /// In init, in a mount namespace with nothing in it: makes it, and makes it the root of this process.
-    /// Of the descriptors in `stdio` the node's `/dev/null` becomes the container's.
-    pub(super) fn enter(self, stdio: &mut [OwnedFd]) -> Result<(), Error> {
+    /// In init, in a mount namespace of its own: makes it. `at` is where the rootfs is in there, if there is
+    /// something.
+    pub(super) fn fill(self, at: Option<&Path>) -> Result<Filled, Error> {
         let rootfs = self.rootfs.into_fd();
-        let root = rootfs.as_fd();
+        let failed = |errno: Errno| Error::Root(errno.into());
+        if at.is_some() {
+            // Nothing that is mounted from here on is for the node.
+            let received = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", received).map_err(failed)?;
+        }
+        let at = at.unwrap_or(Path::new("/"));
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(root, "", CWD, "/", flags)
-            .map_err(|errno| Error::Root(errno.into()))?;
+        rustix::mount::move_mount(&rootfs, "", CWD, at, flags).map_err(failed)?;
         let mut filled = Vec::new();
         for mount in self.mounts {
-            filled.extend(mount.put(root)?);
+            filled.extend(mount.put(rootfs.as_fd())?);
         }
-        dev::make(root, &self.devices)?;
+        dev::make(rootfs.as_fd(), &self.devices)?;
+        Ok(Filled {
+            rootfs,
+            filled,
+            rest: self.rest,
+        })
+    }
+}
+
+impl Filled {
+    /// Has this process be in its root, by the node's path.
+    pub(super) fn be_here(&self) -> Result<(), Error> {
+        rustix::process::fchdir(&self.rootfs).map_err(|errno| Error::Root(errno.into()))
+    }
+
+    /// Makes it the root of this process. Of the descriptors in `stdio` the node's `/dev/null` becomes the
+    /// container's; a terminal, which is asked for at `console`, takes the place of this process's own.
+    pub(super) fn become_it(
+        self,
+        stdio: &mut [OwnedFd],
+        console: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
+        let root = self.rootfs.as_fd();
+        let rest = self.rest;
         pivot(root).map_err(|errno| Error::Root(errno.into()))?;
-        if let Some(propagation) = self.propagation.last {
+        if let Some(propagation) = rest.propagation.last {
             rustix::mount::mount_change("/", propagation)
                 .map_err(|errno| Error::Root(errno.into()))?;
         }
         let null = dev::null(stdio)?;
-        sysctl::set(&self.sysctls)?;
+        if let Some(console) = console {
+            terminal::make(root, console)?;
+        }
+        sysctl::set(&rest.sysctls)?;
         let read_only = |path: &Path, mount: BorrowedFd<'_>| {
             let made = medley_sys::mount::make_read_only(mount);
             made.map_err(|source| Error::ReadOnly {
@@ -173,17 +226,17 @@ impl Filesystem {
                 source,
             })
         };
-        for (path, mount) in &filled {
+        for (path, mount) in &self.filled {
             read_only(path, mount.as_fd())?;
         }
-        if self.is_read_only {
+        if rest.is_read_only {
             read_only(Path::new("/"), root)?;
         }
-        for path in &self.read_only {
+        for path in &rest.read_only {
             paths::make_read_only(root, Path::new(path))?;
         }
         let mut masks = Masks::of(root, null.as_fd());
-        for path in &self.masked {
+        for path in &rest.masked {
             masks.put(Path::new(path))?;
         }
         Ok(())

@@ -8,17 +8,19 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use libcontainer::process::channel::{ChannelError, InitReceiver, MainSender};
 use medley_sys::clone::SingleThreaded;
 use medley_sys::mount::MountClone;
 use medley_sys::{empty_mounts, user_namespace};
-use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{ContainerState, Hook, LinuxNamespaceType, Mount, Spec, State};
 use rustix::fs::FileType;
 
 use super::filesystem::{self, Filesystem};
 use super::surroundings::{self, Surroundings};
+use crate::hooks::{self, HookFailed, Moment};
 use crate::spec::{has_option, is_bind};
 
 /// Where init finds what is mounted from.
@@ -53,21 +55,50 @@ pub(crate) enum Error {
     Surroundings(#[from] surroundings::Error),
     #[error(transparent)]
     Filesystem(#[from] filesystem::Error),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    Hook(#[from] HookFailed),
     #[error("cannot put {} into init's mount namespace", at.display())]
     Attach { at: PathBuf, source: io::Error },
 }
 
-/// The empty mount namespace, and what init does in a copy of it.
-pub(super) struct Stage {
-    empty: OwnedFd,
-    content: Content,
+/// The mount namespace of which init begins in a copy, and what it does there.
+pub(super) enum Stage {
+    /// Init's namespaces and its file system, of which libcontainer has nothing to do.
+    Whole(Box<Whole>),
+    /// The empty one, and what libcontainer is to find there.
+    Mounts(OwnedFd, Mounts),
 }
 
-enum Content {
-    /// Init's namespaces and its file system, of which libcontainer has nothing to do.
-    Whole(Box<(Surroundings, Filesystem)>),
-    /// What libcontainer is to find.
-    Mounts(Mounts),
+pub(super) struct Whole {
+    ground: Ground,
+    surroundings: Surroundings,
+    filesystem: Filesystem,
+}
+
+/// What init finds in its mount namespace.
+enum Ground {
+    Nothing(OwnedFd),
+    /// The node's mounts, for hooks that find what they need by the node's paths, and that find the
+    /// container where its rootfs is.
+    Node {
+        rootfs: PathBuf,
+        create_container: Option<Vec<Hook>>,
+    },
+}
+
+/// What init has to enter a stage with.
+pub(super) struct Entry<'a> {
+    pub(super) alone: &'a SingleThreaded,
+    /// Its own.
+    pub(super) stdio: &'a mut [OwnedFd],
+    /// The socket that its terminal is sent to, if it has one.
+    pub(super) console: Option<BorrowedFd<'a>>,
+    /// What hooks are told.
+    pub(super) state: &'a State,
+    /// The helper, which runs hooks too.
+    pub(super) helper: (&'a mut MainSender, &'a mut InitReceiver),
 }
 
 impl Stage {
@@ -77,10 +108,21 @@ impl Stage {
         alone: &SingleThreaded,
         spec: &mut Spec,
         rootfs: &Path,
-        has_console: bool,
     ) -> Result<Option<Self>, Error> {
         if !is_enough(spec, rootfs) {
             return Ok(None);
+        }
+        if has_hooks_before(spec) {
+            if needs_libcontainer(spec) {
+                return Ok(None);
+            }
+            let hooks = spec.hooks().as_ref();
+            let create_container = hooks.and_then(|hooks| hooks.create_container().clone());
+            let ground = Ground::Node {
+                rootfs: rootfs.to_owned(),
+                create_container,
+            };
+            return Self::whole(ground, spec, rootfs).map(Some);
         }
         let empty = match empty_mounts::open(alone) {
             Ok(empty) => empty,
@@ -89,63 +131,111 @@ impl Stage {
                 return Ok(None);
             }
         };
-        let content = if has_console || needs_libcontainer(spec) {
-            let Some(mounts) = Mounts::of(spec, rootfs)? else {
-                return Ok(None);
-            };
-            Content::Mounts(mounts)
-        } else {
-            let filesystem = Filesystem::take(spec, rootfs)?;
-            Content::Whole(Box::new((Surroundings::take(spec)?, filesystem)))
-        };
-        Ok(Some(Self { empty, content }))
+        if needs_libcontainer(spec) {
+            let mounts = Mounts::of(spec, rootfs)?;
+            return Ok(mounts.map(|mounts| Self::Mounts(empty, mounts)));
+        }
+        Self::whole(Ground::Nothing(empty), spec, rootfs).map(Some)
+    }
+
+    fn whole(ground: Ground, spec: &mut Spec, rootfs: &Path) -> Result<Self, Error> {
+        let filesystem = Filesystem::take(spec, rootfs)?;
+        let surroundings = Surroundings::take(spec)?;
+        Ok(Self::Whole(Box::new(Whole {
+            ground,
+            surroundings,
+            filesystem,
+        })))
     }
 
     /// Where libcontainer finds the rootfs, if it makes the file system.
     pub(super) fn rootfs(&self) -> Option<&'static Path> {
-        match self.content {
-            Content::Whole(_) => None,
-            Content::Mounts(_) => Some(Path::new(ROOTFS)),
+        match self {
+            Self::Whole(_) => None,
+            Self::Mounts(..) => Some(Path::new(ROOTFS)),
+        }
+    }
+
+    /// Whether init asks the helper for hooks while it enters.
+    pub(super) fn asks_for_hooks(&self) -> bool {
+        match self {
+            Self::Whole(whole) => matches!(whole.ground, Ground::Node { .. }),
+            Self::Mounts(..) => false,
         }
     }
 
     /// In init: leaves the node's mounts for these. Gives what is to be open until init has entered the
-    /// namespaces that its spec names. `stdio` is init's.
-    pub(super) fn enter(
-        self,
-        alone: &SingleThreaded,
-        stdio: &mut [OwnedFd],
-    ) -> Result<Vec<File>, Error> {
-        match self.content {
-            Content::Whole(whole) => {
-                let (surroundings, filesystem) = *whole;
-                surroundings.enter(alone, self.empty.as_fd())?;
-                filesystem.enter(stdio)?;
-                Ok(Vec::new())
-            }
-            Content::Mounts(mounts) => {
-                alone
-                    .enter_empty_mounts(self.empty.as_fd())
-                    .map_err(Error::Enter)?;
+    /// namespaces that its spec names.
+    pub(super) fn enter(self, entry: Entry<'_>) -> Result<Vec<File>, Error> {
+        match self {
+            Self::Whole(whole) => whole.enter(entry).map(|()| Vec::new()),
+            Self::Mounts(empty, mounts) => {
+                let entered = entry.alone.enter_empty_mounts(empty.as_fd());
+                entered.map_err(Error::Enter)?;
                 mounts.attach()
             }
         }
     }
 }
 
+impl Whole {
+    fn enter(self, entry: Entry<'_>) -> Result<(), Error> {
+        let Self {
+            ground,
+            surroundings,
+            filesystem,
+        } = self;
+        let (state, (to_helper, from_helper)) = (entry.state, entry.helper);
+        let (empty, rootfs, create_container) = match &ground {
+            Ground::Nothing(empty) => (Some(empty.as_fd()), None, None),
+            Ground::Node {
+                rootfs,
+                create_container,
+            } => (None, Some(rootfs.as_path()), create_container.as_ref()),
+        };
+        surroundings.enter(entry.alone, empty)?;
+        let root = filesystem.fill(rootfs)?;
+        if rootfs.is_some() {
+            to_helper.hook_request()?;
+            from_helper.wait_for_hook_request_done()?;
+            root.be_here()?;
+            let own = rustix::process::getpid().as_raw_nonzero().get();
+            let moment = Moment {
+                name: "createContainer",
+                state: &hooks::told(state, ContainerState::Creating, own),
+                cwd: None,
+                env: &[],
+                in_container: false,
+            };
+            moment.run(create_container)?;
+        }
+        Ok(root.become_it(entry.stdio, entry.console)?)
+    }
+}
+
 /// Whether init has something to do between its file system and its program that only libcontainer does
 /// there.
 fn needs_libcontainer(spec: &Spec) -> bool {
-    let hooks = spec.hooks().as_ref();
-    let hooks = hooks.and_then(|hooks| hooks.start_container().as_ref());
     let linux = spec.linux().as_ref();
     let devices = linux.and_then(|linux| linux.net_devices().as_ref());
-    hooks.is_some_and(|hooks| !hooks.is_empty())
-        || devices.is_some_and(|devices| !devices.is_empty())
+    devices.is_some_and(|devices| !devices.is_empty())
+}
+
+/// Whether hooks run once the container's mounts are there, and before they are all that it has.
+fn has_hooks_before(spec: &Spec) -> bool {
+    #[allow(deprecated, reason = "they are run, and so looked for")]
+    spec.hooks().as_ref().is_some_and(|hooks| {
+        let before = [
+            hooks.prestart(),
+            hooks.create_runtime(),
+            hooks.create_container(),
+        ];
+        before.into_iter().flatten().any(|some| !some.is_empty())
+    })
 }
 
 /// What libcontainer is to find in init's mount namespace.
-struct Mounts {
+pub(super) struct Mounts {
     mounts: Vec<(MountClone, PathBuf)>,
     /// Those that the spec names by then.
     namespaces: Vec<File>,
@@ -238,25 +328,15 @@ fn mount_point(mount: &MountClone, at: &Path) -> io::Result<()> {
     File::create(at).map(drop)
 }
 
-/// Whether a container has a mount namespace of its own, and mounts, and runs on the way there, nothing
-/// that has to be found by a path of the node's.
+/// Whether a container has a mount namespace of its own, and mounts nothing that has to be found by a path
+/// of the node's.
 fn is_enough(spec: &Spec, rootfs: &Path) -> bool {
     let Some(linux) = spec.linux() else {
         return false;
     };
     let own = super::namespace(linux, LinuxNamespaceType::Mount);
-    #[allow(deprecated, reason = "they are run, and so looked for")]
-    let has_hooks = spec.hooks().as_ref().is_some_and(|hooks| {
-        let before = [
-            hooks.prestart(),
-            hooks.create_runtime(),
-            hooks.create_container(),
-        ];
-        before.into_iter().flatten().any(|some| !some.is_empty())
-    });
     let mut mounts = spec.mounts().iter().flatten();
     own.is_some_and(|own| own.path().is_none())
-        && !has_hooks
         && linux.mount_label().is_none()
         && linux.intel_rdt().is_none()
         && mounts.all(|mount| {
@@ -295,7 +375,7 @@ fn holds_namespaces(mount: &Mount) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::name_namespaces;
+    use super::{has_hooks_before, name_namespaces};
     use oci_spec::runtime::Spec;
     use std::path::Path;
 
@@ -320,19 +400,6 @@ mod tests {
     #[test]
     fn what_needs_paths_of_the_node_stays_among_its_mounts() {
         assert!(is_enough(&spec(|_| ())));
-        let hook = serde_json::json!([{"path": "/bin/true"}]);
-        assert!(is_enough(&spec(
-            |it| it["hooks"] = serde_json::json!({"poststop": hook})
-        )));
-        assert!(!is_enough(&spec(
-            |it| it["hooks"] = serde_json::json!({"createRuntime": hook})
-        )));
-        assert!(!is_enough(&spec(
-            |it| it["hooks"] = serde_json::json!({"createContainer": hook})
-        )));
-        assert!(!is_enough(&spec(
-            |it| it["hooks"] = serde_json::json!({"prestart": hook})
-        )));
         assert!(!is_enough(&spec(
             |it| it["mounts"][0]["type"] = "overlay".into()
         )));
@@ -350,6 +417,18 @@ mod tests {
         )));
         let joined = serde_json::json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]);
         assert!(!is_enough(&spec(|it| it["linux"]["namespaces"] = joined)));
+    }
+
+    #[test]
+    fn hooks_before_the_root_changes_have_the_nodes_paths() {
+        let hooks =
+            |kind: &str| spec(|it| it["hooks"] = serde_json::json!({kind: [{"path": "/h"}]}));
+        for kind in ["prestart", "createRuntime", "createContainer"] {
+            assert!(has_hooks_before(&hooks(kind)), "{kind}");
+        }
+        for kind in ["startContainer", "poststart", "poststop"] {
+            assert!(!has_hooks_before(&hooks(kind)), "{kind}");
+        }
     }
 
     #[test]

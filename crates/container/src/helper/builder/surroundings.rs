@@ -72,8 +72,13 @@ impl Surroundings {
         Ok(surroundings)
     }
 
-    /// In init: enters them, with a copy of the mount namespace `empty`, and names the machine.
-    pub(super) fn enter(&self, alone: &SingleThreaded, empty: BorrowedFd<'_>) -> Result<(), Error> {
+    /// In init: enters them, with a copy of the mount namespace `empty`, or else of its own, and names the
+    /// machine.
+    pub(super) fn enter(
+        &self,
+        alone: &SingleThreaded,
+        empty: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
         for (namespace, file) in &self.joined {
             let kind = join_flag(namespace.typ());
             let joined = rustix::thread::move_into_link_name_space(file.as_fd(), kind);
@@ -98,14 +103,15 @@ impl Surroundings {
         })
     }
 
-    fn make(&self, alone: &SingleThreaded, empty: BorrowedFd<'_>) -> Result<(), Error> {
+    fn make(&self, alone: &SingleThreaded, empty: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         let mount = |source| Error::Make {
             kind: LinuxNamespaceType::Mount.to_string(),
             source,
         };
-        let empty =
-            rustix::thread::move_into_link_name_space(empty, Some(LinkNameSpaceType::Mount));
-        empty.map_err(|errno| mount(errno.into()))?;
+        if let Some(empty) = empty {
+            rustix::thread::move_into_link_name_space(empty, Some(LinkNameSpaceType::Mount))
+                .map_err(|errno| mount(errno.into()))?;
+        }
         let flags = self.own.iter().map(|own| own_flag(own.typ()));
         if alone.unshare(flags.collect()).is_ok() {
             return Ok(());

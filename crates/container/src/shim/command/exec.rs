@@ -69,7 +69,10 @@ impl LiveContainer {
         drop((writer, ends));
         let status = File::from(OwnedFd::from(status));
         match await_started_within(status, pid, START_TIMEOUT) {
-            Ok(()) => Ok(ExecProcess { process, terminal }),
+            Ok(()) => {
+                log::debug!("setns_init: about to exec, said process {pid}, and did so");
+                Ok(ExecProcess { process, terminal })
+            }
             Err(error) => {
                 end(self, &process);
                 Err(error)

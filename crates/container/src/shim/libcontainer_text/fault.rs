@@ -22,8 +22,8 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Step {
     WorkingDir,
-    /// The hooks of this kind.
-    Hook(&'static str),
+    /// A `createContainer` hook.
+    Hook,
     /// A sysctl that the kernel does not have.
     UnknownSysctl,
     /// A bind mount, whose source init may know by another path than the spec.

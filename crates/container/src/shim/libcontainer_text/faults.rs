@@ -288,13 +288,10 @@ fn working_dir(_: &str, cause: Option<Errno>) -> Option<Fault> {
 }
 
 fn hook(line: &str, cause: Option<Errno>) -> Option<Fault> {
-    const KINDS: [(&str, &str); 3] = [
-        ("prestart hooks", "prestart"),
-        ("create runtime hooks", "createRuntime"),
-        ("create container hooks", "createContainer"),
-    ];
-    let rest = line.strip_prefix("failed to run ")?;
-    let (_, kind) = KINDS.iter().find(|(theirs, _)| rest.starts_with(theirs))?;
+    // The others are run by ourselves.
+    if !line.starts_with("failed to run create container hooks") {
+        return None;
+    }
     let code =
         debug::word(line, "non-zero exit code: ").or_else(|| debug::word(line, "NonZeroExitCode("));
     let is_late = line.contains("due to a timeout") || line.contains("err=Timeout");
@@ -308,8 +305,8 @@ fn hook(line: &str, cause: Option<Errno>) -> Option<Fault> {
         None => "failed".to_owned(),
     };
     Some(Fault::of(
-        Step::Hook(kind),
-        format!("a {kind} hook {did}"),
+        Step::Hook,
+        format!("a createContainer hook {did}"),
         cause,
     ))
 }

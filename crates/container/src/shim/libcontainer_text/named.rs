@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use medley_types::quoted::{Quoted, first_of};
-use oci_spec::runtime::{Hook, Spec};
+use oci_spec::runtime::Spec;
 
 use super::fault::{Fault, Step};
 
 /// `fault`, with what `spec` tells about it.
 pub(in super::super) fn named(fault: Fault, spec: &Spec) -> Fault {
     match fault.step {
-        Step::Hook(kind) => hook(fault, kind, spec),
+        Step::Hook => hook(fault, spec),
         Step::UnknownSysctl => sysctl(fault, spec),
         Step::Bind => bind(fault, spec),
         Step::WorkingDir | Step::Other => fault,
@@ -37,40 +37,30 @@ fn bind(mut fault: Fault, spec: &Spec) -> Fault {
     fault
 }
 
-fn hook(mut fault: Fault, kind: &str, spec: &Spec) -> Fault {
-    let hooks = hooks(spec, kind);
+fn hook(mut fault: Fault, spec: &Spec) -> Fault {
+    const KIND: &str = "createContainer";
+    let hooks = spec.hooks().as_ref();
+    let hooks = hooks.and_then(|hooks| hooks.create_container().as_deref());
+    let hooks = hooks.unwrap_or_default();
     // A hook that is no program is the one that failed. If all are programs, it may be any of them.
     let unfit = hooks
         .iter()
         .find_map(|hook| Some((hook, unfit(hook.path())?)));
-    let name = match (unfit, hooks.as_slice()) {
+    let name = match (unfit, hooks) {
         (Some((hook, error)), _) => {
             let path = Quoted::path(hook.path());
-            fault.what = format!("the {kind} hook {path} cannot be run: {error}");
+            fault.what = format!("the {KIND} hook {path} cannot be run: {error}");
             fault.cause = None;
             return fault;
         }
-        (None, [hook]) => format!("the {kind} hook {}", Quoted::path(hook.path())),
+        (None, [hook]) => format!("the {KIND} hook {}", Quoted::path(hook.path())),
         (None, hooks) => {
             let paths: Vec<_> = hooks.iter().map(|hook| Quoted::path(hook.path())).collect();
-            format!("one of the {kind} hooks {}", first_of(&paths))
+            format!("one of the {KIND} hooks {}", first_of(&paths))
         }
     };
-    fault.what = fault.what.replacen(&format!("a {kind} hook"), &name, 1);
+    fault.what = fault.what.replacen(&format!("a {KIND} hook"), &name, 1);
     fault
-}
-
-fn hooks<'s>(spec: &'s Spec, kind: &str) -> Vec<&'s Hook> {
-    let Some(all) = spec.hooks() else {
-        return Vec::new();
-    };
-    #[allow(deprecated, reason = "a spec may have them, and they are run")]
-    let hooks = match kind {
-        "prestart" => all.prestart(),
-        "createRuntime" => all.create_runtime(),
-        _ => all.create_container(),
-    };
-    hooks.iter().flatten().collect()
 }
 
 /// Why the file at `path` is no program, if it is none.
@@ -129,25 +119,25 @@ mod tests {
     #[test]
     fn a_hook_that_cannot_be_run_is_named() {
         let spec = |paths: &str| {
-            format!(r#"{{"ociVersion": "1.0.2", "hooks": {{"createRuntime": [{paths}]}}}}"#)
+            format!(r#"{{"ociVersion": "1.0.2", "hooks": {{"createContainer": [{paths}]}}}}"#)
         };
-        let line = "failed to run create runtime hooks: failed to execute hook command";
+        let line = "failed to run create container hooks: failed to execute hook command";
         let text = told(&spec(r#"{"path": "/bin/true"}, {"path": "/nope"}"#), line);
         assert_eq!(
             text,
-            "the createRuntime hook \"/nope\" cannot be run: No such file or directory (os error 2)"
+            "the createContainer hook \"/nope\" cannot be run: No such file or directory (os error 2)"
         );
         let text = told(&spec(r#"{"path": "/etc"}"#), line);
         assert!(
-            text.starts_with("the createRuntime hook \"/etc\" cannot be run: "),
+            text.starts_with("the createContainer hook \"/etc\" cannot be run: "),
             "{text}"
         );
         let line =
-            "failed to run create runtime hooks: hook command exited with non-zero exit code: 3";
+            "failed to run create container hooks: hook command exited with non-zero exit code: 3";
         let text = told(&spec(r#"{"path": "/bin/false"}"#), line);
         assert_eq!(
             text,
-            "the createRuntime hook \"/bin/false\" ended with exit code 3, saying \"it broke\""
+            "the createContainer hook \"/bin/false\" ended with exit code 3, saying \"it broke\""
         );
         let text = told(
             &spec(r#"{"path": "/bin/true"}, {"path": "/bin/false"}"#),
@@ -155,7 +145,7 @@ mod tests {
         );
         assert!(
             text.starts_with(
-                "one of the createRuntime hooks \"/bin/true\", \"/bin/false\" ended with"
+                "one of the createContainer hooks \"/bin/true\", \"/bin/false\" ended with"
             ),
             "{text}"
         );

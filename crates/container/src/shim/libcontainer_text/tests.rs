@@ -136,8 +136,8 @@ fn what_the_spec_tells_more_about_is_told_apart() {
         Some((Step::WorkingDir, Some(Errno::ACCESS)))
     );
     assert_eq!(
-        step("failed to run create runtime hooks: failed to execute hook command"),
-        Some((Step::Hook("createRuntime"), None))
+        step("failed to run create container hooks: failed to execute hook command"),
+        Some((Step::Hook, None))
     );
 }
 
@@ -187,12 +187,12 @@ fn what_is_not_known_keeps_no_structures() {
         "frob (failed to frob: Operation not permitted (os error 1))"
     );
     assert_eq!(unknown("it. error during cleanup: more", ""), "it");
-    let cleaning = "ERROR failed to run prestart hooks: hook command was killed by a signal\n\
+    let cleaning = "ERROR failed to run create container hooks: hook command was killed by a signal\n\
         ERROR failed to run container process failed hooks\n\
         ERROR failed to remove cgroup manager error=Os { code: 16, kind: ResourceBusy }\n";
     assert_eq!(
         told("failed hooks", cleaning),
-        "a prestart hook was killed by a signal"
+        "a createContainer hook was killed by a signal"
     );
 }
 
