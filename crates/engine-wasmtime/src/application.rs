@@ -24,6 +24,8 @@ use crate::outgoing::{Log, Outgoing};
 use crate::store_data::ProcessShared;
 use crate::variables;
 
+pub(crate) use image::dir as open_dir;
+
 /// Why an application could not be started.
 #[derive(Debug, thiserror::Error)]
 enum Error {

@@ -121,7 +121,7 @@ impl LinkedCommand {
         shared: Arc<ProcessShared>,
         started: &mut dyn FnMut(),
     ) -> GuestExit {
-        let context = match wasi_ctx::builder(guest) {
+        let context = match wasi_ctx::builder_with(guest, shared.open_dir()) {
             Ok(mut builder) => {
                 shared.network(&mut builder);
                 builder.build()

@@ -76,6 +76,14 @@ impl ProcessShared {
         })
     }
 
+    /// What opens its dirs.
+    pub(crate) fn open_dir(&self) -> wasi_ctx::OpenDir {
+        match self.rules {
+            Some(_) => crate::application::open_dir,
+            None => wasi_ctx::dir,
+        }
+    }
+
     /// Gives a guest the network.
     pub(crate) fn network(&self, builder: &mut WasiCtxBuilder) {
         wasi_ctx::network(builder);

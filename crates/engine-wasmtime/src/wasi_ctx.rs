@@ -1,10 +1,14 @@
 //! A guest's WASI context: arguments, environment, preopens and network, the same for modules and
 //! components, and how it ended.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use medley_engine::memory::LimitExceeded;
 use medley_engine::{Guest, GuestExit};
+use rustix::fs::{Mode, OFlags};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use crate::error::chain;
@@ -14,9 +18,20 @@ use crate::stdio::Output;
 /// others read this variable.
 const PWD: &str = "PWD";
 
+/// Held by the one who changes the working directory.
+static WORKING_DIR: Mutex<()> = Mutex::new(());
+
+/// Opens the dir that a preopen names.
+pub(crate) type OpenDir = fn(&Path) -> io::Result<OwnedFd>;
+
 /// A builder with all that `guest` names. Preopens that are not there, or that the container's
 /// user may not open, are left out: the guest gets ENOENT where a Linux program gets EACCES.
-pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
+pub(crate) fn builder(guest: &Guest) -> io::Result<WasiCtxBuilder> {
+    builder_with(guest, dir)
+}
+
+/// The same, with dirs that `open` opens.
+pub(crate) fn builder_with(guest: &Guest, open: OpenDir) -> io::Result<WasiCtxBuilder> {
     let mut builder = WasiCtxBuilder::new();
     args_env(&mut builder, guest);
     builder
@@ -25,7 +40,7 @@ pub(crate) fn builder(guest: &Guest) -> std::io::Result<WasiCtxBuilder> {
         .stderr(Output::of(std::io::stderr())?)
         // One guest in one process: a blocking read blocks no other guest.
         .allow_blocking_current_thread(true);
-    preopens(&mut builder, guest);
+    preopens(&mut builder, guest, open);
     Ok(builder)
 }
 
@@ -49,10 +64,23 @@ pub(crate) fn args_env(builder: &mut WasiCtxBuilder, guest: &Guest) {
     }
 }
 
-/// The dirs.
-pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest) {
+/// A dir of the container.
+pub(crate) fn dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// The dirs. Each is opened once, so that what `open` has looked at is what the guest gets: what lies at a path may
+/// change. Wasmtime takes paths alone, and the working directory is one that can't.
+pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest, open: OpenDir) {
+    let _held = WORKING_DIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(back) = dir(Path::new(".")) else {
+        return;
+    };
     for preopen in &guest.preopens {
-        if !Path::new(&preopen.path).is_dir() {
+        let entered = open(Path::new(&preopen.path))
+            .and_then(|dir| rustix::process::fchdir(dir).map_err(io::Error::from));
+        if entered.is_err() {
             continue;
         }
         let permissions = if preopen.read_only {
@@ -62,16 +90,18 @@ pub(crate) fn preopens(builder: &mut WasiCtxBuilder, guest: &Guest) {
         };
         // Not readable for the container's user: as if it were not there.
         if builder
-            .preopened_dir(&preopen.path, &preopen.name, permissions)
+            .preopened_dir(".", &preopen.name, permissions)
             .is_err()
         {
             continue;
         }
     }
+    // A guest's own is what its context says.
+    rustix::process::fchdir(back).ok();
 }
 
 /// A runtime for one guest: no threads but those that block.
-pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

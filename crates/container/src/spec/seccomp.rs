@@ -58,6 +58,7 @@ const ALLOWED: &[&str] = &[
     "faccessat2",
     "fadvise64",
     "fallocate",
+    "fchdir",
     "fchmod",
     "fchmodat",
     "fchown",

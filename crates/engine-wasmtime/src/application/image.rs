@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use medley_sys::in_root;
@@ -9,7 +10,12 @@ use rustix::fs::{OFlags, PROC_SUPER_MAGIC};
 
 /// What lies at `path`.
 pub(super) fn look(path: &Path) -> io::Result<Metadata> {
-    open(path, OFlags::PATH)?.metadata()
+    File::from(open(path, OFlags::PATH)?).metadata()
+}
+
+/// Opens a dir, to be shown to a guest.
+pub(crate) fn dir(path: &Path) -> io::Result<OwnedFd> {
+    open(path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
 pub(super) fn is_dir(path: &Path) -> bool {
@@ -22,7 +28,7 @@ pub(super) fn is_file(path: &Path) -> bool {
 
 /// Opens a file to read it. A FIFO keeps no one waiting.
 pub(super) fn read(path: &Path) -> io::Result<File> {
-    let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let file = File::from(open(path, OFlags::RDONLY | OFlags::NONBLOCK)?);
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -30,17 +36,17 @@ pub(super) fn read(path: &Path) -> io::Result<File> {
     }
 }
 
-fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let opened = in_root::open(in_root::root(Path::new("/"))?, path, flags)?;
     if rustix::fs::fstatfs(&opened)?.f_type == PROC_SUPER_MAGIC {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    Ok(opened.into())
+    Ok(opened)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_dir, is_file, read};
+    use super::{dir as open_dir, is_dir, is_file, read};
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;
@@ -57,5 +63,9 @@ mod tests {
         assert!(!is_dir(&at("cwd")) && !is_dir(Path::new("/proc/self/cwd")));
         assert!(!is_dir(Path::new("/proc/self")) && !is_file(Path::new("/proc/self/environ")));
         read(Path::new("/proc/self/environ")).unwrap_err();
+        open_dir(dir.path()).unwrap();
+        open_dir(&at("cwd")).unwrap_err();
+        open_dir(Path::new("/proc")).unwrap_err();
+        open_dir(&at("file")).unwrap_err();
     }
 }

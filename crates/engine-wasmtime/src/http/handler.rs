@@ -92,7 +92,7 @@ impl Handler {
         let mut builder = WasiCtxBuilder::new();
         // A dir may hold a FIFO, whose opening blocks: not all the other requests too.
         builder.allow_blocking_current_thread(false);
-        wasi_ctx::preopens(&mut builder, &guest);
+        wasi_ctx::preopens(&mut builder, &guest, shared.open_dir());
         let dirs = builder.build().filesystem().clone();
         let idle = IdleInstances::new(settings.instance_reuse, settings.idle_instance_timeout);
         budget.may_end(&idle);
