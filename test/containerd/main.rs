@@ -72,6 +72,7 @@ mod signals;
 mod spec_fields;
 mod spin;
 mod spin_artifacts;
+mod spin_chain;
 mod spin_host;
 mod spin_refused;
 mod spin_samples;

@@ -47,13 +47,17 @@ static long copy(handle from, handle to) {
     return total;
 }
 
-/* Answers with the status and the body of http://AUTHORITY/hello. */
-static void fetch(handle out, const char *authority, int scheme) {
+/* Answers with the status and the body of what is there: AUTHORITY/PATH, or the AUTHORITY's /hello. */
+static void fetch(handle out, const char *target, int scheme) {
     result r;
+    const char *path = strchr(target, '/');
+    size_t authority = path ? (size_t)(path - target) : strlen(target);
+    if (!path)
+        path = "/hello";
     handle request = outgoing_new(fields_new());
     outgoing_scheme(request, 1, scheme, "", 0);
-    outgoing_authority(request, 1, authority, strlen(authority));
-    outgoing_path(request, 1, "/hello", 6);
+    outgoing_authority(request, 1, target, authority);
+    outgoing_path(request, 1, path, strlen(path));
     outgoing_handle(request, 0, 0, &r);
     if (tag(&r, 0)) {
         say(out, 502, "not sent\n");
@@ -73,7 +77,8 @@ static void fetch(handle out, const char *authority, int scheme) {
     int status = response_code(response);
     response_consume(response, &r);
     handle stream = answer(out, status, &body);
-    copy(word(&r, 4), stream);
+    if (copy(word(&r, 4), stream) < 0)
+        __builtin_trap();
     finish(stream, body);
 }
 
@@ -217,6 +222,12 @@ handle_request(handle request, handle out) {
     } else if (is(path, "/slow")) {
         usleep(1000 * atol(argument));
         say(out, 200, "slow\n");
+    } else if (is(path, "/after")) {
+        /* Is not done when it has answered. */
+        say(out, 200, "answered\n");
+        usleep(1000 * atol(argument));
+        printf("done\n");
+        fflush(stdout);
     } else if (is(path, "/drip")) {
         /* A line now, and the next one after as many milliseconds. */
         handle body, stream = answer(out, 200, &body);

@@ -16,7 +16,7 @@ const OWN: [&str; 2] = ["self", "self.alt"];
 
 /// How many requests to other components may hang on one from outside, one after the other: each has an instance, of
 /// which there are only so many.
-const MAX_DEPTH: u32 = 8;
+pub(crate) const MAX_DEPTH: u32 = 8;
 
 /// Writes a line to the container's log.
 pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use medley_engine::Guest;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::task::AbortHandle;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::body::{Arrival, OneWayFlag, Upload};
+use super::body::{Arrival, HandlerTask, OneWayFlag, ResponseBody, Taking, Upload};
 use super::call::{Call, HandlerResponse};
+use super::chain::Held;
 use super::idle_instances::IdleInstances;
 use super::instance::{Instance, Output};
 use super::memory_budget::SharedBudget;
@@ -59,17 +60,6 @@ pub(crate) struct Hosted<'l> {
     pub(crate) name: String,
     pub(crate) guest: Guest,
     pub(crate) shared: Arc<ProcessShared>,
-}
-
-/// Ends a task unless it is taken out before.
-struct AbortOnDrop(Option<AbortHandle>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
 }
 
 /// A handler that runs.
@@ -157,32 +147,44 @@ impl Handler {
         }))
     }
 
-    /// Answers a request of another component. Its sender waits for it and has the turn of a request already.
+    /// Answers a request of another component, whose sender waits for it. Dropped in the middle of its answer, as when
+    /// that sender ends, it takes the handler along.
     pub(super) async fn chained(
         self: &Arc<Self>,
         request: Request<WasiBody>,
         depth: u32,
+        held: Held,
     ) -> Result<Response<WasiBody>, Error> {
         let turn = self.ticker.turn();
         let mut instance = self.idle.take().unwrap_or_else(|| self.instance());
         instance.begin(depth);
+        let to_head = request.method() == Method::HEAD;
         let (sender, said) = oneshot::channel();
         let call = Call::new(&self.callable, &mut instance.store, request, sender);
         let call = call.map_err(|_| Error::HttpRequestUriInvalid)?;
-        let handler = self.clone();
+        let (handler, failed) = (self.clone(), OneWayFlag::default());
+        let failing = failed.clone();
         let task = tokio::spawn(async move {
-            let _turn = turn;
+            let _held = (turn, held);
             match call.make(&mut instance).await {
                 Ok(()) => handler.idle.put(instance),
-                Err(error) => drop(handler.failed(&error, &OneWayFlag::default())),
+                Err(error) => {
+                    // It closes the answer's body: whether it has failed has to be known before.
+                    failing.set();
+                    drop(instance);
+                    handler.failed(&error, &OneWayFlag::default());
+                }
             }
         });
-        // A sender that gives up takes the handler along until its answer has begun.
-        let mut waiting = AbortOnDrop(Some(task.abort_handle()));
-        let said = said.await;
-        waiting.0 = None;
-        match said {
-            Ok(Ok(response)) => Ok(response),
+        let rest = HandlerTask::new(task.abort_handle(), Taking::default());
+        match said.await {
+            Ok(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                let (status, rest) = (head.status, Some(rest));
+                let body =
+                    ResponseBody::of_handler(status, &head.headers, to_head, body, rest, failed);
+                Ok(Response::from_parts(head, body.boxed_unsync()))
+            }
             Ok(Err(code)) => {
                 self.say(&format!("the handler gave up: {code}"));
                 Err(Error::InternalError(Some(

@@ -13,7 +13,7 @@ use super::chain::Chain;
 use super::handler::{Handler, Hosted};
 use super::listener;
 use super::memory_budget::SharedBudget;
-use super::request::Handlers;
+use super::request::{DrainToken, Handlers};
 use super::settings::Settings;
 use super::signals::Signals;
 use super::site::{Routes, Site};
@@ -67,8 +67,10 @@ pub(super) fn run(
     let runtime = runtime(workers).map_err(Error::Threads)?;
     let status = runtime.block_on(async {
         let listeners = listener::bind(&settings).await?;
+        let (alive, all_gone) = mpsc::channel(1);
+        let application = application.map(|(application, chain)| (application, chain, &alive));
         let handlers = handlers(hosted, application, guest, &settings, (workers, &listeners))?;
-        serve(listeners, handlers, &settings, started).await
+        serve(listeners, handlers, &settings, (alive, all_gone), started).await
     });
     // A handler that is stuck in a call of the system must not keep us.
     runtime.shutdown_background();
@@ -78,7 +80,7 @@ pub(super) fn run(
 /// What answers requests.
 fn handlers(
     hosted: Vec<Hosted<'_>>,
-    application: Option<(&Application, &Chain)>,
+    application: Option<(&Application, &Chain, &DrainToken)>,
     guest: &Guest,
     settings: &Settings,
     (workers, listeners): (usize, &[TcpListener]),
@@ -112,9 +114,10 @@ fn handlers(
     let (name, site) = match (application, made.as_slice()) {
         (None, [(name, only)]) => (name.clone(), Site::One(only.clone())),
         (None, _) => return Err(Error::Application(medley_spin::Error::NoTrigger)),
-        (Some((application, chain)), made) => {
+        (Some((application, chain, alive)), made) => {
             let server = listeners.first().and_then(|first| first.local_addr().ok());
-            chain.set(made.iter().cloned().collect(), server);
+            let by_id = made.iter().cloned().collect();
+            chain.set(by_id, server, concurrency, alive);
             let named = |id: &str| Some(made.iter().find(|(name, _)| name == id)?.1.clone());
             let routes = Routes::new(&application.app, named).map_err(Error::Application)?;
             let name = application.manifest.display().to_string();
@@ -133,13 +136,13 @@ async fn serve(
     listeners: Vec<TcpListener>,
     handlers: Arc<Handlers>,
     settings: &Settings,
+    (alive, mut all_gone): (DrainToken, mpsc::Receiver<()>),
     started: &mut dyn FnMut(),
 ) -> Result<u8, Error> {
     let mut signals = Signals::new().map_err(Error::Signals)?;
     started();
 
     let (drain, draining) = watch::channel(false);
-    let (alive, mut all_gone) = mpsc::channel(1);
     for listener in listeners {
         let (handlers, draining, alive) = (handlers.clone(), draining.clone(), alive.clone());
         tokio::spawn(listener::accept(listener, handlers, draining, alive));
