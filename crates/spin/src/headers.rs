@@ -1,5 +1,6 @@
 //! What a component is told of a request in `spin-*` headers.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::routes::Match;
@@ -22,7 +23,7 @@ pub struct Request<'a> {
 
 /// The headers for a request, by their names in lower case.
 #[must_use]
-pub fn headers(request: &Request<'_>, found: &Match<'_>) -> Vec<(String, String)> {
+pub fn headers(request: &Request<'_>, found: &Match<'_>) -> Vec<(Cow<'static, str>, String)> {
     let Request {
         scheme,
         host,
@@ -30,22 +31,24 @@ pub fn headers(request: &Request<'_>, found: &Match<'_>) -> Vec<(String, String)
         client,
     } = request;
     let route = found.raw.strip_suffix("/...").unwrap_or(found.raw);
-    let mut headers = vec![
-        ("spin-path-info".to_owned(), found.rest.clone()),
+    let known = [
+        ("spin-path-info", found.rest.clone()),
         (
-            "spin-full-url".to_owned(),
-            format!("{scheme}://{host}{path_and_query}"),
+            "spin-full-url",
+            [*scheme, "://", *host, *path_and_query].concat(),
         ),
-        ("spin-matched-route".to_owned(), found.based.to_owned()),
+        ("spin-matched-route", found.based.to_owned()),
         // Routes and paths have the base in them: so it is said to be the root, as Spin says it.
-        ("spin-base-path".to_owned(), "/".to_owned()),
-        ("spin-raw-component-route".to_owned(), found.raw.to_owned()),
-        ("spin-component-route".to_owned(), route.to_owned()),
-        ("spin-client-addr".to_owned(), client.to_string()),
+        ("spin-base-path", "/".to_owned()),
+        ("spin-raw-component-route", found.raw.to_owned()),
+        ("spin-component-route", route.to_owned()),
+        ("spin-client-addr", client.to_string()),
     ];
+    let mut headers = Vec::with_capacity(known.len() + found.names.len());
+    headers.extend(known.map(|(name, value)| (Cow::Borrowed(name), value)));
     headers.extend(found.names.iter().map(|(name, value)| {
         let name = name.to_ascii_lowercase().replace('_', "-");
-        (format!("spin-path-match-{name}"), value.clone())
+        (format!("spin-path-match-{name}").into(), value.clone())
     }));
     headers
 }
@@ -70,7 +73,11 @@ mod tests {
             path_and_query,
             client: "192.0.2.1:8777".parse().unwrap(),
         };
-        headers(&request, &router.find(path).unwrap())
+        let told = headers(&request, &router.find(path).unwrap());
+        let owned = told.into_iter();
+        owned
+            .map(|(name, value)| (name.into_owned(), value))
+            .collect()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What answers a path: the one component of a container, or those of a Spin application by their routes.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ impl Routes {
         match self.targets.get(found.trigger) {
             Some(Target::Handler(handler)) => {
                 let told = headers::headers(&told(request, client), &found);
-                put(request, &told);
+                put(request, told);
                 Ok(handler)
             }
             Some(Target::Reply(reply)) => Err(reply.answer()),
@@ -120,7 +121,7 @@ impl Routes {
 /// Tells a component of its route.
 pub(super) fn tell<B>(request: &mut Request<B>, client: SocketAddr, found: &Match<'_>) {
     let told = headers::headers(&told(request, client), found);
-    put(request, &told);
+    put(request, told);
 }
 
 /// A request, as far as its headers depend on it.
@@ -138,7 +139,7 @@ fn told<B>(request: &Request<B>, client: SocketAddr) -> headers::Request<'_> {
 }
 
 /// Puts what the component is told in the place of what the client has sent by these names.
-fn put<B>(request: &mut Request<B>, told: &[(String, String)]) {
+fn put<B>(request: &mut Request<B>, told: Vec<(Cow<'static, str>, String)>) {
     let map = request.headers_mut();
     let forged: Vec<_> = map
         .keys()
@@ -148,11 +149,13 @@ fn put<B>(request: &mut Request<B>, told: &[(String, String)]) {
     for name in forged {
         map.remove(name);
     }
+    map.reserve(told.len());
     for (name, value) in told {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
+        let name = match name {
+            Cow::Borrowed(name) => Ok(HeaderName::from_static(name)),
+            Cow::Owned(name) => HeaderName::try_from(name),
+        };
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
             map.insert(name, value);
         }
     }
