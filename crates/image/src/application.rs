@@ -11,7 +11,7 @@ use medley_spin::App;
 use medley_spin::app::Files;
 use medley_spin::pack::Head;
 
-use crate::artifact::{self, Entry, Manifest};
+use crate::artifact::{self, Entry, Manifest, Target};
 use crate::store::{Descriptor, Error as StoreError, Store};
 use crate::{decompress, digest};
 
@@ -120,8 +120,8 @@ pub(crate) fn is_part(media_type: &str) -> bool {
 ///
 /// # Errors
 /// [`Error`] with what is wrong with it.
-pub fn of_image(store: &mut Store, image: &str) -> Result<Fetched, Error> {
-    let target = artifact::named(store, image)?;
+pub fn of_image(store: &mut Store, target: Target) -> Result<Fetched, Error> {
+    let image = target.image.clone();
     for entry in artifact::manifests_of(store, target)? {
         let manifest: Manifest = match artifact::read_json(store, &entry.blob, "manifest") {
             Ok(manifest) => manifest,
@@ -135,9 +135,7 @@ pub fn of_image(store: &mut Store, image: &str) -> Result<Fetched, Error> {
             return read(store, &config, &manifest.layers);
         }
     }
-    Err(Error::None {
-        image: image.to_owned(),
-    })
+    Err(Error::None { image })
 }
 
 fn read(store: &mut Store, config: &Descriptor, layers: &[Entry]) -> Result<Fetched, Error> {

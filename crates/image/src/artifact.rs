@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 
 use medley_types::layers::{
-    ImageLayers, Layer, LayerContent, ModuleFacts, NotAModule, SkippedLayer,
+    ImageBlob, ImageLayers, Layer, LayerContent, ModuleFacts, NotAModule, SkippedLayer,
 };
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,36 @@ pub struct Target {
     pub blob: Descriptor,
 }
 
+impl Target {
+    /// What was listed.
+    #[must_use]
+    pub fn listed(listing: &ImageLayers) -> Self {
+        let ImageBlob {
+            digest,
+            media_type,
+            size,
+        } = listing.blob.clone();
+        Self {
+            image: listing.image.clone(),
+            blob: Descriptor {
+                media_type,
+                digest,
+                size,
+            },
+        }
+    }
+
+    /// As a listing has it.
+    #[must_use]
+    pub fn blob(&self) -> ImageBlob {
+        ImageBlob {
+            digest: self.blob.digest.clone(),
+            media_type: self.blob.media_type.clone(),
+            size: self.blob.size,
+        }
+    }
+}
+
 /// The image of `container`; `None` if it was made of none.
 ///
 /// # Errors
@@ -162,6 +192,7 @@ pub fn named(store: &mut Store, image: &str) -> Result<Target, Error> {
 pub fn list(store: &mut Store, target: Target) -> Result<ImageLayers, Error> {
     let mut listing = ImageLayers {
         image: target.image.clone(),
+        blob: target.blob(),
         layers: Vec::new(),
         skipped: Vec::new(),
         is_partial: false,

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use medley_types::layers::{LayerContent, NotAModule};
 use serde::Deserialize;
 
-use crate::artifact::{self, Inspect, Manifest};
+use crate::artifact::{self, Inspect, Manifest, Target};
 use crate::cache::MAX_MODULE;
 use crate::decompress;
 use crate::digest;
@@ -118,15 +118,16 @@ enum State {
     Found(File),
 }
 
-/// The Wasm file that `image`'s containers start with, of the manifest for the node's platform.
+/// The Wasm file that an image's containers start with, of the manifest for the node's platform.
 ///
 /// # Errors
 /// [`Error`] with what there is instead.
-pub fn of_image(store: &mut Store, image: &str, inspect: Inspect) -> Result<Entrypoint, Error> {
+pub fn of_image(store: &mut Store, target: Target, inspect: Inspect) -> Result<Entrypoint, Error> {
+    let image = &target.image.clone();
     let no_entrypoint = || Error::NoEntrypoint {
         image: image.to_owned(),
     };
-    let manifest = first_manifest(store, image)?.ok_or_else(no_entrypoint)?;
+    let manifest = first_manifest(store, target)?.ok_or_else(no_entrypoint)?;
     let config = manifest.config.ok_or_else(no_entrypoint)?;
     let config: Config = artifact::read_json(store, &config.blob, "config")?;
     let settings = config.config.unwrap_or_default();
@@ -165,8 +166,7 @@ pub fn of_image(store: &mut Store, image: &str, inspect: Inspect) -> Result<Entr
 }
 
 /// The manifest that containerd would unpack.
-fn first_manifest(store: &mut Store, image: &str) -> Result<Option<Manifest>, Error> {
-    let target = artifact::named(store, image)?;
+fn first_manifest(store: &mut Store, target: Target) -> Result<Option<Manifest>, Error> {
     for entry in artifact::manifests_of(store, target)? {
         match artifact::read_json(store, &entry.blob, "manifest") {
             Ok(manifest) => return Ok(Some(manifest)),

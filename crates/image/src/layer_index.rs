@@ -190,7 +190,7 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, SystemTime};
 
-    use medley_types::layers::{ImageLayers, Layer, LayerContent, ModuleFacts};
+    use medley_types::layers::{ImageBlob, ImageLayers, Layer, LayerContent, ModuleFacts};
 
     use super::LayerIndex;
     use crate::cache::{Cache, Policy};
@@ -237,6 +237,7 @@ mod tests {
         assert!(index.listing(&target).is_none());
         let listed = |layers: &[Layer], is_application| ImageLayers {
             image: "i".to_owned(),
+            blob: ImageBlob::default(),
             layers: layers.to_vec(),
             skipped: Vec::new(),
             is_partial: false,

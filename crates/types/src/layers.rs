@@ -47,11 +47,24 @@ pub struct SkippedLayer {
     pub reason: String,
 }
 
+/// What an image's name stood for: a manifest, or an index of some.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageBlob {
+    /// Its digest.
+    pub digest: String,
+    /// As its descriptor has it.
+    pub media_type: String,
+    /// In bytes.
+    pub size: u64,
+}
+
 /// What an image holds besides a file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageLayers {
     /// The image's name.
     pub image: String,
+    /// What the name stood for, which it need not do any more.
+    pub blob: ImageBlob,
     /// Its Wasm layers, in their order.
     pub layers: Vec<Layer>,
     /// What else there is.

@@ -82,7 +82,7 @@ pub(crate) fn entrypoint(call: FetchEntrypoint) -> Result<FetchedEntrypoint<Owne
     let read = || -> Result<_, Error> {
         let mut store = connect(&call.containerd)?;
         let inspect = medley_dispatch::inspect;
-        let found = entrypoint::of_image(&mut store, &call.image, inspect)?;
+        let found = entrypoint::of_image(&mut store, call.target, inspect)?;
         Ok(FetchedEntrypoint {
             path: found.path,
             size: found.size,
@@ -96,7 +96,7 @@ pub(crate) fn entrypoint(call: FetchEntrypoint) -> Result<FetchedEntrypoint<Owne
 pub(crate) fn application(call: FetchApplication) -> Result<FetchedApplication<OwnedFd>, Failure> {
     let read = || -> Result<_, Error> {
         let mut store = connect(&call.containerd)?;
-        let fetched = application::of_image(&mut store, &call.image)?;
+        let fetched = application::of_image(&mut store, call.target)?;
         Ok(FetchedApplication {
             app: Box::new(fetched.app),
             files: fetched.files.map(OwnedFd::from),

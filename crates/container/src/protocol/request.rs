@@ -230,16 +230,16 @@ pub(crate) struct FetchLayer {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FetchApplication {
     pub(crate) containerd: Address,
-    /// The image's name.
-    pub(crate) image: String,
+    /// The image, as it was listed: its name may stand for another one by now.
+    pub(crate) target: Target,
 }
 
 /// Reads the file that an image's containers start with.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FetchEntrypoint {
     pub(crate) containerd: Address,
-    /// The image's name.
-    pub(crate) image: String,
+    /// The image, as it was listed: its name may stand for another one by now.
+    pub(crate) target: Target,
 }
 
 /// Each call, as the helper receives it, and its reply.

@@ -88,7 +88,7 @@ impl Images<'_> {
         if let Ok(Some(listing)) = &listed
             && needed.means_application(listing)
         {
-            let fetched = self.application(&listing.image);
+            let fetched = self.application(listing);
             return needed.plan_application(listing, fetched.map_err(Into::into), |layer| {
                 Ok(self.inspect(cache, layer)?)
             });
@@ -99,10 +99,10 @@ impl Images<'_> {
     }
 
     /// Has a helper read the Spin application that an image is.
-    fn application(&self, image: &str) -> Result<(App, Option<File>), Error> {
+    fn application(&self, listing: &ImageLayers) -> Result<(App, Option<File>), Error> {
         let fetched = self.helpers.call(FetchApplication {
             containerd: self.containerd.cloned().ok_or_else(no_containerd)?,
-            image: image.to_owned(),
+            target: Target::listed(listing),
         })?;
         Ok((*fetched.app, fetched.files.map(File::from)))
     }
@@ -132,6 +132,7 @@ impl Images<'_> {
             .and_then(|known| known.listing(&target.blob.digest))
         {
             return Ok(Some(ImageLayers {
+                blob: target.blob(),
                 image: target.image,
                 layers,
                 skipped: Vec::new(),
@@ -188,7 +189,7 @@ impl Images<'_> {
     fn entrypoint(&self, listing: &ImageLayers) -> Result<(Layer, LayerContent), Error> {
         let call = FetchEntrypoint {
             containerd: self.containerd.cloned().ok_or_else(no_containerd)?,
-            image: listing.image.clone(),
+            target: Target::listed(listing),
         };
         let fetched = self.helpers.call(call).map_err(|error| match error {
             Error::Refused { reason } if !listing.skipped.is_empty() => {

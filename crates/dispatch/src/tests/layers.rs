@@ -1,7 +1,9 @@
 //! What runs when the rootfs does not have the entrypoint and the image has Wasm layers.
 
 use medley_types::layers::SkippedLayer;
-use medley_types::layers::{Cause, ImageLayers, Layer, LayerContent, ModuleFacts, NotAModule};
+use medley_types::layers::{
+    Cause, ImageBlob, ImageLayers, Layer, LayerContent, ModuleFacts, NotAModule,
+};
 
 use super::{Image, MODULE, elf};
 use crate::{EngineKind, Error, Form, Module, NeedsLayers, Planned, WasmPlan, inspect};
@@ -41,6 +43,7 @@ impl Artifact {
         };
         Ok(Some(ImageLayers {
             image: "example/app:1".to_owned(),
+            blob: ImageBlob::default(),
             layers: self.titles.iter().enumerate().map(layer).collect(),
             skipped: self.skipped.clone(),
             is_partial: false,
