@@ -1,6 +1,10 @@
 //! Spin applications that can't be run, each told in a sentence.
 
+use crate::http::Server;
 use crate::spin::{SHOP, image};
+use containerd_client::tonic::Code;
+use medley_test::client::{process, refused_with};
+use medley_test::stdio::Stdin;
 use medley_test::*;
 
 /// What a start of an application is refused with.
@@ -49,5 +53,23 @@ async fn an_application_that_cannot_run_is_told_why() -> Result<()> {
     }
     containerd.expect_clean()?;
     containerd.close().await?;
+    Ok(())
+}
+
+/// It is what a container's own program is, and no program beside one.
+#[tokio::test]
+async fn an_exec_of_an_application_is_told_why_not() -> Result<()> {
+    let image = image("spin", SHOP)?.entrypoint(["/"]).build()?;
+    let server = Server::of(&image, &["SPIN_VARIABLE_SECRET=s"], |spec| spec).await?;
+    for program in ["/spin.toml", "/"] {
+        let refused = server
+            .task
+            .exec("e", process(&[program]), Stdin::None)
+            .await;
+        let text = refused_with(refused, Code::Unknown)?;
+        let expected = "/spin.toml is a Spin application, which runs as a container's own program";
+        assert!(text.contains(expected), "{program}: {text}");
+    }
+    server.stop().await?;
     Ok(())
 }

@@ -185,6 +185,16 @@ pub enum Error {
         /// What it is instead.
         source: Unrunnable,
     },
+    /// A whole application is to be run in a container of guests.
+    #[error(
+        "{} is a Spin application, which runs as a container's own program: run here a wasm file, or a linux \
+         program of its root filesystem",
+        manifest.display()
+    )]
+    ApplicationBesideGuest {
+        /// Its manifest.
+        manifest: PathBuf,
+    },
     /// The process and the request differ.
     #[error(
         "the process says terminal = {process}, but the request says terminal = {request}: they \

@@ -211,7 +211,13 @@ fn decide(container: &LiveContainer, process: &Process) -> Result<Planned, Error
         }
         Err(error) => Err(error),
     };
-    planned.map_err(|error| Error::BesideGuest {
+    let planned = planned.map_err(|error| Error::BesideGuest {
         source: error.into(),
-    })
+    })?;
+    if let (Plan::Wasm(plan), Some(_)) = (&planned.plan, &planned.application) {
+        return Err(Error::ApplicationBesideGuest {
+            manifest: plan.module.clone(),
+        });
+    }
+    Ok(planned)
 }
