@@ -1,13 +1,12 @@
 //! Spin applications on two releases of containerd, as images and as artifacts.
 
 use crate::http::Server;
-use medley_test::spin::{ENV, applications};
+use medley_test::spin::{ENV, applications, options};
 use medley_test::{debian, *};
 use std::path::PathBuf;
 
 async fn serve(binary: PathBuf, expected: &str) -> Result<()> {
-    let options = Options::new(Runtime::Medley);
-    let mut containerd = Containerd::start_with(Options { binary, ..options }).await?;
+    let mut containerd = Containerd::start_with(options(binary)).await?;
     let version = containerd.cri().await?.version().await?;
     assert!(version.contains(expected), "{version} is not {expected}");
     let env = ENV.map(|(name, value)| format!("{name}={value}"));

@@ -1,6 +1,6 @@
 //! Spin applications in a pod, with a Linux sidecar that asks them.
 
-use medley_test::spin::{Application, ENV, applications};
+use medley_test::spin::{Application, ENV, applications, options};
 use medley_test::{debian, *};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,8 +39,7 @@ async fn with_a_sidecar(
 }
 
 async fn in_pods(binary: PathBuf, expected: &str) -> Result<()> {
-    let options = Options::new(Runtime::Medley);
-    let containerd = Containerd::start_with(Options { binary, ..options }).await?;
+    let containerd = Containerd::start_with(options(binary)).await?;
     let version = containerd.cri().await?.version().await?;
     assert!(version.contains(expected), "{version} is not {expected}");
     containerd.import_cri(&[&images::linux()?]).await?;

@@ -6,12 +6,15 @@
 
 use crate::http::get;
 use crate::images::{digest, read_layout};
-use crate::{ArtifactBuilder, Image, ImageBuilder, guests};
+use crate::{ArtifactBuilder, Image, ImageBuilder, Options, Runtime, guests};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Names a dir with archives that `images/spin-*/build` made.
+const SAMPLES: &str = "MEDLEY_SPIN_SAMPLES";
 
 /// A locked application.
 pub const CONFIG: &str = "application/vnd.fermyon.spin.application.v1+config";
@@ -77,13 +80,26 @@ impl Application {
     }
 }
 
+/// A containerd of this binary, to run them. What SDKs build has an interpreter in it that takes a compiler a minute:
+/// all share a cache.
+pub fn options(binary: PathBuf) -> Options {
+    let options = Options {
+        binary,
+        ..Options::new(Runtime::Medley)
+    };
+    match std::env::var(SAMPLES) {
+        Ok(dir) => options.env("CONTAINERD_SHIM_WASM_CACHE", &format!("{dir}/cache")),
+        Err(_) => options,
+    }
+}
+
 /// All of them.
 ///
 /// # Errors
 /// A guest can't be built, or a sample be read.
 pub fn applications() -> Result<Vec<Application>> {
     let mut all = vec![in_c()?];
-    let Some(dir) = std::env::var_os("MEDLEY_SPIN_SAMPLES") else {
+    let Ok(dir) = std::env::var(SAMPLES) else {
         return Ok(all);
     };
     let dir = Path::new(&dir);
