@@ -93,8 +93,9 @@ pub enum Error {
 
     /// The entrypoint is a directory, FIFO, device or socket.
     #[error(
-        "entrypoint {} is a {found}, not a file that can run",
-        Quoted::path(path)
+        "entrypoint {} is a {found}, not a file that can run{}",
+        Quoted::path(path),
+        if *found == FileKind::Directory { ", and there is no spin.toml in it" } else { "" }
     )]
     NotAFile {
         /// The entrypoint's path.

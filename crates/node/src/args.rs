@@ -286,6 +286,9 @@ fn take(settings: &mut Settings, name: &str, parser: &mut lexopt::Parser) -> Res
                 let error = crate::error::Error::HandlerName { name: handler };
                 return Err(Usage(error.to_string()));
             }
+            if handler == names::RUNC {
+                return Err(Usage(crate::error::Error::HandlerOfRunc.to_string()));
+            }
             if !settings.handlers.contains(&handler) {
                 settings.handlers.push(handler);
             }
@@ -338,6 +341,7 @@ mod tests {
             (Verb::Status, "--restart", "status has no option --restart"),
             (Verb::Uninstall, "--handler x", "no option --handler"),
             (Verb::Install, "--handler Wasm", "no name for a handler"),
+            (Verb::Install, "--handler runc", "by themselves"),
             (Verb::Install, "--handler", "--handler"),
             (Verb::Install, "wasm", "wasm"),
             (Verb::Install, "--bin-dir bin", "must begin with a /"),

@@ -83,6 +83,10 @@ pub(crate) enum Error {
          ends with -"
     )]
     HandlerName { name: String },
+    #[error(
+        "runc is the name of the handler that containerd and Docker have by themselves: give Medley's another one"
+    )]
+    HandlerOfRunc,
     /// Nothing that is known.
     #[error(
         "there is no containerd that is known below {}: pass --distribution with one of {known}, or \

@@ -19,6 +19,9 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
 /// Another name of the shim that is no runtime of containerd's: the OCI runtime command line.
 pub(crate) const COMMAND_LINE: &str = "medley";
 
+/// The handler that containerd and Docker have without being told.
+pub(crate) const RUNC: &str = "runc";
+
 /// Where the libraries are that the program with WasmEdge brings along, by their version: it is linked to
 /// their loader there (`release/wasmedge`).
 pub(crate) const LIBRARIES: &str = "/var/lib/containerd-shim-wasm/wasmedge";

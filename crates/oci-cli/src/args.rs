@@ -92,8 +92,7 @@ impl Args {
             let flag = flags
                 .iter()
                 .find(|flag| flag.name == name || (!flag.short.is_empty() && flag.short == name));
-            let flag = flag
-                .ok_or_else(|| Failure::new(format!("flag provided but not defined: -{name}")))?;
+            let flag = flag.ok_or_else(|| undefined(name))?;
             let value = match (flag.value, value) {
                 (None, Some(value)) => truth(flag.name, &value)?.to_string(),
                 (None, None) => true.to_string(),
@@ -158,6 +157,18 @@ fn truth(name: &str, value: &str) -> Result<bool, Failure> {
 fn text(arg: OsString) -> Result<String, Failure> {
     arg.into_string()
         .map_err(|arg| Failure::new(format!("the argument {arg:?} is not UTF-8")))
+}
+
+/// Why an option is none of the command's. containerd takes a runtime whose path it is told for a shim.
+fn undefined(name: &str) -> Failure {
+    let hint = match name {
+        "namespace" | "address" | "publish-binary" => {
+            "; this is the command line of an OCI runtime, and containerd wants a shim: name the runtime \
+             io.containerd.wasm.v1 instead of this path"
+        }
+        _ => "",
+    };
+    Failure::new(format!("flag provided but not defined: -{name}{hint}"))
 }
 
 #[cfg(test)]

@@ -85,11 +85,12 @@ fn not_found() {
 fn not_a_file() {
     let expected = |kind| format!(r#"entrypoint "/app" is a {kind}, not a file that can run"#);
     let image = Image::new().file("/app/x", b"", 0o644).args(&["/app"]);
-    assert_eq!(image.error(), expected("directory"));
+    let sentence = expected("directory") + ", and there is no spin.toml in it";
+    assert_eq!(image.error(), sentence);
     let image = Image::new().args(&["/"]);
     assert_eq!(
         image.error(),
-        r#"entrypoint "/" is a directory, not a file that can run"#
+        r#"entrypoint "/" is a directory, not a file that can run, and there is no spin.toml in it"#
     );
 
     let image = Image::new().args(&["/app"]);

@@ -190,7 +190,7 @@ fn a_directory_of_an_image_without_wasm_layers_is_called_one() {
     ] {
         assert_eq!(
             image.error(),
-            r#"entrypoint "/" is a directory, not a file that can run"#
+            r#"entrypoint "/" is a directory, not a file that can run, and there is no spin.toml in it"#
         );
     }
 }

@@ -391,9 +391,10 @@ fn limit(line: &str, cause: Option<Errno>) -> Option<Fault> {
     let (hard, soft) = (debug::word(line, "hard: ")?, debug::word(line, "soft: ")?);
     let cure = match cause {
         Some(Errno::INVAL) => "the soft limit must not be above the hard one",
-        _ => {
-            "a hard limit above containerd's own needs CAP_SYS_RESOURCE, and one of RLIMIT_NOFILE is at most /proc/sys/fs/nr_open"
+        _ if name == "NOFILE" => {
+            "a hard limit above that of who asks for the container needs CAP_SYS_RESOURCE, and it is at most /proc/sys/fs/nr_open"
         }
+        _ => "a hard limit above that of who asks for the container needs CAP_SYS_RESOURCE",
     };
     let what = format!("cannot set the limit RLIMIT_{name} to {soft}, and {hard} at most");
     Some(Fault::new(what, cause, cure))
