@@ -81,8 +81,8 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     (
         "failed to receive. \"waiting for init ready\". BrokenChannel",
         "the container's init ended before it was ready",
-        "it was killed, or a limit in process.rlimits leaves too little to begin with, such as of \
-         open files",
+        "it was killed, as it is where the memory limit is too low to begin with, or a limit in process.rlimits \
+         leaves too little, such as of open files",
     ),
 ];
 
