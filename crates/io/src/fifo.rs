@@ -20,7 +20,7 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// And one with input for an exec within this one: it opens its end before it calls Exec too. What comes
 /// later is read as well.
-const WRITER_TIMEOUT: Duration = Duration::from_millis(30);
+const WRITER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Pause between two looks at a FIFO that nothing has open at its other end.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);

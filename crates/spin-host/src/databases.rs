@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 use rusqlite::{ErrorCode, params_from_iter};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 use wasmtime::component::{Linker, Resource};
 
 use crate::View;
 use crate::component::ComponentHost;
 use crate::runtime_config::Location;
-use crate::sqlite_file::SqliteFile;
+use crate::sqlite_file::{SqliteFile, is_too_deep};
 
 /// How many connections may be open at a time, each of which has a file open and pages in memory.
 const MAX_CONNECTIONS: usize = 256;
@@ -40,7 +40,6 @@ pub(crate) struct Databases {
 #[allow(unreachable_pub, reason = "the generated code exports it again")]
 pub struct Connection {
     file: SqliteFile,
-    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// Why a call fails.
@@ -98,8 +97,7 @@ impl Databases {
             }
         };
         Ok(Connection {
-            file: file.map_err(Failure::Io)?,
-            _permit: Arc::new(permit),
+            file: file.map_err(Failure::Io)?.with(permit),
         })
     }
 }
@@ -121,6 +119,11 @@ impl Connection {
     }
 
     async fn execute(&self, statement: String, values: Vec<Value>) -> Result<Reply, Failure> {
+        if is_too_deep(&statement) {
+            let sentence =
+                "the parentheses of the statement are within each other more than 500 deep";
+            return Err(Failure::Io(sentence.to_owned()));
+        }
         let done = self.file.run(move |connection| {
             let mut statement = connection.prepare(&statement)?;
             let names = statement.column_names();

@@ -66,16 +66,29 @@ struct Raw {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 enum RawStore {
     Spin { path: Option<PathBuf> },
     Redis { url: String },
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 enum RawDatabase {
     Spin { path: Option<PathBuf> },
+}
+
+/// What is wrong and where, without the line itself: it may have a password.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!(
+            "line {}: {}",
+            before.matches('\n').count() + 1,
+            error.message()
+        ),
+        None => error.message().to_owned(),
+    }
 }
 
 impl RuntimeConfig {
@@ -97,7 +110,7 @@ impl RuntimeConfig {
 
     /// Reads `text`, of a file in the dir `base`.
     fn parse(text: &str, base: Option<&Path>, state_dir: Option<&str>) -> Result<Self, String> {
-        let raw: Raw = toml::from_str(text).map_err(|error| error.to_string())?;
+        let raw: Raw = toml::from_str(text).map_err(|error| told(text, &error))?;
         let base = base.unwrap_or(Path::new("/"));
         let state_dir = match (state_dir, raw.state_dir) {
             (Some(dir), _) => PathBuf::from(dir),
@@ -230,12 +243,21 @@ mod tests {
             ),
             ("[sqlite_database.x]\ntype = \"libsql\"", "libsql"),
             (
+                "[key_value_store.x]\ntype = \"spin\"\npth = \"kv.db\"",
+                "pth",
+            ),
+            (
+                "[sqlite_database.x]\ntype = \"spin\"\npth = \"x.db\"",
+                "pth",
+            ),
+            ("state_dir = \"x\"\nurl = redis://:secret@db", "line 2"),
+            (
                 "[[variables_provider]]\ntype = \"vault\"",
                 "variables_provider",
             ),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.contains(part), "{error}");
+            assert!(error.contains(part) && !error.contains("secret"), "{error}");
         }
     }
 }

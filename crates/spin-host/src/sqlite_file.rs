@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::runtime_config::Location;
 
@@ -17,12 +18,57 @@ pub(crate) const MAX_VALUE: usize = 16 << 20;
 const MAX_STATEMENT: i32 = 1 << 20;
 
 /// After how many instructions of SQLite's a statement looks whether it is still wanted.
-const INSTRUCTIONS: std::ffi::c_int = 10_000;
+const INSTRUCTIONS: std::ffi::c_int = 100;
+
+/// How much memory SQLite may take, for all of an application's files: it takes it from no component's budget.
+const MAX_MEMORY: i64 = 128 << 20;
+/// The longest pattern of LIKE and GLOB, each character of which may take of a thread's stack.
+const MAX_PATTERN: i32 = 1000;
+/// How deep parentheses may be within each other, for the same reason.
+const MAX_DEPTH: usize = 500;
+
+/// What a guest may ask of a database and set there. Others hold for the whole process, for files, or for how
+/// long a call may wait.
+const PRAGMAS: &[&str] = &[
+    "application_id",
+    "auto_vacuum",
+    "collation_list",
+    "data_version",
+    "database_list",
+    "defer_foreign_keys",
+    "encoding",
+    "foreign_key_check",
+    "foreign_key_list",
+    "foreign_keys",
+    "freelist_count",
+    "function_list",
+    "incremental_vacuum",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "journal_mode",
+    "optimize",
+    "page_count",
+    "page_size",
+    "quick_check",
+    "recursive_triggers",
+    "schema_version",
+    "synchronous",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+];
 
 /// A file that is open. Calls wait for each other.
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteFile {
     connection: Arc<Mutex<Connection>>,
+    /// Held while a call runs, even one whose request is gone; those that wait take no thread.
+    turn: Arc<Semaphore>,
+    /// What is there as long as a call runs, too.
+    permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Ends a call when the request that asked for it is gone.
@@ -66,7 +112,17 @@ impl SqliteFile {
         })?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
+            turn: Arc::new(Semaphore::new(1)),
+            permit: None,
         })
+    }
+
+    /// The same file, which holds on to `permit`.
+    pub(crate) fn with(self, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            permit: Some(Arc::new(permit)),
+            ..self
+        }
     }
 
     /// Runs `work` on a thread that may wait.
@@ -75,9 +131,12 @@ impl SqliteFile {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<R> + Send + 'static,
     ) -> Result<R, rusqlite::Error> {
         let connection = self.connection.clone();
+        let turn = self.turn.clone().acquire_owned().await.ok();
+        let held = (turn, self.permit.clone());
         let unwanted = Arc::new(AtomicBool::new(false));
         let end = EndOnDrop(unwanted.clone());
         let done = tokio::task::spawn_blocking(move || {
+            let _held = held;
             let mut connection = lock(&connection);
             if unwanted.load(Ordering::Relaxed) {
                 return Err(rusqlite::Error::InvalidQuery);
@@ -125,11 +184,27 @@ fn restrict(connection: &Connection) -> rusqlite::Result<()> {
     let max_value = i32::try_from(MAX_VALUE).unwrap_or(i32::MAX);
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, max_value)?;
     connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_STATEMENT)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN)?;
+    // For the process: it is the same value each time.
+    connection.pragma_update(None, "hard_heap_limit", MAX_MEMORY)?;
     // A container's root may have no place for a file.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.authorizer(Some(|context: AuthContext<'_>| authorize(&context.action)));
     Ok(())
+}
+
+/// Whether the parser of SQLite, which has no limit of its own, would go deeper than its thread can.
+pub(crate) fn is_too_deep(statement: &str) -> bool {
+    let mut depth = 0_usize;
+    statement.bytes().any(|byte| {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
 }
 
 fn authorize(action: &AuthAction<'_>) -> Authorization {
@@ -139,11 +214,14 @@ fn authorize(action: &AuthAction<'_>) -> Authorization {
             Authorization::Allow
         }
         AuthAction::Attach { .. } => Authorization::Deny,
-        // Where temporary files are is said for the whole process.
-        AuthAction::Pragma { pragma_name, .. }
-            if pragma_name.eq_ignore_ascii_case("temp_store_directory") =>
-        {
-            Authorization::Deny
+        AuthAction::Pragma { pragma_name, .. } => {
+            match PRAGMAS
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(pragma_name))
+            {
+                true => Authorization::Allow,
+                false => Authorization::Deny,
+            }
         }
         // An ATTACH whose name is no plain text, and what this library does not know.
         AuthAction::Unknown { .. } => Authorization::Deny,
@@ -175,12 +253,44 @@ mod tests {
             format!("CREATE TABLE t (x); VACUUM INTO '{path}'"),
             format!("CREATE TABLE t (x); VACUUM INTO '{path}' || ''"),
             "PRAGMA temp_store_directory = '/tmp'".to_owned(),
+            "PRAGMA hard_heap_limit = 1".to_owned(),
+            "PRAGMA soft_heap_limit = 1".to_owned(),
+            "PRAGMA busy_timeout = 2147483647".to_owned(),
+            "PRAGMA trusted_schema = 1".to_owned(),
         ] {
             let error = run(&statement).unwrap_err();
             assert!(error.contains("authoriz"), "{statement}: {error}");
         }
         assert!(!other.exists());
+        run("CREATE TABLE t (x); PRAGMA table_info(t); PRAGMA user_version = 3; PRAGMA Foreign_Keys = ON").unwrap();
         run("CREATE TABLE t (x); VACUUM; ATTACH '' AS other; ATTACH ':memory:' AS memory").unwrap();
+    }
+
+    #[test]
+    fn what_takes_of_the_stack_is_bounded() {
+        let pattern = "%a".repeat(20_000);
+        let error = run(&format!("SELECT '{pattern}' LIKE '{pattern}'")).unwrap_err();
+        assert!(error.contains("pattern too complex"), "{error}");
+        let nested = |depth: usize| {
+            format!(
+                "{}SELECT 1{}",
+                "SELECT * FROM (".repeat(depth),
+                ")".repeat(depth)
+            )
+        };
+        assert!(super::is_too_deep(&nested(501)));
+        assert!(!super::is_too_deep(&nested(400)));
+        run(&nested(400)).ok();
+        assert!(!super::is_too_deep(&"(1), ".repeat(10_000)));
+    }
+
+    #[test]
+    fn memory_of_all_files_is_bounded() {
+        let grow = "CREATE TEMP TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20) \
+                    SELECT zeroblob(16000000) FROM n";
+        let error = run(grow).unwrap_err();
+        assert!(error.contains("out of memory"), "{error}");
+        run("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::uri::{Parts, Scheme};
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body::Body;
@@ -24,6 +24,9 @@ use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
 use super::Callable;
 use super::instance::{Exports, Instance};
 use crate::store_data::StoreData;
+
+/// The largest body that a component gets as one value, in bytes.
+const MAX_WHOLE_BODY: usize = 16 << 20;
 
 /// What a handler answers: a response, or the name of an error.
 pub(super) type HandlerResponse = Result<Response<WasiBody>, String>;
@@ -164,7 +167,13 @@ impl Call {
                     }
                 };
                 let (head, body) = request.into_parts();
-                let body = body.collect().await?.to_bytes();
+                let Some(body) = collected(body).await? else {
+                    let mut response = Response::new(WasiBody::default());
+                    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+                    sender.send(Ok(response)).ok();
+                    *exports = Some(Exports::Inbound(made));
+                    return Ok(());
+                };
                 let response = made.call(store, Request::from_parts(head, body)).await?;
                 let whole = |body| {
                     Full::new(body)
@@ -178,6 +187,21 @@ impl Call {
             }
         }
     }
+}
+
+/// A whole body; `None` if it is larger than a component may be given as one value.
+async fn collected(mut body: WasiBody) -> wasmtime::Result<Option<Bytes>> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > MAX_WHOLE_BODY {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Some(bytes.freeze()))
 }
 
 /// A request with its scheme and authority, which HTTP/1.1 has in a header; `None` if it names no

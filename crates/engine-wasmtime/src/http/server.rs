@@ -163,15 +163,20 @@ async fn serve(
     Ok(exit_status::of_signal(signal))
 }
 
+/// Of each thread, in bytes: what is not used takes address space alone. SQLite goes deep into some statements.
+const STACK_SIZE: usize = 16 << 20;
+
 fn runtime(workers: usize) -> std::io::Result<Runtime> {
     if workers == 1 {
         tokio::runtime::Builder::new_current_thread()
+            .thread_stack_size(STACK_SIZE)
             .enable_all()
             .build()
     } else {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
             .thread_name("worker")
+            .thread_stack_size(STACK_SIZE)
             .enable_all()
             .build()
     }
