@@ -205,7 +205,7 @@ each_runtime! {
         containerd.close().await
     }
 
-    async fn an_agent_is_told_of_init_by_a_filter(runtime: Runtime) -> Result<()> {
+    async fn an_agent_is_told_of_init_and_exec_by_a_filter(runtime: Runtime) -> Result<()> {
         let (containerd, client, image) = Containerd::with_image(runtime, images::linux()?).await?;
         let path = containerd.dir().join("agent");
         let agent = tokio::net::UnixListener::bind(&path)?;
@@ -216,23 +216,23 @@ each_runtime! {
             });
         });
         let container = client.create("it", &image, spec).await?;
-        let (made, told) = tokio::join!(container.task(Stdin::None), async {
+        let hears = async || {
             let (mut agent, _) = agent.accept().await?;
             let mut told = Vec::new();
             tokio::io::AsyncReadExt::read_to_end(&mut agent, &mut told).await?;
             Ok::<Value, anyhow::Error>(serde_json::from_slice(&told)?)
-        });
+        };
+        let (made, told) = tokio::join!(container.task(Stdin::None), hears());
         let (task, told) = (made?, told?);
         assert_eq!((&told["metadata"], &told["state"]["id"]), (&json!("told"), &json!("it")));
         assert_eq!(told["pid"], task.pid);
         task.start().await?;
-        // Its agent hears of no other process.
-        if runtime == Runtime::Medley {
-            let exec = task.exec("e", process(&["true"]), Stdin::None).await?;
-            let error = format!("{:#}", exec.start().await.expect_err("an agent is asked"));
-            assert!(error.contains("SCMP_ACT_NOTIFY"), "{error}");
-            exec.delete().await?;
-        }
+        let exec = task.exec("e", process(&["true"]), Stdin::None).await?;
+        let (started, told) = tokio::join!(exec.start(), hears());
+        let (pid, told) = (started?, told?);
+        assert_eq!((&told["state"]["id"], &told["pid"]), (&json!("it"), &json!(pid)));
+        assert_eq!(exec.wait().await?, 0);
+        exec.delete().await?;
         task.destroy().await?;
         container.delete().await?;
         containerd.close().await
