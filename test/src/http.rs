@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::header::HeaderValue;
-use hyper::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ pub fn free_port() -> Result<u16> {
 /// # Errors
 /// There is no whole answer in [`PATIENCE`].
 pub async fn get(server: SocketAddr, path: &str) -> Result<Answer> {
-    read(send(server, path, Full::<Bytes>::default()).await?).await
+    read(send_by(server, Method::GET, path, Full::<Bytes>::default()).await?).await
 }
 
 /// Sends a request with this body.
@@ -76,11 +76,27 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    send_by(server, Method::POST, path, body).await
+}
+
+async fn send_by<B>(
+    server: SocketAddr,
+    method: Method,
+    path: &str,
+    body: B,
+) -> Result<Response<Incoming>>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let work = async {
         let stream = TcpStream::connect(server).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request = Request::post(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, server.to_string())
             .body(body)?;
         anyhow::Ok(sender.send_request(request).await?)

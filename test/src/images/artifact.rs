@@ -55,6 +55,8 @@ impl ArtifactBuilder {
             json!({
                 "os": os,
                 "architecture": architecture,
+                // The CRI plugin tells images apart by their configs.
+                "author": self.name,
                 "config": {},
                 "rootfs": {"type": "layers", "diff_ids": []},
             }),
