@@ -205,6 +205,8 @@ async fn what_is_not_allowed_is_an_error_and_in_the_log() -> Result<()> {
              key_value_stores",
             "component \"state\" may not connect to redis://127.0.0.1:2: add \"redis://127.0.0.1:2\" to \
              its allowed_outbound_hosts",
+            "component \"state\" can't connect to Redis: the address is of TLS or of a socket in the file \
+             system, use redis://",
             "component \"state\" asked for the AI model \"llama2-chat\", and Medley has none",
         ]
     );

@@ -5,41 +5,32 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use wasmtime::component::{Instance, Linker};
 use wasmtime::{AsContextMut, Store};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin;
-            interface http-types {
-                type http-status = u16;
-                type body = list<u8>;
-                type headers = list<tuple<string, string>>;
-                type params = list<tuple<string, string>>;
-                type uri = string;
-                enum method { get, post, put, delete, patch, head, options }
-                record request {
-                    method: method,
-                    uri: uri,
-                    headers: headers,
-                    params: params,
-                    body: option<body>,
-                }
-                record response { status: http-status, headers: option<headers>, body: option<body> }
+crate::bindings! { generated
+    inline: r#"
+        package fermyon:spin;
+        interface http-types {
+            type http-status = u16;
+            type body = list<u8>;
+            type headers = list<tuple<string, string>>;
+            type params = list<tuple<string, string>>;
+            type uri = string;
+            enum method { get, post, put, delete, patch, head, options }
+            record request {
+                method: method,
+                uri: uri,
+                headers: headers,
+                params: params,
+                body: option<body>,
             }
-            interface inbound-http {
-                use http-types.{request, response};
-                handle-request: func(req: request) -> response;
-            }
-            world handler { export inbound-http; }
-        "#,
-        exports: { default: async },
-    });
+            record response { status: http-status, headers: option<headers>, body: option<body> }
+        }
+        interface inbound-http {
+            use http-types.{request, response};
+            handle-request: func(req: request) -> response;
+        }
+        world handler { export inbound-http; }
+    "#,
+    exports: { default: async },
 }
 
 use generated::Handler;

@@ -8,6 +8,25 @@
 //! | `v1`, `v2`, `v3` | Spin's interface for them, by its versions |
 //! | `wasi` | `wasi:keyvalue` |
 
+/// Turns this module's error into the generated one of one version.
+macro_rules! convert_error {
+    ($error:ident) => {
+        impl From<crate::key_value::Failure> for $error {
+            fn from(failure: crate::key_value::Failure) -> Self {
+                match failure {
+                    crate::key_value::Failure::TooManyOpen => Self::StoreTableFull,
+                    crate::key_value::Failure::NoSuchStore => Self::NoSuchStore,
+                    crate::key_value::Failure::AccessDenied => Self::AccessDenied,
+                    crate::key_value::Failure::NotOpen => {
+                        Self::Other(crate::key_value::NOT_OPEN.to_owned())
+                    }
+                    crate::key_value::Failure::Other(text) => Self::Other(text),
+                }
+            }
+        }
+    };
+}
+
 mod backend;
 #[cfg(feature = "redis")]
 mod redis;
@@ -31,6 +50,14 @@ use backend::Backend;
 const MAX_KEY: usize = 64 << 10;
 /// The largest value.
 const MAX_VALUE: usize = 16 << 20;
+
+/// The most that one call replies, in bytes of keys and values.
+const MAX_REPLY: usize = 64 << 20;
+
+/// Why a call has no reply that would be larger.
+fn too_large() -> String {
+    format!("the reply would have more than {MAX_REPLY} bytes: ask for less at a time")
+}
 
 /// All stores of an application.
 #[derive(Debug)]
@@ -76,8 +103,13 @@ impl Stores {
         if let Some(backend) = open.get(label) {
             return Ok(backend.clone());
         }
-        let backend = Backend::open(label, config).map_err(Failure::Other)?;
-        open.insert(label.to_owned(), backend.clone());
+        // It may wait for a disk, and for others that have the file open.
+        let (label, config) = (label.to_owned(), config.clone());
+        let name = label.clone();
+        let opening = tokio::task::spawn_blocking(move || Backend::open(&name, &config));
+        let opened = opening.await.unwrap_or_else(|error| Err(error.to_string()));
+        let backend = opened.map_err(Failure::Other)?;
+        open.insert(label, backend.clone());
         Ok(backend)
     }
 }

@@ -15,6 +15,23 @@
 
 #![forbid(unsafe_code)]
 
+/// The module `$name` with what is generated of an interface, as `bindgen!` takes it.
+macro_rules! bindings {
+    ($name:ident $($options:tt)*) => {
+        #[allow(
+            missing_docs,
+            unreachable_pub,
+            missing_debug_implementations,
+            clippy::wildcard_imports,
+            reason = "generated"
+        )]
+        mod $name {
+            wasmtime::component::bindgen!({ $($options)* });
+        }
+    };
+}
+use bindings;
+
 mod component;
 #[cfg(feature = "stores")]
 mod databases;

@@ -4,78 +4,60 @@ use wasmtime::component::Linker;
 
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod v1 {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin;
-            interface llm {
-                type inferencing-model = string;
-                type embedding-model = string;
-                record inferencing-params {
-                    max-tokens: u32,
-                    repeat-penalty: f32,
-                    repeat-penalty-last-n-token-count: u32,
-                    temperature: f32,
-                    top-k: u32,
-                    top-p: f32,
-                }
-                variant error { model-not-supported, runtime-error(string), invalid-input(string) }
-                record inferencing-usage { prompt-token-count: u32, generated-token-count: u32 }
-                record inferencing-result { text: string, usage: inferencing-usage }
-                record embeddings-usage { prompt-token-count: u32 }
-                record embeddings-result { embeddings: list<list<f32>>, usage: embeddings-usage }
-                infer: func(model: inferencing-model, prompt: string, params: option<inferencing-params>)
-                    -> result<inferencing-result, error>;
-                generate-embeddings: func(model: embedding-model, text: list<string>)
-                    -> result<embeddings-result, error>;
+crate::bindings! { v1
+    inline: r#"
+        package fermyon:spin;
+        interface llm {
+            type inferencing-model = string;
+            type embedding-model = string;
+            record inferencing-params {
+                max-tokens: u32,
+                repeat-penalty: f32,
+                repeat-penalty-last-n-token-count: u32,
+                temperature: f32,
+                top-k: u32,
+                top-p: f32,
             }
-            world imports { import llm; }
-        "#,
-    });
+            variant error { model-not-supported, runtime-error(string), invalid-input(string) }
+            record inferencing-usage { prompt-token-count: u32, generated-token-count: u32 }
+            record inferencing-result { text: string, usage: inferencing-usage }
+            record embeddings-usage { prompt-token-count: u32 }
+            record embeddings-result { embeddings: list<list<f32>>, usage: embeddings-usage }
+            infer: func(model: inferencing-model, prompt: string, params: option<inferencing-params>)
+                -> result<inferencing-result, error>;
+            generate-embeddings: func(model: embedding-model, text: list<string>)
+                -> result<embeddings-result, error>;
+        }
+        world imports { import llm; }
+    "#,
 }
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod v2 {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin@2.0.0;
-            interface llm {
-                type inferencing-model = string;
-                type embedding-model = string;
-                record inferencing-params {
-                    max-tokens: u32,
-                    repeat-penalty: f32,
-                    repeat-penalty-last-n-token-count: u32,
-                    temperature: f32,
-                    top-k: u32,
-                    top-p: f32,
-                }
-                variant error { model-not-supported, runtime-error(string), invalid-input(string) }
-                record inferencing-usage { prompt-token-count: u32, generated-token-count: u32 }
-                record inferencing-result { text: string, usage: inferencing-usage }
-                record embeddings-usage { prompt-token-count: u32 }
-                record embeddings-result { embeddings: list<list<f32>>, usage: embeddings-usage }
-                infer: func(model: inferencing-model, prompt: string, params: option<inferencing-params>)
-                    -> result<inferencing-result, error>;
-                generate-embeddings: func(model: embedding-model, text: list<string>)
-                    -> result<embeddings-result, error>;
+crate::bindings! { v2
+    inline: r#"
+        package fermyon:spin@2.0.0;
+        interface llm {
+            type inferencing-model = string;
+            type embedding-model = string;
+            record inferencing-params {
+                max-tokens: u32,
+                repeat-penalty: f32,
+                repeat-penalty-last-n-token-count: u32,
+                temperature: f32,
+                top-k: u32,
+                top-p: f32,
             }
-            world imports { import llm; }
-        "#,
-    });
+            variant error { model-not-supported, runtime-error(string), invalid-input(string) }
+            record inferencing-usage { prompt-token-count: u32, generated-token-count: u32 }
+            record inferencing-result { text: string, usage: inferencing-usage }
+            record embeddings-usage { prompt-token-count: u32 }
+            record embeddings-result { embeddings: list<list<f32>>, usage: embeddings-usage }
+            infer: func(model: inferencing-model, prompt: string, params: option<inferencing-params>)
+                -> result<inferencing-result, error>;
+            generate-embeddings: func(model: embedding-model, text: list<string>)
+                -> result<embeddings-result, error>;
+        }
+        world imports { import llm; }
+    "#,
 }
 
 /// Adds those that a component imports.

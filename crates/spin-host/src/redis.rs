@@ -4,6 +4,47 @@
 //! |---|---|
 //! | `v1`, `v2`, `v3` | the interface, by its versions |
 
+/// Turns the generated error of one version into this module's.
+macro_rules! convert_error {
+    ($error:ident) => {
+        impl From<crate::redis::Failure> for $error {
+            fn from(failure: crate::redis::Failure) -> Self {
+                match failure {
+                    crate::redis::Failure::InvalidAddress => Self::InvalidAddress,
+                    crate::redis::Failure::TooManyConnections => Self::TooManyConnections,
+                    crate::redis::Failure::Type => Self::TypeError,
+                    crate::redis::Failure::Other(text) => Self::Other(text),
+                }
+            }
+        }
+    };
+}
+
+/// Turns the generated arguments of one version into this module's, and its replies into generated ones.
+macro_rules! convert {
+    ($argument:ident, $reply:ident) => {
+        impl From<$argument> for crate::redis::Argument {
+            fn from(argument: $argument) -> Self {
+                match argument {
+                    $argument::Int64(number) => Self::Int(number),
+                    $argument::Binary(bytes) => Self::Bytes(bytes),
+                }
+            }
+        }
+
+        impl From<crate::redis::Replied> for $reply {
+            fn from(replied: crate::redis::Replied) -> Self {
+                match replied {
+                    crate::redis::Replied::Nil => Self::Nil,
+                    crate::redis::Replied::Status(text) => Self::Status(text),
+                    crate::redis::Replied::Int(number) => Self::Int64(number),
+                    crate::redis::Replied::Bytes(bytes) => Self::Binary(bytes),
+                }
+            }
+        }
+    };
+}
+
 mod v1;
 mod v2;
 mod v3;
@@ -63,12 +104,14 @@ impl From<RedisError> for Failure {
     }
 }
 
-/// Connects to a server.
-pub(crate) async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    // A command may wait for long, as BLPOP does.
+/// Connects to a server, each of whose replies may take `timeout`, or as long as it likes.
+pub(crate) async fn connect(
+    client: &Client,
+    timeout: Option<Duration>,
+) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(None);
+        .set_response_timeout(timeout);
     client
         .get_multiplexed_async_connection_with_config(&config)
         .await
@@ -77,11 +120,19 @@ pub(crate) async fn connect(client: &Client) -> Result<MultiplexedConnection, Re
 impl Connection {
     /// Connects to the server at `address` for a component.
     async fn open(host: &ComponentHost, address: &str) -> Result<Self, Failure> {
-        let info = address.into_connection_info();
-        let info = info.map_err(|_| Failure::InvalidAddress)?;
+        let refused = |why: &str| {
+            let id = &host.config.id;
+            (host.config.log)(&format!("component {id:?} can't connect to Redis: {why}"));
+            Failure::InvalidAddress
+        };
+        let info = address
+            .into_connection_info()
+            .map_err(|_| refused("its address is none like redis://host:port"))?;
         // A socket in the file system is none of a component's files.
         let ConnectionAddr::Tcp(name, port) = info.addr() else {
-            return Err(Failure::InvalidAddress);
+            return Err(refused(
+                "the address is of TLS or of a socket in the file system, use redis://",
+            ));
         };
         let destination = Destination {
             scheme: "redis",
@@ -92,7 +143,8 @@ impl Connection {
             return Err(Failure::InvalidAddress);
         }
         let client = Client::open(info)?;
-        Ok(Self(connect(&client).await?))
+        // A command may wait for long, as BLPOP does.
+        Ok(Self(connect(&client, None).await?))
     }
 
     async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, Failure> {

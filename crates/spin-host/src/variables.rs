@@ -5,85 +5,49 @@ use wasmtime::component::{Accessor, Linker};
 
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod v1 {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin;
-            interface config {
-                variant error { provider(string), invalid-key(string), invalid-schema(string), other(string) }
-                get-config: func(key: string) -> result<string, error>;
-            }
-            world imports { import config; }
-        "#,
-    });
+crate::bindings! { v1
+    inline: r#"
+        package fermyon:spin;
+        interface config {
+            variant error { provider(string), invalid-key(string), invalid-schema(string), other(string) }
+            get-config: func(key: string) -> result<string, error>;
+        }
+        world imports { import config; }
+    "#,
 }
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod v2 {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin@2.0.0;
-            interface variables {
-                variant error { invalid-name(string), undefined(string), provider(string), other(string) }
-                get: func(name: string) -> result<string, error>;
-            }
-            world imports { import variables; }
-        "#,
-    });
+crate::bindings! { v2
+    inline: r#"
+        package fermyon:spin@2.0.0;
+        interface variables {
+            variant error { invalid-name(string), undefined(string), provider(string), other(string) }
+            get: func(name: string) -> result<string, error>;
+        }
+        world imports { import variables; }
+    "#,
 }
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod v3 {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package spin:variables@3.0.0;
-            interface variables {
-                variant error { invalid-name(string), undefined(string), provider(string), other(string) }
-                get: async func(name: string) -> result<string, error>;
-            }
-            world imports { import variables; }
-        "#,
-    });
+crate::bindings! { v3
+    inline: r#"
+        package spin:variables@3.0.0;
+        interface variables {
+            variant error { invalid-name(string), undefined(string), provider(string), other(string) }
+            get: async func(name: string) -> result<string, error>;
+        }
+        world imports { import variables; }
+    "#,
 }
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod wasi {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package wasi:config@0.2.0-draft-2024-09-27;
-            interface store {
-                variant error { upstream(string), io(string) }
-                get: func(key: string) -> result<option<string>, error>;
-                get-all: func() -> result<list<tuple<string, string>>, error>;
-            }
-            world imports { import store; }
-        "#,
-    });
+crate::bindings! { wasi
+    inline: r#"
+        package wasi:config@0.2.0-draft-2024-09-27;
+        interface store {
+            variant error { upstream(string), io(string) }
+            get: func(key: string) -> result<option<string>, error>;
+            get-all: func() -> result<list<tuple<string, string>>, error>;
+        }
+        world imports { import store; }
+    "#,
 }
 
 use v1::fermyon::spin::config;

@@ -5,34 +5,25 @@ use wasmtime::component::{Linker, Resource};
 use super::{Connection, convert};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin;
-            interface sqlite {
-                type connection = u32;
-                variant error {
-                    no-such-database, access-denied, invalid-connection, database-full, io(string)
-                }
-                record query-result { columns: list<string>, rows: list<row-result> }
-                record row-result { values: list<value> }
-                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
-                open: func(database: string) -> result<connection, error>;
-                execute: func(conn: connection, statement: string, parameters: list<value>)
-                    -> result<query-result, error>;
-                close: func(conn: connection);
+crate::bindings! { generated
+    inline: r#"
+        package fermyon:spin;
+        interface sqlite {
+            type connection = u32;
+            variant error {
+                no-such-database, access-denied, invalid-connection, database-full, io(string)
             }
-            world imports { import sqlite; }
-        "#,
-        imports: { default: async },
-    });
+            record query-result { columns: list<string>, rows: list<row-result> }
+            record row-result { values: list<value> }
+            variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+            open: func(database: string) -> result<connection, error>;
+            execute: func(conn: connection, statement: string, parameters: list<value>)
+                -> result<query-result, error>;
+            close: func(conn: connection);
+        }
+        world imports { import sqlite; }
+    "#,
+    imports: { default: async },
 }
 
 use generated::fermyon::spin::sqlite::{self, Error, QueryResult, RowResult, Value};

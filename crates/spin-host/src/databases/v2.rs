@@ -5,35 +5,26 @@ use wasmtime::component::{Linker, Resource};
 use super::{Connection, convert};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin@2.0.0;
-            interface sqlite {
-                resource connection {
-                    open: static func(database: string) -> result<connection, error>;
-                    execute: func(statement: string, parameters: list<value>)
-                        -> result<query-result, error>;
-                }
-                variant error {
-                    no-such-database, access-denied, invalid-connection, database-full, io(string)
-                }
-                record query-result { columns: list<string>, rows: list<row-result> }
-                record row-result { values: list<value> }
-                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+crate::bindings! { generated
+    inline: r#"
+        package fermyon:spin@2.0.0;
+        interface sqlite {
+            resource connection {
+                open: static func(database: string) -> result<connection, error>;
+                execute: func(statement: string, parameters: list<value>)
+                    -> result<query-result, error>;
             }
-            world imports { import sqlite; }
-        "#,
-        imports: { default: async },
-        with: { "fermyon:spin/sqlite.connection": crate::databases::Connection },
-    });
+            variant error {
+                no-such-database, access-denied, invalid-connection, database-full, io(string)
+            }
+            record query-result { columns: list<string>, rows: list<row-result> }
+            record row-result { values: list<value> }
+            variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+        }
+        world imports { import sqlite; }
+    "#,
+    imports: { default: async },
+    with: { "fermyon:spin/sqlite.connection": crate::databases::Connection },
 }
 
 use generated::fermyon::spin::sqlite::{self, Error, QueryResult, RowResult, Value};

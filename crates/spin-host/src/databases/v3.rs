@@ -5,48 +5,39 @@ use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader
 use super::{Connection, Failure, convert};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package spin:sqlite@3.1.0;
-            interface sqlite {
-                resource connection {
-                    open: static func(database: string) -> result<connection, error>;
-                    open-async: static async func(database: string) -> result<connection, error>;
-                    execute: func(statement: string, parameters: list<value>)
-                        -> result<query-result, error>;
-                    execute-async: async func(statement: string, parameters: list<value>)
-                        -> result<tuple<list<string>, stream<row-result>, future<result<_, error>>>, error>;
-                    last-insert-rowid: func() -> s64;
-                    last-insert-rowid-async: async func() -> s64;
-                    changes: func() -> u64;
-                    changes-async: async func() -> u64;
-                }
-                variant error {
-                    no-such-database, access-denied, invalid-connection, database-full, io(string)
-                }
-                record query-result { columns: list<string>, rows: list<row-result> }
-                record row-result { values: list<value> }
-                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+crate::bindings! { generated
+    inline: r#"
+        package spin:sqlite@3.1.0;
+        interface sqlite {
+            resource connection {
+                open: static func(database: string) -> result<connection, error>;
+                open-async: static async func(database: string) -> result<connection, error>;
+                execute: func(statement: string, parameters: list<value>)
+                    -> result<query-result, error>;
+                execute-async: async func(statement: string, parameters: list<value>)
+                    -> result<tuple<list<string>, stream<row-result>, future<result<_, error>>>, error>;
+                last-insert-rowid: func() -> s64;
+                last-insert-rowid-async: async func() -> s64;
+                changes: func() -> u64;
+                changes-async: async func() -> u64;
             }
-            world imports { import sqlite; }
-        "#,
-        imports: {
-            "spin:sqlite/sqlite.[static]connection.open": async,
-            "spin:sqlite/sqlite.[method]connection.execute": async,
-            "spin:sqlite/sqlite.[method]connection.last-insert-rowid": async | trappable,
-            "spin:sqlite/sqlite.[method]connection.changes": async | trappable,
-            default: trappable,
-        },
-        with: { "spin:sqlite/sqlite.connection": crate::databases::Connection },
-    });
+            variant error {
+                no-such-database, access-denied, invalid-connection, database-full, io(string)
+            }
+            record query-result { columns: list<string>, rows: list<row-result> }
+            record row-result { values: list<value> }
+            variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+        }
+        world imports { import sqlite; }
+    "#,
+    imports: {
+        "spin:sqlite/sqlite.[static]connection.open": async,
+        "spin:sqlite/sqlite.[method]connection.execute": async,
+        "spin:sqlite/sqlite.[method]connection.last-insert-rowid": async | trappable,
+        "spin:sqlite/sqlite.[method]connection.changes": async | trappable,
+        default: trappable,
+    },
+    with: { "spin:sqlite/sqlite.connection": crate::databases::Connection },
 }
 
 use generated::spin::sqlite::sqlite::{self, Error, QueryResult, RowResult, Value};

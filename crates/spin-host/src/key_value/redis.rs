@@ -1,6 +1,7 @@
 //! A store in Redis, whose keys are Redis' own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, FromRedisValue, RedisError};
@@ -11,6 +12,9 @@ const SWAP: &str = "local value = redis.call('GET', KEYS[1]) \
                     local old = ARGV[1] == '1' and ARGV[2] \
                     if value ~= old then return 0 end \
                     redis.call('SET', KEYS[1], ARGV[3]) return 1";
+
+/// How long a reply may take: no command of a store waits for anything.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub(super) struct RedisStore {
@@ -47,7 +51,7 @@ impl RedisStore {
         let connected = match kept.clone() {
             Some(connected) => connected,
             None => {
-                let connection = crate::redis::connect(&self.client).await;
+                let connection = crate::redis::connect(&self.client, Some(REPLY_TIMEOUT)).await;
                 let connected = Connected(connection.map_err(|error| error.to_string())?);
                 kept.insert(connected).clone()
             }
@@ -59,7 +63,7 @@ impl RedisStore {
         match reply {
             Ok(reply) => Ok(reply),
             Err(error) => {
-                if error.is_unrecoverable_error() {
+                if error.is_unrecoverable_error() || error.is_timeout() {
                     *self.connection.lock().await = None;
                 }
                 Err(error.to_string())
@@ -84,7 +88,7 @@ impl RedisStore {
     }
 
     pub(super) async fn keys(&self) -> Result<Vec<String>, String> {
-        let mut keys = Vec::new();
+        let (mut keys, mut size) = (Vec::new(), 0_usize);
         let mut cursor = "0".to_owned();
         loop {
             let scan = redis::cmd("SCAN")
@@ -94,11 +98,16 @@ impl RedisStore {
                 .clone();
             let (next, found): (String, Vec<Vec<u8>>) = self.run(&scan).await?;
             // What is no text can't be a key of this interface.
-            keys.extend(
-                found
-                    .into_iter()
-                    .filter_map(|key| String::from_utf8(key).ok()),
-            );
+            for key in found
+                .into_iter()
+                .filter_map(|key| String::from_utf8(key).ok())
+            {
+                size += key.len();
+                keys.push(key);
+            }
+            if size > super::MAX_REPLY {
+                return Err(super::too_large());
+            }
             if next == "0" {
                 // A key may be found twice.
                 keys.sort();

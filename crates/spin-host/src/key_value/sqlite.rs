@@ -72,9 +72,19 @@ impl SqliteStore {
     pub(super) async fn keys(&self) -> Result<Vec<String>, String> {
         let keys = |connection: &mut Connection, label: &str, _: &str| {
             let mut statement = connection.prepare_cached(KEYS)?;
-            statement.query_map([label], |row| row.get(0))?.collect()
+            let mut rows = statement.query([label])?;
+            let (mut keys, mut size) = (Vec::new(), 0_usize);
+            while let Some(row) = rows.next()? {
+                let key: String = row.get(0)?;
+                size += key.len();
+                if size > super::MAX_REPLY {
+                    return Ok(None);
+                }
+                keys.push(key);
+            }
+            Ok(Some(keys))
         };
-        self.run("", keys).await
+        self.run("", keys).await?.ok_or_else(super::too_large)
     }
 
     pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, String> {

@@ -5,34 +5,25 @@ use wasmtime::component::{Linker, Resource};
 use super::{Failure, Store};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin;
-            interface key-value {
-                type store = u32;
-                variant error {
-                    store-table-full, no-such-store, access-denied, invalid-store, no-such-key, io(string)
-                }
-                open: func(name: string) -> result<store, error>;
-                get: func(store: store, key: string) -> result<list<u8>, error>;
-                set: func(store: store, key: string, value: list<u8>) -> result<_, error>;
-                delete: func(store: store, key: string) -> result<_, error>;
-                exists: func(store: store, key: string) -> result<bool, error>;
-                get-keys: func(store: store) -> result<list<string>, error>;
-                close: func(store: store);
+crate::bindings! { generated
+    inline: r#"
+        package fermyon:spin;
+        interface key-value {
+            type store = u32;
+            variant error {
+                store-table-full, no-such-store, access-denied, invalid-store, no-such-key, io(string)
             }
-            world imports { import key-value; }
-        "#,
-        imports: { default: async },
-    });
+            open: func(name: string) -> result<store, error>;
+            get: func(store: store, key: string) -> result<list<u8>, error>;
+            set: func(store: store, key: string, value: list<u8>) -> result<_, error>;
+            delete: func(store: store, key: string) -> result<_, error>;
+            exists: func(store: store, key: string) -> result<bool, error>;
+            get-keys: func(store: store) -> result<list<string>, error>;
+            close: func(store: store);
+        }
+        world imports { import key-value; }
+    "#,
+    imports: { default: async },
 }
 
 use generated::fermyon::spin::key_value::{self, Error};

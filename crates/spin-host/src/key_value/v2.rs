@@ -2,36 +2,27 @@
 
 use wasmtime::component::{Linker, Resource};
 
-use super::{Failure, Store};
+use super::Store;
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin@2.0.0;
-            interface key-value {
-                resource store {
-                    open: static func(label: string) -> result<store, error>;
-                    get: func(key: string) -> result<option<list<u8>>, error>;
-                    set: func(key: string, value: list<u8>) -> result<_, error>;
-                    delete: func(key: string) -> result<_, error>;
-                    exists: func(key: string) -> result<bool, error>;
-                    get-keys: func() -> result<list<string>, error>;
-                }
-                variant error { store-table-full, no-such-store, access-denied, other(string) }
+crate::bindings! { generated
+    inline: r#"
+        package fermyon:spin@2.0.0;
+        interface key-value {
+            resource store {
+                open: static func(label: string) -> result<store, error>;
+                get: func(key: string) -> result<option<list<u8>>, error>;
+                set: func(key: string, value: list<u8>) -> result<_, error>;
+                delete: func(key: string) -> result<_, error>;
+                exists: func(key: string) -> result<bool, error>;
+                get-keys: func() -> result<list<string>, error>;
             }
-            world imports { import key-value; }
-        "#,
-        imports: { default: async },
-        with: { "fermyon:spin/key-value.store": crate::key_value::Store },
-    });
+            variant error { store-table-full, no-such-store, access-denied, other(string) }
+        }
+        world imports { import key-value; }
+    "#,
+    imports: { default: async },
+    with: { "fermyon:spin/key-value.store": crate::key_value::Store },
 }
 
 use generated::fermyon::spin::key_value::{self, Error};
@@ -43,17 +34,7 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     key_value::add_to_linker::<_, Interfaces>(linker, view)
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::TooManyOpen => Self::StoreTableFull,
-            Failure::NoSuchStore => Self::NoSuchStore,
-            Failure::AccessDenied => Self::AccessDenied,
-            Failure::NotOpen => Self::Other(super::NOT_OPEN.to_owned()),
-            Failure::Other(text) => Self::Other(text),
-        }
-    }
-}
+convert_error!(Error);
 
 impl key_value::Host for View<'_> {}
 

@@ -5,33 +5,24 @@ use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader
 use super::{Failure, Store};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package spin:key-value@3.0.0;
-            interface key-value {
-                resource store {
-                    open: static async func(label: string) -> result<store, error>;
-                    get: async func(key: string) -> result<option<list<u8>>, error>;
-                    set: async func(key: string, value: list<u8>) -> result<_, error>;
-                    delete: async func(key: string) -> result<_, error>;
-                    exists: async func(key: string) -> result<bool, error>;
-                    get-keys: async func() -> tuple<stream<string>, future<result<_, error>>>;
-                }
-                variant error { store-table-full, no-such-store, access-denied, other(string) }
+crate::bindings! { generated
+    inline: r#"
+        package spin:key-value@3.0.0;
+        interface key-value {
+            resource store {
+                open: static async func(label: string) -> result<store, error>;
+                get: async func(key: string) -> result<option<list<u8>>, error>;
+                set: async func(key: string, value: list<u8>) -> result<_, error>;
+                delete: async func(key: string) -> result<_, error>;
+                exists: async func(key: string) -> result<bool, error>;
+                get-keys: async func() -> tuple<stream<string>, future<result<_, error>>>;
             }
-            world imports { import key-value; }
-        "#,
-        imports: { "spin:key-value/key-value.[method]store.get-keys": async | store | trappable },
-        with: { "spin:key-value/key-value.store": crate::key_value::Store },
-    });
+            variant error { store-table-full, no-such-store, access-denied, other(string) }
+        }
+        world imports { import key-value; }
+    "#,
+    imports: { "spin:key-value/key-value.[method]store.get-keys": async | store | trappable },
+    with: { "spin:key-value/key-value.store": crate::key_value::Store },
 }
 
 use generated::spin::key_value::key_value::{self, Error};
@@ -43,17 +34,7 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     key_value::add_to_linker::<_, Interfaces>(linker, view)
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::TooManyOpen => Self::StoreTableFull,
-            Failure::NoSuchStore => Self::NoSuchStore,
-            Failure::AccessDenied => Self::AccessDenied,
-            Failure::NotOpen => Self::Other(super::NOT_OPEN.to_owned()),
-            Failure::Other(text) => Self::Other(text),
-        }
-    }
-}
+convert_error!(Error);
 
 /// The store that a guest has opened.
 fn store<T>(accessor: &Accessor<T, Interfaces>, store: &Resource<Store>) -> Result<Store, Failure> {

@@ -5,63 +5,54 @@ use wasmtime::component::{Linker, Resource, ResourceTableError};
 use super::{Failure, Store};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package wasi:keyvalue@0.2.0-draft2;
+crate::bindings! { generated
+    inline: r#"
+        package wasi:keyvalue@0.2.0-draft2;
 
-            interface store {
-                variant error { no-such-store, access-denied, other(string) }
-                record key-response { keys: list<string>, cursor: option<string> }
-                open: func(identifier: string) -> result<bucket, error>;
-                resource bucket {
-                    get: func(key: string) -> result<option<list<u8>>, error>;
-                    set: func(key: string, value: list<u8>) -> result<_, error>;
-                    delete: func(key: string) -> result<_, error>;
-                    exists: func(key: string) -> result<bool, error>;
-                    list-keys: func(cursor: option<string>) -> result<key-response, error>;
-                }
+        interface store {
+            variant error { no-such-store, access-denied, other(string) }
+            record key-response { keys: list<string>, cursor: option<string> }
+            open: func(identifier: string) -> result<bucket, error>;
+            resource bucket {
+                get: func(key: string) -> result<option<list<u8>>, error>;
+                set: func(key: string, value: list<u8>) -> result<_, error>;
+                delete: func(key: string) -> result<_, error>;
+                exists: func(key: string) -> result<bool, error>;
+                list-keys: func(cursor: option<string>) -> result<key-response, error>;
             }
+        }
 
-            interface atomics {
-                use store.{bucket, error};
-                variant cas-error { store-error(error), cas-failed(cas) }
-                resource cas {
-                    new: static func(bucket: borrow<bucket>, key: string) -> result<cas, error>;
-                    current: func() -> result<option<list<u8>>, error>;
-                }
-                increment: func(bucket: borrow<bucket>, key: string, delta: s64) -> result<s64, error>;
-                swap: func(cas: cas, value: list<u8>) -> result<_, cas-error>;
+        interface atomics {
+            use store.{bucket, error};
+            variant cas-error { store-error(error), cas-failed(cas) }
+            resource cas {
+                new: static func(bucket: borrow<bucket>, key: string) -> result<cas, error>;
+                current: func() -> result<option<list<u8>>, error>;
             }
+            increment: func(bucket: borrow<bucket>, key: string, delta: s64) -> result<s64, error>;
+            swap: func(cas: cas, value: list<u8>) -> result<_, cas-error>;
+        }
 
-            interface batch {
-                use store.{bucket, error};
-                get-many: func(bucket: borrow<bucket>, keys: list<string>)
-                    -> result<list<tuple<string, option<list<u8>>>>, error>;
-                set-many: func(bucket: borrow<bucket>, key-values: list<tuple<string, list<u8>>>)
-                    -> result<_, error>;
-                delete-many: func(bucket: borrow<bucket>, keys: list<string>) -> result<_, error>;
-            }
+        interface batch {
+            use store.{bucket, error};
+            get-many: func(bucket: borrow<bucket>, keys: list<string>)
+                -> result<list<tuple<string, option<list<u8>>>>, error>;
+            set-many: func(bucket: borrow<bucket>, key-values: list<tuple<string, list<u8>>>)
+                -> result<_, error>;
+            delete-many: func(bucket: borrow<bucket>, keys: list<string>) -> result<_, error>;
+        }
 
-            world imports {
-                import store;
-                import atomics;
-                import batch;
-            }
-        "#,
-        imports: { default: async },
-        with: {
-            "wasi:keyvalue/store.bucket": crate::key_value::Store,
-            "wasi:keyvalue/atomics.cas": crate::key_value::wasi::Cas,
-        },
-    });
+        world imports {
+            import store;
+            import atomics;
+            import batch;
+        }
+    "#,
+    imports: { default: async },
+    with: {
+        "wasi:keyvalue/store.bucket": crate::key_value::Store,
+        "wasi:keyvalue/atomics.cas": crate::key_value::wasi::Cas,
+    },
 }
 
 use generated::wasi::keyvalue::atomics::{self, CasError};
@@ -220,9 +211,13 @@ impl batch::Host for View<'_> {
         keys: Vec<String>,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
         let store = self.store(&bucket)?;
-        let mut found = Vec::new();
+        let (mut found, mut size) = (Vec::new(), 0_usize);
         for key in keys {
             let value = store.get(&key).await?;
+            size += key.len() + value.as_ref().map_or(0, Vec::len);
+            if size > super::MAX_REPLY {
+                return Err(Error::Other(super::too_large()));
+            }
             found.push((key, value));
         }
         Ok(found)

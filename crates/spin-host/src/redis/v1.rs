@@ -2,43 +2,34 @@
 
 use wasmtime::component::Linker;
 
-use super::{Argument, Connection, Failure, Replied};
+use super::{Argument, Connection, Failure};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin;
-            interface redis-types {
-                enum error { success, error }
-                type payload = list<u8>;
-                variant redis-parameter { int64(s64), binary(payload) }
-                variant redis-result { nil, status(string), int64(s64), binary(payload) }
-            }
-            interface redis {
-                use redis-types.{payload, redis-parameter, redis-result, error};
-                publish: func(address: string, channel: string, payload: payload) -> result<_, error>;
-                get: func(address: string, key: string) -> result<payload, error>;
-                set: func(address: string, key: string, value: payload) -> result<_, error>;
-                incr: func(address: string, key: string) -> result<s64, error>;
-                del: func(address: string, keys: list<string>) -> result<s64, error>;
-                sadd: func(address: string, key: string, values: list<string>) -> result<s64, error>;
-                smembers: func(address: string, key: string) -> result<list<string>, error>;
-                srem: func(address: string, key: string, values: list<string>) -> result<s64, error>;
-                execute: func(address: string, command: string, arguments: list<redis-parameter>)
-                    -> result<list<redis-result>, error>;
-            }
-            world imports { import redis; }
-        "#,
-        imports: { default: async },
-    });
+crate::bindings! { generated
+    inline: r#"
+        package fermyon:spin;
+        interface redis-types {
+            enum error { success, error }
+            type payload = list<u8>;
+            variant redis-parameter { int64(s64), binary(payload) }
+            variant redis-result { nil, status(string), int64(s64), binary(payload) }
+        }
+        interface redis {
+            use redis-types.{payload, redis-parameter, redis-result, error};
+            publish: func(address: string, channel: string, payload: payload) -> result<_, error>;
+            get: func(address: string, key: string) -> result<payload, error>;
+            set: func(address: string, key: string, value: payload) -> result<_, error>;
+            incr: func(address: string, key: string) -> result<s64, error>;
+            del: func(address: string, keys: list<string>) -> result<s64, error>;
+            sadd: func(address: string, key: string, values: list<string>) -> result<s64, error>;
+            smembers: func(address: string, key: string) -> result<list<string>, error>;
+            srem: func(address: string, key: string, values: list<string>) -> result<s64, error>;
+            execute: func(address: string, command: string, arguments: list<redis-parameter>)
+                -> result<list<redis-result>, error>;
+        }
+        world imports { import redis; }
+    "#,
+    imports: { default: async },
 }
 
 use generated::fermyon::spin::redis;
@@ -51,6 +42,8 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     redis_types::add_to_linker::<_, Interfaces>(linker, view)?;
     redis::add_to_linker::<_, Interfaces>(linker, view)
 }
+
+convert!(RedisParameter, RedisResult);
 
 /// All that a guest can be told.
 impl From<Failure> for Error {
@@ -136,23 +129,9 @@ impl redis::Host for View<'_> {
         command: String,
         arguments: Vec<RedisParameter>,
     ) -> Result<Vec<RedisResult>, Error> {
-        let arguments = arguments.into_iter().map(|argument| match argument {
-            RedisParameter::Int64(number) => Argument::Int(number),
-            RedisParameter::Binary(bytes) => Argument::Bytes(bytes),
-        });
+        let arguments = arguments.into_iter().map(Argument::from);
         let connection = self.redis(&address).await?;
         let replied = connection.execute(&command, arguments.collect()).await?;
         Ok(replied.into_iter().map(RedisResult::from).collect())
-    }
-}
-
-impl From<Replied> for RedisResult {
-    fn from(replied: Replied) -> Self {
-        match replied {
-            Replied::Nil => Self::Nil,
-            Replied::Status(text) => Self::Status(text),
-            Replied::Int(number) => Self::Int64(number),
-            Replied::Bytes(bytes) => Self::Binary(bytes),
-        }
     }
 }

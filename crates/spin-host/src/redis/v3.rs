@@ -2,43 +2,34 @@
 
 use wasmtime::component::{Accessor, Linker, Resource};
 
-use super::{Argument, Connection, Failure, Replied};
+use super::{Argument, Connection, Failure};
 use crate::{Interfaces, View};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    missing_debug_implementations,
-    clippy::wildcard_imports,
-    reason = "generated"
-)]
-mod generated {
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package spin:redis@3.0.0;
-            interface redis {
-                variant error { invalid-address, too-many-connections, type-error, other(string) }
-                type payload = list<u8>;
-                variant redis-parameter { int64(s64), binary(payload) }
-                variant redis-result { nil, status(string), int64(s64), binary(payload) }
-                resource connection {
-                    open: static async func(address: string) -> result<connection, error>;
-                    publish: async func(channel: string, payload: payload) -> result<_, error>;
-                    get: async func(key: string) -> result<option<payload>, error>;
-                    set: async func(key: string, value: payload) -> result<_, error>;
-                    incr: async func(key: string) -> result<s64, error>;
-                    del: async func(keys: list<string>) -> result<u32, error>;
-                    sadd: async func(key: string, values: list<string>) -> result<u32, error>;
-                    smembers: async func(key: string) -> result<list<string>, error>;
-                    srem: async func(key: string, values: list<string>) -> result<u32, error>;
-                    execute: async func(command: string, arguments: list<redis-parameter>)
-                        -> result<list<redis-result>, error>;
-                }
+crate::bindings! { generated
+    inline: r#"
+        package spin:redis@3.0.0;
+        interface redis {
+            variant error { invalid-address, too-many-connections, type-error, other(string) }
+            type payload = list<u8>;
+            variant redis-parameter { int64(s64), binary(payload) }
+            variant redis-result { nil, status(string), int64(s64), binary(payload) }
+            resource connection {
+                open: static async func(address: string) -> result<connection, error>;
+                publish: async func(channel: string, payload: payload) -> result<_, error>;
+                get: async func(key: string) -> result<option<payload>, error>;
+                set: async func(key: string, value: payload) -> result<_, error>;
+                incr: async func(key: string) -> result<s64, error>;
+                del: async func(keys: list<string>) -> result<u32, error>;
+                sadd: async func(key: string, values: list<string>) -> result<u32, error>;
+                smembers: async func(key: string) -> result<list<string>, error>;
+                srem: async func(key: string, values: list<string>) -> result<u32, error>;
+                execute: async func(command: string, arguments: list<redis-parameter>)
+                    -> result<list<redis-result>, error>;
             }
-            world imports { import redis; }
-        "#,
-        with: { "spin:redis/redis.connection": crate::redis::Connection },
-    });
+        }
+        world imports { import redis; }
+    "#,
+    with: { "spin:redis/redis.connection": crate::redis::Connection },
 }
 
 use generated::spin::redis::redis::{self, Error, RedisParameter, RedisResult};
@@ -50,36 +41,8 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     redis::add_to_linker::<_, Interfaces>(linker, view)
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::InvalidAddress => Self::InvalidAddress,
-            Failure::TooManyConnections => Self::TooManyConnections,
-            Failure::Type => Self::TypeError,
-            Failure::Other(text) => Self::Other(text),
-        }
-    }
-}
-
-impl From<RedisParameter> for Argument {
-    fn from(argument: RedisParameter) -> Self {
-        match argument {
-            RedisParameter::Int64(number) => Self::Int(number),
-            RedisParameter::Binary(bytes) => Self::Bytes(bytes),
-        }
-    }
-}
-
-impl From<Replied> for RedisResult {
-    fn from(replied: Replied) -> Self {
-        match replied {
-            Replied::Nil => Self::Nil,
-            Replied::Status(text) => Self::Status(text),
-            Replied::Int(number) => Self::Int64(number),
-            Replied::Bytes(bytes) => Self::Binary(bytes),
-        }
-    }
-}
+convert_error!(Error);
+convert!(RedisParameter, RedisResult);
 
 impl redis::Host for View<'_> {}
 
